@@ -1,0 +1,1 @@
+//! The rules: decide and evolve, one module per HR capability. Pure.

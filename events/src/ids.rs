@@ -1,0 +1,99 @@
+//! Typed identifiers. Each is a UUID on the wire (`"0190…"`, 36 characters) and never carries meaning.
+//!
+//! Ids that a person could choose (slugs, codes, employee numbers) are data, not ids, and stand in events.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// An identifier that is not a UUID in its canonical form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} must be a UUID in its canonical 36-character form")]
+pub struct InvalidId {
+    /// The kind of id that was expected, for the error message.
+    pub what: &'static str,
+}
+
+pub(crate) fn parse_uuid(what: &'static str, text: &str) -> Result<Uuid, InvalidId> {
+    // `Uuid::parse_str` also takes braces, URNs and the undashed form; one spelling per id keeps comparisons honest.
+    if text.len() != 36 || text.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Err(InvalidId { what });
+    }
+    Uuid::try_parse(text).map_err(|_| InvalidId { what })
+}
+
+macro_rules! typed_ids {
+    ($($(#[$doc:meta])* $name:ident = $what:literal;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, utoipa::ToSchema)]
+        #[schema(value_type = String, format = Uuid)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// The id as a UUID, for binary columns and keys.
+            pub const fn uuid(self) -> Uuid { self.0 }
+            /// The id with this value; use where the value was already an id of this kind (a column, a key).
+            pub const fn from_uuid(value: Uuid) -> Self { Self(value) }
+            /// An id computed from a parent id and a name (UUIDv5): the same inputs give the same id for ever.
+            pub fn derive(parent: Uuid, name: &str) -> Self { Self(Uuid::new_v5(&parent, name.as_bytes())) }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { self.0.fmt(f) }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, concat!(stringify!($name), "({})"), self.0) }
+        }
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> { parse_uuid($what, text).map(Self) }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
+typed_ids! {
+    /// One event. Derived from its command and its place among that command's events.
+    EventId = "event id";
+    /// One command; the tenant's `Idempotency-Key` maps to exactly one.
+    CommandId = "command id";
+    /// Everything that one request from outside caused.
+    CorrelationId = "correlation id";
+    /// A person who is, was or will be employed. Survives termination and rehire.
+    EmployeeId = "employee id";
+    /// One period of employment of a person; a rehire starts another.
+    EmploymentId = "employment id";
+    /// A department, a node in the tenant's tree.
+    DepartmentId = "department id";
+    /// A place of work.
+    LocationId = "location id";
+    /// A job: what a person is employed as.
+    JobId = "job id";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_spelling_per_id() {
+        let good = "0190a7b2-6c3e-7def-8000-0123456789ab";
+        assert_eq!(good.parse::<EmployeeId>().unwrap().to_string(), good);
+        for bad in [
+            "",
+            "0190a7b26c3e7def80000123456789ab",
+            "{0190a7b2-6c3e-7def-8000-0123456789ab}",
+            &good.to_uppercase(),
+            "hr.*.>",
+            "0190a7b2-6c3e-7def-8000-0123456789a\0",
+        ] {
+            assert!(bad.parse::<EmployeeId>().is_err(), "{bad:?}");
+        }
+    }
+}

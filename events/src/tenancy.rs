@@ -1,0 +1,102 @@
+//! Facts about tenants, in the platform's own log.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Category, TenantId, catalog::events};
+
+events! {
+    /// What happened to a tenant.
+    pub enum TenancyEvent in Category::Tenancy;
+    TenantRegistered = 1;
+    TenantProvisioned = 1;
+    TenantRenamed = 1;
+    SubscriptionChanged = 1;
+    TenantSuspended = 1;
+    TenantResumed = 1;
+    TenantClosed = 1;
+}
+
+/// A tenant was asked for. It can't be used before [`TenantProvisioned`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantRegistered {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The name for people and hosts; lower-case letters, digits and inner hyphens, 1 to 40 characters.
+    pub slug: String,
+    /// The organization's name.
+    pub name: String,
+    /// What was subscribed to.
+    pub subscription: Subscription,
+}
+
+/// What a tenant may use, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Subscription {
+    /// The plan's name.
+    pub plan: String,
+    /// The instant after which commands and queries answer 402; none is open-ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Role, schema and keys exist; the tenant is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantProvisioned {
+    /// The tenant.
+    pub tenant_id: TenantId,
+}
+
+/// The slug or the name changed. The id, and all that is named by it, never does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantRenamed {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The slug from now on.
+    pub slug: String,
+    /// The name from now on.
+    pub name: String,
+}
+
+/// Another plan or another end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionChanged {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The subscription from now on.
+    pub subscription: Subscription,
+}
+
+/// The tenant is refused until it is resumed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantSuspended {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+/// A suspension ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantResumed {
+    /// The tenant.
+    pub tenant_id: TenantId,
+}
+
+/// The tenant is gone for good; its slug may be taken again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantClosed {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// Why, in the operator's words.
+    pub reason: String,
+}

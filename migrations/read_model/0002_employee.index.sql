@@ -1,0 +1,12 @@
+-- Keys and indexes, built after a rebuild's COPY and at once for a new tenant.
+alter table employee add primary key (employee_id);
+alter table employment add primary key (employment_id);
+alter table person_span add primary key (employee_id, valid_from, seq);
+alter table contact_span add primary key (employee_id, valid_from, seq);
+alter table assignment_span add primary key (employment_id, valid_from, seq);
+alter table compensation_span add primary key (employment_id, valid_from, seq);
+create index employment_employee on employment (employee_id);
+create index assignment_span_employee on assignment_span (employee_id);
+create index assignment_span_department on assignment_span (department_id, valid_from, valid_to);
+create index assignment_span_manager on assignment_span (manager_id) where manager_id is not null;
+create index compensation_span_employee on compensation_span (employee_id);

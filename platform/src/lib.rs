@@ -1,0 +1,26 @@
+//! What every service shares: config, tenants, tokens, the tenant transaction, keys, problems, telemetry, health.
+
+pub mod auth;
+pub mod config;
+pub mod health;
+pub mod keys;
+pub mod problem;
+pub mod provision;
+pub mod registry;
+pub mod telemetry;
+pub mod tenant_tx;
+
+pub use auth::{Actor, Editor, Gate, Operator, Reader, Role};
+pub use config::{Config, Process};
+pub use keys::Keys;
+pub use problem::{FieldProblem, Problem};
+pub use registry::{Registry, Tenant, TenantState};
+pub use tenant_tx::{Access, TenantTx};
+
+/// The version of the read models that this build writes and reads: the `r` in `t_{namespace}_r{version}`.
+pub const READ_MODEL_VERSION: u32 = 1;
+
+/// The schema that holds a tenant's read model of a version.
+pub fn read_schema(tenant: events::TenantId, version: u32) -> String {
+    format!("t_{tenant}_r{version}")
+}

@@ -1,0 +1,1 @@
+//! Rows to JSON: every read, as of any day.

@@ -1,0 +1,124 @@
+//! What an append carries and what it answers.
+
+use events::{CommandHash, EventId, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope, Version};
+use jiff::Timestamp;
+
+/// The version that a stream must have for an append to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it has.
+    Any,
+    /// The stream must be empty.
+    NoStream,
+    /// Exactly this one.
+    Exact(Version),
+}
+
+/// What a claim is about, such as `employee_number`. Part of stored data: add, never rename.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimKind(pub &'static str);
+
+/// HMAC-SHA256 of the claimed value under the tenant's claim key: equal for equal values of one tenant, and nothing
+/// can be read from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimDigest(pub [u8; 32]);
+
+/// Take or give back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimOp {
+    /// Fails the append if another stream holds it; no effect if this stream does.
+    Take,
+    /// Gives it back; no effect if this stream does not hold it.
+    Release,
+}
+
+/// A tenant-wide unique value, taken or released by a stream together with its events. Releases come before takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// What it is about.
+    pub kind: ClaimKind,
+    /// Which value.
+    pub digest: ClaimDigest,
+    /// Take or release.
+    pub op: ClaimOp,
+}
+
+/// A command's events on their way into one stream.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The right to the tenant; its tenant must be the stream's.
+    pub scope: TenantScope,
+    /// The stream.
+    pub stream: StreamName,
+    /// The version it must have.
+    pub expected: Expected,
+    /// 1 to 100 events, sealed, at most 256 KiB of data together.
+    pub events: Vec<NewEvent>,
+    /// Up to 16 claims.
+    pub claims: Vec<Claim>,
+    /// Who and why; its `command_id` makes the append idempotent within the tenant.
+    pub metadata: Metadata,
+}
+
+/// What an append did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// The stream's version after it.
+    pub version: Version,
+    /// The position of its last event in the tenant's log.
+    pub position: Position,
+    /// Its events, in order.
+    pub event_ids: Vec<EventId>,
+    /// When the store took them.
+    pub recorded_at: Timestamp,
+    /// The hash of the command that appended them.
+    pub command_hash: CommandHash,
+    /// The events had been there already: this was a retry.
+    pub replayed: bool,
+}
+
+/// Why an append was not taken. Only [`AppendError::Store`] leaves its outcome open: retry with the same command id.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The stream has another version than expected.
+    #[error("the stream is at version {actual}")]
+    WrongVersion {
+        /// The version that the stream has.
+        actual: Version,
+    },
+    /// Another stream holds a claimed value.
+    #[error("{} is taken", kind.0)]
+    ClaimTaken {
+        /// What it is about.
+        kind: ClaimKind,
+    },
+    /// The command id was used with another body.
+    #[error("the command id was used for another command")]
+    CommandReused,
+    /// The append breaks a limit or its scope is not its stream's. A bug of the caller.
+    #[error("invalid append: {0}")]
+    Invalid(&'static str),
+    /// The store is away or broken.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The store is away or broken.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Away, or too slow, or overloaded: worth a retry.
+    #[error("the event store is unavailable: {0}")]
+    Unavailable(String),
+    /// It answered what it never should: not worth a retry.
+    #[error("the event store is broken: {0}")]
+    Broken(String),
+}
+
+/// A tenant and the end of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantHead {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Its last position.
+    pub position: Position,
+}

@@ -1,7 +1,9 @@
-//! Settings: `TENURE_*` variables over the TOML file that `TENURE_CONFIG` names over defaults.
+//! Settings: `TENURE_*` variables over the TOML file that `TENURE_CONFIG` names over defaults. Every setting is a row of
+//! [`SETTINGS`]; `docs/configuration.md` shows the same rows, and a test compares them.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::PathBuf, str::FromStr};
 
+use anyhow::{Context as _, anyhow, bail};
 use secrecy::SecretString;
 
 /// Which process this is; decides the PostgreSQL and NATS user, the service name in traces, and what is required.
@@ -17,6 +19,59 @@ pub enum Process {
     QueryApi,
     /// `tenure`
     Cli,
+}
+
+impl Process {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::CommandApi, Self::Relay, Self::Projector, Self::QueryApi, Self::Cli];
+
+    /// The executable's name, also in logs, traces and `application_name`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CommandApi => "tenure-command-api",
+            Self::Relay => "tenure-relay",
+            Self::Projector => "tenure-projector",
+            Self::QueryApi => "tenure-query-api",
+            Self::Cli => "tenure",
+        }
+    }
+    const fn default_listen(self) -> &'static str {
+        match self {
+            Self::CommandApi => "127.0.0.1:7410",
+            Self::QueryApi => "127.0.0.1:7411",
+            Self::Relay => "127.0.0.1:7412",
+            Self::Projector => "127.0.0.1:7413",
+            Self::Cli => "127.0.0.1:0",
+        }
+    }
+    const fn needs(self, setting: &Setting) -> bool {
+        match setting.need {
+            Need::Default(_) | Need::Optional => false,
+            Need::Always => true,
+            Need::Feed => matches!(self, Self::Relay | Self::Projector),
+            Need::Keys => matches!(self, Self::CommandApi | Self::Projector | Self::QueryApi),
+        }
+    }
+}
+
+/// How the logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("neither `text` nor `json`"),
+        }
+    }
 }
 
 /// The settings of one process. Every field's variable is `TENURE_` and its name in upper case; its key in the file
@@ -45,13 +100,281 @@ pub struct Config {
     pub issuer: String,
     /// `TENURE_AUDIENCE`: `aud` of our tokens; default `tenure`.
     pub audience: String,
+    /// `TENURE_TOKEN_MAX_LIFETIME`: seconds between `iat` and `exp` that are accepted and issued at most.
+    pub token_max_lifetime: u64,
+    /// `TENURE_REQUEST_TIMEOUT`: seconds that a request may take.
+    pub request_timeout: u64,
+    /// `TENURE_MAX_CONCURRENT_REQUESTS`: more are answered 503 `overloaded` at once.
+    pub max_concurrent_requests: usize,
+    /// `TENURE_LOG`: what is logged, as `tracing` directives such as `info,store=debug`.
+    pub log: String,
+    /// `TENURE_LOG_FORMAT`: `text` or `json`.
+    pub log_format: LogFormat,
     /// `TENURE_OTLP_URL`: where traces go (OTLP over HTTP); absent, nowhere.
     pub otlp_url: Option<String>,
 }
 
+enum Need {
+    Default(&'static str),
+    Optional,
+    Always,
+    /// By those who speak to NATS.
+    Feed,
+    /// By those who wrap or unwrap keys.
+    Keys,
+}
+
+/// One setting, as documented.
+struct Setting {
+    name: &'static str,
+    /// A secret can also be given as a file: `TENURE_{NAME}_FILE`.
+    secret: bool,
+    need: Need,
+    what: &'static str,
+}
+
+const fn setting(name: &'static str, need: Need, what: &'static str) -> Setting {
+    Setting { name, secret: false, need, what }
+}
+const fn secret(name: &'static str, need: Need, what: &'static str) -> Setting {
+    Setting { name, secret: true, need, what }
+}
+
+const SETTINGS: &[Setting] = &[
+    setting("listen", Need::Default(""), "Address and port to serve HTTP on; relay and projector serve only health and metrics there"),
+    secret(
+        "database_url",
+        Need::Always,
+        "PostgreSQL with the process's own login role, such as `postgres://tenure_query:…@db:5432/tenure`",
+    ),
+    setting("database_connections", Need::Default("16"), "Connections to PostgreSQL at most, 1 to 1000"),
+    secret(
+        "eventstore_url",
+        Need::Optional,
+        "EventStoreDB or KurrentDB, such as `esdb://es:2113`; without it PostgreSQL is the event store",
+    ),
+    setting("nats_url", Need::Feed, "NATS with JetStream, 2.12 or newer, such as `nats://nats:4222`"),
+    setting("nats_user", Need::Optional, "The process's NATS user"),
+    secret("nats_password", Need::Optional, "That user's password"),
+    setting("master_key_file", Need::Keys, "File with 64 hex digits that only its owner can read; wraps every other key"),
+    setting("base_domain", Need::Default("localhost"), "Hosts are `{slug}.{base domain}`; the bare domain takes the tenant from the token"),
+    setting("issuer", Need::Default("tenure"), "`iss` of access tokens"),
+    setting("audience", Need::Default("tenure"), "`aud` of access tokens"),
+    setting("token_max_lifetime", Need::Default("600"), "Seconds that an access token may live at most, up to 86400"),
+    setting("request_timeout", Need::Default("30"), "Seconds that a request may take, 1 to 600"),
+    setting("max_concurrent_requests", Need::Default("1024"), "Requests in work at most; more are answered 503 `overloaded`"),
+    setting("log", Need::Default("info"), "What is logged: `tracing` directives, such as `info,store=debug`"),
+    setting("log_format", Need::Default("text"), "`text` or `json`"),
+    setting("otlp_url", Need::Optional, "Where traces go, OTLP over HTTP, such as `http://collector:4318/v1/traces`; without it nowhere"),
+];
+
 impl Config {
     /// Reads the settings of `process`; the error names the variable and what it should hold.
-    pub fn load(_process: Process) -> anyhow::Result<Self> {
-        todo!()
+    pub fn load(process: Process) -> anyhow::Result<Self> {
+        let file = match std::env::var("TENURE_CONFIG") {
+            Ok(path) => Some(std::fs::read_to_string(&path).with_context(|| format!("TENURE_CONFIG names {path:?}, which can't be read"))?),
+            Err(_) => None,
+        };
+        Self::from_sources(process, file.as_deref(), |name| std::env::var(name).ok())
+    }
+
+    /// Reads the settings from the text of a TOML file and a lookup of variables.
+    pub fn from_sources(process: Process, file: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let values = Values::gather(process, file, variable)?;
+        let config = Self {
+            listen: values.parse("listen", "an address and a port, such as 127.0.0.1:8080")?,
+            database_url: values.secret("database_url").unwrap_or_default(),
+            database_connections: values.parse("database_connections", "a number from 1 to 1000")?,
+            eventstore_url: values.secret("eventstore_url"),
+            nats_url: values.text("nats_url"),
+            nats_user: values.text("nats_user"),
+            nats_password: values.secret("nats_password"),
+            master_key_file: values.text("master_key_file").map(PathBuf::from),
+            base_domain: values.parse("base_domain", "a domain name in lower case")?,
+            issuer: values.parse("issuer", "a text")?,
+            audience: values.parse("audience", "a text")?,
+            token_max_lifetime: values.parse("token_max_lifetime", "a number of seconds from 1 to 86400")?,
+            request_timeout: values.parse("request_timeout", "a number of seconds from 1 to 600")?,
+            max_concurrent_requests: values.parse("max_concurrent_requests", "a number of requests, at least 1")?,
+            log: values.parse("log", "tracing directives")?,
+            log_format: values.parse("log_format", "`text` or `json`")?,
+            otlp_url: values.text("otlp_url"),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let within = |name: &str, value: u64, low: u64, high: u64| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(anyhow!("{} is {value}; put a number from {low} to {high}", variable_of(name)))
+            }
+        };
+        within("database_connections", self.database_connections.into(), 1, 1000)?;
+        within("token_max_lifetime", self.token_max_lifetime, 1, 86_400)?;
+        within("request_timeout", self.request_timeout, 1, 600)?;
+        within("max_concurrent_requests", self.max_concurrent_requests as u64, 1, 1_000_000)?;
+        let domain_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        if self.base_domain.is_empty() || !self.base_domain.chars().all(domain_ok) || self.base_domain.starts_with('.') {
+            bail!("TENURE_BASE_DOMAIN is {:?}; put a domain name in lower case and without port, such as tenure.example", self.base_domain);
+        }
+        if let Some(url) = self.otlp_url.as_deref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+            bail!("TENURE_OTLP_URL is {url:?}; put the collector's HTTP address, such as http://collector:4318/v1/traces");
+        }
+        if self.nats_user.is_some() != self.nats_password.is_some() {
+            bail!("TENURE_NATS_USER and TENURE_NATS_PASSWORD go together; set both or neither");
+        }
+        Ok(())
+    }
+
+    /// The settings as the table in `docs/configuration.md`.
+    pub fn reference() -> String {
+        let mut table = String::from("| variable | key in the file | default | what |\n|---|---|---|---|\n");
+        for setting in SETTINGS {
+            let default = match setting.need {
+                Need::Default("") => "per process, see below".to_owned(),
+                Need::Default(value) => format!("`{value}`"),
+                Need::Optional => "none".to_owned(),
+                Need::Always => "required".to_owned(),
+                Need::Feed => "required by relay and projector".to_owned(),
+                Need::Keys => "required by command-api, projector and query-api".to_owned(),
+            };
+            let file = if setting.secret { format!(" or `{}_FILE`", variable_of(setting.name)) } else { String::new() };
+            let _ = writeln!(table, "| `{}`{file} | `{}` | {default} | {} |", variable_of(setting.name), setting.name, setting.what);
+        }
+        table
+    }
+}
+
+fn variable_of(name: &str) -> String {
+    format!("TENURE_{}", name.to_ascii_uppercase())
+}
+
+/// What was found for each setting, with where it was found, for errors.
+struct Values(BTreeMap<&'static str, (String, String)>);
+
+impl Values {
+    fn gather(process: Process, file: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let mut table: toml::Table = match file {
+            Some(text) => toml::from_str(text).context("the file that TENURE_CONFIG names is not TOML")?,
+            None => toml::Table::new(),
+        };
+        let mut values = BTreeMap::new();
+        for setting in SETTINGS {
+            let name = variable_of(setting.name);
+            let from_file = table.remove(setting.name);
+            let from_variable = variable(&name).filter(|value| !value.is_empty());
+            let name_of_file = format!("{name}_FILE");
+            let from_secret_file = if setting.secret { variable(&name_of_file) } else { None };
+            let found = match (from_variable, from_secret_file, from_file) {
+                (Some(_), Some(_), _) => bail!("{name} and {name_of_file} are both set; keep one"),
+                (Some(value), None, _) => (value, name),
+                (None, Some(path), _) => {
+                    let text =
+                        std::fs::read_to_string(&path).with_context(|| format!("{name_of_file} names {path:?}, which can't be read"))?;
+                    (text.trim_end().to_owned(), name_of_file)
+                }
+                (None, None, Some(toml::Value::String(text))) => (text, format!("`{}` in the file", setting.name)),
+                (None, None, Some(toml::Value::Integer(number))) => (number.to_string(), format!("`{}` in the file", setting.name)),
+                (None, None, Some(_)) => bail!("`{}` in the file must be a text or a whole number: {}", setting.name, setting.what),
+                (None, None, None) => match setting.need {
+                    Need::Default("") => (process.default_listen().to_owned(), "the default".to_owned()),
+                    Need::Default(value) => (value.to_owned(), "the default".to_owned()),
+                    _ if process.needs(setting) => bail!("{name} is not set and {} needs it. {}", process.name(), setting.what),
+                    _ => continue,
+                },
+            };
+            values.insert(setting.name, found);
+        }
+        match table.keys().next() {
+            Some(unknown) => bail!(
+                "the file has the unknown key `{unknown}`; the keys are: {}",
+                SETTINGS.iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
+            ),
+            None => Ok(Self(values)),
+        }
+    }
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|(value, _)| value.clone())
+    }
+    fn secret(&self, name: &str) -> Option<SecretString> {
+        self.text(name).map(SecretString::from)
+    }
+    /// For settings that are not secret: the error quotes the value.
+    fn parse<T: FromStr>(&self, name: &str, expected: &str) -> anyhow::Result<T> {
+        let (value, source) = self.0.get(name).ok_or_else(|| anyhow!("{} is not set", variable_of(name)))?;
+        value.parse().map_err(|_| anyhow!("{source} is {value:?}; {} must be {expected}", variable_of(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret as _;
+
+    fn load(process: Process, file: &str, variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+        Config::from_sources(process, Some(file), |name| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+    }
+    const DATABASE: (&str, &str) = ("TENURE_DATABASE_URL", "postgres://x");
+
+    #[test]
+    fn variables_win_over_the_file_and_the_file_over_defaults() {
+        let config = load(
+            Process::Cli,
+            "database_url = 'postgres://file'\ndatabase_connections = 3\nissuer = 'file'\nlog_format = 'json'",
+            &[("TENURE_ISSUER", "variable"), ("TENURE_NATS_URL", "")],
+        )
+        .unwrap();
+        assert_eq!(config.database_url.expose_secret(), "postgres://file");
+        assert_eq!((config.database_connections, config.issuer.as_str(), config.audience.as_str()), (3, "variable", "tenure"));
+        assert_eq!((config.log_format, config.nats_url), (LogFormat::Json, None));
+    }
+
+    #[test]
+    fn a_secret_comes_from_a_file_too() {
+        let path = std::env::temp_dir().join(format!("tenure-config-{}", std::process::id()));
+        std::fs::write(&path, "postgres://secret\n").unwrap();
+        let file = ("TENURE_DATABASE_URL_FILE", path.to_str().unwrap());
+        assert_eq!(load(Process::Cli, "", &[file]).unwrap().database_url.expose_secret(), "postgres://secret");
+        assert!(load(Process::Cli, "", &[file, DATABASE]).unwrap_err().to_string().contains("both set"));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn errors_name_the_variable_and_what_to_put() {
+        let cases: &[(Process, &str, &[(&str, &str)], &str)] = &[
+            (Process::Cli, "", &[], "TENURE_DATABASE_URL is not set"),
+            (Process::Relay, "", &[DATABASE], "TENURE_NATS_URL is not set and tenure-relay needs it"),
+            (Process::QueryApi, "", &[DATABASE], "TENURE_MASTER_KEY_FILE"),
+            (Process::Cli, "databaseurl = 'x'", &[DATABASE], "unknown key `databaseurl`"),
+            (Process::Cli, "listen = true", &[DATABASE], "`listen` in the file must be"),
+            (Process::Cli, "", &[DATABASE, ("TENURE_LISTEN", "8080")], "TENURE_LISTEN must be an address and a port"),
+            (Process::Cli, "", &[DATABASE, ("TENURE_TOKEN_MAX_LIFETIME", "90000")], "from 1 to 86400"),
+            (Process::Cli, "", &[DATABASE, ("TENURE_BASE_DOMAIN", "Example.com:80")], "without port"),
+            (Process::Cli, "", &[DATABASE, ("TENURE_NATS_USER", "u")], "go together"),
+            (Process::Cli, "", &[DATABASE, ("TENURE_LOG_FORMAT", "xml")], "`text` or `json`"),
+        ];
+        for (process, file, variables, expected) in cases {
+            let error = format!("{:#}", load(*process, file, variables).unwrap_err());
+            assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let config = load(Process::Cli, "", &[("TENURE_DATABASE_URL", "postgres://u:hunter2@h/d")]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_document_lists_every_setting() {
+        let document = include_str!("../../docs/configuration.md");
+        let table = Config::reference();
+        assert!(document.contains(&table), "put this table into docs/configuration.md:\n{table}");
+        for process in Process::ALL {
+            assert!(document.contains(process.name()), "{}", process.name());
+        }
     }
 }

@@ -2,8 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
-use futures::future::BoxFuture;
+use anyhow::Context as _;
+use axum::{Router, response::IntoResponse as _, routing::get};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{StatusCode, header::CONTENT_TYPE};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use serde_json::json;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Something that must work for the process to be ready: a name and a check that answers within its timeout.
@@ -15,18 +24,169 @@ pub struct Check {
     pub run: Arc<dyn Fn() -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>,
 }
 
+impl Check {
+    /// A check from a name and an async function.
+    pub fn new<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
+        name: &'static str,
+        run: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, run: Arc::new(move || run().boxed()) }
+    }
+    /// PostgreSQL answers.
+    pub fn postgres(pool: sqlx::PgPool) -> Self {
+        Self::new("postgres", move || {
+            let pool = pool.clone();
+            async move {
+                sqlx::raw_sql("select 1").execute(&pool).await?;
+                Ok(())
+            }
+        })
+    }
+}
+
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The routes `/livez` (the process runs), `/readyz` (every check passes; 503 with the failing names otherwise) and
 /// `/metrics`.
-pub fn router(_checks: Vec<Check>) -> Router {
-    todo!()
+pub fn router(checks: Vec<Check>) -> Router {
+    let checks: Arc<[Check]> = checks.into();
+    Router::new()
+        .route("/livez", get(|| async { ([(CONTENT_TYPE, "application/json")], r#"{"status":"alive"}"#) }))
+        .route("/readyz", get(move || readiness(checks.clone())))
+        .route(
+            "/metrics",
+            get(|| async { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], crate::telemetry::render_metrics()) }),
+        )
+}
+
+async fn readiness(checks: Arc<[Check]>) -> axum::response::Response {
+    let results = futures::future::join_all(checks.iter().map(|check| async {
+        let failure = match tokio::time::timeout(CHECK_TIMEOUT, (check.run)()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(_) => Some("no answer within a second".to_owned()),
+        };
+        if let Some(failure) = &failure {
+            // The reason may name hosts, so it goes to the log; the answer says only which check failed.
+            tracing::warn!(check = check.name, failure, "not ready");
+        }
+        (check.name, failure.is_none())
+    }))
+    .await;
+    let ready = results.iter().all(|(_, ok)| *ok);
+    let checks: serde_json::Map<_, _> =
+        results.into_iter().map(|(name, ok)| (name.into(), if ok { "ok" } else { "failing" }.into())).collect();
+    let body = json!({ "status": if ready { "ready" } else { "not ready" }, "checks": checks }).to_string();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Serves `app` on `listen` until `stop`, then finishes requests in flight for at most `drain`.
-pub async fn serve(_listen: std::net::SocketAddr, _app: Router, _stop: CancellationToken, _drain: Duration) -> anyhow::Result<()> {
-    todo!()
+pub async fn serve(listen: std::net::SocketAddr, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}; is the port taken? (TENURE_LISTEN)"))?;
+    serve_on(listener, app, stop, drain).await
+}
+
+/// As [`serve`], on a listener that is bound already.
+pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // A client that sends its head slowly or without end loses its connection: 30 s, 64 KiB.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30)).max_buf_size(64 * 1024);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(Duration::from_secs(30));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let stream = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, or the peer has gone: neither ends the server.
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(app.clone());
+        let connection = graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %error, "connection ended");
+            }
+        });
+    }
+    drop(listener);
+    tracing::info!(connections = graceful.count(), "stopping");
+    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(seconds = drain.as_secs(), "requests were still in flight after the drain time");
+    }
+    Ok(())
 }
 
 /// Cancelled on SIGTERM or SIGINT.
 pub fn stop_signal() -> CancellationToken {
-    todo!()
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                stop.cancel();
+            });
+        }
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "can't listen for SIGTERM and SIGINT"),
+    }
+    stop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tower::ServiceExt as _;
+
+    async fn ready(checks: Vec<Check>) -> (StatusCode, serde_json::Value) {
+        let response = router(checks).oneshot(http::Request::get("/readyz").body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        let status = response.status();
+        (status, serde_json::from_slice(&axum::body::to_bytes(response.into_body(), 4096).await.unwrap()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readiness_names_what_fails_or_hangs_and_says_no_more() {
+        let fine = Check::new("fine", || async { Ok(()) });
+        assert_eq!(ready(vec![fine.clone()]).await.0, 200);
+        let broken = Check::new("broken", || async { anyhow::bail!("host db.internal refused") });
+        let hanging = Check::new("hanging", || std::future::pending());
+        let (status, body) = ready(vec![fine, broken, hanging]).await;
+        assert_eq!(status, 503);
+        assert_eq!(body, json!({"status": "not ready", "checks": {"fine": "ok", "broken": "failing", "hanging": "failing"}}));
+    }
+
+    #[tokio::test]
+    async fn a_request_in_flight_survives_the_stop_and_a_new_one_is_refused() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let app = Router::new().route(
+            "/slow",
+            get(|| async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                "done"
+            }),
+        );
+        let server = tokio::spawn(serve_on(listener, app, stop.clone(), Duration::from_secs(5)));
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stop.cancel();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+        server.await.unwrap().unwrap();
+        assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    }
 }

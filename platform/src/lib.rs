@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod config;
 pub mod health;
+pub mod http;
 pub mod keys;
 pub mod problem;
 pub mod provision;

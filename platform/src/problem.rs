@@ -1,7 +1,10 @@
 //! RFC 9457 problem documents. Nothing internal is ever in one.
 
+use ::http::{
+    HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use serde::Serialize;
 
 /// What is wrong with one field.
@@ -46,14 +49,108 @@ impl Problem {
         problem.retry_after = Some(1);
         problem
     }
-    /// The document as JSON, for bulk answers.
+    /// The document as JSON (RFC 9457, with `error` and, where fields are at fault, `errors`).
     pub fn document(&self) -> serde_json::Value {
-        todo!()
+        let mut document = serde_json::json!({
+            "type": format!("https://tenure.dev/problems/{}", self.code),
+            "title": self.title(),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "error": self.code,
+        });
+        if !self.errors.is_empty() {
+            document["errors"] = serde_json::json!(self.errors);
+        }
+        document
+    }
+    /// The code as a sentence: `tenant_mismatch` is "Tenant mismatch".
+    fn title(&self) -> String {
+        let mut title = self.code.replace('_', " ");
+        if let Some(first) = title.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        title
+    }
+    /// Something of ours broke: 500 `internal`. The client gets an id to quote; only the log says what happened.
+    pub fn internal(cause: &dyn std::fmt::Display) -> Self {
+        let incident = uuid::Uuid::now_v7();
+        tracing::error!(%incident, %cause, "internal error");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            format!("something went wrong on our side; quote incident {incident} when you report it"),
+        )
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        todo!()
+        let mut response = (self.status, self.document().to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// A database that is away is 503 with `Retry-After`; anything else is 500 and only the log says what.
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        if database_is_away(&error) {
+            tracing::warn!(%error, "the database is unavailable");
+            Self::unavailable("database_unavailable", "the database does not answer at the moment; try again shortly")
+        } else {
+            Self::internal(&error)
+        }
+    }
+}
+
+/// Whether the same statement may succeed later: the server is away, starting, stopping, full or overloaded.
+pub fn database_is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // 08 connection, 53 resources (too many connections, disk full), 57 operator intervention (shutdown, cancelled by
+        // statement_timeout), 58 system error, 25P03 idle-in-transaction timeout, 55P03 lock timeout.
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25P03" || code == "55P03"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_problem_is_an_rfc_9457_document() {
+        let problem = Problem::unavailable("database_unavailable", "try again").field("/rate", "negative", "must be positive");
+        let response = problem.into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["retry-after"], "1");
+        let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            document,
+            serde_json::json!({
+                "type": "https://tenure.dev/problems/database_unavailable", "title": "Database unavailable", "status": 503,
+                "detail": "try again", "error": "database_unavailable",
+                "errors": [{"pointer": "/rate", "code": "negative", "detail": "must be positive"}],
+            })
+        );
+    }
+
+    #[test]
+    fn an_absent_database_is_503_and_a_bug_500_without_its_text() {
+        assert_eq!(Problem::from(sqlx::Error::PoolTimedOut).status, 503);
+        let bug = Problem::from(sqlx::Error::ColumnNotFound("secret_column".into()));
+        assert_eq!(bug.status, 500);
+        assert!(!bug.document().to_string().contains("secret_column"));
     }
 }

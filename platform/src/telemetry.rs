@@ -1,21 +1,130 @@
 //! Logs, traces (OpenTelemetry) and metrics (Prometheus). No personal data, no slugs, no tenant labels.
 
-use crate::{Config, Process};
+use std::{collections::HashMap, sync::OnceLock, time::Duration};
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use opentelemetry::{propagation::TextMapPropagator as _, trace::TracerProvider as _};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::{Config, Process, config::LogFormat};
 
 /// Flushes what is buffered when dropped.
-pub struct Guard;
+pub struct Guard(Option<SdkTracerProvider>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(provider) = self.0.take() {
+            // A collector that is away must not hold up the stop.
+            let _ = provider.shutdown_with_timeout(Duration::from_secs(2));
+        }
+    }
+}
+
+static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Seconds; from a fast read to a request's timeout.
+const BUCKETS: [f64; 14] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
 /// Starts logging (`TENURE_LOG`, `TENURE_LOG_FORMAT=json|text`), tracing and the metrics recorder. Once per process.
-pub fn init(_config: &Config, _process: Process) -> anyhow::Result<Guard> {
-    todo!()
+/// Logs go to standard error, so that a command's output stays clean.
+pub fn init(config: &Config, process: Process) -> anyhow::Result<Guard> {
+    // The tracer's own reports about a collector that is away would otherwise fill the log.
+    let directives = format!("{},opentelemetry=warn,opentelemetry_sdk=off,hyper=warn,reqwest=warn", config.log);
+    let filter = EnvFilter::try_new(directives)
+        .with_context(|| format!("TENURE_LOG is {:?}; put tracing directives, such as info,store=debug", config.log))?;
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = match config.log_format {
+        LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+    };
+    let provider = config.otlp_url.as_deref().map(|url| tracer(url, process)).transpose()?;
+    // Without a collector spans still get trace ids: a trace that began elsewhere goes on through the feed.
+    let local = SdkTracerProvider::builder().build();
+    let tracer = provider.as_ref().unwrap_or(&local).tracer("tenure");
+    let traces = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
+    let _ = Registry::default().with(filter).with(logs).with(traces).try_init();
+    start_metrics(process)?;
+    Ok(Guard(provider))
+}
+
+fn tracer(url: &str, process: Process) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_endpoint(url)
+        .with_timeout(Duration::from_secs(5))
+        .build()
+        .with_context(|| {
+            format!("TENURE_OTLP_URL is {url:?}; put the collector's HTTP address, such as http://collector:4318/v1/traces")
+        })?;
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(Resource::builder().with_service_name(process.name()).build())
+        .build())
+}
+
+fn start_metrics(process: Process) -> anyhow::Result<()> {
+    if METRICS.get().is_some() {
+        return Ok(());
+    }
+    let handle = PrometheusBuilder::new().set_buckets(&BUCKETS)?.add_global_label("service", process.name()).install_recorder()?;
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let handle = handle.clone();
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                handle.run_upkeep();
+            }
+        });
+    }
+    let _ = METRICS.set(handle);
+    Ok(())
+}
+
+/// The metrics in Prometheus' text format; empty before [`init`].
+pub fn render_metrics() -> String {
+    METRICS.get().map(PrometheusHandle::render).unwrap_or_default()
 }
 
 /// The current span's W3C `traceparent`, for an event's metadata or a message's header.
 pub fn traceparent() -> Option<String> {
-    todo!()
+    let mut carrier = HashMap::new();
+    TraceContextPropagator::new().inject_context(&tracing::Span::current().context(), &mut carrier);
+    carrier.remove("traceparent")
 }
 
-/// Makes the trace that a `traceparent` names the parent of a span.
-pub fn continue_from(_span: &tracing::Span, _traceparent: &str) {
-    todo!()
+/// Makes the trace that a `traceparent` names the parent of a span. Text that is no traceparent changes nothing.
+pub fn continue_from(span: &tracing::Span, traceparent: &str) {
+    if traceparent.len() != 55 {
+        return;
+    }
+    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
+    let context = TraceContextPropagator::new().extract(&carrier);
+    let _ = span.set_parent(context);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_goes_on_through_a_traceparent() {
+        let provider = SdkTracerProvider::builder().build();
+        let subscriber = Registry::default().with(tracing_opentelemetry::layer().with_tracer(provider.tracer("test")));
+        tracing::subscriber::with_default(subscriber, || {
+            let incoming = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            let span = tracing::info_span!("command");
+            continue_from(&span, incoming);
+            let ours = span.in_scope(traceparent).unwrap();
+            assert_eq!(&ours[..36], &incoming[..36], "same trace");
+            assert_ne!(&ours[36..52], &incoming[36..52], "own span");
+
+            let other = tracing::info_span!("command");
+            continue_from(&other, "00-x");
+            assert_ne!(&other.in_scope(traceparent).unwrap()[..36], &incoming[..36]);
+        });
+    }
 }

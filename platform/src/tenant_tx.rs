@@ -3,8 +3,6 @@
 use events::TenantScope;
 use sqlx::{PgConnection, PgPool};
 
-use crate::Problem;
-
 /// What the transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -35,13 +33,6 @@ impl TenantTx {
     }
     /// Undoes the transaction and hands the connection back.
     pub async fn rollback(self) -> Result<(), sqlx::Error> {
-        todo!()
-    }
-}
-
-impl From<sqlx::Error> for Problem {
-    /// A database that is away is 503 with `Retry-After`; anything else is 500 and only the log says what.
-    fn from(_error: sqlx::Error) -> Self {
         todo!()
     }
 }

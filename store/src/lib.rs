@@ -6,6 +6,7 @@
 pub mod feed;
 
 mod append;
+mod eventstore;
 
 pub use append::{Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Expected, StoreError, TenantHead};
 

@@ -123,8 +123,30 @@ pub struct TenantHead {
     pub position: Position,
 }
 
+/// Events in one append at most.
+pub(crate) const MAX_EVENTS: usize = 100;
+/// Bytes of data in one append at most.
+pub(crate) const MAX_BYTES: usize = 256 * 1024;
+/// Claims in one append at most.
+pub(crate) const MAX_CLAIMS: usize = 16;
+
 impl Append {
+    /// What every engine relies on.
     pub(crate) fn validate(&self) -> Result<(), AppendError> {
-        Ok(())
+        let mut claims: Vec<_> = self.claims.iter().map(|c| (c.kind, c.digest)).collect();
+        claims.sort_unstable();
+        claims.dedup();
+        let broken = if self.scope.tenant() != self.stream.tenant() {
+            "the stream is not in the scope"
+        } else if self.events.is_empty() || self.events.len() > MAX_EVENTS {
+            "an append carries 1 to 100 events"
+        } else if self.events.iter().map(|e| e.data.get().len()).sum::<usize>() > MAX_BYTES {
+            "an append carries at most 256 KiB of data"
+        } else if self.claims.len() > MAX_CLAIMS || claims.len() != self.claims.len() {
+            "an append carries at most 16 claims, each once"
+        } else {
+            return Ok(());
+        };
+        Err(AppendError::Invalid(broken))
     }
 }

@@ -23,7 +23,8 @@ use std::{
 
 use events::{CommandHash, CommandId, EventId, Metadata, Position, RecordedEvent, StreamName, TenantId, TenantScope, Version};
 use eventstore::{
-    AppendToStreamOptions, Client, ClientSettings, Error, EventData, ReadAllOptions, ReadStreamOptions, StreamPosition, StreamState, SubscriptionFilter,
+    AppendToStreamOptions, Client, ClientSettings, Error, EventData, ReadAllOptions, ReadStreamOptions, StreamPosition, StreamState,
+    SubscriptionFilter,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -152,7 +153,9 @@ impl EsStore {
         let result = self.append_reserving(&append, &mut reserved).await;
         match result {
             Ok(_) | Err(AppendError::Store(_) | AppendError::Invalid(_)) => {}
-            Err(AppendError::WrongVersion { .. } | AppendError::ClaimTaken { .. } | AppendError::CommandReused) => self.withdraw(reserved).await,
+            Err(AppendError::WrongVersion { .. } | AppendError::ClaimTaken { .. } | AppendError::CommandReused) => {
+                self.withdraw(reserved).await
+            }
         }
         result
     }
@@ -445,7 +448,9 @@ impl EsStore {
             *self.0.client.write().await = fresh;
         }
         match error {
-            Error::AccessDenied | Error::UnsupportedFeature | Error::InternalParsingError(_) | Error::ResourceDeleted => StoreError::Broken(error.to_string()),
+            Error::AccessDenied | Error::UnsupportedFeature | Error::InternalParsingError(_) | Error::ResourceDeleted => {
+                StoreError::Broken(error.to_string())
+            }
             other => StoreError::Unavailable(other.to_string()),
         }
     }
@@ -453,7 +458,8 @@ impl EsStore {
     /// Our event from the server's, with the claims it carries.
     async fn recorded(&self, stream: StreamName, raw: &eventstore::RecordedEvent) -> Result<(RecordedEvent, Vec<StoredClaim>), StoreError> {
         let place = || format!("{stream} revision {}", raw.revision);
-        let envelope: Envelope = serde_json::from_slice(&raw.custom_metadata).map_err(|e| StoreError::Broken(format!("{}: {e}", place())))?;
+        let envelope: Envelope =
+            serde_json::from_slice(&raw.custom_metadata).map_err(|e| StoreError::Broken(format!("{}: {e}", place())))?;
         let data: Box<RawValue> = serde_json::from_slice(&raw.data).map_err(|e| StoreError::Broken(format!("{}: {e}", place())))?;
         let created = raw.created.timestamp_micros();
         Ok((
@@ -481,7 +487,9 @@ impl EsStore {
         let filter = SubscriptionFilter::on_stream_name().add_prefix(stream.to_string());
         let all = self.read_all(ReadAllOptions::default().position(StreamPosition::Start).filter(filter)).await?;
         let found = all.iter().find(|e| e.revision == raw.revision && e.stream_id() == raw.stream_id());
-        found.map(|e| Position(e.position.commit)).ok_or_else(|| StoreError::Broken(format!("{stream} revision {} has no position", raw.revision)))
+        found
+            .map(|e| Position(e.position.commit))
+            .ok_or_else(|| StoreError::Broken(format!("{stream} revision {} has no position", raw.revision)))
     }
 }
 

@@ -7,6 +7,10 @@ pub mod feed;
 
 mod append;
 mod eventstore;
+mod postgres;
+
+pub use eventstore::EsStore;
+pub use postgres::PgStore;
 
 pub use append::{Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Expected, StoreError, TenantHead};
 
@@ -14,32 +18,50 @@ use events::{CommandId, Position, RecordedEvent, StreamName, TenantScope, Versio
 
 /// An event store.
 #[derive(Clone, Debug)]
-pub enum Store {}
+pub enum Store {
+    /// Embedded in PostgreSQL: the default, and enough for one machine.
+    Postgres(PgStore),
+    /// EventStoreDB or KurrentDB.
+    EventStore(EsStore),
+}
+
+macro_rules! engine {
+    ($self:expr, $store:ident => $call:expr) => {
+        match $self {
+            Self::Postgres($store) => $call,
+            Self::EventStore($store) => $call,
+        }
+    };
+}
 
 impl Store {
     /// Appends a command's events and claims, all or nothing. Answers only after they are durable (I1). The same
     /// command id again gives the first answer with `replayed` set (I5, I7).
-    pub async fn append(&self, _append: Append) -> Result<Appended, AppendError> {
-        match *self {}
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        engine!(self, store => store.append(append).await)
     }
     /// Events of one stream after `after`, in version order, at most `limit`.
-    pub async fn read_stream(&self, _stream: StreamName, _after: Version, _limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
-        match *self {}
+    pub async fn read_stream(&self, stream: StreamName, after: Version, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        engine!(self, store => store.read_stream(stream, after, limit).await)
     }
     /// Events of a tenant's log after `after`, in position order, at most `limit`.
-    pub async fn read_log(&self, _scope: TenantScope, _after: Position, _limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
-        match *self {}
+    pub async fn read_log(&self, scope: TenantScope, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        engine!(self, store => store.read_log(scope, after, limit).await)
     }
     /// What a command appended, if it did. `stream` is the one it was aimed at; an engine may look only there.
-    pub async fn find_command(&self, _stream: StreamName, _command: CommandId) -> Result<Option<Appended>, StoreError> {
-        match *self {}
+    pub async fn find_command(&self, stream: StreamName, command: CommandId) -> Result<Option<Appended>, StoreError> {
+        engine!(self, store => store.find_command(stream, command).await)
     }
     /// The last position of a tenant's log; zero for an empty one.
-    pub async fn head(&self, _scope: TenantScope) -> Result<Position, StoreError> {
-        match *self {}
+    pub async fn head(&self, scope: TenantScope) -> Result<Position, StoreError> {
+        engine!(self, store => store.head(scope).await)
     }
     /// Every tenant with events, and its last position. For the relay and operators.
     pub async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {
-        match *self {}
+        engine!(self, store => store.heads().await)
+    }
+    /// Whether positions are 1, 2, 3, … with no hole.
+    pub const fn is_dense(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
 }

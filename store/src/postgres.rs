@@ -1,0 +1,379 @@
+//! The PostgreSQL engine.
+//!
+//! Writers group-commit: an append joins a queue; a few *lanes*, one connection each, take what is waiting and commit it
+//! in one transaction with one statement, `event_store.append_batch`, which judges every append on its own. Under load
+//! a batch holds what came in while the one before was fsynced, so the cost of an fsync is shared by all of them.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use events::{
+    Category, CommandHash, CommandId, CorrelationId, EventId, Metadata, Position, RecordedEvent, StreamName, TenantId, TenantScope, Version,
+};
+use jiff::Timestamp;
+use sqlx::{
+    PgPool, Row as _,
+    postgres::{PgPoolOptions, PgRow},
+};
+use tokio::sync::{Notify, oneshot};
+use uuid::Uuid;
+
+use crate::{Append, AppendError, Appended, ClaimKind, ClaimOp, Expected, StoreError, TenantHead};
+
+/// Appends waiting beyond this are refused at once: the store is overloaded, and a longer queue only makes it slower.
+const QUEUE: usize = 4_096;
+/// Appends in one transaction at most.
+const BATCH: usize = 256;
+/// Connections that write. Two keep the disk busy while the other's batch is prepared; more only split batches.
+const LANES: usize = 2;
+/// How often a batch whose outcome is unknown is tried again.
+const MAX_ATTEMPTS: u32 = 6;
+/// How long one statement may take.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An event store in PostgreSQL. Cheap to clone.
+#[derive(Clone)]
+pub struct PgStore(Arc<Inner>);
+
+struct Inner {
+    pool: PgPool,
+    queue: Mutex<VecDeque<Job>>,
+    arrived: Notify,
+    appended: Notify,
+}
+
+struct Job {
+    append: Append,
+    answer: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+impl std::fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PgStore")
+    }
+}
+
+impl PgStore {
+    /// Opens the store in a database that was brought up to date before. Connections are made when they are needed.
+    pub fn open(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let options =
+            url.parse::<sqlx::postgres::PgConnectOptions>().map_err(|_| StoreError::Broken("the database URL does not parse".into()))?;
+        let options = options
+            .options([("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()), ("application_name", "tenure-store".into())]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections.max(LANES as u32 + 2))
+            .acquire_timeout(Duration::from_secs(3))
+            .test_before_acquire(false)
+            .connect_lazy_with(options);
+        let store = Self(Arc::new(Inner { pool, queue: Mutex::default(), arrived: Notify::new(), appended: Notify::new() }));
+        for _ in 0..LANES {
+            tokio::spawn(lane(Arc::downgrade(&store.0)));
+        }
+        tokio::spawn(wake(Arc::downgrade(&store.0)));
+        Ok(store)
+    }
+
+    pub(crate) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        append.validate()?;
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.len() >= QUEUE {
+                return Err(StoreError::Unavailable("too many appends are waiting".into()).into());
+            }
+            queue.push_back(Job { append, answer });
+        }
+        self.0.arrived.notify_one();
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the store is shutting down".into()).into()))
+    }
+}
+
+/// Takes waiting appends and commits them together, for as long as somebody holds the store.
+async fn lane(inner: std::sync::Weak<Inner>) {
+    loop {
+        let Some(store) = inner.upgrade() else { return };
+        let batch = take_batch(&mut store.queue.lock().unwrap_or_else(PoisonError::into_inner));
+        if batch.is_empty() {
+            // Wakes up now and then to see whether the store is still held.
+            let _ = tokio::time::timeout(Duration::from_secs(1), store.arrived.notified()).await;
+            continue;
+        }
+        if !store.queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            store.arrived.notify_one();
+        }
+        commit(&store, batch).await;
+    }
+}
+
+/// The longest run of waiting appends that can share a transaction: no two of one stream, one command or one claim,
+/// because the statement judges all of them by what stood before it. The others keep their order.
+fn take_batch(queue: &mut VecDeque<Job>) -> Vec<Job> {
+    let mut batch: Vec<Job> = Vec::new();
+    let mut kept = VecDeque::new();
+    let (mut streams, mut commands, mut claims) = (HashSet::new(), HashSet::new(), HashSet::new());
+    while batch.len() < BATCH && kept.len() < BATCH {
+        let Some(job) = queue.pop_front() else { break };
+        let a = &job.append;
+        let tenant = a.stream.tenant();
+        let free = !streams.contains(&a.stream)
+            && !commands.contains(&(tenant, a.metadata.command_id))
+            && !a.claims.iter().any(|c| claims.contains(&(tenant, c.kind, c.digest)));
+        // A stream that has to wait makes its later appends wait too.
+        streams.insert(a.stream);
+        if free {
+            commands.insert((tenant, a.metadata.command_id));
+            claims.extend(a.claims.iter().map(|c| (tenant, c.kind, c.digest)));
+            batch.push(job);
+        } else {
+            kept.push_back(job);
+        }
+    }
+    kept.append(queue);
+    *queue = kept;
+    batch
+}
+
+/// Commits a batch and gives everyone their own answer. An outcome that is unknown (the connection broke) is tried
+/// again: commands that had been committed are found to be replays.
+async fn commit(store: &Inner, batch: Vec<Job>) {
+    let mut attempt = 0;
+    let outcome = loop {
+        match append_batch(&store.pool, &batch).await {
+            Ok(rows) => break Ok(rows),
+            Err(error) => {
+                attempt += 1;
+                if attempt >= MAX_ATTEMPTS || !is_passing(&error) {
+                    break Err(error);
+                }
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=(10 << attempt)))).await;
+            }
+        }
+    };
+    match outcome {
+        Ok(rows) => {
+            store.appended.notify_one();
+            for (job, row) in batch.into_iter().zip(rows) {
+                let answer = judge(&store.pool, &job.append, row).await;
+                let _ = job.answer.send(answer); // The caller may have gone; the events stay.
+            }
+        }
+        Err(error) => {
+            let failure = store_error(&error);
+            for job in batch {
+                let copy = match &failure {
+                    StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),
+                    StoreError::Broken(why) => StoreError::Broken(why.clone()),
+                };
+                let _ = job.answer.send(Err(copy.into()));
+            }
+        }
+    }
+}
+
+/// One row of `append_batch`.
+struct Outcome {
+    verdict: i16,
+    version: Version,
+    position: Position,
+    recorded_at: Option<Timestamp>,
+    taken: Option<String>,
+}
+
+// The verdicts of `append_batch`.
+const OK: i16 = 0;
+const REPLAYED: i16 = 1;
+const WRONG_VERSION: i16 = 2;
+const CLAIM_TAKEN: i16 = 3;
+const COMMAND_REUSED: i16 = 4;
+
+async fn append_batch(pool: &PgPool, batch: &[Job]) -> Result<Vec<Outcome>, sqlx::Error> {
+    let appends: Vec<&Append> = batch.iter().map(|job| &job.append).collect();
+    let events = || appends.iter().zip(1_i32..).flat_map(|(a, i)| a.events.iter().zip(1_i32..).map(move |(e, n)| (i, n, e)));
+    let claims = || appends.iter().zip(1_i32..).flat_map(|(a, i)| a.claims.iter().map(move |c| (i, c)));
+    let of = |f: fn(&Append) -> Uuid| appends.iter().map(|a| f(a)).collect::<Vec<Uuid>>();
+    let expected = |a: &&Append| match a.expected {
+        Expected::Any => -1,
+        Expected::NoStream => 0,
+        Expected::Exact(version) => version.0 as i64,
+    };
+    let rows = sqlx::query("select verdict, version, position, recorded_at, taken from event_store.append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)")
+        .bind(of(|a| a.stream.tenant().uuid()))
+        .bind(appends.iter().map(|a| a.stream.category().name()).collect::<Vec<_>>())
+        .bind(of(|a| a.stream.id()))
+        .bind(appends.iter().map(expected).collect::<Vec<i64>>())
+        .bind(appends.iter().map(|a| a.events.len() as i32).collect::<Vec<_>>())
+        .bind(of(|a| a.metadata.command_id.uuid()))
+        .bind(of(|a| a.metadata.command_hash.0))
+        .bind(appends.iter().map(|a| a.metadata.actor.as_str()).collect::<Vec<_>>())
+        .bind(of(|a| a.metadata.correlation_id.uuid()))
+        .bind(appends.iter().map(|a| a.metadata.causation_id.map(EventId::uuid)).collect::<Vec<_>>())
+        .bind(appends.iter().map(|a| a.metadata.traceparent.as_deref()).collect::<Vec<_>>())
+        .bind(events().map(|(i, ..)| i).collect::<Vec<_>>())
+        .bind(events().map(|(_, n, _)| n).collect::<Vec<_>>())
+        .bind(events().map(|(.., e)| e.id.uuid()).collect::<Vec<_>>())
+        .bind(events().map(|(.., e)| e.event_type).collect::<Vec<_>>())
+        .bind(events().map(|(.., e)| e.schema_version as i16).collect::<Vec<_>>())
+        .bind(events().map(|(.., e)| e.data.get()).collect::<Vec<_>>())
+        .bind(claims().map(|(i, _)| i).collect::<Vec<_>>())
+        .bind(claims().map(|(_, c)| c.kind.0).collect::<Vec<_>>())
+        .bind(claims().map(|(_, c)| c.digest.0.as_slice()).collect::<Vec<_>>())
+        .bind(claims().map(|(_, c)| c.op == ClaimOp::Take).collect::<Vec<_>>())
+        .fetch_all(pool)
+        .await?;
+    let outcome = |row: &PgRow| {
+        Ok(Outcome {
+            verdict: row.try_get(0)?,
+            version: Version(row.try_get::<i64, _>(1)? as u64),
+            position: Position(row.try_get::<Option<i64>, _>(2)?.unwrap_or(0) as u64),
+            recorded_at: row.try_get::<Option<i64>, _>(3)?.and_then(|us| Timestamp::from_microsecond(us).ok()),
+            taken: row.try_get(4)?,
+        })
+    };
+    rows.iter().map(outcome).collect()
+}
+
+/// A member's own answer.
+async fn judge(pool: &PgPool, append: &Append, outcome: Outcome) -> Result<Appended, AppendError> {
+    match outcome.verdict {
+        OK => Ok(Appended {
+            version: outcome.version,
+            position: outcome.position,
+            event_ids: append.events.iter().map(|e| e.id).collect(),
+            recorded_at: outcome.recorded_at.ok_or_else(|| StoreError::Broken("an append without an instant".into()))?,
+            command_hash: append.metadata.command_hash,
+            replayed: false,
+        }),
+        REPLAYED => {
+            let first = find_command(pool, append.stream.tenant(), append.metadata.command_id).await?;
+            first.ok_or_else(|| StoreError::Broken("a command that was there is gone".into()).into())
+        }
+        WRONG_VERSION => Err(AppendError::WrongVersion { actual: outcome.version }),
+        CLAIM_TAKEN => {
+            let kind = append.claims.iter().map(|c| c.kind).find(|kind| Some(kind.0) == outcome.taken.as_deref());
+            Err(AppendError::ClaimTaken { kind: kind.unwrap_or(ClaimKind("claim")) })
+        }
+        COMMAND_REUSED => Err(AppendError::CommandReused),
+        other => Err(StoreError::Broken(format!("append_batch answered {other}")).into()),
+    }
+}
+
+const COLUMNS: &str = "position, category, stream_id, version, event_id, event_type, schema_version, data, actor, command_id, command_hash, correlation_id, causation_id, traceparent, recorded_at";
+
+impl PgStore {
+    pub(crate) async fn read_stream(&self, stream: StreamName, after: Version, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        let sql = format!("select {COLUMNS} from event_store.read_stream($1, $2, $3, $4, $5)");
+        let query = sqlx::query(&sql).bind(stream.tenant().uuid()).bind(stream.category().name()).bind(stream.id());
+        self.read(stream.tenant(), query.bind(after.0 as i64).bind(page(limit))).await
+    }
+
+    pub(crate) async fn read_log(&self, scope: TenantScope, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        let sql = format!("select {COLUMNS} from event_store.read_log($1, $2, $3)");
+        let query = sqlx::query(&sql).bind(scope.tenant().uuid());
+        self.read(scope.tenant(), query.bind(after.0 as i64).bind(page(limit))).await
+    }
+
+    async fn read(
+        &self,
+        tenant: TenantId,
+        query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        let rows = query.fetch_all(&self.0.pool).await.map_err(|e| store_error(&e))?;
+        rows.iter().map(|row| recorded(tenant, row)).collect::<Result<_, _>>().map_err(|e| store_error(&e))
+    }
+
+    pub(crate) async fn find_command(&self, stream: StreamName, command: CommandId) -> Result<Option<Appended>, StoreError> {
+        find_command(&self.0.pool, stream.tenant(), command).await
+    }
+
+    pub(crate) async fn head(&self, scope: TenantScope) -> Result<Position, StoreError> {
+        let head: Option<i64> = sqlx::query_scalar("select event_store.head($1)")
+            .bind(scope.tenant().uuid())
+            .fetch_one(&self.0.pool)
+            .await
+            .map_err(|e| store_error(&e))?;
+        Ok(Position(head.unwrap_or(0) as u64))
+    }
+
+    pub(crate) async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {
+        let rows: Vec<(Uuid, i64)> = sqlx::query_as("select tenant_id, position from event_store.tenant_head where position > 0")
+            .fetch_all(&self.0.pool)
+            .await
+            .map_err(|e| store_error(&e))?;
+        Ok(rows
+            .into_iter()
+            .map(|(tenant, position)| TenantHead { tenant: TenantId::from_uuid(tenant), position: Position(position as u64) })
+            .collect())
+    }
+}
+
+fn page(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+async fn find_command(pool: &PgPool, tenant: TenantId, command: CommandId) -> Result<Option<Appended>, StoreError> {
+    let sql = "select version, position, event_id, (extract(epoch from recorded_at) * 1000000)::bigint, command_hash from event_store.read_command($1, $2)";
+    let rows: Vec<(i64, i64, Uuid, i64, Uuid)> =
+        sqlx::query_as(sql).bind(tenant.uuid()).bind(command.uuid()).fetch_all(pool).await.map_err(|e| store_error(&e))?;
+    let Some((version, position, _, micros, hash)) = rows.last().copied() else { return Ok(None) };
+    Ok(Some(Appended {
+        version: Version(version as u64),
+        position: Position(position as u64),
+        event_ids: rows.iter().map(|row| EventId::from_uuid(row.2)).collect(),
+        recorded_at: Timestamp::from_microsecond(micros).map_err(|e| StoreError::Broken(e.to_string()))?,
+        command_hash: CommandHash(hash),
+        replayed: true,
+    }))
+}
+
+fn recorded(tenant: TenantId, row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
+    let broken = |e: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(e);
+    let category: Category = row.try_get::<&str, _>(1)?.parse().map_err(|e: events::InvalidStreamName| broken(e.into()))?;
+    Ok(RecordedEvent {
+        id: EventId::from_uuid(row.try_get(4)?),
+        tenant,
+        stream: StreamName::from_parts(tenant, category, row.try_get(2)?),
+        version: Version(row.try_get::<i64, _>(3)? as u64),
+        position: Position(row.try_get::<i64, _>(0)? as u64),
+        event_type: row.try_get(5)?,
+        schema_version: row.try_get::<i16, _>(6)? as u16,
+        recorded_at: Timestamp::from_microsecond(row.try_get(14)?).map_err(|e| broken(e.into()))?,
+        metadata: Metadata {
+            actor: row.try_get(8)?,
+            command_id: CommandId::from_uuid(row.try_get(9)?),
+            command_hash: CommandHash(row.try_get(10)?),
+            correlation_id: CorrelationId::from_uuid(row.try_get(11)?),
+            causation_id: row.try_get::<Option<Uuid>, _>(12)?.map(EventId::from_uuid),
+            traceparent: row.try_get(13)?,
+        },
+        data: serde_json::value::RawValue::from_string(row.try_get(7)?).map_err(|e| broken(e.into()))?,
+    })
+}
+
+/// Whether trying again may help: the connection is gone, the server is starting or stopping, or somebody was faster.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(e) => e.code().is_some_and(|c| ["08", "40", "53", "57"].iter().any(|class| c.starts_with(class))),
+        _ => false,
+    }
+}
+
+fn store_error(error: &sqlx::Error) -> StoreError {
+    if is_passing(error) { StoreError::Unavailable(error.to_string()) } else { StoreError::Broken(error.to_string()) }
+}
+
+/// Tells the relay that something was appended: at once, on a connection of its own, and once for all that came in
+/// meanwhile. Inside the append's transaction a NOTIFY would make commits wait for each other.
+async fn wake(inner: std::sync::Weak<Inner>) {
+    loop {
+        let Some(store) = inner.upgrade() else { return };
+        if tokio::time::timeout(Duration::from_secs(1), store.appended.notified()).await.is_ok()
+            && let Err(error) = sqlx::query("notify tenure_appended").execute(&store.pool).await
+        {
+            tracing::debug!(%error, "the relay was not woken; its sweep will find the events");
+        }
+    }
+}

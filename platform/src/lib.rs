@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod config;
+pub mod database;
 pub mod health;
 pub mod http;
 pub mod keys;
@@ -16,7 +17,7 @@ pub use config::{Config, Process};
 pub use keys::Keys;
 pub use problem::{FieldProblem, Problem};
 pub use registry::{Registry, Tenant, TenantState};
-pub use tenant_tx::{Access, TenantTx};
+pub use tenant_tx::{Access, ScopedTx, TenantTx};
 
 /// The version of the read models that this build writes and reads: the `r` in `t_{namespace}_r{version}`.
 pub const READ_MODEL_VERSION: u32 = 1;

@@ -1,29 +1,359 @@
 //! Bootstrap and provisioning: roles, schemas, keys. Absent or ready, never half; safe when two run at once.
 
-use events::TenantScope;
-use sqlx::PgPool;
+use std::{collections::HashMap, time::Duration};
 
-use crate::Keys;
+use anyhow::{Context as _, bail};
+use backon::{ExponentialBuilder, Retryable as _};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use events::TenantScope;
+use hmac::{Hmac, Mac as _};
+use sha2::{Digest as _, Sha256};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+
+use crate::{Access, Keys, READ_MODEL_VERSION, ScopedTx, TenantTx, read_schema, tenant_tx::is_schema_of};
+
+include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
+
+/// Owns schemas, tables and functions; may create roles.
+pub const OWNER: &str = "tenure_owner";
+/// The login roles of the services.
+pub const LOGINS: [&str; 4] = ["tenure_command", "tenure_relay", "tenure_projector", "tenure_query"];
 
 /// Brings the database up to this build: login roles (with these passwords), schemas `platform` and `event_store`,
-/// grants. Runs as the owner; idempotent; takes an advisory lock.
-pub async fn bootstrap(_owner: &PgPool, _passwords: &[(&str, &str)]) -> anyhow::Result<()> {
-    todo!()
+/// grants. Runs as the owner (`tenure_owner` itself, or better a superuser, who can also take dangerous functions away
+/// from everybody); idempotent; takes an advisory lock.
+pub async fn bootstrap(owner: &PgPool, passwords: &[(&str, &str)]) -> anyhow::Result<()> {
+    // Roles belong to the whole server: two databases that bootstrap at once step on each other's rows, and the one that
+    // lost tries again.
+    let retry =
+        ExponentialBuilder::default().with_min_delay(Duration::from_millis(20)).with_max_delay(Duration::from_millis(500)).with_jitter();
+    (|| async { create_login_roles(owner, passwords).await })
+        .retry(retry.with_max_times(12))
+        .when(|error| {
+            let code =
+                error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error).and_then(|e| e.code().map(|c| c.into_owned()));
+            // "tuple concurrently updated", and a role that appeared between look and creation.
+            matches!(code.as_deref(), Some("XX000" | "42710" | "23505" | "40P01"))
+        })
+        .await
+        .context("creating the login roles")?;
+    let mut conn = owner.acquire().await?;
+    let mut tx = conn.begin().await?;
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended('tenure.bootstrap', 0))").execute(&mut *tx).await?;
+    harden(&mut tx).await.context("hardening the database")?;
+    migrate(&mut tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn create_login_roles(owner: &PgPool, passwords: &[(&str, &str)]) -> anyhow::Result<()> {
+    let mut conn = owner.acquire().await?;
+    let mut tx = conn.begin().await?;
+    let superuser: bool = sqlx::query_scalar("select rolsuper from pg_roles where rolname = current_user").fetch_one(&mut *tx).await?;
+    for (role, _) in passwords {
+        if *role != OWNER && !LOGINS.contains(role) {
+            bail!("a password was given for {role:?}; the roles are {OWNER}, {}", LOGINS.join(", "));
+        }
+    }
+    for role in [OWNER].iter().chain(&LOGINS) {
+        let exists: bool =
+            sqlx::query_scalar("select exists (select from pg_roles where rolname = $1)").bind(role).fetch_one(&mut *tx).await?;
+        if !exists {
+            let attributes = if *role == OWNER { "nologin createrole inherit" } else { "login noinherit" };
+            tx.execute(format!("create role {role} {attributes}").as_str()).await?;
+        }
+        let Some((_, password)) = passwords.iter().find(|(name, _)| name == role) else { continue };
+        let stored: Option<String> = if superuser {
+            sqlx::query_scalar("select rolpassword from pg_authid where rolname = $1 and rolcanlogin")
+                .bind(role)
+                .fetch_one(&mut *tx)
+                .await
+                .ok()
+                .flatten()
+        } else {
+            None
+        };
+        if stored.is_none_or(|verifier| !scram_matches(&verifier, password)) {
+            // Only the SCRAM verifier travels, so the password can't end in the server's log.
+            let mut salt = [0; 16];
+            aws_lc_rs::rand::fill(&mut salt).context("the operating system gives no random bytes")?;
+            tx.execute(format!("alter role {role} login password '{}'", scram_verifier(password, &salt, 4096)).as_str()).await?;
+        }
+    }
+    let member: bool = sqlx::query_scalar("select pg_has_role(current_user, 'tenure_owner', 'member')").fetch_one(&mut *tx).await?;
+    if !member {
+        tx.execute("grant tenure_owner to current_user").await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// RFC 5803: what PostgreSQL stores for a password.
+fn scram_verifier(password: &str, salt: &[u8], iterations: u32) -> String {
+    let hmac = |key: &[u8], data: &[u8]| -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+        mac.update(data);
+        mac.finalize().into_bytes().into()
+    };
+    let mut block = hmac(password.as_bytes(), &[salt, &1_u32.to_be_bytes()].concat());
+    let mut salted = block;
+    for _ in 1..iterations {
+        block = hmac(password.as_bytes(), &block);
+        salted.iter_mut().zip(block).for_each(|(a, b)| *a ^= b);
+    }
+    let stored_key: [u8; 32] = Sha256::digest(hmac(&salted, b"Client Key")).into();
+    let server_key = hmac(&salted, b"Server Key");
+    format!("SCRAM-SHA-256${iterations}:{}${}:{}", STANDARD.encode(salt), STANDARD.encode(stored_key), STANDARD.encode(server_key))
+}
+
+fn scram_matches(verifier: &str, password: &str) -> bool {
+    let parts = verifier.strip_prefix("SCRAM-SHA-256$").and_then(|rest| rest.split_once('$')).and_then(|(head, _)| head.split_once(':'));
+    let Some((iterations, salt)) = parts.and_then(|(iterations, salt)| Some((iterations.parse().ok()?, STANDARD.decode(salt).ok()?)))
+    else {
+        return false;
+    };
+    scram_verifier(password, &salt, iterations) == verifier
+}
+
+/// Functions that would let SQL injected into a tenant transaction change its role, run text as SQL, or leave something
+/// outside the tenant's schema.
+const DANGEROUS: &str = "
+    select format('revoke execute on function %s from public', p.oid::regprocedure)
+    from pg_proc p
+    where p.pronamespace = 'pg_catalog'::regnamespace
+      and (p.proname in ('set_config', 'ts_stat', 'lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import', 'lo_put', 'lo_open', 'lowrite',
+                         'pg_notify', 'pg_logical_emit_message')
+           or p.proname ~ '^(query|cursor|table|schema|database)_to_xml'
+           or (p.proname = 'ts_rewrite' and p.pronargs = 2))
+      and has_function_privilege('public', p.oid, 'execute')";
+
+async fn harden(conn: &mut PgConnection) -> anyhow::Result<()> {
+    let database: String = sqlx::query_scalar("select quote_ident(current_database())").fetch_one(&mut *conn).await?;
+    let roles = LOGINS.join(", ");
+    let current: bool = sqlx::query_scalar(
+        "select has_database_privilege('public', current_database(), 'connect') or has_database_privilege('public', current_database(), 'temp')
+             or has_schema_privilege('public', 'public', 'usage') or not has_database_privilege('tenure_owner', current_database(), 'create')",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if current {
+        conn.execute(
+            format!(
+                "revoke connect, temporary on database {database} from public;
+             grant connect, create on database {database} to {OWNER};
+             grant connect on database {database} to {roles};
+             revoke all on schema public from public;"
+            )
+            .as_str(),
+        )
+        .await?;
+    }
+    for revoke in sqlx::query_scalar::<_, String>(DANGEROUS).fetch_all(&mut *conn).await? {
+        conn.execute(revoke.as_str()).await?;
+    }
+    // Without the right to, PostgreSQL only warns; so look at what came of it.
+    let left = sqlx::query_scalar::<_, String>(DANGEROUS).fetch_all(&mut *conn).await?;
+    if !left.is_empty() {
+        tracing::warn!(
+            target: "audit",
+            statements = left.join("; "),
+            "one layer of tenant isolation is missing: these functions stay open to everybody because the bootstrap does not run as a superuser; \
+             let one run the statements in this database"
+        );
+    }
+    Ok(())
+}
+
+async fn migrate(conn: &mut PgConnection) -> anyhow::Result<()> {
+    conn.execute(
+        "set local role tenure_owner; set local search_path = pg_catalog, pg_temp;
+         create schema if not exists platform;
+         grant usage on schema platform to tenure_command, tenure_relay, tenure_projector, tenure_query;
+         create table if not exists platform.migration (
+             name text primary key, checksum text not null, applied_at timestamptz not null default now());
+         grant select on platform.migration to tenure_command, tenure_relay, tenure_projector, tenure_query;",
+    )
+    .await
+    .context("making the list of migrations")?;
+    for (name, sql) in pending(applied(&mut *conn).await?)? {
+        conn.execute(sql).await.with_context(|| format!("migrations/{name}"))?;
+        sqlx::query("insert into platform.migration (name, checksum) values ($1, $2)")
+            .bind(name)
+            .bind(checksum(sql))
+            .execute(&mut *conn)
+            .await?;
+        tracing::info!(name, "migration applied");
+    }
+    conn.execute("reset role").await?;
+    Ok(())
+}
+
+async fn applied(conn: &mut PgConnection) -> anyhow::Result<HashMap<String, String>> {
+    Ok(sqlx::query_as::<_, (String, String)>("select name, checksum from platform.migration").fetch_all(conn).await?.into_iter().collect())
+}
+
+/// What this build has and the database has not. Refuses a database that this build does not know (I8).
+fn pending(mut applied: HashMap<String, String>) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
+    let mut pending = Vec::new();
+    for (name, sql) in EVENT_STORE.iter().chain(PLATFORM) {
+        match applied.remove(*name) {
+            None => pending.push((*name, *sql)),
+            Some(before) if before == checksum(sql) => {}
+            Some(_) => {
+                bail!("migrations/{name} was changed after this database took it; restore the file and put the change into a new one")
+            }
+        }
+    }
+    match applied.keys().min() {
+        Some(unknown) => bail!("the database is newer than this build: it has the migration {unknown}; run a build that knows it"),
+        None => Ok(pending),
+    }
+}
+
+fn checksum(sql: &str) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(sql.as_bytes()))
+}
+
+/// Refuses a database whose tables are not those of this build: older (run the bootstrap) or newer (I8).
+pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
+    let mut conn = pool.acquire().await?;
+    let applied = applied(&mut conn).await.context("the database is not set up; run `tenure up` or the bootstrap first")?;
+    match pending(applied)?.first() {
+        Some((missing, _)) => bail!("the database is older than this build: it lacks migrations/{missing}; run the bootstrap first"),
+        None => Ok(()),
+    }
 }
 
 /// Makes a tenant usable: its roles `t_{namespace}` and `w_{namespace}`, its read schema with tables and indexes, its
 /// claim key. One transaction; doing it again changes nothing. Called by the projector on `TenantRegistered`.
-pub async fn provision(_projector: &PgPool, _keys: &Keys, _scope: TenantScope) -> anyhow::Result<()> {
-    todo!()
+pub async fn provision(projector: &PgPool, keys: &Keys, scope: TenantScope) -> anyhow::Result<()> {
+    let schema = read_schema(scope.tenant(), READ_MODEL_VERSION);
+    let mut tx = ScopedTx::begin(projector, scope).await?;
+    let namespace = scope.tenant().namespace();
+    sqlx::query("select platform.create_tenant_roles($1)")
+        .bind(&namespace)
+        .execute(tx.conn())
+        .await
+        .context("creating the tenant's roles")?;
+    keys.create_claim_key(tx.conn(), scope).await.context("making the tenant's claim key")?;
+    let (tables, keys_and_indexes) = read_model_sql();
+    create_tables(tx.conn(), scope, &schema, tables.into_iter().chain(keys_and_indexes)).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Makes an empty read schema (tables, no indexes) under this name beside the live one, dropping a left-over of the
 /// same name first. For rebuilds.
-pub async fn create_read_schema(_projector: &PgPool, _scope: TenantScope, _schema: &str) -> anyhow::Result<()> {
-    todo!()
+pub async fn create_read_schema(projector: &PgPool, scope: TenantScope, schema: &str) -> anyhow::Result<()> {
+    let mut tx = ScopedTx::begin(projector, scope).await?;
+    drop_in(tx.conn(), scope, schema).await?;
+    create_tables(tx.conn(), scope, schema, read_model_sql().0).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Creates the schema if it is not there and runs `sql` in it as the tenant's writer; an existing one stays as it is.
+async fn create_tables(
+    conn: &mut PgConnection,
+    scope: TenantScope,
+    schema: &str,
+    sql: impl IntoIterator<Item = &'static str>,
+) -> anyhow::Result<()> {
+    let tenant = scope.tenant();
+    if !is_schema_of(tenant, schema) {
+        bail!("{schema:?} is not a read schema of this tenant");
+    }
+    // The roles function takes the tenant's lock, so the look below and the creation are one step.
+    sqlx::query("select platform.create_tenant_roles($1)").bind(tenant.namespace()).execute(&mut *conn).await?;
+    let exists: bool =
+        sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)").bind(schema).fetch_one(&mut *conn).await?;
+    if exists {
+        return Ok(());
+    }
+    sqlx::query("select platform.create_read_schema($1, $2)").bind(tenant.namespace()).bind(schema).execute(&mut *conn).await?;
+    conn.execute(format!("set local role \"w_{tenant}\"; set local search_path = \"{schema}\"").as_str()).await?;
+    for statements in sql {
+        conn.execute(statements).await.context("creating the read model's tables")?;
+    }
+    conn.execute("set local role none; set local search_path = pg_catalog").await?;
+    Ok(())
+}
+
+/// Drops a read schema of the tenant, if it is there.
+pub async fn drop_read_schema(projector: &PgPool, scope: TenantScope, schema: &str) -> anyhow::Result<()> {
+    let mut conn = projector.acquire().await?;
+    drop_in(&mut conn, scope, schema).await
+}
+
+async fn drop_in(conn: &mut PgConnection, scope: TenantScope, schema: &str) -> anyhow::Result<()> {
+    sqlx::query("select platform.drop_read_schema($1, $2)")
+        .bind(scope.tenant().namespace())
+        .bind(schema)
+        .execute(conn)
+        .await
+        .with_context(|| format!("dropping {schema}"))?;
+    Ok(())
+}
+
+/// Puts the schema `next` in the place of `live`, in the caller's transaction; the old one becomes `{live}_old`, for
+/// [`drop_read_schema`] afterwards. Queries in flight finish on the old one. Under the projector's own role: before
+/// `set local role`, or after `set local role none`.
+pub async fn cut_over(conn: &mut PgConnection, scope: TenantScope, live: &str, next: &str) -> Result<(), sqlx::Error> {
+    let namespace = scope.tenant().namespace();
+    sqlx::query("select platform.cut_over($1, $2, $3)").bind(namespace).bind(live).bind(next).execute(conn).await.map(|_| ())
+}
+
+/// Whether the tenant's read schema of this build is there: asked under its reader's role, as every query will be.
+pub async fn is_provisioned(query: &PgPool, scope: TenantScope) -> Result<bool, sqlx::Error> {
+    let schema = read_schema(scope.tenant(), READ_MODEL_VERSION);
+    let mut tx = TenantTx::begin(query, scope, &schema, Access::Read).await?;
+    let there = sqlx::query_scalar("select to_regclass('checkpoint') is not null").fetch_one(tx.conn()).await?;
+    tx.rollback().await?;
+    Ok(there)
 }
 
 /// The SQL of every read-model table, and of every key and index, in order: `migrations/read_model`.
 pub fn read_model_sql() -> (Vec<&'static str>, Vec<&'static str>) {
-    todo!()
+    let of = |index: bool| READ_MODEL.iter().filter(move |(name, _)| name.ends_with(".index.sql") == index).map(|(_, sql)| *sql).collect();
+    (of(false), of(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_applied() -> HashMap<String, String> {
+        EVENT_STORE.iter().chain(PLATFORM).map(|(name, sql)| ((*name).to_owned(), checksum(sql))).collect()
+    }
+
+    #[test]
+    fn a_database_that_this_build_does_not_know_is_refused() {
+        assert_eq!(pending(HashMap::new()).unwrap().len(), EVENT_STORE.len() + PLATFORM.len());
+        assert!(pending(all_applied()).unwrap().is_empty());
+        let mut newer = all_applied();
+        newer.insert("platform/9999_later.sql".into(), "x".into());
+        assert!(pending(newer).unwrap_err().to_string().contains("newer than this build"));
+        let mut changed = all_applied();
+        changed.insert(PLATFORM[0].0.into(), "x".into());
+        assert!(pending(changed).unwrap_err().to_string().contains("was changed after"));
+    }
+
+    #[test]
+    fn tables_come_apart_from_indexes() {
+        let (tables, indexes) = read_model_sql();
+        assert!(tables.len() >= 3 && tables[0].contains("create table checkpoint"));
+        assert!(!indexes.is_empty() && tables.iter().all(|sql| !sql.contains("create index")));
+    }
+
+    #[test]
+    fn a_scram_verifier_is_that_of_rfc_7677() {
+        // The exchange in RFC 7677, section 3: user "user", password "pencil".
+        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let verifier = scram_verifier("pencil", &salt, 4096);
+        assert_eq!(
+            verifier,
+            "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+        );
+        assert!(scram_matches(&verifier, "pencil") && !scram_matches(&verifier, "Pencil") && !scram_matches("md5x", "pencil"));
+    }
 }

@@ -1,0 +1,89 @@
+//! The pool to PostgreSQL that every process uses, and whether the database fits this build.
+
+use std::{str::FromStr as _, time::Duration};
+
+use anyhow::{Context as _, bail};
+use backon::{ExponentialBuilder, Retryable as _};
+use secrecy::ExposeSecret as _;
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::{Config, Process, problem::database_is_away, provision};
+
+/// How long a caller waits for a free connection before the answer is 503.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// Opens the process's pool. Waits up to half a minute for a server that is starting, and refuses a database that an
+/// older or newer build has left behind (I8).
+pub async fn connect(config: &Config, process: Process) -> anyhow::Result<PgPool> {
+    let options = PgConnectOptions::from_str(config.database_url.expose_secret())
+        .context("TENURE_DATABASE_URL is not a PostgreSQL URL; put one such as postgres://tenure_query:…@db:5432/tenure")?;
+    let pool = pool_options(config.database_connections).connect_lazy_with(connect_options(options, process));
+    let retry =
+        ExponentialBuilder::default().with_min_delay(Duration::from_millis(100)).with_max_delay(Duration::from_secs(2)).with_jitter();
+    (|| async { sqlx::raw_sql("select 1").execute(&pool).await })
+        .retry(retry.with_max_times(20))
+        .when(database_is_away)
+        .notify(|error, after| tracing::warn!(%error, ?after, "PostgreSQL does not answer yet"))
+        .await
+        .context("PostgreSQL does not answer; check TENURE_DATABASE_URL and that the server runs")?;
+    if process != Process::Cli {
+        provision::check_schema(&pool).await?;
+    }
+    Ok(pool)
+}
+
+fn connect_options(options: PgConnectOptions, process: Process) -> PgConnectOptions {
+    // Requests are bounded on the server too, for the case that the process dies with a statement running.
+    let statement_timeout = match process {
+        Process::CommandApi | Process::QueryApi => "30s",
+        Process::Relay | Process::Projector | Process::Cli => "10min",
+    };
+    options
+        .application_name(process.name())
+        .statement_cache_capacity(256)
+        .options([
+            ("statement_timeout", statement_timeout),
+            ("idle_in_transaction_session_timeout", "10min"),
+            ("client_connection_check_interval", "2s"),
+        ])
+        .disable_statement_logging()
+}
+
+/// A bounded pool, with a second layer behind [`crate::TenantTx`]'s guard: a connection that comes back under another
+/// role or inside a transaction is closed.
+pub fn pool_options(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(Duration::from_secs(300))
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            // A connection in steady use proves itself; one that rested may have lost its server.
+            Box::pin(async move { Ok(meta.idle_for < Duration::from_secs(1) || connection.ping().await.is_ok()) })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // Outside a transaction both instants are of this statement; inside one it began earlier.
+                let clean: bool = sqlx::query_scalar("select current_user = session_user and now() = statement_timestamp()").fetch_one(connection).await?;
+                if !clean {
+                    tracing::error!(target: "audit", "a connection came back to the pool inside a transaction or a tenant's role, and was closed");
+                }
+                Ok(clean)
+            })
+        })
+}
+
+/// The name in the URL must be the process's own role; a superuser would make every check below it void.
+pub async fn refuse_superuser(pool: &PgPool) -> anyhow::Result<()> {
+    let superuser: bool =
+        sqlx::query_scalar("select rolsuper or rolbypassrls from pg_roles where rolname = session_user").fetch_one(pool).await?;
+    if superuser {
+        bail!(
+            "the service is connected to PostgreSQL as a role that no row-level security binds; use its own login role in TENURE_DATABASE_URL"
+        );
+    }
+    Ok(())
+}

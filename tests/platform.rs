@@ -1,0 +1,435 @@
+//! The platform against a real PostgreSQL: bootstrap, provisioning, the tenant transaction, keys.
+
+use std::{
+    collections::HashSet,
+    future::Future,
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use events::{EmployeeId, TenantId, TenantScope};
+use platform::{
+    Access, Config, Keys, Process, READ_MODEL_VERSION, ScopedTx, TenantTx, database, keys,
+    keys::KeyError,
+    provision::{self, bootstrap, provision},
+    read_schema,
+};
+use sqlx::{Executor as _, PgPool, postgres::PgConnectOptions};
+use uuid::Uuid;
+
+/// A database of its own on the test server, bootstrapped, with a pool per role.
+pub(crate) struct Database {
+    pub(crate) owner: PgPool,
+    pub(crate) config: Config,
+    options: PgConnectOptions,
+}
+
+impl Database {
+    pub(crate) async fn empty() -> Self {
+        let url = crate::servers::database_url().await;
+        let server: PgConnectOptions = url.parse().unwrap();
+        let name = format!("platform_{}", Uuid::now_v7().simple());
+        let admin = PgPool::connect_with(server.clone()).await.unwrap();
+        admin.execute(format!("create database {name}").as_str()).await.unwrap();
+        admin.close().await;
+        let options = server.database(&name);
+        let owner = database::pool_options(4).connect_with(options.clone()).await.unwrap();
+        let key = std::env::temp_dir().join(format!("{name}.key"));
+        keys::create_master_key(&key).unwrap();
+        let config = Config::from_sources(Process::CommandApi, None, |variable| match variable {
+            "TENURE_DATABASE_URL" => Some(url.to_string()),
+            "TENURE_MASTER_KEY_FILE" => Some(key.display().to_string()),
+            _ => None,
+        })
+        .unwrap();
+        Self { owner, config, options }
+    }
+    pub(crate) async fn bootstrapped() -> Self {
+        let database = Self::empty().await;
+        bootstrap(&database.owner, &[]).await.unwrap();
+        database
+    }
+    pub(crate) fn pool(&self, role: &str, connections: u32) -> PgPool {
+        database::pool_options(connections).connect_lazy_with(self.options.clone().username(role))
+    }
+    pub(crate) async fn keys(&self, role: &str) -> Keys {
+        Keys::open(&self.config, self.pool(role, 4)).await.unwrap()
+    }
+    pub(crate) async fn tenant(&self) -> TenantScope {
+        let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
+        provision(&self.pool("tenure_projector", 2), &self.keys("tenure_projector").await, scope).await.unwrap();
+        scope
+    }
+}
+
+fn schema(scope: TenantScope) -> String {
+    read_schema(scope.tenant(), READ_MODEL_VERSION)
+}
+
+/// Puts a row that only this tenant may ever see into its read model.
+async fn put_canary(projector: &PgPool, scope: TenantScope) {
+    let mut tx = TenantTx::begin(projector, scope, &schema(scope), Access::Write).await.unwrap();
+    sqlx::query("insert into job_span (job_id, valid_from, seq, valid_to, code, title, sets) values ($1, '2000-01-01', 0, 'infinity', 'C', $2, 0)")
+        .bind(Uuid::now_v7())
+        .bind(format!("canary of {}", scope.tenant()))
+        .execute(tx.conn())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn canaries(query: &PgPool, scope: TenantScope) -> Vec<String> {
+    let mut tx = TenantTx::begin(query, scope, &schema(scope), Access::Read).await.unwrap();
+    let user: String = sqlx::query_scalar("select current_user::text").fetch_one(tx.conn()).await.unwrap();
+    assert_eq!(user, format!("t_{}", scope.tenant()));
+    let titles = sqlx::query_scalar("select title from job_span").fetch_all(tx.conn()).await.unwrap();
+    tx.commit().await.unwrap();
+    titles
+}
+
+fn code(error: &sqlx::Error) -> String {
+    error.as_database_error().and_then(|e| e.code().map(std::borrow::Cow::into_owned)).unwrap_or_else(|| format!("{error:?}"))
+}
+
+#[tokio::test]
+async fn bootstrap_is_idempotent_and_safe_when_two_run_at_once() {
+    let database = Database::empty().await;
+    let passwords = [("tenure_command", "one"), ("tenure_query", "two")];
+    let (a, b, c) = tokio::join!(
+        bootstrap(&database.owner, &passwords),
+        bootstrap(&database.owner, &passwords),
+        bootstrap(&database.owner, &passwords)
+    );
+    a.unwrap();
+    b.unwrap();
+    c.unwrap();
+    bootstrap(&database.owner, &passwords).await.unwrap();
+    provision::check_schema(&database.pool("tenure_query", 1)).await.unwrap();
+    database::refuse_superuser(&database.pool("tenure_query", 1)).await.unwrap();
+    assert!(database::refuse_superuser(&database.owner).await.is_err());
+    let owners: Vec<String> = sqlx::query_scalar("select distinct tableowner::text from pg_tables where schemaname in ('platform', 'event_store')")
+        .fetch_all(&database.owner)
+        .await
+        .unwrap();
+    assert_eq!(owners, ["tenure_owner"]);
+}
+
+#[tokio::test]
+async fn a_database_newer_than_the_build_is_refused() {
+    let database = Database::empty().await;
+    let missing = provision::check_schema(&database.owner).await.unwrap_err();
+    assert!(format!("{missing:#}").contains("not set up"), "{missing:#}");
+    bootstrap(&database.owner, &[]).await.unwrap();
+    database.owner.execute("insert into platform.migration (name, checksum) values ('platform/9999_later.sql', 'x')").await.unwrap();
+    for error in [bootstrap(&database.owner, &[]).await.unwrap_err(), provision::check_schema(&database.owner).await.unwrap_err()] {
+        assert!(format!("{error:#}").contains("newer than this build"), "{error:#}");
+    }
+    database.owner.execute("delete from platform.migration where name like '%later%'; update platform.migration set checksum = 'x'").await.unwrap();
+    let changed = bootstrap(&database.owner, &[]).await.unwrap_err();
+    assert!(format!("{changed:#}").contains("was changed after"), "{changed:#}");
+}
+
+#[tokio::test]
+async fn nobody_but_the_services_gets_in_and_public_gets_nothing() {
+    let database = Database::bootstrapped().await;
+    database.tenant().await;
+    let open: Vec<String> = sqlx::query_scalar(
+        "select 'schema ' || nspname from pg_namespace where nspname !~ '^(pg_|information_schema)' and has_schema_privilege('public', oid, 'usage')
+         union all select 'table ' || c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = relnamespace
+             where nspname !~ '^(pg_|information_schema)' and relkind in ('r', 'v', 'p') and has_table_privilege('public', c.oid, 'select')
+         union all select 'function ' || p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = pronamespace
+             where (nspname !~ '^(pg_|information_schema)' or proname in ('set_config', 'query_to_xml', 'ts_stat')) and has_function_privilege('public', p.oid, 'execute')
+         union all select 'database' where has_database_privilege('public', current_database(), 'connect')
+             or has_database_privilege('public', current_database(), 'temp')",
+    )
+    .fetch_all(&database.owner)
+    .await
+    .unwrap();
+    assert_eq!(open, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_tenant_is_provisioned_once_whoever_tries() {
+    let database = Database::bootstrapped().await;
+    let projector = database.pool("tenure_projector", 4);
+    let keys = database.keys("tenure_projector").await;
+    let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
+    assert!(!provision::is_provisioned(&database.pool("tenure_query", 1), scope).await.unwrap_or(false));
+    let (a, b) = tokio::join!(provision(&projector, &keys, scope), provision(&projector, &keys, scope));
+    a.unwrap();
+    b.unwrap();
+    put_canary(&projector, scope).await;
+    let digest = keys.claim_digest(scope, "employee_number", "1").await.unwrap();
+    provision(&projector, &keys, scope).await.unwrap();
+    assert_eq!(canaries(&database.pool("tenure_query", 1), scope).await.len(), 1, "provisioning again keeps the rows");
+    let command = database.keys("tenure_command").await;
+    assert_eq!(command.claim_digest(scope, "employee_number", "1").await.unwrap(), digest, "and the claim key");
+    assert!(provision::is_provisioned(&database.pool("tenure_query", 1), scope).await.unwrap());
+}
+
+#[tokio::test]
+async fn provisioning_given_up_anywhere_is_absent_or_ready() {
+    let database = Database::bootstrapped().await;
+    let projector = database.pool("tenure_projector", 2);
+    let keys = database.keys("tenure_projector").await;
+    let query = database.pool("tenure_query", 1);
+    let mut absent = 0;
+    for polls in (0..400).step_by(3) {
+        let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
+        let done = cancelled_after(polls, provision(&projector, &keys, scope)).await;
+        let ready = provision::is_provisioned(&query, scope).await.unwrap_or(false);
+        assert!(ready || done.is_none(), "it said it was done");
+        absent += u32::from(!ready);
+        provision(&projector, &keys, scope).await.unwrap();
+        assert!(provision::is_provisioned(&query, scope).await.unwrap());
+        if done.is_some() {
+            break;
+        }
+    }
+    assert!(absent > 5, "the test must have interrupted something");
+}
+
+#[tokio::test]
+async fn a_tenant_transaction_sees_its_tenant_and_nothing_else() {
+    let database = Database::bootstrapped().await;
+    let (a, b) = (database.tenant().await, database.tenant().await);
+    let projector = database.pool("tenure_projector", 1);
+    put_canary(&projector, a).await;
+    put_canary(&projector, b).await;
+    let query = database.pool("tenure_query", 1);
+    assert_eq!(canaries(&query, a).await, [format!("canary of {}", a.tenant())]);
+    assert_eq!(canaries(&query, b).await, [format!("canary of {}", b.tenant())]);
+    assert!(TenantTx::begin(&query, a, &schema(b), Access::Read).await.is_err(), "another tenant's schema");
+    assert!(TenantTx::begin(&query, a, "public", Access::Read).await.is_err());
+    assert_eq!(code(&TenantTx::begin(&query, a, &schema(a), Access::Write).await.err().unwrap()), "42501", "query-api can't write");
+
+    let denied = [
+        format!("select * from {}.job_span", schema(b)),
+        "select set_config('role', 'tenure_query', true)".into(),
+        format!("select set_config('search_path', '{}', true)", schema(b)),
+        format!("select query_to_xml('select * from {}.job_span', true, true, '')", schema(b)),
+        "select * from ts_stat('select 1')".into(),
+        "select * from platform.parked".into(),
+        "select * from platform.person_key".into(),
+        "select pg_read_file('/etc/passwd')".into(),
+        format!("select platform.create_tenant_roles('{}')", a.tenant()),
+        "select rolpassword from pg_authid".into(),
+    ];
+    for sql in denied {
+        let mut tx = TenantTx::begin(&query, a, &schema(a), Access::Read).await.unwrap();
+        let error = sqlx::query(&sql).fetch_all(tx.conn()).await.err().unwrap_or_else(|| panic!("{sql} was allowed"));
+        assert_eq!(code(&error), "42501", "{sql}: {error}");
+        tx.rollback().await.unwrap();
+    }
+    for sql in ["create table x ()", "create temporary table x ()", "insert into job_span select * from job_span", "create schema x"] {
+        let mut tx = TenantTx::begin(&query, a, &schema(a), Access::Read).await.unwrap();
+        let error = sqlx::query(sql).execute(tx.conn()).await.unwrap_err();
+        assert!(["42501", "25006"].contains(&code(&error).as_str()), "{sql}: {error}");
+        tx.rollback().await.unwrap();
+    }
+    // A value with a statement in it is one statement too many for the extended protocol.
+    let mut tx = TenantTx::begin(&query, a, &schema(a), Access::Read).await.unwrap();
+    let error = sqlx::query("select title from job_span where code = $1; set role tenure_query").bind("C").fetch_all(tx.conn()).await.unwrap_err();
+    assert_eq!(code(&error), "42601");
+    drop(tx);
+    // Outside a tenant transaction the service's role sees no tenant at all.
+    let error = sqlx::query(&format!("select * from {}.job_span", schema(a))).fetch_all(&query).await.unwrap_err();
+    assert_eq!(code(&error), "42501");
+}
+
+/// Polls a future `polls` times, then drops it where it stands.
+async fn cancelled_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
+    let mut left = polls;
+    let mut future = pin!(future);
+    std::future::poll_fn(move |cx: &mut Context<'_>| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_request_cancelled_at_any_await_leaks_nothing_to_the_next_tenant() {
+    let database = Database::bootstrapped().await;
+    let (a, b) = (database.tenant().await, database.tenant().await);
+    let projector = database.pool("tenure_projector", 1);
+    put_canary(&projector, a).await;
+    put_canary(&projector, b).await;
+    let query = database.pool("tenure_query", 1);
+    let mut interrupted = 0;
+    for round in 0..10 {
+        for polls in 0..100 {
+            let request = async {
+                let mut tx = TenantTx::begin(&query, a, &schema(a), Access::Read).await.unwrap();
+                let titles: Vec<String> = sqlx::query_scalar("select title from job_span, pg_sleep(0.0005)").fetch_all(tx.conn()).await.unwrap();
+                assert_eq!(titles, [format!("canary of {}", a.tenant())]);
+                if round % 2 == 0 { tx.commit().await.unwrap() } else { tx.rollback().await.unwrap() }
+            };
+            let done = cancelled_after(polls, request).await;
+            // The pool has one connection: whatever the cancelled request left behind is what comes next.
+            if polls % 2 == 0 {
+                assert_eq!(canaries(&query, b).await, [format!("canary of {}", b.tenant())]);
+            } else {
+                let (user, path): (String, String) =
+                    sqlx::query_as("select current_user::text, current_setting('search_path')").fetch_one(&query).await.unwrap();
+                assert_eq!((user.as_str(), path.contains("t_")), ("tenure_query", false));
+                assert!(sqlx::query(&format!("select * from {}.job_span", schema(a))).fetch_all(&query).await.is_err());
+            }
+            if done.is_some() {
+                break;
+            }
+            interrupted += 1;
+        }
+    }
+    assert!(interrupted >= 30, "only {interrupted} await points were hit");
+}
+
+#[tokio::test]
+async fn a_commit_of_a_failed_transaction_is_an_error() {
+    let database = Database::bootstrapped().await;
+    let scope = database.tenant().await;
+    let projector = database.pool("tenure_projector", 1);
+    let mut tx = TenantTx::begin(&projector, scope, &schema(scope), Access::Write).await.unwrap();
+    assert!(sqlx::query("select 1/0").execute(tx.conn()).await.is_err());
+    assert_eq!(code(&tx.commit().await.unwrap_err()), "25P02");
+}
+
+#[tokio::test]
+async fn a_rebuilt_schema_takes_the_place_of_the_live_one() {
+    let database = Database::bootstrapped().await;
+    let (scope, other) = (database.tenant().await, database.tenant().await);
+    let projector = database.pool("tenure_projector", 2);
+    put_canary(&projector, scope).await;
+    let (live, next) = (schema(scope), format!("{}_next", schema(scope)));
+    for _ in 0..2 {
+        provision::create_read_schema(&projector, scope, &next).await.unwrap();
+    }
+    let mut tx = projector.begin().await.unwrap();
+    provision::cut_over(&mut tx, scope, &live, &next).await.unwrap();
+    tx.rollback().await.unwrap();
+    let query = database.pool("tenure_query", 1);
+    assert_eq!(canaries(&query, scope).await.len(), 1, "rolled back: still the old one");
+    for _ in 0..2 {
+        provision::create_read_schema(&projector, scope, &next).await.unwrap();
+        let mut tx = projector.begin().await.unwrap();
+        provision::cut_over(&mut tx, scope, &live, &next).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(canaries(&query, scope).await.len(), 0, "the new one, readable by the tenant's reader");
+    }
+    provision::drop_read_schema(&projector, scope, &format!("{live}_old")).await.unwrap();
+    assert!(provision::drop_read_schema(&projector, scope, &schema(other)).await.is_err(), "another tenant's schema");
+    assert!(provision::drop_read_schema(&projector, scope, "platform").await.is_err());
+    assert!(provision::create_read_schema(&projector, scope, &schema(other)).await.is_err());
+    let injected = sqlx::query("select platform.create_tenant_roles($1)").bind("x\"; drop schema platform; --").execute(&projector).await;
+    assert_eq!(code(&injected.unwrap_err()), "22023");
+}
+
+#[tokio::test]
+async fn ten_thousand_people_get_one_durable_key_each() {
+    let database = Database::bootstrapped().await;
+    let scope = database.tenant().await;
+    let (a, b) = (database.keys("tenure_command").await, database.keys("tenure_command").await);
+    let people: Vec<_> = (0..10_000).map(|_| EmployeeId::from_uuid(Uuid::now_v7())).collect();
+    let started = std::time::Instant::now();
+    let make = |keys: &Keys| {
+        let calls: Vec<_> = people.iter().map(|person| (keys.clone(), *person)).collect();
+        futures::future::join_all(calls.into_iter().map(|(keys, person)| async move { keys.person_or_create(scope, person).await.unwrap() }))
+    };
+    let (from_a, from_b) = tokio::join!(make(&a), make(&b));
+    eprintln!("2 x 10,000 keys in {:?}", started.elapsed());
+    assert!(from_a == from_b, "two processes, the same keys");
+    assert_eq!(from_a.iter().map(|key| *key.bytes()).collect::<HashSet<_>>().len(), people.len());
+    let reader = database.keys("tenure_query").await;
+    let read = reader.people(scope, &people).await.unwrap();
+    assert!(people.iter().zip(&from_a).all(|(person, key)| &read[person] == key));
+    assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn a_destroyed_key_is_gone_and_never_made_anew() {
+    let database = Database::bootstrapped().await;
+    let (scope, other) = (database.tenant().await, database.tenant().await);
+    let keys = database.keys("tenure_command").await;
+    let person = EmployeeId::from_uuid(Uuid::now_v7());
+    assert!(keys.person(scope, person).await.unwrap().is_none());
+    let key = keys.person_or_create(scope, person).await.unwrap();
+    assert!(keys.person_or_create(other, person).await.unwrap() != key, "the same id elsewhere is another person");
+    keys.destroy_person(scope, person).await.unwrap();
+    keys.destroy_person(scope, person).await.unwrap();
+    assert!(keys.person(scope, person).await.unwrap().is_none());
+    assert!(matches!(keys.person_or_create(scope, person).await, Err(KeyError::Destroyed)));
+    assert!(keys.person(other, person).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn claim_digests_differ_by_tenant_kind_and_value() {
+    let database = Database::bootstrapped().await;
+    let (scope, other) = (database.tenant().await, database.tenant().await);
+    let keys = database.keys("tenure_command").await;
+    let platform = TenantScope::checked(TenantId::PLATFORM);
+    let mut digests = HashSet::new();
+    for (scope, kind, value) in
+        [(scope, "number", "1"), (scope, "number", "2"), (scope, "email", "1"), (other, "number", "1"), (platform, "number", "1"), (scope, "numbe", "r1")]
+    {
+        let digest = keys.claim_digest(scope, kind, value).await.unwrap();
+        assert_eq!(digest, database.keys("tenure_command").await.claim_digest(scope, kind, value).await.unwrap(), "durable");
+        assert!(digests.insert(digest));
+    }
+    let absent = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
+    assert!(matches!(keys.claim_digest(absent, "number", "1").await, Err(KeyError::NotProvisioned)));
+}
+
+#[tokio::test]
+async fn another_master_key_is_refused_at_the_start() {
+    let database = Database::bootstrapped().await;
+    database.keys("tenure_command").await;
+    let path = std::env::temp_dir().join(format!("other-{}.key", Uuid::now_v7()));
+    keys::create_master_key(&path).unwrap();
+    let config = Config { master_key_file: Some(path), ..database.config.clone() };
+    let error = Keys::open(&config, database.pool("tenure_command", 1)).await.err().unwrap();
+    assert!(error.to_string().contains("another master key"), "{error}");
+}
+
+#[tokio::test]
+async fn shared_tables_show_one_tenants_rows() {
+    let database = Database::bootstrapped().await;
+    let (a, b) = (database.tenant().await, database.tenant().await);
+    let command = database.pool("tenure_command", 1);
+    let insert = "insert into platform.command_answer (tenant_id, command_id, command_hash, status, body) values ($1, $1, $1, 422, '{}')";
+    for scope in [a, b] {
+        let mut tx = ScopedTx::begin(&command, scope).await.unwrap();
+        sqlx::query(insert).bind(scope.tenant().uuid()).execute(tx.conn()).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut tx = ScopedTx::begin(&command, scope).await.unwrap();
+        let tenants: Vec<Uuid> = sqlx::query_scalar("select tenant_id from platform.command_answer").fetch_all(tx.conn()).await.unwrap();
+        assert_eq!(tenants, [scope.tenant().uuid()]);
+        tx.commit().await.unwrap();
+    }
+    let mut tx = ScopedTx::begin(&command, a).await.unwrap();
+    let foreign = sqlx::query(insert).bind(Uuid::now_v7()).execute(tx.conn()).await.unwrap_err();
+    assert_eq!(code(&foreign), "42501");
+    drop(tx);
+    for table in ["command_answer", "person_key", "tenant_key"] {
+        let rows: i64 = sqlx::query_scalar(&format!("select count(*) from platform.{table}")).fetch_one(&command).await.unwrap();
+        assert_eq!(rows, 0, "{table} without a tenant");
+    }
+    for (role, sql) in [
+        ("tenure_command", "select private_key from platform.signing_key"),
+        ("tenure_query", "select private_key from platform.signing_key"),
+        ("tenure_query", "insert into platform.person_key (tenant_id, person_id) values (gen_random_uuid(), gen_random_uuid())"),
+        ("tenure_query", "select claim_key from platform.tenant_key"),
+        ("tenure_relay", "select wrapped from platform.person_key"),
+        ("tenure_command", "select platform.create_tenant_roles('aaaaaaaaaaaaaaaaaaaaaaaaaa')"),
+        ("tenure_command", "delete from platform.person_key"),
+        ("tenure_projector", "create schema x"),
+        ("tenure_projector", "create role x"),
+    ] {
+        let error = sqlx::query(sql).execute(&database.pool(role, 1)).await.err().unwrap_or_else(|| panic!("{role}: {sql} was allowed"));
+        assert_eq!(code(&error), "42501", "{role}: {sql}");
+    }
+}

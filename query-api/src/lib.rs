@@ -1,1 +1,94 @@
 //! Rows to JSON: every read, as of any day.
+//!
+//! A handler takes a [`platform::Reader`], so it can't be reached without the checks; it runs one SQL statement in the
+//! tenant's transaction, and what the statement answers is the body. One module per capability: [`tenancy`],
+//! [`organization`], [`employee`]; and [`reports`] over them.
+
+pub mod employee;
+pub mod organization;
+pub mod reports;
+pub mod tenancy;
+
+mod cursor;
+mod openapi;
+mod params;
+mod read;
+
+pub use params::{Day, Fresh, Limit};
+pub use read::Reads;
+
+use std::sync::LazyLock;
+
+use axum::{Router, extract::FromRef, routing::get};
+use platform::{Gate, Registry};
+use store::Store;
+use utoipa::OpenApi as _;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// What handlers need; each takes only its part.
+#[derive(Clone, FromRef)]
+pub struct App {
+    /// Checks every request.
+    pub gate: Gate,
+    /// The tenants.
+    pub registry: Registry,
+    /// The read models.
+    pub reads: Reads,
+    /// The facts, for audit reads.
+    pub store: Store,
+}
+
+/// Every route. `platform::http::shell` goes around it.
+pub fn router(app: App) -> Router {
+    let gate = app.gate.clone();
+    let (routes, _) = documented().split_for_parts();
+    routes
+        .route("/openapi.json", get(|| async { openapi::served(&OPENAPI) }))
+        .route("/docs", get(openapi::docs))
+        .route("/.well-known/jwks.json", get(move || async move { axum::Json(gate.jwks()) }))
+        .with_state(app)
+}
+
+/// The table of contents.
+fn documented() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(employee::employees))
+        .routes(routes!(employee::employee))
+        .routes(routes!(employee::history))
+        .routes(routes!(employee::recorded_events))
+        .routes(routes!(employee::org_chart))
+        .routes(routes!(organization::departments))
+        .routes(routes!(organization::department))
+        .routes(routes!(organization::locations))
+        .routes(routes!(organization::location))
+        .routes(routes!(organization::jobs))
+        .routes(routes!(organization::job))
+        .routes(routes!(reports::headcount))
+        .routes(routes!(tenancy::tenants))
+        .routes(routes!(tenancy::tenant))
+}
+
+static OPENAPI: LazyLock<String> = LazyLock::new(openapi_json);
+
+/// The OpenAPI 3.1 document, pretty-printed as it stands in `openapi.json`.
+pub fn openapi_json() -> String {
+    let (_, document) = documented().split_for_parts();
+    let mut json = document.to_pretty_json().expect("the document holds only text, numbers and lists");
+    json.push('\n');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    /// The contract changes only on purpose: `UPDATE_OPENAPI=1 cargo test -p query-api` writes the new one.
+    #[test]
+    fn the_contract_is_the_one_on_file() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        let now = super::openapi_json();
+        if std::env::var_os("UPDATE_OPENAPI").is_some() {
+            std::fs::write(path, &now).unwrap();
+        }
+        let filed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(now == filed, "openapi.json differs from the routes; if that is meant, run UPDATE_OPENAPI=1 cargo test -p query-api");
+    }
+}

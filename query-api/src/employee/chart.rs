@@ -1,0 +1,137 @@
+//! Who reports to whom, as of a day.
+
+use axum::extract::State;
+use platform::{Problem, Reader};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Named, department_on, job_on};
+use crate::{
+    params::{Day, Fresh, IdParam, number, params},
+    read::{Answer, Body, Reads},
+};
+
+/// A piece of the org chart, breadth first: by level, then by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrgChart {
+    /// The day that the answer is about.
+    #[schema(format = Date)]
+    pub as_of: String,
+    /// The position of the tenant's log that it stands at.
+    pub position: i64,
+    /// The people employed on that day, from the top.
+    pub nodes: Vec<ChartNode>,
+    /// Whether people within `depth` were left out because of `limit`; ask again with one of `nodes` as `root`.
+    pub truncated: bool,
+}
+
+/// A person in the org chart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChartNode {
+    /// The person.
+    pub employee_id: Uuid,
+    /// Given name or names.
+    pub given_name: Option<String>,
+    /// Family name.
+    pub family_name: Option<String>,
+    /// The job.
+    pub job: Named,
+    /// The department.
+    pub department: Named,
+    /// The person reported to. People whose manager is not employed on that day stand at the top.
+    pub manager_id: Option<Uuid>,
+    /// 0 at the top.
+    pub level: u32,
+    /// How many people employed on that day report to this one.
+    pub direct_reports: i64,
+}
+
+/// How many levels below the top.
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(value_type = u16, minimum = 0, maximum = 50, default = 3)]
+pub(crate) struct Depth(i32);
+
+impl std::str::FromStr for Depth {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        number(text, 0, 50).and_then(|n| i32::try_from(n).ok()).map(Self).ok_or("must be a whole number from 0 to 50")
+    }
+}
+
+/// How many people.
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(value_type = u16, minimum = 1, maximum = 2000, default = 500)]
+pub(crate) struct Nodes(i64);
+
+impl std::str::FromStr for Nodes {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        number(text, 1, 2000).map(Self).ok_or("must be a whole number from 1 to 2000")
+    }
+}
+
+params! {
+    /// For the org chart.
+    ChartParams {
+        /// The day to answer for, past or future; today in UTC if absent.
+        as_of: Day,
+        /// The person to start from; absent, everyone at the top.
+        root: IdParam,
+        /// How many levels below the start.
+        depth: Depth,
+        /// How many people at most.
+        limit: Nodes,
+    }
+}
+
+/// Employed on day $1. Whoever has one manager can be reached by one way only, so going down from the top can't turn in
+/// a ring; going down from a person ($2) can only do so through that person, who is left out.
+const CHART: &str = "
+    with recursive staffed as {materialized} (
+        select a.employee_id, a.manager_id, a.department_id, a.job_id
+        from assignment_span a join employment m on m.employment_id = a.employment_id and m.starts_on <= $1 and $1 < m.ends_on
+        where a.valid_from <= $1 and $1 < a.valid_to
+    ), chart as (
+        select s.*, 0 as level from staffed s where {top}
+        union all
+        select s.*, c.level + 1 from chart c join staffed s on s.manager_id = c.employee_id where c.level < $3 and s.employee_id is distinct from $2
+    ), page as (
+        select c.*, p.given_name, p.family_name,
+               row_number() over (order by c.level, coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", c.employee_id) as n
+        from chart c left join person_span p on p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to
+        order by n limit $4 + 1
+    )";
+
+/// The org chart as of a day.
+#[utoipa::path(get, path = "/v1/org-chart", tag = "employee", params(ChartParams),
+    responses((status = 200, body = OrgChart, headers(("Tenure-Position" = u64))), (status = 404, body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params: ChartParams, fresh: Fresh) -> Result<Answer, Problem> {
+    let as_of = params.as_of.unwrap_or_else(Day::today);
+    let root = params.root.map(|id| id.0);
+    // From the top everyone is read anyway; from one person a few look-ups by manager are enough.
+    let (materialized, top) = match root {
+        Some(_) => ("not materialized", "s.employee_id = $2"),
+        None => ("materialized", "s.manager_id is null or not exists (select from staffed m where m.employee_id = s.manager_id)"),
+    };
+    let chart = CHART.replace("{materialized}", materialized).replace("{top}", top);
+    let sql = format!(
+        "{chart} select (select position from checkpoint) as position,
+            case when $2::uuid is null or exists (select from employee where employee_id = $2) then json_build_object(
+                'as_of', $1, 'position', (select position from checkpoint),
+                'nodes', coalesce(json_agg(json_build_object('employee_id', employee_id, 'given_name', given_name, 'family_name', family_name,
+                    'job', {job}, 'department', {department}, 'manager_id', manager_id, 'level', level,
+                    'direct_reports', (select count(*) from assignment_span a
+                        join employment m on m.employment_id = a.employment_id and m.starts_on <= $1 and $1 < m.ends_on
+                        where a.manager_id = page.employee_id and a.valid_from <= $1 and $1 < a.valid_to)) order by n) filter (where n <= $4), '[]'),
+                'truncated', count(*) > $4) end::text as body
+         from page",
+        job = job_on("page.job_id", "$1"),
+        department = department_on("page.department_id", "$1"),
+    );
+    let query = sqlx::query_as(&sql).bind(as_of).bind(root).bind(params.depth.map_or(3, |d| d.0)).bind(params.limit.map_or(500, |n| n.0));
+    let body: Body = reads.one(&reader, fresh, query).await?;
+    Answer::of(body)
+}

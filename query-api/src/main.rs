@@ -1,0 +1,3 @@
+//! `tenure-query-api`: serves every read.
+
+fn main() {}

@@ -1,0 +1,66 @@
+//! The contract, generated from the routes, and a page to read it on that needs nothing from elsewhere.
+
+use axum::{
+    http::header,
+    response::{Html, IntoResponse},
+};
+use platform::FieldProblem;
+use serde::Serialize;
+use utoipa::{
+    Modify, OpenApi, ToSchema,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
+
+/// An RFC 9457 problem document.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemDocument {
+    /// `https://tenure.dev/problems/{code}`
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What happened and what to do about it.
+    detail: String,
+    /// The stable code.
+    error: String,
+    /// The fields at fault.
+    errors: Vec<FieldProblem>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tenure query API",
+        description = "Every read of Tenure, as of any day.\n\nEvery answer carries `Tenure-Position`, the position of the tenant's log that it stands at. Send `Tenure-Min-Position: N` to read your own writes: the answer is then at least that new, or 503 `projection_behind`; `Prefer: wait=S` waits for it up to S seconds (at most 30).\n\nErrors are RFC 9457 problem documents with a stable `error` code. 400: `invalid_parameter`, `unknown_parameter`, `invalid_cursor`, `invalid_id`, `invalid_header`. 401: `missing_token`, `invalid_token`. 402: `subscription_expired`. 403: `tenant_mismatch`, `forbidden`. 404: `not_found`, `tenant_not_found`. 503: `projection_behind`, `read_model_not_ready`, `tenant_not_ready`, `timeout`, `overloaded`."
+    ),
+    tags(
+        (name = "employee", description = "People"),
+        (name = "organization", description = "Departments, locations and jobs"),
+        (name = "reports", description = "Headcount and pay"),
+        (name = "tenancy", description = "Tenants, for operators"),
+    ),
+    components(schemas(ProblemDocument)),
+    modifiers(&Token),
+    security(("token" = []))
+)]
+pub(crate) struct Document;
+
+struct Token;
+impl Modify for Token {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let mut http = Http::new(HttpAuthScheme::Bearer);
+        http.bearer_format = Some("JWT".into());
+        openapi.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(http));
+    }
+}
+
+/// `/openapi.json`
+pub(crate) fn served(json: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")], json)
+}
+
+/// `/docs`: reads `/openapi.json` and lays it out.
+pub(crate) async fn docs() -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Html(include_str!("docs.html")))
+}

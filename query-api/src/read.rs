@@ -1,0 +1,203 @@
+//! One query, one round trip, one snapshot: rows and the position they stand at come from a single statement in the
+//! tenant's own transaction.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use platform::{Access, Problem, Reader, TenantTx, read_schema};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sqlx::{
+    FromRow, PgPool, Postgres,
+    postgres::{PgArguments, PgRow},
+    query::QueryAs,
+};
+use tokio::time::Instant;
+
+use crate::params::{Day, Fresh};
+
+/// The tenants' read models.
+#[derive(Debug, Clone)]
+pub struct Reads {
+    pool: PgPool,
+}
+
+/// A row that knows which position of the tenant's log it stands at.
+pub(crate) trait Positioned: for<'r> FromRow<'r, PgRow> + Send + Unpin {
+    /// The checkpoint, read by the same statement as the row.
+    fn position(&self) -> i64;
+}
+
+/// The whole answer as JSON from SQL; none where there is no such object.
+#[derive(FromRow)]
+pub(crate) struct Body {
+    pub(crate) position: i64,
+    pub(crate) body: Option<String>,
+}
+impl Positioned for Body {
+    fn position(&self) -> i64 {
+        self.position
+    }
+}
+
+/// A page's rows as a JSON array from SQL, and the key of its last row if more follow.
+#[derive(FromRow)]
+pub(crate) struct Rows {
+    pub(crate) position: i64,
+    pub(crate) items: String,
+    pub(crate) next: Option<String>,
+}
+impl Positioned for Rows {
+    fn position(&self) -> i64 {
+        self.position
+    }
+}
+
+#[derive(FromRow)]
+struct Checkpoint {
+    position: i64,
+}
+
+impl Reads {
+    /// Over the query process's pool.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Runs one statement for a reader once the read model is fresh enough.
+    pub(crate) async fn one<R: Positioned>(
+        &self,
+        reader: &Reader,
+        fresh: Fresh,
+        query: QueryAs<'_, Postgres, R, PgArguments>,
+    ) -> Result<R, Problem> {
+        let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
+        let deadline = Instant::now() + fresh.wait;
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let mut tx = TenantTx::begin(&self.pool, reader.0.scope, &schema, Access::Read).await.map_err(unreadable)?;
+            let reached = if fresh.position == 0 {
+                0
+            } else {
+                let row: Checkpoint = sqlx::query_as("select position from checkpoint").fetch_one(tx.conn()).await.map_err(unreadable)?;
+                row.position
+            };
+            if reached >= fresh.position {
+                let row = query.fetch_one(tx.conn()).await.map_err(unreadable)?;
+                tx.commit().await.map_err(unreadable)?;
+                // A cut-over between the two statements may have gone back; then the next round decides.
+                if row.position() < fresh.position {
+                    return Err(behind(row.position(), fresh.position));
+                }
+                return Ok(row);
+            }
+            // No connection is held while waiting.
+            tx.rollback().await.map_err(unreadable)?;
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(behind(reached, fresh.position));
+            }
+            tokio::time::sleep(pause.min(deadline - now)).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+}
+
+/// 503 `projection_behind`.
+pub(crate) fn behind(reached: i64, wanted: i64) -> Problem {
+    metrics::counter!("tenure_queries_behind_total").increment(1);
+    let lag = wanted - reached;
+    Problem::unavailable(
+        "projection_behind",
+        format!(
+            "the read model has reached position {reached}, {lag} behind the position {wanted} that was asked for; try again, or wait longer with Prefer: wait=N"
+        ),
+    )
+}
+
+/// A read model that is not there is a tenant in the making or a cut-over under way, not a breakage.
+fn unreadable(error: sqlx::Error) -> Problem {
+    // undefined_table, invalid_schema_name, undefined_object (no such role), invalid_parameter_value (SET ROLE)
+    if let sqlx::Error::Database(db) = &error
+        && db.code().is_some_and(|code| ["42P01", "3F000", "42704", "22023"].contains(&&*code))
+    {
+        return Problem::unavailable("read_model_not_ready", "the tenant's read model is not ready yet; try again shortly");
+    }
+    Problem::from(error)
+}
+
+/// 404 `not_found`: the same bytes for an object that never was and for one of another tenant.
+pub(crate) fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such object")
+}
+
+/// JSON, the position it stands at, and the stream's version where it is one aggregate's.
+pub(crate) struct Answer {
+    pub(crate) position: i64,
+    pub(crate) version: Option<i64>,
+    pub(crate) json: String,
+}
+
+impl Answer {
+    /// The answer to a query for one object.
+    pub(crate) fn of(body: Body) -> Result<Self, Problem> {
+        Ok(Self { position: body.position, version: None, json: body.body.ok_or_else(not_found)? })
+    }
+
+    /// The answer to a query for a list.
+    pub(crate) fn page(as_of: Day, position: i64, items: String, next_cursor: Option<String>) -> Result<Self, Problem> {
+        #[derive(Serialize)]
+        struct Page {
+            as_of: String,
+            position: i64,
+            items: Box<RawValue>,
+            next_cursor: Option<String>,
+        }
+        let items = RawValue::from_string(items).map_err(|_| broken())?;
+        let page = Page { as_of: as_of.to_string(), position, items, next_cursor };
+        Ok(Self { position, version: None, json: serde_json::to_string(&page).map_err(|_| broken())? })
+    }
+}
+
+/// PostgreSQL sets spaces and line ends between JSON's tokens; nobody needs them on the wire.
+fn compact(mut json: String) -> String {
+    let (mut in_text, mut escaped) = (false, false);
+    json.retain(|c| {
+        if in_text {
+            in_text = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            return true;
+        }
+        in_text = c == '"';
+        !matches!(c, ' ' | '\n')
+    });
+    json
+}
+
+fn broken() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something broke on our side; the request can be tried again")
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], compact(self.json)).into_response();
+        response.headers_mut().insert("tenure-position", self.position.into());
+        if let Some(etag) = self.version.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
+            response.headers_mut().insert(header::ETAG, etag);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_space_between_tokens_goes() {
+        let spaced = "{\"a b\" : \"c \\\" d \\\\\", \n \"e\" : [1, \" \\n \"]}";
+        let compact = super::compact(spaced.into());
+        assert_eq!(compact, "{\"a b\":\"c \\\" d \\\\\",\"e\":[1,\" \\n \"]}");
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parse(&compact), parse(spaced));
+    }
+}

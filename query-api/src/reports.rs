@@ -1,0 +1,263 @@
+//! How many people, and what they earn a year: by department, job, location or month, as of any day.
+
+use axum::extract::State;
+use jiff::{ToSpan as _, civil::Date};
+use platform::{Problem, Reader};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    params::{Day, Fresh, invalid, params},
+    read::{Answer, Body, Reads},
+};
+
+/// Headcount and annual pay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Headcount {
+    /// The day that the answer is about; by month, the last month's last day.
+    #[schema(format = Date)]
+    pub as_of: String,
+    /// The position of the tenant's log that it stands at.
+    pub position: i64,
+    /// Everyone employed on that day, each once.
+    pub total: Figures,
+    /// The groups: by code, or month by month.
+    pub groups: Vec<Group>,
+}
+
+/// Figures of a group of people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Figures {
+    /// How many people are employed.
+    pub headcount: i64,
+    /// What they earn together in a nominal full-time year, per currency.
+    pub annual_pay: Vec<Amount>,
+}
+
+/// An exact sum in one currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Amount {
+    /// ISO 4217 code.
+    pub currency: String,
+    /// The sum, an exact decimal as text.
+    pub amount: String,
+}
+
+/// A department, job or location (`id`, `code`, `name`; all null for people without one), or a month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Group {
+    /// By month.
+    Month {
+        /// The month, `YYYY-MM`.
+        month: String,
+        /// Its last day, which the figures are about.
+        #[schema(format = Date)]
+        as_of: String,
+        /// How many people are employed.
+        headcount: i64,
+        /// What they earn together in a year.
+        annual_pay: Vec<Amount>,
+    },
+    /// By department, job or location.
+    Unit {
+        /// The department, job or location.
+        id: Option<Uuid>,
+        /// Its code.
+        code: Option<String>,
+        /// Its name or title on that day.
+        name: Option<String>,
+        /// How many people are employed.
+        headcount: i64,
+        /// What they earn together in a year.
+        annual_pay: Vec<Amount>,
+    },
+}
+
+/// What to group by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum GroupBy {
+    Department,
+    Job,
+    Location,
+    Month,
+}
+
+impl std::str::FromStr for GroupBy {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "department" => Ok(Self::Department),
+            "job" => Ok(Self::Job),
+            "location" => Ok(Self::Location),
+            "month" => Ok(Self::Month),
+            _ => Err("must be department, job, location or month"),
+        }
+    }
+}
+
+/// A month, `YYYY-MM`; a day stands for its month.
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9]{4}-[0-9]{2}(-[0-9]{2})?$")]
+pub(crate) struct Month(Date);
+
+impl std::str::FromStr for Month {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let day = if text.len() == 7 { format!("{text}-01") } else { text.to_owned() };
+        day.parse::<Day>().map(|day| Self(day.0.first_of_month())).map_err(|_| "must be a month as YYYY-MM, or a day as YYYY-MM-DD")
+    }
+}
+
+params! {
+    /// For the headcount.
+    HeadcountParams {
+        /// What to group by.
+        #[param(inline, required)]
+        group_by: GroupBy,
+        /// The day to answer for, past or future; today in UTC if absent. Not by month.
+        as_of: Day,
+        /// By month: the first month; eleven before the last if absent.
+        from: Month,
+        /// By month: the last month, at most 600 in all; this month if absent.
+        to: Month,
+        /// By department: count each department's people with those of the departments below it. The total still counts
+        /// each person once.
+        include_subdepartments: bool,
+    }
+}
+
+/// Headcount and annual pay as of a day.
+#[utoipa::path(get, path = "/v1/reports/headcount", tag = "reports", params(HeadcountParams),
+    responses((status = 200, body = Headcount, headers(("Tenure-Position" = u64)))))]
+pub(crate) async fn headcount(
+    State(reads): State<Reads>,
+    reader: Reader,
+    params: HeadcountParams,
+    fresh: Fresh,
+) -> Result<Answer, Problem> {
+    let Some(group_by) = params.group_by else {
+        return Err(invalid("group_by", "is needed: department, job, location or month"));
+    };
+    if group_by != GroupBy::Department && params.include_subdepartments.is_some() {
+        return Err(invalid("include_subdepartments", "goes with group_by=department"));
+    }
+    if group_by == GroupBy::Month {
+        return by_month(&reads, &reader, fresh, &params).await;
+    }
+    if params.from.is_some() || params.to.is_some() {
+        return Err(invalid(if params.from.is_some() { "from" } else { "to" }, "goes with group_by=month"));
+    }
+    let as_of = params.as_of.unwrap_or_else(Day::today);
+    let rollup = params.include_subdepartments.unwrap_or(false);
+    let body: Body = reads.one(&reader, fresh, sqlx::query_as(&by_unit(group_by, rollup)).bind(as_of)).await?;
+    Answer::of(body)
+}
+
+/// People are added up per unit and currency first; what follows works on those few rows.
+fn by_unit(group_by: GroupBy, rollup: bool) -> String {
+    let (thing, name) = match group_by {
+        GroupBy::Job => ("job", "title"),
+        GroupBy::Location => ("location", "name"),
+        GroupBy::Department | GroupBy::Month => ("department", "name"),
+    };
+    // Each department with itself and everything below it; `union` ends a ring.
+    let (pairs, grouped) = if rollup {
+        (
+            ", pair (upper, lower) as (
+                select distinct id, id from cell
+                union select s.parent_id, p.lower from pair p join department_span s on s.department_id = p.upper
+                    and s.valid_from <= $1 and $1 < s.valid_to where s.parent_id is not null
+            )",
+            "select p.upper as id, c.currency, c.heads, c.pay from cell c join pair p on p.lower = c.id",
+        )
+    } else {
+        ("", "select * from cell")
+    };
+    let figures = |cells: &str, by: &str| {
+        format!(
+            "select {by} sum(heads)::bigint as headcount, coalesce(json_agg(json_build_object('currency', currency, 'amount', trim_scale(pay)::text)
+                order by currency) filter (where currency is not null), '[]') as annual_pay from ({cells}) c"
+        )
+    };
+    format!(
+        "with recursive cell as materialized (
+            select a.{thing}_id as id, y.currency, count(*) as heads, sum(y.annual) as pay
+            from employment m
+            left join assignment_span a on a.employment_id = m.employment_id and a.valid_from <= $1 and $1 < a.valid_to
+            left join compensation_span y on y.employment_id = m.employment_id and y.valid_from <= $1 and $1 < y.valid_to
+            where m.starts_on <= $1 and $1 < m.ends_on group by 1, 2
+        ){pairs}, grouped as (
+            {by_id} group by id
+        ), named as (
+            select g.id, s.code, s.name, g.headcount, g.annual_pay from grouped g left join lateral (
+                select code, {name} as name from {thing}_span s where s.{thing}_id = g.id and s.valid_from <= $1 and s.valid_to > s.valid_from
+                order by s.valid_from desc limit 1) s on true
+        )
+        select (select position from checkpoint) as position, json_build_object(
+            'as_of', $1, 'position', (select position from checkpoint),
+            'total', (select row_to_json(t) from ({total}) t),
+            'groups', coalesce((select json_agg(named order by code collate \"C\", id) from named), '[]'))::text as body",
+        by_id = figures(&format!("select id, currency, sum(heads) as heads, sum(pay) as pay from ({grouped}) g group by 1, 2"), "id,"),
+        total = figures("select currency, coalesce(sum(heads), 0) as heads, sum(pay) as pay from cell group by 1", "")
+            .replace("sum(heads)::bigint", "coalesce(sum(heads), 0)::bigint"),
+    )
+}
+
+/// What begins counts from its month on, what ends stops counting from its month on; summed up month after month that
+/// gives the figures as of each month's last day in one pass, however many months there are.
+const BY_MONTH: &str = "
+    with month as (
+        select m::date as month, (m + interval '1 month - 1 day')::date as last from generate_series($1::date::timestamp, $2::date::timestamp, '1 month') m
+    ), head as (
+        select greatest(date_trunc('month', day::timestamp), $1)::date as month, sum(step) as step from (
+            select starts_on as day, 1 as step from employment where starts_on < ends_on
+            union all select ends_on, -1 from employment where starts_on < ends_on and ends_on <> 'infinity'
+        ) s where day <= $3 group by 1
+    ), paid as (
+        select greatest(date_trunc('month', day::timestamp), $1)::date as month, currency, sum(step) as step, sum(count) as count from (
+            select valid_from as day, currency, annual as step, 1 as count from compensation_span where valid_from < valid_to
+            union all select valid_to, currency, -annual, -1 from compensation_span where valid_from < valid_to and valid_to <> 'infinity'
+        ) s where day <= $3 group by 1, 2
+    ), heads as (
+        select month, last, coalesce(sum(step) over (order by month), 0)::bigint as headcount from month left join head using (month)
+    ), pay as (
+        select month, currency, sum(step) over w as amount, sum(count) over w as count
+        from month cross join (select distinct currency from paid) c left join paid using (month, currency)
+        window w as (partition by currency order by month)
+    ), figures as (
+        select to_char(month, 'YYYY-MM') as month, last as as_of, headcount, coalesce((
+            select json_agg(json_build_object('currency', currency, 'amount', trim_scale(amount)::text) order by currency)
+            from pay where pay.month = heads.month and count > 0), '[]') as annual_pay
+        from heads
+    )
+    select (select position from checkpoint) as position, json_build_object(
+        'as_of', $3, 'position', (select position from checkpoint),
+        'total', (select json_build_object('headcount', headcount, 'annual_pay', annual_pay) from figures where as_of = $3),
+        'groups', (select json_agg(figures order by as_of) from figures))::text as body";
+
+async fn by_month(reads: &Reads, reader: &Reader, fresh: Fresh, params: &HeadcountParams) -> Result<Answer, Problem> {
+    if params.as_of.is_some() {
+        return Err(invalid("as_of", "does not go with group_by=month; use from and to"));
+    }
+    let to = params.to.map_or_else(|| Day::today().0.first_of_month(), |month| month.0);
+    let from = match params.from {
+        Some(month) => month.0,
+        None => Some(to).and_then(|to| to.checked_sub(11.months()).ok()).filter(|from| from.year() > 0).unwrap_or(to),
+    };
+    if from > to {
+        return Err(invalid("from", "must not be after the last month"));
+    }
+    let months = (i32::from(to.year()) - i32::from(from.year())) * 12 + i32::from(to.month()) - i32::from(from.month()) + 1;
+    if months > 600 {
+        return Err(invalid("from", "and to must be at most 600 months apart"));
+    }
+    let query = sqlx::query_as(BY_MONTH).bind(Day(from)).bind(Day(to)).bind(Day(to.last_of_month()));
+    let body: Body = reads.one(reader, fresh, query).await?;
+    Answer::of(body)
+}

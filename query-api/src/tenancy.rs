@@ -1,0 +1,157 @@
+//! The tenants, for operators of the platform's own tenant. Read from the registry in memory, which every service
+//! folds from the platform's log.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use events::{TenantId, tenancy::Subscription};
+use platform::{Operator, Problem, Registry, TenantState, registry};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use crate::{
+    cursor::{Cursor, Listing, text_key},
+    params::{Day, Fresh, Id, Limit, NoParams, params},
+    read::{Answer, behind, not_found},
+};
+
+/// A tenant as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// The tenant's id, its namespace.
+    pub tenant_id: TenantId,
+    /// The name for people and hosts.
+    pub slug: String,
+    /// The organization's name.
+    pub name: String,
+    /// Where it stands: `registered`, `ready`, `suspended` or `closed`.
+    pub state: TenantStanding,
+    /// What it subscribed to.
+    pub subscription: Subscription,
+}
+
+/// Where a tenant stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TenantStanding {
+    /// Not yet provisioned.
+    Registered,
+    /// Usable.
+    Ready,
+    /// Refused by an operator.
+    Suspended,
+    /// Gone for good.
+    Closed,
+}
+
+impl From<&registry::Tenant> for Tenant {
+    fn from(tenant: &registry::Tenant) -> Self {
+        Self {
+            tenant_id: tenant.id,
+            slug: tenant.slug.clone(),
+            name: tenant.name.clone(),
+            state: match tenant.state {
+                TenantState::Registered => TenantStanding::Registered,
+                TenantState::Ready => TenantStanding::Ready,
+                TenantState::Suspended => TenantStanding::Suspended,
+                TenantState::Closed => TenantStanding::Closed,
+            },
+            subscription: tenant.subscription.clone(),
+        }
+    }
+}
+
+/// One page of tenants, by slug.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantPage {
+    /// The position of the platform's log that the answer stands at.
+    pub position: i64,
+    /// The tenants.
+    pub items: Vec<Tenant>,
+    /// For the next page; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+params! {
+    /// For a list of tenants.
+    TenantListParams {
+        /// How many rows at most.
+        limit: Limit,
+        /// `next_cursor` of the page before.
+        cursor: Cursor,
+    }
+}
+
+/// All tenants, by slug.
+#[utoipa::path(get, path = "/v1/tenants", tag = "tenancy", params(TenantListParams),
+    responses((status = 200, body = TenantPage, headers(("Tenure-Position" = u64))), (status = 403, body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+pub(crate) async fn tenants(
+    State(registry): State<Registry>,
+    operator: Operator,
+    params: TenantListParams,
+    fresh: Fresh,
+) -> Result<Answer, Problem> {
+    // Tenants are not dated; every cursor carries the same day.
+    let (listing, after) = Listing::open(operator.0.scope, "/v1/tenants", &[], Day::from_days(0), params.cursor.as_ref())?;
+    let after = text_key(after)?.map(key_of);
+    let limit = usize::try_from(params.limit.unwrap_or_default().0).unwrap_or(usize::MAX);
+    let position = reach(&registry, fresh).await?;
+    let mut all = registry.all();
+    // A closed tenant's slug may be taken again, so the id decides among equals.
+    all.sort_by_key(|tenant| (tenant.slug.clone(), tenant.id.to_string()));
+    let mut rest =
+        all.iter().filter(|tenant| after.as_ref().is_none_or(|after| (&tenant.slug, &tenant.id.to_string()) > (&after.0, &after.1)));
+    let page: Vec<_> = rest.by_ref().take(limit).collect();
+    let next_cursor = match (rest.next(), page.last()) {
+        (Some(_), Some(last)) => Some(listing.after(format!("{}/{}", last.slug, last.id).as_bytes())),
+        _ => None,
+    };
+    json(position, &TenantPage { position, items: page.into_iter().map(|tenant| Tenant::from(&**tenant)).collect(), next_cursor })
+}
+
+fn key_of(key: String) -> (String, String) {
+    key.split_once('/').map_or((key.clone(), String::new()), |(slug, id)| (slug.into(), id.into()))
+}
+
+/// One tenant.
+#[utoipa::path(get, path = "/v1/tenants/{id}", tag = "tenancy", params(("id" = TenantId, Path)),
+    responses((status = 200, body = Tenant, headers(("Tenure-Position" = u64))), (status = 404, body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+pub(crate) async fn tenant(
+    State(registry): State<Registry>,
+    _operator: Operator,
+    Id(id): Id<TenantId>,
+    _params: NoParams,
+    fresh: Fresh,
+) -> Result<Answer, Problem> {
+    let position = reach(&registry, fresh).await?;
+    let tenant = registry.by_id(id).ok_or_else(not_found)?;
+    json(position, &Tenant::from(&*tenant))
+}
+
+fn json(position: i64, value: &impl Serialize) -> Result<Answer, Problem> {
+    let json = serde_json::to_string(value)
+        .map_err(|_| Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR, "internal", "something broke on our side"))?;
+    Ok(Answer { position, version: None, json })
+}
+
+/// Waits until the registry has read the platform's log as far as was asked for.
+async fn reach(registry: &Registry, fresh: Fresh) -> Result<i64, Problem> {
+    let deadline = Instant::now() + fresh.wait;
+    loop {
+        let reached = i64::try_from(registry.position().0).unwrap_or(i64::MAX);
+        if reached >= fresh.position {
+            return Ok(reached);
+        }
+        if Instant::now() >= deadline {
+            return Err(behind(reached, fresh.position));
+        }
+        registry
+            .refresh()
+            .await
+            .map_err(|_| Problem::unavailable("unavailable", "the platform's log can't be read just now; try again"))?;
+        tokio::time::sleep(Duration::from_millis(50).min(deadline.saturating_duration_since(Instant::now()))).await;
+    }
+}

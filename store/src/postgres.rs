@@ -314,7 +314,7 @@ fn page(limit: usize) -> i64 {
 }
 
 async fn find_command(pool: &PgPool, tenant: TenantId, command: CommandId) -> Result<Option<Appended>, StoreError> {
-    let sql = "select version, position, event_id, (extract(epoch from recorded_at) * 1000000)::bigint, command_hash from event_store.read_command($1, $2)";
+    let sql = "select version, position, event_id, recorded_at, command_hash from event_store.read_command($1, $2)";
     let rows: Vec<(i64, i64, Uuid, i64, Uuid)> =
         sqlx::query_as(sql).bind(tenant.uuid()).bind(command.uuid()).fetch_all(pool).await.map_err(|e| store_error(&e))?;
     let Some((version, position, _, micros, hash)) = rows.last().copied() else { return Ok(None) };

@@ -10,3 +10,5 @@ create index assignment_span_employee on assignment_span (employee_id);
 create index assignment_span_department on assignment_span (department_id, valid_from, valid_to);
 create index assignment_span_manager on assignment_span (manager_id) where manager_id is not null;
 create index compensation_span_employee on compensation_span (employee_id);
+-- The order of every list of people.
+create index person_span_name on person_span ((coalesce(family_name, '')) collate "C", (coalesce(given_name, '')) collate "C", employee_id);

@@ -48,6 +48,8 @@ fn connect_options(options: PgConnectOptions, process: Process) -> PgConnectOpti
             ("statement_timeout", statement_timeout),
             ("idle_in_transaction_session_timeout", "10min"),
             ("client_connection_check_interval", "2s"),
+            // Compiling a plan takes longer than running any of ours: an org chart of 6,000 people took 889 ms with it.
+            ("jit", "off"),
         ])
         .disable_statement_logging()
 }

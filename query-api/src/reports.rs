@@ -230,11 +230,12 @@ const BY_MONTH: &str = "
         select month, currency, sum(step) over w as amount, sum(count) over w as count
         from month cross join (select distinct currency from paid) c left join paid using (month, currency)
         window w as (partition by currency order by month)
+    ), paid_in as (
+        select month, json_agg(json_build_object('currency', currency, 'amount', trim_scale(amount)::text) order by currency) as annual_pay
+        from pay where count > 0 group by month
     ), figures as (
-        select to_char(month, 'YYYY-MM') as month, last as as_of, headcount, coalesce((
-            select json_agg(json_build_object('currency', currency, 'amount', trim_scale(amount)::text) order by currency)
-            from pay where pay.month = heads.month and count > 0), '[]') as annual_pay
-        from heads
+        select to_char(month, 'YYYY-MM') as month, last as as_of, headcount, coalesce(annual_pay, '[]') as annual_pay
+        from heads left join paid_in using (month)
     )
     select (select position from checkpoint) as position, json_build_object(
         'as_of', $3, 'position', (select position from checkpoint),

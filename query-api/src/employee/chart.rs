@@ -87,23 +87,38 @@ params! {
     }
 }
 
-/// Employed on day $1. Whoever has one manager can be reached by one way only, so going down from the top can't turn in
-/// a ring; going down from a person ($2) can only do so through that person, who is left out.
-const CHART: &str = "
-    with recursive staffed as {materialized} (
-        select a.employee_id, a.manager_id, a.department_id, a.job_id
-        from assignment_span a join employment m on m.employment_id = a.employment_id and m.starts_on <= $1 and $1 < m.ends_on
-        where a.valid_from <= $1 and $1 < a.valid_to
-    ), chart as (
-        select s.*, 0 as level from staffed s where {top}
-        union all
-        select s.*, c.level + 1 from chart c join staffed s on s.manager_id = c.employee_id where c.level < $3 and s.employee_id is distinct from $2
-    ), page as (
-        select c.*, p.given_name, p.family_name,
-               row_number() over (order by c.level, coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", c.employee_id) as n
-        from chart c left join person_span p on p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to
-        order by n limit $4 + 1
-    )";
+/// Employed on day $1, and where in the organization.
+const STAFFED: &str = "
+    select a.employee_id, a.manager_id, a.department_id, a.job_id
+    from assignment_span a join employment m on m.employment_id = a.employment_id and m.starts_on <= $1 and $1 < m.ends_on
+    where a.valid_from <= $1 and $1 < a.valid_to";
+
+/// The chart from its top, or from person $2, $3 levels down. Whoever has one manager can be reached by one way only, so
+/// going down from the top can't turn in a ring; going down from a person can only do so through that person, who is
+/// left out. From the top everyone is read at once; from a person, a look-up by manager each is less.
+fn chart(from_the_top: bool) -> String {
+    let (start, below) = if from_the_top {
+        (
+            "s.manager_id is null or not exists (select from staffed m where m.employee_id = s.manager_id)",
+            "join staffed s on s.manager_id = c.employee_id".to_owned(),
+        )
+    } else {
+        ("s.employee_id = $2", format!("cross join lateral ({STAFFED} and a.manager_id = c.employee_id offset 0) s"))
+    };
+    format!(
+        "with recursive staffed as {materialized} ({STAFFED}), chart as (
+            select s.*, 0 as level from staffed s where {start}
+            union all
+            select s.*, c.level + 1 from chart c {below} where c.level < $3 and s.employee_id is distinct from $2
+        ), page as (
+            select c.*, p.given_name, p.family_name,
+                   row_number() over (order by c.level, coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", c.employee_id) as n
+            from chart c left join person_span p on p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to
+            order by n limit $4 + 1
+        )",
+        materialized = if from_the_top { "materialized" } else { "not materialized" },
+    )
+}
 
 /// The org chart as of a day.
 #[utoipa::path(get, path = "/v1/org-chart", tag = "employee", params(ChartParams),
@@ -111,12 +126,6 @@ const CHART: &str = "
 pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params: ChartParams, fresh: Fresh) -> Result<Answer, Problem> {
     let as_of = params.as_of.unwrap_or_else(Day::today);
     let root = params.root.map(|id| id.0);
-    // From the top everyone is read anyway; from one person a few look-ups by manager are enough.
-    let (materialized, top) = match root {
-        Some(_) => ("not materialized", "s.employee_id = $2"),
-        None => ("materialized", "s.manager_id is null or not exists (select from staffed m where m.employee_id = s.manager_id)"),
-    };
-    let chart = CHART.replace("{materialized}", materialized).replace("{top}", top);
     let sql = format!(
         "{chart} select (select position from checkpoint) as position,
             case when $2::uuid is null or exists (select from employee where employee_id = $2) then json_build_object(
@@ -128,6 +137,7 @@ pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params
                         where a.manager_id = page.employee_id and a.valid_from <= $1 and $1 < a.valid_to)) order by n) filter (where n <= $4), '[]'),
                 'truncated', count(*) > $4) end::text as body
          from page",
+        chart = chart(root.is_none()),
         job = job_on("page.job_id", "$1"),
         department = department_on("page.department_id", "$1"),
     );

@@ -153,9 +153,8 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
         sql.push_bind(id).push(" order by p.valid_from > $1, abs(p.valid_from - $1) limit 1), ");
     }
     sql.push(format!(
-        "page as (select p.employee_id, p.given_name, p.family_name, e.employee_number, m.employment_id, m.starts_on, m.ends_on,
-            {FAMILY} as family, {GIVEN} as given,
-            greatest(least($1, m.ends_on - 1), m.starts_on) as day, row_number() over (order by {FAMILY}, {GIVEN}, p.employee_id) as n "
+        "found as (select p.employee_id, p.given_name, p.family_name, e.employee_number, m.employment_id, m.starts_on, m.ends_on,
+            {FAMILY} as family, {GIVEN} as given, greatest(least($1, m.ends_on - 1), m.starts_on) as day "
     ));
     if status == Status::Active {
         sql.push(
@@ -191,9 +190,10 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
             "and ({FAMILY}, {GIVEN}, p.employee_id) > ((select family from after), (select given from after), (select employee_id from after)) "
         ));
     }
-    sql.push(format!("order by {FAMILY}, {GIVEN}, p.employee_id limit $2 + 1) "));
+    sql.push(format!("order by {FAMILY}, {GIVEN}, p.employee_id limit $2 + 1)"));
     sql.push(format!(
-        "select (select position from checkpoint) as position,
+        ", page as (select *, row_number() over (order by family, given, employee_id) as n from found)
+         select (select position from checkpoint) as position,
             coalesce(json_agg(json_build_object(
                 'employee_id', page.employee_id, 'employee_number', employee_number, 'given_name', given_name, 'family_name', family_name,
                 'work_email', (select t.work_email from contact_span t where t.employee_id = page.employee_id and t.valid_to > t.valid_from

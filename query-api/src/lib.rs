@@ -13,9 +13,11 @@ mod cursor;
 mod openapi;
 mod params;
 mod read;
+mod service;
 
 pub use params::{Day, Fresh, Limit};
 pub use read::Reads;
+pub use service::run;
 
 use std::sync::LazyLock;
 

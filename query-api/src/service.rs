@@ -1,0 +1,59 @@
+//! The process: connections, routes, shell.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use platform::{
+    Config, Gate, Process, Registry, database,
+    health::{self, Check},
+    http::{Limits, shell},
+    registry::LogReader,
+};
+use secrecy::ExposeSecret as _;
+use store::{EsStore, PgStore, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::{App, Fresh, Reads, router};
+
+/// The event store is read for audits and for the registry only.
+const STORE_CONNECTIONS: u32 = 4;
+/// Requests in flight get this long once the process is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves until told to stop.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let pool = database::connect(&config, Process::QueryApi).await?;
+    database::refuse_superuser(&pool).await?;
+    let store = open_store(&config).await?;
+    let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
+    let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
+    let checks = vec![Check::postgres(pool.clone()), store_check(store.clone())];
+    let app = router(App { gate, registry, reads: Reads::new(pool), store });
+    // A request may wait for its position before its work begins.
+    let mut limits = Limits::of(&config);
+    limits.timeout += Fresh::MAX_WAIT;
+    tracing::info!(listen = %config.listen, "serving queries");
+    health::serve(config.listen, shell(app.merge(health::router(checks)), limits), stop, DRAIN).await
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    Ok(match &config.eventstore_url {
+        Some(url) => Store::EventStore(EsStore::connect(url.expose_secret()).await.context("opening the event store")?),
+        None => Store::Postgres(PgStore::open(config.database_url.expose_secret(), STORE_CONNECTIONS).context("opening the event store")?),
+    })
+}
+
+fn log_reader(store: Store) -> LogReader {
+    Arc::new(move |after, limit| {
+        let store = store.clone();
+        async move { Ok(store.read_log(Registry::platform_scope(), after, limit).await?) }.boxed()
+    })
+}
+
+fn store_check(store: Store) -> Check {
+    Check::new("event_store", move || {
+        let store = store.clone();
+        async move { Ok(store.head(Registry::platform_scope()).await.map(drop)?) }
+    })
+}

@@ -10,11 +10,14 @@ use std::{
 
 use events::{EmployeeId, TenantId, TenantScope};
 use platform::{
-    Access, Config, Keys, Process, READ_MODEL_VERSION, ScopedTx, TenantTx, database, keys,
+    Access, Config, Gate, Keys, Process, READ_MODEL_VERSION, Registry, Role, ScopedTx, TenantTx,
+    auth::{Issuer, TokenRequest},
+    database, keys,
     keys::KeyError,
     provision::{self, bootstrap, provision},
     read_schema,
 };
+use secrecy::ExposeSecret as _;
 use sqlx::{Executor as _, PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
 
@@ -432,4 +435,51 @@ async fn shared_tables_show_one_tenants_rows() {
         let error = sqlx::query(sql).execute(&database.pool(role, 1)).await.err().unwrap_or_else(|| panic!("{role}: {sql} was allowed"));
         assert_eq!(code(&error), "42501", "{role}: {sql}");
     }
+}
+
+async fn verdict(gate: &Gate, token: &str) -> Option<&'static str> {
+    let head = http::Request::get("/").header("host", "localhost").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+    gate.admit(&head.into_parts().0).await.err().map(|problem| problem.code)
+}
+
+#[tokio::test]
+async fn an_issued_token_is_admitted_until_its_key_retires() {
+    let database = Database::bootstrapped().await;
+    let keys = database.keys("tenure_projector").await;
+    let registry = Registry::from_events([]);
+    let gate = Gate::start(&database.config, database.pool("tenure_query", 1), registry).await.unwrap();
+    let issuer = Issuer::open(&database.config, &database.owner, &keys).await.unwrap();
+    let request = |lifetime_s| TokenRequest {
+        subject: "operator-1".into(),
+        tenant: TenantId::PLATFORM,
+        slug: "platform".into(),
+        roles: vec![Role::Operator],
+        lifetime_s,
+    };
+    assert!(issuer.issue(&request(601)).is_err() && issuer.issue(&request(0)).is_err());
+    let token = issuer.issue(&request(600)).unwrap();
+    let token = token.expose_secret();
+    let within = |seconds, wanted: Option<&'static str>| {
+        let gate = gate.clone();
+        async move {
+            let end = std::time::Instant::now() + Duration::from_secs(seconds);
+            while verdict(&gate, token).await != wanted {
+                assert!(std::time::Instant::now() < end, "not {wanted:?} within {seconds} s");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    within(5, None).await;
+    // A second process opens the same key; a rotation leaves the old one valid.
+    assert_eq!(Issuer::open(&database.config, &database.owner, &keys).await.unwrap().kid(), issuer.kid());
+    Issuer::rotate(&database.owner, &keys).await.unwrap();
+    let newer = Issuer::open(&database.config, &database.owner, &keys).await.unwrap();
+    assert_ne!(newer.kid(), issuer.kid());
+    assert_eq!(verdict(&gate, token).await, None);
+    Issuer::retire(&database.owner, issuer.kid()).await.unwrap();
+    within(5, Some("invalid_token")).await;
+    let fresh = newer.issue(&request(600)).unwrap();
+    assert_eq!(verdict(&gate, fresh.expose_secret()).await, None);
+    assert!(Issuer::retire(&database.owner, "none").await.is_err());
+    assert!(Issuer::open(&database.config, &database.pool("tenure_command", 1), &keys).await.is_err(), "a service can't issue");
 }

@@ -327,8 +327,8 @@ impl Wrapping {
         }
         let text = Zeroizing::new(std::fs::read(path).with_context(|| format!("{what} names {}, which can't be read", path.display()))?);
         let mut key = [0; 32];
-        let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode_mut(text.trim_ascii(), &mut key);
-        if text.trim_ascii().len() != 64 || decoded.is_err() {
+        let hex = text.trim_ascii();
+        if hex.len() != 64 || data_encoding::HEXLOWER_PERMISSIVE.decode_mut(hex, &mut key).is_err() {
             bail!("{} ({what}) must hold 64 hex digits and nothing else; make one with: openssl rand -hex 32", path.display());
         }
         let wrapping = Self(XChaCha20Poly1305::new((&key).into()));

@@ -122,7 +122,8 @@ impl Gate {
             refused(Problem::new(StatusCode::FORBIDDEN, "tenant_mismatch", detail), reason, tenant)
         };
         let (Some(id), Some(slug), Some(schema)) = (&claims.tenant_id, &claims.tenant_slug, &claims.schema_name) else {
-            let problem = Problem::new(StatusCode::FORBIDDEN, "tenant_missing", "the token names no tenant; get one that was issued for a tenant");
+            let problem =
+                Problem::new(StatusCode::FORBIDDEN, "tenant_missing", "the token names no tenant; get one that was issued for a tenant");
             return Err(refused(problem, "a tenant claim is missing", None));
         };
         let named = named.map_err(|reason| {
@@ -154,11 +155,17 @@ impl Gate {
             return Err(mismatch("tenant_slug is not the tenant's", Some(id)));
         }
         if self.registry.is_unreadable(id) {
-            return Err(refused(Problem::unavailable("tenant_not_ready", "the tenant can't be served at the moment"), "the tenant's record can't be read", Some(id)));
+            return Err(refused(
+                Problem::unavailable("tenant_not_ready", "the tenant can't be served at the moment"),
+                "the tenant's record can't be read",
+                Some(id),
+            ));
         }
         match tenant.state {
             TenantState::Ready => {}
-            TenantState::Registered => return Err(Problem::unavailable("tenant_not_ready", "the tenant is being set up; try again shortly")),
+            TenantState::Registered => {
+                return Err(Problem::unavailable("tenant_not_ready", "the tenant is being set up; try again shortly"));
+            }
             TenantState::Closed => return Err(not_found("the tenant is closed")),
             TenantState::Suspended => {
                 let problem = Problem::new(StatusCode::FORBIDDEN, "tenant_suspended", "the tenant is suspended; ask the operator");
@@ -166,7 +173,11 @@ impl Gate {
             }
         }
         if tenant.subscription.expires_at.is_some_and(|end| end <= jiff::Timestamp::now()) {
-            let problem = Problem::new(StatusCode::PAYMENT_REQUIRED, "subscription_expired", "the tenant's subscription has ended; renew it to go on");
+            let problem = Problem::new(
+                StatusCode::PAYMENT_REQUIRED,
+                "subscription_expired",
+                "the tenant's subscription has ended; renew it to go on",
+            );
             return Err(refused(problem, "the subscription has ended", Some(id)));
         }
         let roles = claims.roles.iter().filter_map(|name| Role::within(id, name)).collect();

@@ -78,7 +78,8 @@ impl Registry {
     /// to half a minute for a store that is starting.
     pub async fn start(reader: LogReader) -> anyhow::Result<Self> {
         let registry = Self::with(Some(reader), Tenants::default());
-        let retry = ExponentialBuilder::default().with_min_delay(Duration::from_millis(100)).with_max_delay(Duration::from_secs(2)).with_jitter();
+        let retry =
+            ExponentialBuilder::default().with_min_delay(Duration::from_millis(100)).with_max_delay(Duration::from_secs(2)).with_jitter();
         (|| registry.refresh())
             .retry(retry.with_max_times(18))
             .notify(|error, after| tracing::warn!(error = format!("{error:#}"), ?after, "the tenants can't be read yet"))
@@ -177,7 +178,9 @@ impl Registry {
         Check::new("tenants", move || {
             let age = registry.0.last_success.borrow().elapsed();
             let followed = registry.0.reader.is_some();
-            async move { if followed && age > STALE { Err(anyhow::anyhow!("the tenants were last read {} s ago", age.as_secs())) } else { Ok(()) } }
+            async move {
+                if followed && age > STALE { Err(anyhow::anyhow!("the tenants were last read {} s ago", age.as_secs())) } else { Ok(()) }
+            }
         })
     }
     /// The platform's scope, for reading its log.

@@ -46,7 +46,8 @@ impl Issuer {
     pub async fn open(config: &Config, pool: &PgPool, keys: &Keys) -> anyhow::Result<Self> {
         let newest = "select kid, private_key from platform.signing_key where retired_at is null and algorithm = 'EdDSA'
                       order by created_at desc, kid desc limit 1";
-        let row: Option<(String, Vec<u8>)> = sqlx::query_as(newest).fetch_optional(pool).await.context("reading the signing keys as the owner")?;
+        let row: Option<(String, Vec<u8>)> =
+            sqlx::query_as(newest).fetch_optional(pool).await.context("reading the signing keys as the owner")?;
         let (kid, wrapped) = match row {
             Some(row) => row,
             None => Self::rotate(pool, keys).await?,
@@ -79,7 +80,10 @@ impl Issuer {
     }
     /// Retires a signing key: its tokens are refused everywhere within five seconds.
     pub async fn retire(pool: &PgPool, kid: &str) -> anyhow::Result<()> {
-        let retired = sqlx::query("update platform.signing_key set retired_at = now() where kid = $1 and retired_at is null").bind(kid).execute(pool).await?;
+        let retired = sqlx::query("update platform.signing_key set retired_at = now() where kid = $1 and retired_at is null")
+            .bind(kid)
+            .execute(pool)
+            .await?;
         if retired.rows_affected() == 0 {
             bail!("there is no signing key {kid} in use");
         }

@@ -83,7 +83,9 @@ impl VerificationKey {
     fn jwk(&self, kid: &str) -> serde_json::Value {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match self.algorithm {
-            SigningAlgorithm::EdDSA => json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": encode(&self.public)}),
+            SigningAlgorithm::EdDSA => {
+                json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": encode(&self.public)})
+            }
             SigningAlgorithm::ES256 => {
                 json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid, "x": encode(&self.public[1..33]), "y": encode(&self.public[33..])})
             }
@@ -115,7 +117,8 @@ const LEEWAY: u64 = 5;
 
 impl Verifier {
     pub(super) async fn start(config: &Config, pool: PgPool) -> anyhow::Result<Arc<Self>> {
-        let expected = Expected { issuer: config.issuer.clone(), audience: config.audience.clone(), max_lifetime: config.token_max_lifetime };
+        let expected =
+            Expected { issuer: config.issuer.clone(), audience: config.audience.clone(), max_lifetime: config.token_max_lifetime };
         let keys = read_keys(&pool).await.context("reading the signing keys")?;
         let (sender, receiver) = watch::channel((Arc::new(keys), Instant::now()));
         tokio::spawn(async move {

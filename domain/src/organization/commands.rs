@@ -1,0 +1,195 @@
+//! What can be asked of a tenant's organization.
+
+use events::{CommandId, DepartmentId, JobId, LocationId};
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    command::commands,
+    text::{Code, Day, Name, TimeZoneName},
+};
+
+commands! {
+    /// A command about departments, locations or jobs.
+    pub enum Command {
+        CreateDepartment, RenameDepartment, MoveDepartment, CloseDepartment,
+        OpenLocation, ChangeLocation, CloseLocation,
+        CreateJob, RetitleJob, RetireJob
+    }
+}
+
+/// Create a department.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateDepartment {
+    /// Its id; chosen by the system if absent.
+    #[serde(default = "unset_department")]
+    pub department_id: DepartmentId,
+    /// Its first day.
+    pub effective_on: Day,
+    /// A short code, unique among the tenant's departments, never reused.
+    pub code: Code,
+    /// The name.
+    pub name: Name,
+    /// The department above it; a root if absent.
+    #[serde(default)]
+    pub parent_id: Option<DepartmentId>,
+}
+
+/// Give a department another name from a day on.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameDepartment {
+    /// The department.
+    pub department_id: DepartmentId,
+    /// From when.
+    pub effective_on: Day,
+    /// The name from then on.
+    pub name: Name,
+}
+
+/// Put a department elsewhere in the tree from a day on.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MoveDepartment {
+    /// The department.
+    pub department_id: DepartmentId,
+    /// From when.
+    pub effective_on: Day,
+    /// The department above it from then on; `null` makes it a root. Must be there, so that nothing is uprooted by
+    /// leaving it out.
+    #[serde(deserialize_with = "required")]
+    #[schema(required)]
+    pub parent_id: Option<DepartmentId>,
+}
+
+/// Close a department.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseDepartment {
+    /// The department.
+    pub department_id: DepartmentId,
+    /// The first day without it.
+    pub effective_on: Day,
+}
+
+/// Open a place of work.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenLocation {
+    /// Its id; chosen by the system if absent.
+    #[serde(default = "unset_location")]
+    pub location_id: LocationId,
+    /// Its first day.
+    pub effective_on: Day,
+    /// A short code, unique among the tenant's locations, never reused.
+    pub code: Code,
+    /// The name.
+    pub name: Name,
+    /// The IANA time zone, such as `Europe/Vienna`.
+    pub time_zone: TimeZoneName,
+}
+
+/// Give a location another name or time zone from a day on. What is absent stays as it is.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeLocation {
+    /// The location.
+    pub location_id: LocationId,
+    /// From when.
+    pub effective_on: Day,
+    /// The name from then on.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// The IANA time zone from then on.
+    #[serde(default)]
+    pub time_zone: Option<TimeZoneName>,
+}
+
+/// Close a location.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseLocation {
+    /// The location.
+    pub location_id: LocationId,
+    /// The first day without it.
+    pub effective_on: Day,
+}
+
+/// Create a job that people can be employed as.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateJob {
+    /// Its id; chosen by the system if absent.
+    #[serde(default = "unset_job")]
+    pub job_id: JobId,
+    /// Its first day.
+    pub effective_on: Day,
+    /// A short code, unique among the tenant's jobs, never reused.
+    pub code: Code,
+    /// The title, such as `Senior Engineer`.
+    pub title: Name,
+}
+
+/// Give a job another title from a day on.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetitleJob {
+    /// The job.
+    pub job_id: JobId,
+    /// From when.
+    pub effective_on: Day,
+    /// The title from then on.
+    pub title: Name,
+}
+
+/// Retire a job: nobody can be employed as it any more.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetireJob {
+    /// The job.
+    pub job_id: JobId,
+    /// The first day without it.
+    pub effective_on: Day,
+}
+
+// The nil id stands for "not chosen" until `Command::fill_ids`.
+const fn unset_department() -> DepartmentId {
+    DepartmentId::from_uuid(Uuid::nil())
+}
+const fn unset_location() -> LocationId {
+    LocationId::from_uuid(Uuid::nil())
+}
+const fn unset_job() -> JobId {
+    JobId::from_uuid(Uuid::nil())
+}
+
+/// An optional value whose field must be there.
+fn required<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(d)
+}
+
+impl Command {
+    /// Gives what is created an id derived from the command's, unless one was chosen.
+    pub fn fill_ids(&mut self, command: CommandId) {
+        let parent = command.uuid();
+        match self {
+            Self::CreateDepartment(c) if c.department_id == unset_department() => {
+                c.department_id = DepartmentId::derive(parent, "department");
+            }
+            Self::OpenLocation(c) if c.location_id == unset_location() => c.location_id = LocationId::derive(parent, "location"),
+            Self::CreateJob(c) if c.job_id == unset_job() => c.job_id = JobId::derive(parent, "job"),
+            Self::CreateDepartment(_)
+            | Self::RenameDepartment(_)
+            | Self::MoveDepartment(_)
+            | Self::CloseDepartment(_)
+            | Self::OpenLocation(_)
+            | Self::ChangeLocation(_)
+            | Self::CloseLocation(_)
+            | Self::CreateJob(_)
+            | Self::RetitleJob(_)
+            | Self::RetireJob(_) => {}
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What can be asked of a tenant.
+
+use events::{CommandId, TenantId, tenancy::Subscription};
+use jiff::Timestamp;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    command::commands,
+    text::{Code, Name, Reason, Slug},
+};
+
+commands! {
+    /// A command about a tenant.
+    pub enum Command {
+        RegisterTenant, RenameTenant, ChangeSubscription, SuspendTenant, ResumeTenant, CloseTenant; internal ConfirmProvisioned
+    }
+}
+
+/// Ask for a tenant. It can be used once it is provisioned.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterTenant {
+    /// Its id; chosen by the system if absent.
+    #[serde(default = "unset")]
+    pub tenant_id: TenantId,
+    /// Its name in hosts, unique among tenants that are not closed.
+    pub slug: Slug,
+    /// The organization's name.
+    pub name: Name,
+    /// What is subscribed to; `standard` if absent.
+    #[serde(default)]
+    pub plan: Option<Code>,
+    /// The instant after which it answers 402; open-ended if absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Give a tenant another slug or name.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameTenant {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The slug from now on; the old one becomes free.
+    pub slug: Slug,
+    /// The name from now on.
+    pub name: Name,
+}
+
+/// Change what a tenant subscribed to, or until when.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeSubscription {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The plan from now on.
+    pub plan: Code,
+    /// The instant after which it answers 402; open-ended if absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Refuse a tenant until it is resumed.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuspendTenant {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// End a suspension.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeTenant {
+    /// The tenant.
+    pub tenant_id: TenantId,
+}
+
+/// Close a tenant for good. Its slug becomes free.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseTenant {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Role, schema and keys exist. Sent by provisioning, never by a client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfirmProvisioned {
+    /// The tenant.
+    pub tenant_id: TenantId,
+}
+
+/// Stands for "not chosen" until [`Command::fill_ids`]; it is the platform's own id, which nobody may register.
+const fn unset() -> TenantId {
+    TenantId::from_uuid(Uuid::nil())
+}
+
+impl Command {
+    /// Gives a tenant to be registered an id derived from the command's, unless one was chosen.
+    pub fn fill_ids(&mut self, command: CommandId) {
+        if let Self::RegisterTenant(c) = self
+            && c.tenant_id == unset()
+        {
+            c.tenant_id = TenantId::from_uuid(Uuid::new_v5(&command.uuid(), b"tenant"));
+        }
+    }
+    /// The tenant.
+    pub const fn tenant_id(&self) -> TenantId {
+        match self {
+            Self::RegisterTenant(c) => c.tenant_id,
+            Self::RenameTenant(c) => c.tenant_id,
+            Self::ChangeSubscription(c) => c.tenant_id,
+            Self::SuspendTenant(c) => c.tenant_id,
+            Self::ResumeTenant(c) => c.tenant_id,
+            Self::CloseTenant(c) => c.tenant_id,
+            Self::ConfirmProvisioned(c) => c.tenant_id,
+        }
+    }
+}
+
+pub(super) fn subscription(plan: Option<&Code>, expires_at: Option<Timestamp>) -> Subscription {
+    Subscription { plan: plan.map_or_else(|| "standard".to_owned(), Code::to_text), expires_at }
+}

@@ -1,0 +1,227 @@
+//! Validated text and days. Each type can be made only from a value that passed its rule, from JSON or by `parse`.
+
+use std::{fmt, sync::LazyLock};
+
+use jiff::{civil::Date, tz::TimeZoneDatabase};
+use serde::{Deserialize, Deserializer, de};
+
+/// Why a text was refused. Says the rule and never the text, which may be personal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidText(&'static str);
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident($min:tt..=$max:tt) = $check:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, utoipa::ToSchema)]
+        #[schema(value_type = String, min_length = $min, max_length = $max)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The value, if it passes the type's rule.
+            pub fn parse(text: &str) -> Result<Self, InvalidText> {
+                let check: fn(&str) -> Result<String, InvalidText> = $check;
+                check(text).map(Self)
+            }
+            /// As text.
+            pub fn as_str(&self) -> &str { &self.0 }
+            /// As text, for an event.
+            pub fn to_text(&self) -> String { self.0.clone() }
+        }
+        /// Prints nothing of the text: it may be personal, and commands are printed in logs.
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(concat!(stringify!($name), "(…)")) }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(d)?;
+                Self::parse(&text).map_err(de::Error::custom)
+            }
+        }
+        impl From<$name> for String {
+            fn from(value: $name) -> Self { value.0 }
+        }
+    )+};
+}
+
+texts! {
+    /// A name for people to read: 1 to 200 characters, trimmed, on one line.
+    Name(1..=200) = |text| visible(text, 1, 200, "must be 1 to 200 visible characters on one line");
+    /// As [`Name`], or empty for people who have none.
+    FamilyName(0..=200) = |text| visible(text, 0, 200, "must be at most 200 visible characters on one line; empty for people who have none");
+    /// What a person states as gender: 1 to 40 characters.
+    Gender(1..=40) = |text| visible(text, 1, 40, "must be 1 to 40 visible characters on one line");
+    /// Why something was done, in the tenant's own words or codes: 1 to 200 characters.
+    Reason(1..=200) = |text| visible(text, 1, 200, "must be 1 to 200 visible characters on one line");
+    /// A short code that a tenant chose: letters, digits, `.`, `_` and `-`.
+    Code(1..=40) = |text| token(text, b"._-", "must be 1 to 40 letters, digits, '.', '_' or '-'");
+    /// A tenant's own number for a person.
+    EmployeeNumber(1..=40) = |text| token(text, b"._-/", "must be 1 to 40 letters, digits, '.', '_', '-' or '/'");
+    /// A tenant's name in hosts.
+    Slug(1..=40) = slug;
+    /// A mail address, lower-cased.
+    EmailAddress(3..=254) = email;
+    /// A telephone number (ITU-T E.164).
+    Phone(8..=16) = phone;
+    /// An IANA time zone name, in the database's own spelling.
+    TimeZoneName(1..=64) = time_zone;
+}
+
+fn visible(text: &str, min: usize, max: usize, rule: &'static str) -> Result<String, InvalidText> {
+    // No name of 200 characters is longer than this; checked first so that counting is cheap.
+    if text.len() > 4 * max + 64 {
+        return Err(InvalidText(rule));
+    }
+    let text = text.trim();
+    let count = text.chars().count();
+    if count < min || count > max || text.chars().any(unseen) {
+        return Err(InvalidText(rule));
+    }
+    Ok(text.to_owned())
+}
+
+/// Controls, and what changes how text looks or compares without being seen: zero-width characters, direction
+/// overrides, line separators, invisible operators, tags, and code points that are not characters.
+fn unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+fn token(text: &str, punctuation: &[u8], rule: &'static str) -> Result<String, InvalidText> {
+    let good = (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || punctuation.contains(&b));
+    if good { Ok(text.to_owned()) } else { Err(InvalidText(rule)) }
+}
+
+/// Hosts and paths that the system uses itself.
+const RESERVED_SLUGS: [&str; 24] = [
+    "platform",
+    "www",
+    "api",
+    "admin",
+    "app",
+    "auth",
+    "login",
+    "sso",
+    "id",
+    "mail",
+    "smtp",
+    "status",
+    "docs",
+    "help",
+    "support",
+    "static",
+    "assets",
+    "cdn",
+    "metrics",
+    "internal",
+    "system",
+    "localhost",
+    "public",
+    "tenure",
+];
+
+fn slug(text: &str) -> Result<String, InvalidText> {
+    let shape = (1..=40).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && !text.contains("--");
+    if !shape {
+        return Err(InvalidText("must be 1 to 40 lower-case letters, digits and single inner hyphens"));
+    }
+    if RESERVED_SLUGS.contains(&text) || text.parse::<events::TenantId>().is_ok() {
+        return Err(InvalidText("is a reserved word; choose another slug"));
+    }
+    Ok(text.to_owned())
+}
+
+fn email(text: &str) -> Result<String, InvalidText> {
+    const BAD: InvalidText =
+        InvalidText("must be a mail address such as ada@example.com, at most 254 characters (an international domain in its xn-- form)");
+    let (local, domain) = text.rsplit_once('@').ok_or(BAD)?;
+    let atom = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b));
+    let label = |part: &str| {
+        (1..=63).contains(&part.len())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    };
+    let good = text.len() <= 254 && local.len() <= 64 && local.split('.').all(atom) && domain.contains('.') && domain.split('.').all(label);
+    if good { Ok(text.to_ascii_lowercase()) } else { Err(BAD) }
+}
+
+fn phone(text: &str) -> Result<String, InvalidText> {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    let good = (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(InvalidText("must be an E.164 number: '+', country code and number, 7 to 15 digits, such as +431234567"))
+    }
+}
+
+fn time_zone(text: &str) -> Result<String, InvalidText> {
+    const BAD: InvalidText = InvalidText("must be an IANA time zone name such as Europe/Vienna");
+    // Bundled, not the machine's: every replica must take the same names.
+    static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+    if text.len() > 64 || text == "Etc/Unknown" {
+        return Err(BAD);
+    }
+    let zone = ZONES.get(text).map_err(|_| BAD)?;
+    zone.iana_name().map(str::to_owned).ok_or(BAD)
+}
+
+/// A civil day that exists, from 1900 to 2200, written `YYYY-MM-DD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, utoipa::ToSchema)]
+#[schema(value_type = String, format = Date)]
+pub struct Day(Date);
+
+impl Day {
+    /// The day, if it passes the rule.
+    pub fn parse(text: &str) -> Result<Self, InvalidText> {
+        const BAD: InvalidText = InvalidText("must be a day that exists, from 1900-01-01 to 2200-12-31, written YYYY-MM-DD");
+        let bytes = text.as_bytes();
+        if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
+            return Err(BAD);
+        }
+        let number = |range: std::ops::Range<usize>| -> Option<i16> {
+            bytes[range].iter().try_fold(0_i16, |n, b| b.is_ascii_digit().then(|| n * 10 + i16::from(b - b'0')))
+        };
+        let (Some(year), Some(month), Some(day)) = (number(0..4), number(5..7), number(8..10)) else { return Err(BAD) };
+        let (Ok(month), Ok(day)) = (i8::try_from(month), i8::try_from(day)) else { return Err(BAD) };
+        Date::new(year, month, day).map_err(|_| BAD).and_then(Self::try_from)
+    }
+    /// As a date.
+    pub const fn date(self) -> Date {
+        self.0
+    }
+}
+impl TryFrom<Date> for Day {
+    type Error = InvalidText;
+    fn try_from(date: Date) -> Result<Self, InvalidText> {
+        if (1900..=2200).contains(&date.year()) { Ok(Self(date)) } else { Err(InvalidText("must be a day from 1900-01-01 to 2200-12-31")) }
+    }
+}
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+impl<'de> Deserialize<'de> for Day {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Day;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a day written YYYY-MM-DD")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Day, E> {
+                Day::parse(text).map_err(E::custom)
+            }
+        }
+        d.deserialize_str(Visitor)
+    }
+}

@@ -4,6 +4,8 @@
 //! [`Store::heads`]. What an engine must do is written as tests in [`conformance`].
 
 pub mod feed;
+pub mod nats;
+pub mod relay;
 
 mod append;
 mod eventstore;

@@ -1,0 +1,281 @@
+//! The relay: follows the store and publishes each event once, in its tenant's order, to JetStream.
+//!
+//! It keeps a cursor per tenant. A cursor moves after the acknowledgement of JetStream, in memory at once and in
+//! PostgreSQL a moment later, so a relay that dies publishes a little again: `Nats-Msg-Id` drops it, and where that
+//! fails, the projector does. One relay is active, by a lease; a second that slips in only publishes duplicates.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    HeaderMap, HeaderValue,
+    jetstream::{self, context::PublishAckFuture, stream},
+};
+use events::{Position, TenantId, TenantScope};
+use futures::{StreamExt as _, stream as streams};
+use sqlx::{PgPool, postgres::PgListener};
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Store, StoreError, TenantHead, feed};
+
+/// Events published before the first of them has to be acknowledged.
+const PAGE: usize = 256;
+/// Pages of one tenant before the others get their turn.
+const PAGES_PER_TURN: usize = 8;
+/// Tenants published at the same time.
+const TENANTS: usize = 16;
+/// How often what a crash left behind is looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long a lease lasts without renewal.
+const LEASE_SECONDS: f64 = 5.0;
+/// How long JetStream may take to acknowledge.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What stops a turn of the relay. It tries again after a pause.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The event store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// PostgreSQL, for cursors and lease.
+    #[error("cursors are unavailable: {0}")]
+    Cursors(#[from] sqlx::Error),
+    /// JetStream.
+    #[error("JetStream: {0}")]
+    JetStream(String),
+    /// A cursor stands after the end of its tenant's log: the store was replaced by an older one (I8).
+    #[error("the cursor of tenant {tenant} is at {cursor}, but its log ends at {head}: is this the right event store?")]
+    AheadOfStore {
+        /// The tenant.
+        tenant: TenantId,
+        /// Where the cursor stands.
+        cursor: Position,
+        /// Where the log ends.
+        head: Position,
+    },
+}
+
+/// The relay of one process.
+pub struct Relay {
+    store: Store,
+    pool: PgPool,
+    jetstream: jetstream::Context,
+    owner: Uuid,
+    cursors: Mutex<HashMap<TenantId, Position>>,
+}
+
+impl Relay {
+    /// A relay from a store to a NATS server; `pool` holds cursors and lease.
+    pub fn new(store: Store, pool: PgPool, client: async_nats::Client) -> Self {
+        let mut jetstream = jetstream::new(client);
+        jetstream.set_timeout(ACK_TIMEOUT);
+        Self { store, pool, jetstream, owner: Uuid::now_v7(), cursors: Mutex::default() }
+    }
+
+    /// Relays until told to stop; whatever fails is tried again.
+    pub async fn run(self, stop: CancellationToken) {
+        let relay = Arc::new(self);
+        let woken = Arc::new(Notify::new());
+        let listener = tokio::spawn(listen(relay.pool.clone(), Arc::clone(&woken), stop.clone()));
+        while !stop.is_cancelled() {
+            if let Err(error) = relay.lead(&woken, &stop).await {
+                metrics::counter!("tenure_relay_failures_total").increment(1);
+                tracing::warn!(%error, "relaying stopped; trying again");
+            }
+            let pause = Duration::from_millis(fastrand::u64(200..600));
+            let _ = tokio::time::timeout(pause, stop.cancelled()).await;
+        }
+        let _ = listener.await;
+    }
+
+    /// Takes the lease if it is free, and relays for as long as it is held.
+    async fn lead(&self, woken: &Notify, stop: &CancellationToken) -> Result<(), RelayError> {
+        let Some(epoch) = self.take_lease().await? else { return Ok(()) };
+        tracing::info!(epoch, "this relay is active");
+        self.ensure_stream().await?;
+        self.load_cursors().await?;
+        let mut renewed = Instant::now();
+        while !stop.is_cancelled() {
+            let busy = self.turn().await?;
+            if renewed.elapsed() > SWEEP {
+                if !self.renew_lease(epoch).await? {
+                    tracing::warn!(epoch, "another relay has taken the lease");
+                    return Ok(());
+                }
+                self.ensure_stream().await?;
+                renewed = Instant::now();
+            }
+            if !busy {
+                tokio::select! {
+                    () = woken.notified() => {}
+                    () = tokio::time::sleep(SWEEP) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+        self.release_lease(epoch).await
+    }
+
+    /// Publishes what is new, of every tenant. True if some tenant may have more.
+    async fn turn(&self) -> Result<bool, RelayError> {
+        let heads = self.store.heads().await?;
+        let behind: Vec<(TenantHead, Position)> = {
+            let cursors = self.cursors.lock().await;
+            heads.into_iter().map(|head| (head, cursors.get(&head.tenant).copied().unwrap_or_default())).filter(|(head, at)| head.position != *at).collect()
+        };
+        let lag: u64 = behind.iter().map(|(head, at)| head.position.0.saturating_sub(at.0)).sum();
+        metrics::gauge!("tenure_relay_lag_events").set(lag as f64);
+        if behind.is_empty() {
+            return Ok(false);
+        }
+        let results: Vec<_> = streams::iter(behind).map(|(head, at)| self.relay_tenant(head, at)).buffer_unordered(TENANTS).collect().await;
+        self.save_cursors().await?;
+        let mut busy = false;
+        for result in results {
+            busy |= result?;
+        }
+        Ok(busy)
+    }
+
+    /// Publishes one tenant's new events, in order. True if there may be more.
+    async fn relay_tenant(&self, head: TenantHead, mut at: Position) -> Result<bool, RelayError> {
+        if at > head.position {
+            return Err(RelayError::AheadOfStore { tenant: head.tenant, cursor: at, head: head.position });
+        }
+        // The relay reads every tenant's log; it was started to do so, with rights to nothing else.
+        let scope = TenantScope::checked(head.tenant);
+        for _ in 0..PAGES_PER_TURN {
+            let page = self.store.read_log(scope, at, PAGE).await?;
+            let mut acks: Vec<(Position, PublishAckFuture)> = Vec::with_capacity(page.len());
+            let mut previous = at;
+            for event in &page {
+                match feed::subject(event.tenant, event.stream.category(), &event.event_type) {
+                    Ok(subject) => acks.push((event.position, self.publish(subject, event, previous).await?)),
+                    // It can't be announced. The projector meets it in the store, and parks its tenant.
+                    Err(error) => tracing::error!(%error, position = %event.position, "an event has no subject"),
+                }
+                previous = event.position;
+            }
+            for (position, ack) in acks {
+                ack.await.map_err(|e| RelayError::JetStream(e.to_string()))?;
+                self.cursors.lock().await.insert(head.tenant, position);
+            }
+            self.cursors.lock().await.insert(head.tenant, previous);
+            metrics::counter!("tenure_relay_published_total").increment(page.len() as u64);
+            at = previous;
+            if page.len() < PAGE {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn publish(&self, subject: String, event: &events::RecordedEvent, previous: Position) -> Result<PublishAckFuture, RelayError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, feed::message_id(event.tenant, event.position).as_str());
+        headers.insert("Content-Type", "application/cloudevents+json");
+        headers.insert(feed::POSITION, event.position.0.to_string().as_str());
+        headers.insert(feed::PREVIOUS, previous.0.to_string().as_str());
+        if let Some(traceparent) = event.metadata.traceparent.as_deref().and_then(|t| t.parse::<HeaderValue>().ok()) {
+            headers.insert(feed::TRACEPARENT, traceparent);
+        }
+        let sent = self.jetstream.publish_with_headers(subject, headers, feed::encode(event).into()).await;
+        sent.map_err(|e| RelayError::JetStream(e.to_string()))
+    }
+
+    /// The stream, as this build wants it. NATS may have been wiped: events before now heal from the store.
+    async fn ensure_stream(&self) -> Result<(), RelayError> {
+        let config = stream::Config {
+            name: feed::STREAM.into(),
+            subjects: vec![feed::SUBJECTS.into()],
+            description: Some("Tenure's events, on their way to projectors; a cache of the event store".into()),
+            storage: stream::StorageType::File,
+            retention: stream::RetentionPolicy::Limits,
+            discard: stream::DiscardPolicy::Old,
+            max_age: Duration::from_secs(72 * 3600),
+            max_bytes: 1 << 30,
+            duplicate_window: Duration::from_secs(120),
+            ..Default::default()
+        };
+        self.jetstream.get_or_create_stream(config).await.map_err(|e| RelayError::JetStream(e.to_string()))?;
+        Ok(())
+    }
+
+    async fn take_lease(&self) -> Result<Option<i64>, sqlx::Error> {
+        sqlx::query_scalar(
+            "insert into event_store.lease as l (name, owner, epoch, expires_at) values ('relay', $1, 1, now() + make_interval(secs => $2))
+             on conflict (name) do update set owner = excluded.owner, epoch = l.epoch + 1, expires_at = excluded.expires_at
+             where l.expires_at < now() returning epoch",
+        )
+        .bind(self.owner.to_string())
+        .bind(LEASE_SECONDS)
+        .fetch_optional(&self.pool)
+        .await
+    }
+
+    async fn renew_lease(&self, epoch: i64) -> Result<bool, sqlx::Error> {
+        let renewed = sqlx::query("update event_store.lease set expires_at = now() + make_interval(secs => $3) where name = 'relay' and owner = $1 and epoch = $2")
+            .bind(self.owner.to_string())
+            .bind(epoch)
+            .bind(LEASE_SECONDS)
+            .execute(&self.pool)
+            .await?;
+        Ok(renewed.rows_affected() == 1)
+    }
+
+    /// So that the next relay need not wait for the lease to expire.
+    async fn release_lease(&self, epoch: i64) -> Result<(), RelayError> {
+        let sql = "update event_store.lease set expires_at = now() - interval '1 second' where name = 'relay' and owner = $1 and epoch = $2";
+        sqlx::query(sql).bind(self.owner.to_string()).bind(epoch).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn load_cursors(&self) -> Result<(), RelayError> {
+        let rows: Vec<(Uuid, i64)> = sqlx::query_as("select tenant_id, position from event_store.relay_cursor").fetch_all(&self.pool).await?;
+        *self.cursors.lock().await = rows.into_iter().map(|(tenant, at)| (TenantId::from_uuid(tenant), Position(at as u64))).collect();
+        Ok(())
+    }
+
+    async fn save_cursors(&self) -> Result<(), RelayError> {
+        let (tenants, positions): (Vec<Uuid>, Vec<i64>) = self.cursors.lock().await.iter().map(|(tenant, at)| (tenant.uuid(), at.0 as i64)).unzip();
+        sqlx::query(
+            "insert into event_store.relay_cursor as c (tenant_id, position) select * from unnest($1::uuid[], $2::bigint[])
+             on conflict (tenant_id) do update set position = excluded.position where c.position < excluded.position",
+        )
+        .bind(tenants)
+        .bind(positions)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Passes the store's wake-up calls on; the sweep covers the time without a connection.
+async fn listen(pool: PgPool, woken: Arc<Notify>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let listening = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.listen("tenure_appended").await?;
+            loop {
+                // `None` says that the connection was lost for a moment: there may be something.
+                listener.try_recv().await?;
+                woken.notify_one();
+            }
+        };
+        tokio::select! {
+            result = listening => {
+                let result: Result<std::convert::Infallible, sqlx::Error> = result;
+                if let Err(error) = result {
+                    tracing::debug!(%error, "not listening; the sweep goes on");
+                }
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(200..1_000))).await;
+            }
+            () = stop.cancelled() => {}
+        }
+    }
+}

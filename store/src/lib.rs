@@ -37,6 +37,13 @@ macro_rules! engine {
 }
 
 impl Store {
+    /// Opens EventStoreDB where its URL is given, and otherwise the store in PostgreSQL.
+    pub async fn open(database_url: &str, eventstore_url: Option<&str>, connections: u32) -> Result<Self, StoreError> {
+        match eventstore_url {
+            Some(url) => EsStore::connect(url).await.map(Self::EventStore),
+            None => PgStore::open(database_url, connections).map(Self::Postgres),
+        }
+    }
     /// Appends a command's events and claims, all or nothing. Answers only after they are durable (I1). The same
     /// command id again gives the first answer with `replayed` set (I5, I7).
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {

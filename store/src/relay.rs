@@ -269,10 +269,8 @@ async fn listen(pool: PgPool, woken: Arc<Notify>, stop: CancellationToken) {
         };
         tokio::select! {
             result = listening => {
-                let result: Result<std::convert::Infallible, sqlx::Error> = result;
-                if let Err(error) = result {
-                    tracing::debug!(%error, "not listening; the sweep goes on");
-                }
+                let Err(error): Result<std::convert::Infallible, sqlx::Error> = result;
+                tracing::debug!(%error, "not listening; the sweep goes on");
                 tokio::time::sleep(Duration::from_millis(fastrand::u64(200..1_000))).await;
             }
             () = stop.cancelled() => {}

@@ -73,12 +73,14 @@ fn schema(scope: TenantScope) -> String {
 /// Puts a row that only this tenant may ever see into its read model.
 async fn put_canary(projector: &PgPool, scope: TenantScope) {
     let mut tx = TenantTx::begin(projector, scope, &schema(scope), Access::Write).await.unwrap();
-    sqlx::query("insert into job_span (job_id, valid_from, seq, valid_to, code, title, sets) values ($1, '2000-01-01', 0, 'infinity', 'C', $2, 0)")
-        .bind(Uuid::now_v7())
-        .bind(format!("canary of {}", scope.tenant()))
-        .execute(tx.conn())
-        .await
-        .unwrap();
+    sqlx::query(
+        "insert into job_span (job_id, valid_from, seq, valid_to, code, title, sets) values ($1, '2000-01-01', 0, 'infinity', 'C', $2, 0)",
+    )
+    .bind(Uuid::now_v7())
+    .bind(format!("canary of {}", scope.tenant()))
+    .execute(tx.conn())
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -111,10 +113,11 @@ async fn bootstrap_is_idempotent_and_safe_when_two_run_at_once() {
     provision::check_schema(&database.pool("tenure_query", 1)).await.unwrap();
     database::refuse_superuser(&database.pool("tenure_query", 1)).await.unwrap();
     assert!(database::refuse_superuser(&database.owner).await.is_err());
-    let owners: Vec<String> = sqlx::query_scalar("select distinct tableowner::text from pg_tables where schemaname in ('platform', 'event_store')")
-        .fetch_all(&database.owner)
-        .await
-        .unwrap();
+    let owners: Vec<String> =
+        sqlx::query_scalar("select distinct tableowner::text from pg_tables where schemaname in ('platform', 'event_store')")
+            .fetch_all(&database.owner)
+            .await
+            .unwrap();
     assert_eq!(owners, ["tenure_owner"]);
 }
 
@@ -128,7 +131,11 @@ async fn a_database_newer_than_the_build_is_refused() {
     for error in [bootstrap(&database.owner, &[]).await.unwrap_err(), provision::check_schema(&database.owner).await.unwrap_err()] {
         assert!(format!("{error:#}").contains("newer than this build"), "{error:#}");
     }
-    database.owner.execute("delete from platform.migration where name like '%later%'; update platform.migration set checksum = 'x'").await.unwrap();
+    database
+        .owner
+        .execute("delete from platform.migration where name like '%later%'; update platform.migration set checksum = 'x'")
+        .await
+        .unwrap();
     let changed = bootstrap(&database.owner, &[]).await.unwrap_err();
     assert!(format!("{changed:#}").contains("was changed after"), "{changed:#}");
 }
@@ -233,7 +240,8 @@ async fn a_tenant_transaction_sees_its_tenant_and_nothing_else() {
     }
     // A value with a statement in it is one statement too many for the extended protocol.
     let mut tx = TenantTx::begin(&query, a, &schema(a), Access::Read).await.unwrap();
-    let error = sqlx::query("select title from job_span where code = $1; set role tenure_query").bind("C").fetch_all(tx.conn()).await.unwrap_err();
+    let error =
+        sqlx::query("select title from job_span where code = $1; set role tenure_query").bind("C").fetch_all(tx.conn()).await.unwrap_err();
     assert_eq!(code(&error), "42601");
     drop(tx);
     // Outside a tenant transaction the service's role sees no tenant at all.
@@ -269,7 +277,8 @@ async fn a_request_cancelled_at_any_await_leaks_nothing_to_the_next_tenant() {
         for polls in 0..100 {
             let request = async {
                 let mut tx = TenantTx::begin(&query, a, &schema(a), Access::Read).await.unwrap();
-                let titles: Vec<String> = sqlx::query_scalar("select title from job_span, pg_sleep(0.0005)").fetch_all(tx.conn()).await.unwrap();
+                let titles: Vec<String> =
+                    sqlx::query_scalar("select title from job_span, pg_sleep(0.0005)").fetch_all(tx.conn()).await.unwrap();
                 assert_eq!(titles, [format!("canary of {}", a.tenant())]);
                 if round % 2 == 0 { tx.commit().await.unwrap() } else { tx.rollback().await.unwrap() }
             };
@@ -290,6 +299,21 @@ async fn a_request_cancelled_at_any_await_leaks_nothing_to_the_next_tenant() {
         }
     }
     assert!(interrupted >= 30, "only {interrupted} await points were hit");
+}
+
+#[tokio::test]
+async fn a_connection_that_comes_back_dirty_is_closed() {
+    let database = Database::bootstrapped().await;
+    let scope = database.tenant().await;
+    let query = database.pool("tenure_query", 1);
+    for dirt in [format!("begin; set local role \"t_{}\"", scope.tenant()), format!("set role \"t_{}\"", scope.tenant()), "begin".into()] {
+        let mut conn = query.acquire().await.unwrap();
+        let before: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *conn).await.unwrap();
+        conn.execute(dirt.as_str()).await.unwrap();
+        drop(conn);
+        let (after, user): (i32, String) = sqlx::query_as("select pg_backend_pid(), current_user::text").fetch_one(&query).await.unwrap();
+        assert_eq!((after != before, user.as_str()), (true, "tenure_query"), "{dirt}");
+    }
 }
 
 #[tokio::test]
@@ -341,7 +365,9 @@ async fn ten_thousand_people_get_one_durable_key_each() {
     let started = std::time::Instant::now();
     let make = |keys: &Keys| {
         let calls: Vec<_> = people.iter().map(|person| (keys.clone(), *person)).collect();
-        futures::future::join_all(calls.into_iter().map(|(keys, person)| async move { keys.person_or_create(scope, person).await.unwrap() }))
+        futures::future::join_all(
+            calls.into_iter().map(|(keys, person)| async move { keys.person_or_create(scope, person).await.unwrap() }),
+        )
     };
     let (from_a, from_b) = tokio::join!(make(&a), make(&b));
     eprintln!("2 x 10,000 keys in {:?}", started.elapsed());
@@ -376,9 +402,14 @@ async fn claim_digests_differ_by_tenant_kind_and_value() {
     let keys = database.keys("tenure_command").await;
     let platform = TenantScope::checked(TenantId::PLATFORM);
     let mut digests = HashSet::new();
-    for (scope, kind, value) in
-        [(scope, "number", "1"), (scope, "number", "2"), (scope, "email", "1"), (other, "number", "1"), (platform, "number", "1"), (scope, "numbe", "r1")]
-    {
+    for (scope, kind, value) in [
+        (scope, "number", "1"),
+        (scope, "number", "2"),
+        (scope, "email", "1"),
+        (other, "number", "1"),
+        (platform, "number", "1"),
+        (scope, "numbe", "r1"),
+    ] {
         let digest = keys.claim_digest(scope, kind, value).await.unwrap();
         assert_eq!(digest, database.keys("tenure_command").await.claim_digest(scope, kind, value).await.unwrap(), "durable");
         assert!(digests.insert(digest));

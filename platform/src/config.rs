@@ -282,8 +282,10 @@ impl Values {
                 (None, None, None) => match setting.need {
                     Need::Default("") => (process.default_listen().to_owned(), "the default".to_owned()),
                     Need::Default(value) => (value.to_owned(), "the default".to_owned()),
-                    _ if process.needs(setting) => bail!("{name} is not set and {} needs it. {}", process.name(), setting.what),
-                    _ => continue,
+                    Need::Optional | Need::Always | Need::Feed | Need::Keys if process.needs(setting) => {
+                        bail!("{name} is not set and {} needs it. {}", process.name(), setting.what)
+                    }
+                    Need::Optional | Need::Always | Need::Feed | Need::Keys => continue,
                 },
             };
             values.insert(setting.name, found);
@@ -344,7 +346,8 @@ mod tests {
 
     #[test]
     fn errors_name_the_variable_and_what_to_put() {
-        let cases: &[(Process, &str, &[(&str, &str)], &str)] = &[
+        type Case<'c> = (Process, &'c str, &'c [(&'c str, &'c str)], &'c str);
+        let cases: &[Case] = &[
             (Process::Cli, "", &[], "TENURE_DATABASE_URL is not set"),
             (Process::Relay, "", &[DATABASE], "TENURE_NATS_URL is not set and tenure-relay needs it"),
             (Process::QueryApi, "", &[DATABASE], "TENURE_MASTER_KEY_FILE"),

@@ -159,7 +159,7 @@ mod tests {
         let fine = Check::new("fine", || async { Ok(()) });
         assert_eq!(ready(vec![fine.clone()]).await.0, 200);
         let broken = Check::new("broken", || async { anyhow::bail!("host db.internal refused") });
-        let hanging = Check::new("hanging", || std::future::pending());
+        let hanging = Check::new("hanging", std::future::pending);
         let (status, body) = ready(vec![fine, broken, hanging]).await;
         assert_eq!(status, 503);
         assert_eq!(body, json!({"status": "not ready", "checks": {"fine": "ok", "broken": "failing", "hanging": "failing"}}));

@@ -154,7 +154,7 @@ mod tests {
         let routes = Router::new()
             .route("/fine", get(|| async { "fine" }))
             .route("/panic", get(panicking))
-            .route("/hang", get(|| std::future::pending::<&'static str>()));
+            .route("/hang", get(std::future::pending::<&'static str>));
         shell(routes.merge(crate::health::router(vec![])), Limits { timeout: Duration::from_secs(5), body: 100, concurrent })
     }
 

@@ -65,9 +65,9 @@ impl From<KeyError> for crate::Problem {
 }
 
 /// How long a process may go on with a key that was destroyed elsewhere. Erasure must bite, so it is short.
-const KEY_AGE: Duration = Duration::from_secs(60);
+const KEY_AGE: Duration = Duration::from_mins(1);
 /// A claim key never changes.
-const CLAIM_KEY_AGE: Duration = Duration::from_secs(300);
+const CLAIM_KEY_AGE: Duration = Duration::from_mins(5);
 /// How long a call waits for the database.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// New keys written in one statement, at most.
@@ -287,21 +287,29 @@ async fn create_keys(
     people.sort_unstable();
     people.dedup();
     let ids: Vec<_> = people.iter().map(|person| person.uuid()).collect();
-    let fresh: Vec<_> = people.iter().map(|person| master.wrap(&person_context(tenant, *person), PersonKey::generate().bytes())).collect();
+    let fresh: Vec<_> = people.iter().map(|_| PersonKey::generate()).collect();
+    let wrap = |(person, key): (&EmployeeId, &PersonKey)| master.wrap(&person_context(tenant, *person), key.bytes());
+    let wrapped: Vec<_> = people.iter().zip(&fresh).map(wrap).collect();
 
     let mut tx = ScopedTx::begin(pool, scope).await?;
     sqlx::query("insert into platform.person_key (tenant_id, person_id, wrapped) select $1, * from unnest($2::uuid[], $3::bytea[]) on conflict do nothing")
         .bind(tenant.uuid())
         .bind(&ids)
-        .bind(&fresh)
+        .bind(&wrapped)
         .execute(tx.conn())
         .await?;
     // What stands there now: ours, or what another process was quicker to write.
     let rows = select_keys(tx.conn(), tenant, &ids).await?;
     tx.commit().await?;
-    let unwrap = |(person, wrapped): (uuid::Uuid, Option<Vec<u8>>)| {
+    let ours: HashMap<_, _> = people.into_iter().zip(wrapped.into_iter().zip(fresh)).collect();
+    let unwrap = |(person, stored): (uuid::Uuid, Option<Vec<u8>>)| {
         let person = EmployeeId::from_uuid(person);
-        (person, wrapped.ok_or(KeyError::Destroyed).and_then(|wrapped| master.unwrap_person(tenant, person, &wrapped)))
+        let key = match (stored, ours.get(&person)) {
+            (None, _) => Err(KeyError::Destroyed),
+            (Some(stored), Some((wrapped, key))) if stored == *wrapped => Ok(key.clone()),
+            (Some(stored), _) => master.unwrap_person(tenant, person, &stored),
+        };
+        (person, key)
     };
     Ok(rows.into_iter().map(unwrap).collect())
 }

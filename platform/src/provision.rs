@@ -30,8 +30,10 @@ pub async fn bootstrap(owner: &PgPool, passwords: &[(&str, &str)]) -> anyhow::Re
     (|| async { create_login_roles(owner, passwords).await })
         .retry(retry.with_max_times(12))
         .when(|error| {
-            let code =
-                error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error).and_then(|e| e.code().map(|c| c.into_owned()));
+            let code = error
+                .downcast_ref::<sqlx::Error>()
+                .and_then(sqlx::Error::as_database_error)
+                .and_then(|e| e.code().map(std::borrow::Cow::into_owned));
             // "tuple concurrently updated", and a role that appeared between look and creation.
             matches!(code.as_deref(), Some("XX000" | "42710" | "23505" | "40P01"))
         })

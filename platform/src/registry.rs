@@ -134,7 +134,9 @@ impl Registry {
                 return Ok(());
             }
             let mut tenants = Tenants::clone(&self.0.tenants.borrow());
-            events.iter().for_each(|event| tenants.apply(event));
+            for event in &events {
+                tenants.apply(event);
+            }
             self.0.tenants.send_replace(Arc::new(tenants));
             if events.len() < PAGE {
                 return Ok(());
@@ -399,7 +401,7 @@ pub(crate) mod tests {
                 reads.fetch_add(1, Ordering::SeqCst);
                 let events: Vec<_> = log.lock().unwrap().iter().filter(|e| e.position > after).take(limit).cloned().collect();
                 let fails = broken.load(Ordering::SeqCst) > 0;
-                Box::pin(async move { if fails { anyhow::bail!("away") } else { Ok(events) } })
+                Box::pin(async move { if fails { Err(anyhow::anyhow!("away")) } else { Ok(events) } })
             })
         };
         let registry = Registry::start(reader).await.unwrap();

@@ -127,4 +127,31 @@ mod tests {
             assert_ne!(&other.in_scope(traceparent).unwrap()[..36], &incoming[..36]);
         });
     }
+
+    #[tokio::test]
+    async fn spans_reach_the_collector_and_one_that_is_away_does_not_hold_up_the_stop() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
+        let collector = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = vec![0; 4096];
+            let n = stream.read(&mut head).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            String::from_utf8_lossy(&head[..n]).into_owned()
+        });
+        let export = |url: &str| {
+            let provider = tracer(url, Process::Relay).unwrap();
+            let guard = Guard(Some(provider.clone()));
+            let subscriber = Registry::default().with(tracing_opentelemetry::layer().with_tracer(provider.tracer("test")));
+            tracing::subscriber::with_default(subscriber, || tracing::info_span!("publish").in_scope(|| ()));
+            drop(guard);
+        };
+        export(&url);
+        let request = collector.join().unwrap();
+        assert!(request.starts_with("POST /v1/traces HTTP/1.1"), "{request}");
+        let started = std::time::Instant::now();
+        export("http://127.0.0.1:9/v1/traces");
+        assert!(started.elapsed() < Duration::from_secs(4));
+    }
 }

@@ -35,8 +35,8 @@ pub struct TokenRequest {
 pub struct Issuer {
     kid: String,
     key: EncodingKey,
-    issuer: String,
-    audience: String,
+    iss: String,
+    aud: String,
     max_lifetime: u64,
 }
 
@@ -56,8 +56,8 @@ impl Issuer {
         Ok(Self {
             key: EncodingKey::from_ed_der(&pkcs8),
             kid,
-            issuer: config.issuer.clone(),
-            audience: config.audience.clone(),
+            iss: config.issuer.clone(),
+            aud: config.audience.clone(),
             max_lifetime: config.token_max_lifetime,
         })
     }
@@ -101,8 +101,8 @@ impl Issuer {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_secs();
         let claims = Claims {
-            iss: self.issuer.clone(),
-            aud: self.audience.clone(),
+            iss: self.iss.clone(),
+            aud: self.aud.clone(),
             sub: request.subject.clone(),
             jti: uuid::Uuid::now_v7().to_string(),
             iat: now,

@@ -8,7 +8,6 @@ use crate::{employee, organization, tenancy};
 
 /// Any command of any capability.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a command is moved a few times and never stored in bulk; a box would cost more")]
 pub enum Command {
     /// About a tenant; for the platform's own log.
     Tenancy(tenancy::Command),
@@ -113,16 +112,14 @@ pub(crate) fn from_json<T: DeserializeOwned>(data: &str) -> Result<T, ParseError
 fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> ParseError {
     let mut pointer = String::new();
     for segment in error.path() {
-        match segment {
-            serde_path_to_error::Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            serde_path_to_error::Segment::Map { key } => {
-                // RFC 6901 escapes; an unknown field's name is the client's own and may be long.
-                let key: String = key.chars().take(64).collect();
-                pointer.push('/');
-                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-            }
-            serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => {}
-        }
+        let key = match segment {
+            serde_path_to_error::Segment::Seq { index } => index.to_string(),
+            // RFC 6901 escapes; an unknown field's name is the client's own and may be long.
+            serde_path_to_error::Segment::Map { key } => key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1"),
+            serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => continue,
+        };
+        pointer.push('/');
+        pointer.push_str(&key);
     }
     let text = error.inner().to_string();
     // serde_json appends where the text went wrong, which the pointer says better.

@@ -1,48 +1,466 @@
 //! A person's employments: hire, rehire, changes of assignment, pay and details, termination.
+//!
+//! Everything is effective-dated. A change belongs to the employment that covers its day; it may lie in the past, and
+//! then later rows show it unless they set that field themselves ([`Timeline`]). An employment's end clips its
+//! timelines, so an employed day has exactly one assignment and any other day none.
 
 mod commands;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
-use events::employee::*;
+use events::{
+    Change, Effective, EmployeeId, EmploymentId, Personal, Timeline,
+    employee::{
+        Assignment, AssignmentChange, AssignmentChanged, CompensationChanged, ContactDetails, ContactDetailsChange, ContactDetailsChanged,
+        EmployeeEvent, EmployeeHired, EmployeeRehired, EmployeeTerminated, Patch, Pay, PersonalDetails, PersonalDetailsChange,
+        PersonalDetailsChanged,
+    },
+};
 use jiff::civil::Date;
 
 pub use commands::*;
 pub use refusal::Refusal;
 
-use crate::{Claim, Facts, Standing};
+use crate::{
+    Claim, Facts, Referent, Standing,
+    text::{Day, EmailAddress, Gender, Phone},
+};
 
-/// The claim on a person's number.
+/// The claim on a person's number. Held for ever: a number never names two people.
 pub const EMPLOYEE_NUMBER: &str = "employee_number";
 /// The claim on an address at work.
 pub const WORK_EMAIL: &str = "work_email";
 
+/// Changes of one kind on one day; far above what happens, far below what the sequence can count.
+const MAX_SEQ: u16 = 1_000;
+
 /// A person, as far as the rules read it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {}
+pub enum State {
+    /// Never hired.
+    #[default]
+    Absent,
+    /// Hired at least once.
+    Known(Box<Person>),
+}
+
+/// A person who was hired.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Person {
+    /// None once erased.
+    number: Option<String>,
+    original_hire_date: Option<Date>,
+    details: Timeline<PersonalDetailsChange>,
+    contact: Timeline<ContactDetailsChange>,
+    /// In order of time, without overlap; never empty.
+    employments: Vec<Employment>,
+}
+
+/// Prints nothing of the person.
+impl std::fmt::Debug for Person {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Person").field("employments", &self.employments).finish_non_exhaustive()
+    }
+}
+
+/// One period of employment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Employment {
+    id: EmploymentId,
+    from: Date,
+    /// The last day worked and the reason, once it is known that it ends.
+    end: Option<(Date, String)>,
+    assignments: Timeline<AssignmentChange>,
+    /// The pay that the hire itself set; the timeline alone can't tell it from a change on the first day.
+    hired_pay: Option<Pay>,
+    pay: Timeline<Pay>,
+}
 
 impl State {
     /// What follows from a command: events, nothing (it is so already), or a refusal. `facts` answer the command's
     /// [`Command::references`].
     pub fn decide(&self, command: &Command, facts: &Facts) -> Result<Vec<EmployeeEvent>, Refusal> {
-        let _ = (command, facts);
-        todo!()
+        match (self, command) {
+            (Self::Absent, Command::HireEmployee(c)) => {
+                check_hire_dates(c)?;
+                check_references(command, facts)?;
+                Ok(vec![hired(c).into()])
+            }
+            (Self::Known(person), Command::HireEmployee(c)) => {
+                if person.was_hired_as(c) {
+                    Ok(Vec::new())
+                } else {
+                    Err(Refusal::AlreadyHired)
+                }
+            }
+            (
+                Self::Absent,
+                Command::RehireEmployee(_)
+                | Command::ChangeAssignment(_)
+                | Command::ChangeCompensation(_)
+                | Command::ChangePersonalDetails(_)
+                | Command::ChangeContactDetails(_)
+                | Command::TerminateEmployee(_),
+            ) => Err(Refusal::NotFound),
+
+            (Self::Known(person), Command::RehireEmployee(c)) => {
+                let on = c.hire_date.date();
+                let Some(last) = person.employments.last() else { return Err(Refusal::NotFound) };
+                if person.employments.len() > 1 && last.started_as(on, &c.assignment, c.pay) {
+                    return Ok(Vec::new());
+                }
+                let (last_day, _) = last.end.as_ref().ok_or(Refusal::StillEmployed)?;
+                if on <= *last_day {
+                    return Err(Refusal::RehireBeforeEnd(*last_day));
+                }
+                check_references(command, facts)?;
+                let employee_id = c.employee_id;
+                Ok(vec![
+                    EmployeeRehired {
+                        employee_id,
+                        employment_id: employment_id(employee_id, person.employments.len()),
+                        effective: Effective { on, seq: 0 },
+                        assignment: c.assignment,
+                        pay: c.pay,
+                    }
+                    .into(),
+                ])
+            }
+
+            (Self::Known(person), Command::ChangeAssignment(c)) => {
+                let on = c.effective_on.date();
+                let employment = person.employed_on(on).ok_or(Refusal::NotEmployedOnDate(on))?;
+                let AssignmentChanges { department_id, job_id, location_id, manager_id } = c.changes;
+                let changes = AssignmentChange { department_id, job_id, location_id, manager_id };
+                if stands(&employment.assignments, on, &changes) {
+                    return Ok(Vec::new());
+                }
+                check_references(command, facts)?;
+                let effective = next(&employment.assignments, on)?;
+                let (employee_id, employment_id) = (c.employee_id, employment.id);
+                Ok(vec![AssignmentChanged { employee_id, employment_id, effective, changes, reason: c.reason.to_text() }.into()])
+            }
+
+            (Self::Known(person), Command::ChangeCompensation(c)) => {
+                let on = c.effective_on.date();
+                let employment = person.employed_on(on).ok_or(Refusal::NotEmployedOnDate(on))?;
+                if stands(&employment.pay, on, &c.pay) {
+                    return Ok(Vec::new());
+                }
+                let effective = next(&employment.pay, on)?;
+                let (employee_id, employment_id) = (c.employee_id, employment.id);
+                Ok(vec![CompensationChanged { employee_id, employment_id, effective, pay: c.pay, reason: c.reason.to_text() }.into()])
+            }
+
+            (Self::Known(person), Command::ChangePersonalDetails(c)) => {
+                let on = person.not_before_hire(c.effective_on)?;
+                if let Patch::Set(birth_date) = &c.changes.birth_date
+                    && birth_date.date() >= person.service_start()
+                {
+                    return Err(Refusal::BirthDateNotBeforeHire("/changes/birth_date"));
+                }
+                let changes = details_change(&c.changes);
+                if stands(&person.details, on, &changes) {
+                    return Ok(Vec::new());
+                }
+                let effective = next(&person.details, on)?;
+                Ok(vec![PersonalDetailsChanged { employee_id: c.employee_id, effective, changes: Personal::Clear(changes) }.into()])
+            }
+
+            (Self::Known(person), Command::ChangeContactDetails(c)) => {
+                let on = person.not_before_hire(c.effective_on)?;
+                let changes = contact_change(&c.changes);
+                if stands(&person.contact, on, &changes) {
+                    return Ok(Vec::new());
+                }
+                let effective = next(&person.contact, on)?;
+                Ok(vec![ContactDetailsChanged { employee_id: c.employee_id, effective, changes: Personal::Clear(changes) }.into()])
+            }
+
+            (Self::Known(person), Command::TerminateEmployee(c)) => {
+                let day = c.last_day_worked.date();
+                let same = |e: &Employment| e.end.as_ref().is_some_and(|(end, reason)| *end == day && reason == c.reason.as_str());
+                if person.employments.iter().any(same) {
+                    return Ok(Vec::new());
+                }
+                let Some(last) = person.employments.last() else { return Err(Refusal::NotFound) };
+                match &last.end {
+                    Some((end, _)) => Err(Refusal::AlreadyTerminated(*end)),
+                    None if day < last.from => Err(Refusal::TerminationBeforeHire(last.from)),
+                    None => Ok(vec![
+                        EmployeeTerminated {
+                            employee_id: c.employee_id,
+                            employment_id: last.id,
+                            last_day_worked: day,
+                            reason: c.reason.to_text(),
+                        }
+                        .into(),
+                    ]),
+                }
+            }
+        }
     }
 
     /// The claims that go with the events decided on this state.
+    ///
+    /// A number stays its person's for ever. So does an address at work that the person has, had or will have on any
+    /// day: mail meant for one person must never reach another. Only an address that a later change of the same day
+    /// replaced, or a future one that was changed before it began, goes back.
     pub fn claims(&self, events: &[EmployeeEvent]) -> Vec<Claim> {
-        let _ = events;
-        todo!()
+        let mut claims = Vec::new();
+        for event in events {
+            match event {
+                EmployeeEvent::EmployeeHired(e) => {
+                    claims.extend(e.employee_number.clear().map(|number| Claim::take(EMPLOYEE_NUMBER, number)));
+                    let email = e.contact.clear().and_then(|contact| contact.work_email.as_ref());
+                    claims.extend(email.map(|email| Claim::take(WORK_EMAIL, email)));
+                }
+                EmployeeEvent::ContactDetailsChanged(e) => {
+                    let Self::Known(person) = self else { continue };
+                    let mut after = person.contact.clone();
+                    after.insert(e.effective, e.changes.clear().cloned().unwrap_or_default());
+                    let (before, after) = (emails(&person.contact), emails(&after));
+                    claims.extend(before.iter().filter(|a| !after.contains(a)).map(|a| Claim::release(WORK_EMAIL, a)));
+                    claims.extend(after.iter().filter(|a| !before.contains(a)).map(|a| Claim::take(WORK_EMAIL, a)));
+                }
+                EmployeeEvent::EmployeeRehired(_)
+                | EmployeeEvent::AssignmentChanged(_)
+                | EmployeeEvent::CompensationChanged(_)
+                | EmployeeEvent::PersonalDetailsChanged(_)
+                | EmployeeEvent::EmployeeTerminated(_) => {}
+            }
+        }
+        claims
     }
 
     /// The state after an event. Personal fields must have been opened; what is erased counts as unknown.
     pub fn evolve(self, event: &EmployeeEvent) -> Self {
-        let _ = event;
-        todo!()
+        let mut person = match (self, event) {
+            (_, EmployeeEvent::EmployeeHired(e)) => return Self::Known(Box::new(Person::from(e))),
+            // A stream starts with a hire; nothing else makes a person.
+            (Self::Absent, _) => return Self::Absent,
+            (Self::Known(person), _) => person,
+        };
+        match event {
+            EmployeeEvent::EmployeeHired(_) => {}
+            EmployeeEvent::EmployeeRehired(e) => {
+                person.employments.push(Employment::new(e.employment_id, e.effective, e.assignment, e.pay));
+            }
+            EmployeeEvent::AssignmentChanged(e) => {
+                person.change(e.employment_id, |employment| employment.assignments.insert(e.effective, e.changes));
+            }
+            EmployeeEvent::CompensationChanged(e) => {
+                person.change(e.employment_id, |employment| employment.pay.insert(e.effective, e.pay));
+            }
+            EmployeeEvent::PersonalDetailsChanged(e) => {
+                person.details.insert(e.effective, e.changes.clear().cloned().unwrap_or_default());
+            }
+            EmployeeEvent::ContactDetailsChanged(e) => {
+                person.contact.insert(e.effective, e.changes.clear().cloned().unwrap_or_default());
+            }
+            EmployeeEvent::EmployeeTerminated(e) => {
+                person.change(e.employment_id, |employment| employment.end = Some((e.last_day_worked, e.reason.clone())));
+            }
+        }
+        Self::Known(person)
     }
 
     /// How the person stands on a day: employed, not then, or unknown.
     pub fn standing(&self, on: Date) -> Standing {
-        let _ = on;
-        todo!()
+        match self {
+            Self::Absent => Standing::Unknown,
+            Self::Known(person) if person.employed_on(on).is_some() => Standing::Open,
+            Self::Known(_) => Standing::NotThen,
+        }
+    }
+}
+
+impl Person {
+    fn employed_on(&self, day: Date) -> Option<&Employment> {
+        self.employments.iter().rev().find(|e| e.covers(day))
+    }
+
+    /// The first day of employment or of service, whichever is earlier.
+    fn service_start(&self) -> Date {
+        let hired = self.employments.first().map_or(Date::MIN, |e| e.from);
+        self.original_hire_date.map_or(hired, |original| original.min(hired))
+    }
+
+    fn not_before_hire(&self, day: Day) -> Result<Date, Refusal> {
+        let hired = self.employments.first().map_or(Date::MIN, |e| e.from);
+        if day.date() < hired { Err(Refusal::BeforeHire(hired)) } else { Ok(day.date()) }
+    }
+
+    /// Whether this very hire made the person: the first change of each timeline is the hire's.
+    fn was_hired_as(&self, c: &HireEmployee) -> bool {
+        let hired = hired(c);
+        self.employments.first().is_some_and(|e| e.started_as(hired.effective.on, &c.assignment, c.pay))
+            && self.original_hire_date == hired.original_hire_date
+            && self.number.as_deref() == Some(c.employee_number.as_str())
+            && hired.person.into_clear().is_some_and(|p| first(&self.details) == Some(&p.into()))
+            && hired.contact.into_clear().is_some_and(|p| first(&self.contact) == Some(&p.into()))
+    }
+
+    fn change(&mut self, id: EmploymentId, change: impl FnOnce(&mut Employment)) {
+        if let Some(employment) = self.employments.iter_mut().rev().find(|e| e.id == id) {
+            change(employment);
+        }
+    }
+}
+
+impl From<&EmployeeHired> for Person {
+    fn from(e: &EmployeeHired) -> Self {
+        let (mut details, mut contact) = (Timeline::default(), Timeline::default());
+        details.insert(e.effective, e.person.clear().cloned().map(Into::into).unwrap_or_default());
+        contact.insert(e.effective, e.contact.clear().cloned().map(Into::into).unwrap_or_default());
+        Self {
+            number: e.employee_number.clear().cloned(),
+            original_hire_date: e.original_hire_date,
+            details,
+            contact,
+            employments: vec![Employment::new(e.employment_id, e.effective, e.assignment, e.pay)],
+        }
+    }
+}
+
+impl Employment {
+    fn new(id: EmploymentId, effective: Effective, assignment: Assignment, hired_pay: Option<Pay>) -> Self {
+        let (mut assignments, mut pay) = (Timeline::default(), Timeline::default());
+        assignments.insert(effective, assignment.into());
+        if let Some(first) = hired_pay {
+            pay.insert(effective, first);
+        }
+        Self { id, from: effective.on, end: None, assignments, hired_pay, pay }
+    }
+
+    fn covers(&self, day: Date) -> bool {
+        self.from <= day && self.end.as_ref().is_none_or(|(last, _)| day <= *last)
+    }
+
+    fn started_as(&self, on: Date, assignment: &Assignment, pay: Option<Pay>) -> bool {
+        self.from == on && self.hired_pay == pay && first(&self.assignments) == Some(&AssignmentChange::from(*assignment))
+    }
+}
+
+fn first<C: Change>(timeline: &Timeline<C>) -> Option<&C> {
+    timeline.changes().first().map(|(_, change)| change)
+}
+
+/// Whether the row of that day is already as the change would make it.
+fn stands<C: Change>(timeline: &Timeline<C>, on: Date, change: &C) -> bool
+where
+    C::Row: Default + PartialEq,
+{
+    let Some(row) = timeline.on(C::Row::default(), on) else { return false };
+    let mut changed = row.clone();
+    change.apply(&mut changed);
+    changed == row
+}
+
+/// The place of the next change on a day.
+fn next<C: Change>(timeline: &Timeline<C>, on: Date) -> Result<Effective, Refusal> {
+    let seq = timeline.next_seq(on);
+    if seq < MAX_SEQ { Ok(Effective { on, seq }) } else { Err(Refusal::TooManyChangesOnDay) }
+}
+
+/// The addresses at work that hold on some day.
+fn emails(contact: &Timeline<ContactDetailsChange>) -> Vec<&str> {
+    let mut current = None;
+    let mut held = Vec::new();
+    let changes = contact.changes();
+    for (i, (at, change)) in changes.iter().enumerate() {
+        match &change.work_email {
+            Patch::Keep => {}
+            Patch::Clear => current = None,
+            Patch::Set(email) => current = Some(email.as_str()),
+        }
+        let replaced_that_day = changes.get(i + 1).is_some_and(|(later, _)| later.on == at.on);
+        if let Some(email) = current
+            && !replaced_that_day
+            && !held.contains(&email)
+        {
+            held.push(email);
+        }
+    }
+    held
+}
+
+fn check_hire_dates(c: &HireEmployee) -> Result<(), Refusal> {
+    let original = c.original_hire_date.unwrap_or(c.hire_date);
+    if original > c.hire_date {
+        return Err(Refusal::OriginalHireDateAfterHire);
+    }
+    if c.person.birth_date.is_some_and(|born| born >= original) {
+        return Err(Refusal::BirthDateNotBeforeHire("/person/birth_date"));
+    }
+    Ok(())
+}
+
+fn check_references(command: &Command, facts: &Facts) -> Result<(), Refusal> {
+    for reference in command.references() {
+        let pointer = reference.pointer;
+        if reference.to == Referent::Manager(command.employee_id()) {
+            return Err(Refusal::OwnManager(pointer));
+        }
+        match facts.standing(&reference) {
+            Standing::Open => {}
+            Standing::NotThen => return Err(Refusal::ReferenceNotOpen { pointer, on: reference.on }),
+            Standing::Unknown => return Err(Refusal::UnknownReference(pointer)),
+        }
+    }
+    Ok(())
+}
+
+/// A person's employments are numbered, so that a retry names the same one.
+fn employment_id(employee: EmployeeId, before: usize) -> EmploymentId {
+    EmploymentId::derive(employee.uuid(), &format!("employment-{}", before + 1))
+}
+
+fn hired(c: &HireEmployee) -> EmployeeHired {
+    EmployeeHired {
+        employee_id: c.employee_id,
+        employment_id: employment_id(c.employee_id, 0),
+        effective: Effective { on: c.hire_date.date(), seq: 0 },
+        original_hire_date: c.original_hire_date.filter(|original| *original != c.hire_date).map(Day::date),
+        employee_number: Personal::Clear(c.employee_number.to_text()),
+        person: Personal::Clear(PersonalDetails {
+            given_name: c.person.given_name.to_text(),
+            family_name: c.person.family_name.to_text(),
+            birth_date: c.person.birth_date.map(Day::date),
+            gender: c.person.gender.as_ref().map(Gender::to_text),
+        }),
+        contact: Personal::Clear(ContactDetails {
+            work_email: c.contact.work_email.as_ref().map(EmailAddress::to_text),
+            private_email: c.contact.private_email.as_ref().map(EmailAddress::to_text),
+            phone: c.contact.phone.as_ref().map(Phone::to_text),
+        }),
+        assignment: c.assignment,
+        pay: c.pay,
+    }
+}
+
+fn details_change(c: &PersonalDetailsChanges) -> PersonalDetailsChange {
+    PersonalDetailsChange {
+        given_name: c.given_name.as_ref().map(super::text::Name::to_text),
+        family_name: c.family_name.as_ref().map(super::text::FamilyName::to_text),
+        birth_date: patch(&c.birth_date, |day| day.date()),
+        gender: patch(&c.gender, Gender::to_text),
+    }
+}
+
+fn contact_change(c: &ContactDetailsChanges) -> ContactDetailsChange {
+    ContactDetailsChange {
+        work_email: patch(&c.work_email, EmailAddress::to_text),
+        private_email: patch(&c.private_email, EmailAddress::to_text),
+        phone: patch(&c.phone, Phone::to_text),
+    }
+}
+
+fn patch<T, U>(patch: &Patch<T>, to: impl FnOnce(&T) -> U) -> Patch<U> {
+    match patch {
+        Patch::Keep => Patch::Keep,
+        Patch::Clear => Patch::Clear,
+        Patch::Set(value) => Patch::Set(to(value)),
     }
 }

@@ -1,41 +1,283 @@
 //! Departments (a tree), locations and jobs of a tenant: one aggregate, so that codes and the tree need no locks.
+//!
+//! On every day the open departments form a forest: who is above is open, and nobody is above themselves.
 
 mod commands;
 mod refusal;
+#[cfg(test)]
+mod tests;
+mod units;
 
-use events::organization::*;
+use std::collections::BTreeSet;
+
+use events::{
+    Change, DepartmentId, JobId, LocationId,
+    employee::Patch,
+    organization::{
+        DepartmentClosed, DepartmentCreated, DepartmentMoved, DepartmentRenamed, JobCreated, JobRetired, JobRetitled, LocationChanged,
+        LocationClosed, LocationOpened, OrganizationEvent,
+    },
+};
 use jiff::civil::Date;
 
 pub use commands::*;
 pub use refusal::Refusal;
+use units::{Unit, Units};
 
-use crate::{Claim, Referent, Standing};
+use crate::{
+    Claim, Referent, Standing,
+    text::{Name, TimeZoneName},
+};
 
-/// A tenant's organization, as far as the rules read it.
+/// A tenant's organization, as far as the rules read it. One that has nothing yet is the default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {}
+pub struct State {
+    departments: Units<DepartmentId, DepartmentChange>,
+    locations: Units<LocationId, LocationChange>,
+    jobs: Units<JobId, JobChange>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct DepartmentChange {
+    name: Option<String>,
+    parent: Patch<DepartmentId>,
+}
+impl Change for DepartmentChange {
+    type Row = (String, Option<DepartmentId>);
+    fn apply(&self, (name, parent): &mut Self::Row) {
+        if let Some(new) = &self.name {
+            name.clone_from(new);
+        }
+        self.parent.apply_to(parent);
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LocationChange {
+    name: Option<String>,
+    time_zone: Option<String>,
+}
+impl Change for LocationChange {
+    type Row = (String, String);
+    fn apply(&self, (name, time_zone): &mut Self::Row) {
+        if let Some(new) = &self.name {
+            name.clone_from(new);
+        }
+        if let Some(new) = &self.time_zone {
+            time_zone.clone_from(new);
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct JobChange {
+    title: String,
+}
+impl Change for JobChange {
+    type Row = String;
+    fn apply(&self, title: &mut String) {
+        title.clone_from(&self.title);
+    }
+}
 
 impl State {
     /// What follows from a command: events, nothing (it is so already), or a refusal.
     pub fn decide(&self, command: &Command) -> Result<Vec<OrganizationEvent>, Refusal> {
-        let _ = command;
-        todo!()
+        match command {
+            Command::CreateDepartment(c) => {
+                let (id, on) = (c.department_id, c.effective_on.date());
+                let first = created_department(c.name.to_text(), c.parent_id);
+                let Some(effective) = self.departments.create(id, &c.code, on, &first).map_err(|r| r.at("/department_id"))? else {
+                    return Ok(Vec::new());
+                };
+                if let Some(parent) = c.parent_id {
+                    self.check_parent(id, parent, on, None)?;
+                }
+                let (code, name, parent_id) = (c.code.to_text(), c.name.to_text(), c.parent_id);
+                Ok(vec![DepartmentCreated { department_id: id, effective, code, name, parent_id }.into()])
+            }
+            Command::RenameDepartment(c) => {
+                let change = DepartmentChange { name: Some(c.name.to_text()), parent: Patch::Keep };
+                let effective = self.departments.change(c.department_id, c.effective_on.date(), &change)?;
+                let renamed = |effective| DepartmentRenamed { department_id: c.department_id, effective, name: c.name.to_text() };
+                Ok(effective.map(|e| renamed(e).into()).into_iter().collect())
+            }
+            Command::MoveDepartment(c) => {
+                let (id, on) = (c.department_id, c.effective_on.date());
+                let change = DepartmentChange { name: None, parent: c.parent_id.map_or(Patch::Clear, Patch::Set) };
+                let Some(effective) = self.departments.change(id, on, &change)? else { return Ok(Vec::new()) };
+                if let Some(parent) = c.parent_id {
+                    let department = self.departments.get(id).ok_or(Refusal::NotFound)?;
+                    self.check_parent(id, parent, on, department.stays_until(on))?;
+                }
+                Ok(vec![DepartmentMoved { department_id: id, effective, parent_id: c.parent_id }.into()])
+            }
+            Command::CloseDepartment(c) => {
+                let (id, on) = (c.department_id, c.effective_on.date());
+                let Some(effective) = self.departments.close(id, on)? else { return Ok(Vec::new()) };
+                if self.departments.iter().any(|(_, other)| other.is_below(id, on)) {
+                    return Err(Refusal::HasSubDepartments);
+                }
+                Ok(vec![DepartmentClosed { department_id: id, effective }.into()])
+            }
+
+            Command::OpenLocation(c) => {
+                let (id, on) = (c.location_id, c.effective_on.date());
+                let (name, time_zone) = (c.name.to_text(), c.time_zone.to_text());
+                let first = LocationChange { name: Some(name.clone()), time_zone: Some(time_zone.clone()) };
+                let effective = self.locations.create(id, &c.code, on, &first).map_err(|r| r.at("/location_id"))?;
+                let opened = |effective| LocationOpened { location_id: id, effective, code: c.code.to_text(), name, time_zone };
+                Ok(effective.map(|e| opened(e).into()).into_iter().collect())
+            }
+            Command::ChangeLocation(c) => {
+                let (name, time_zone) = (c.name.as_ref().map(Name::to_text), c.time_zone.as_ref().map(TimeZoneName::to_text));
+                let change = LocationChange { name, time_zone };
+                let effective = self.locations.change(c.location_id, c.effective_on.date(), &change)?;
+                let LocationChange { name, time_zone } = change;
+                let changed = |effective| LocationChanged { location_id: c.location_id, effective, name, time_zone };
+                Ok(effective.map(|e| changed(e).into()).into_iter().collect())
+            }
+            Command::CloseLocation(c) => {
+                let effective = self.locations.close(c.location_id, c.effective_on.date())?;
+                let closed = |effective| LocationClosed { location_id: c.location_id, effective };
+                Ok(effective.map(|e| closed(e).into()).into_iter().collect())
+            }
+
+            Command::CreateJob(c) => {
+                let (id, on) = (c.job_id, c.effective_on.date());
+                let first = JobChange { title: c.title.to_text() };
+                let effective = self.jobs.create(id, &c.code, on, &first).map_err(|r| r.at("/job_id"))?;
+                let created = |effective| JobCreated { job_id: id, effective, code: c.code.to_text(), title: first.title };
+                Ok(effective.map(|e| created(e).into()).into_iter().collect())
+            }
+            Command::RetitleJob(c) => {
+                let change = JobChange { title: c.title.to_text() };
+                let effective = self.jobs.change(c.job_id, c.effective_on.date(), &change)?;
+                let retitled = |effective| JobRetitled { job_id: c.job_id, effective, title: change.title };
+                Ok(effective.map(|e| retitled(e).into()).into_iter().collect())
+            }
+            Command::RetireJob(c) => {
+                let effective = self.jobs.close(c.job_id, c.effective_on.date())?;
+                let retired = |effective| JobRetired { job_id: c.job_id, effective };
+                Ok(effective.map(|e| retired(e).into()).into_iter().collect())
+            }
+        }
     }
 
     /// The claims that go with events: none. One stream holds all codes of a tenant.
-    pub fn claims(&self, _events: &[OrganizationEvent]) -> Vec<Claim> {
+    pub const fn claims(&self, _events: &[OrganizationEvent]) -> Vec<Claim> {
         Vec::new()
     }
 
     /// The state after an event.
-    pub fn evolve(self, event: &OrganizationEvent) -> Self {
-        let _ = event;
-        todo!()
+    pub fn evolve(mut self, event: &OrganizationEvent) -> Self {
+        match event {
+            OrganizationEvent::DepartmentCreated(e) => {
+                self.departments.created(e.department_id, &e.code, e.effective, created_department(e.name.clone(), e.parent_id));
+            }
+            OrganizationEvent::DepartmentRenamed(e) => {
+                self.departments.changed(
+                    e.department_id,
+                    e.effective,
+                    DepartmentChange { name: Some(e.name.clone()), parent: Patch::Keep },
+                );
+            }
+            OrganizationEvent::DepartmentMoved(e) => {
+                let change = DepartmentChange { name: None, parent: e.parent_id.map_or(Patch::Clear, Patch::Set) };
+                self.departments.changed(e.department_id, e.effective, change);
+            }
+            OrganizationEvent::DepartmentClosed(e) => self.departments.closed(e.department_id, e.effective.on),
+            OrganizationEvent::LocationOpened(e) => {
+                let first = LocationChange { name: Some(e.name.clone()), time_zone: Some(e.time_zone.clone()) };
+                self.locations.created(e.location_id, &e.code, e.effective, first);
+            }
+            OrganizationEvent::LocationChanged(e) => {
+                let change = LocationChange { name: e.name.clone(), time_zone: e.time_zone.clone() };
+                self.locations.changed(e.location_id, e.effective, change);
+            }
+            OrganizationEvent::LocationClosed(e) => self.locations.closed(e.location_id, e.effective.on),
+            OrganizationEvent::JobCreated(e) => {
+                self.jobs.created(e.job_id, &e.code, e.effective, JobChange { title: e.title.clone() });
+            }
+            OrganizationEvent::JobRetitled(e) => self.jobs.changed(e.job_id, e.effective, JobChange { title: e.title.clone() }),
+            OrganizationEvent::JobRetired(e) => self.jobs.closed(e.job_id, e.effective.on),
+        }
+        self
     }
 
     /// How a department, location or job stands on a day. A person is unknown here.
     pub fn standing(&self, to: Referent, on: Date) -> Standing {
-        let _ = (to, on);
-        todo!()
+        match to {
+            Referent::Department(id) => self.departments.standing(id, on),
+            Referent::Location(id) => self.locations.standing(id, on),
+            Referent::Job(id) => self.jobs.standing(id, on),
+            Referent::Manager(_) => Standing::Unknown,
+        }
+    }
+
+    /// Whether `parent` may stand above `id` on every day of `[on, until)`.
+    fn check_parent(&self, id: DepartmentId, parent: DepartmentId, on: Date, until: Option<Date>) -> Result<(), Refusal> {
+        if parent == id {
+            return Err(Refusal::Cycle(on));
+        }
+        let above = self.departments.get(parent).ok_or(Refusal::UnknownParent)?;
+        if !above.is_open_throughout(on, until) {
+            return Err(Refusal::ParentNotOpen);
+        }
+        // The tree changes only on days on which some department moves; between two of them it is the same.
+        let moves = self.departments.iter().flat_map(|(_, d)| d.move_days());
+        let days: BTreeSet<Date> = moves.filter(|day| *day > on && until.is_none_or(|end| *day < end)).chain([on]).collect();
+        for day in days {
+            let mut above = Some(parent);
+            // As many steps as there are departments lead to a root, unless history is broken; then stop all the same.
+            for _ in 0..self.departments.len() {
+                let Some(current) = above else { break };
+                if current == id {
+                    return Err(Refusal::Cycle(day));
+                }
+                above = self.departments.get(current).and_then(|d| d.parent_on(day));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn created_department(name: String, parent: Option<DepartmentId>) -> DepartmentChange {
+    DepartmentChange { name: Some(name), parent: parent.map_or(Patch::Clear, Patch::Set) }
+}
+
+impl Unit<DepartmentChange> {
+    /// The days on which the department is put somewhere, earliest first.
+    fn move_days(&self) -> impl Iterator<Item = Date> {
+        self.changes().iter().filter(|(_, change)| !change.parent.is_keep()).map(|(at, _)| at.on)
+    }
+
+    /// The department above on a day.
+    fn parent_on(&self, day: Date) -> Option<DepartmentId> {
+        let latest = self.changes().iter().rev().find(|(at, change)| at.on <= day && !change.parent.is_keep());
+        match latest.map(|(_, change)| change.parent) {
+            Some(Patch::Set(parent)) => Some(parent),
+            Some(Patch::Clear | Patch::Keep) | None => None,
+        }
+    }
+
+    /// Until when a move on a day counts: the next move, or the closing.
+    fn stays_until(&self, on: Date) -> Option<Date> {
+        let next = self.move_days().find(|day| *day > on);
+        match (next, self.closed_from()) {
+            (Some(next), Some(end)) => Some(next.min(end)),
+            (next, end) => next.or(end),
+        }
+    }
+
+    /// Whether it is open below `parent` on any day from `on`.
+    fn is_below(&self, parent: DepartmentId, on: Date) -> bool {
+        let opens = self.opened_on().max(on);
+        if self.closed_from().is_some_and(|end| end <= opens) {
+            return false;
+        }
+        let last = |day: &Date| self.closed_from().is_none_or(|end| *day < end);
+        self.parent_on(opens) == Some(parent)
+            || self.move_days().filter(|day| *day > opens).filter(last).any(|day| self.parent_on(day) == Some(parent))
     }
 }

@@ -2,8 +2,16 @@
 
 mod commands;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
-use events::{TenantId, tenancy::*};
+use events::{
+    TenantId,
+    tenancy::{
+        Subscription, SubscriptionChanged, TenancyEvent, TenantClosed, TenantProvisioned, TenantRegistered, TenantRenamed, TenantResumed,
+        TenantSuspended,
+    },
+};
 
 pub use commands::*;
 pub use refusal::Refusal;
@@ -23,9 +31,9 @@ pub enum State {
     Registered(Particulars),
     /// Usable.
     Ready(Particulars),
-    /// Refused until resumed; the reason given.
+    /// Refused until resumed, for this reason.
     Suspended(Particulars, String),
-    /// Gone for good; what it was registered with is of no more use.
+    /// Gone for good; what it was called is of no more use.
     Closed,
 }
 
@@ -39,21 +47,147 @@ pub struct Particulars {
 
 impl State {
     /// What follows from a command: events, nothing (it is so already), or a refusal.
+    #[expect(clippy::match_same_arms, reason = "one arm, one rule")]
     pub fn decide(&self, command: &Command) -> Result<Vec<TenancyEvent>, Refusal> {
-        let _: Option<TenantId> = None;
-        let _ = command;
-        todo!()
+        use Command as C;
+        use State::{Absent, Closed, Ready, Registered, Suspended};
+        match (self, command) {
+            (_, C::RegisterTenant(c)) if c.tenant_id == TenantId::PLATFORM => Err(Refusal::ReservedId),
+            (Absent, C::RegisterTenant(c)) => Ok(one(TenantRegistered {
+                tenant_id: c.tenant_id,
+                slug: c.slug.to_text(),
+                name: c.name.to_text(),
+                subscription: subscription(c.plan.as_ref(), c.expires_at),
+            })),
+            (Registered(p) | Ready(p) | Suspended(p, _), C::RegisterTenant(c)) => {
+                let same =
+                    p.slug == c.slug.as_str() && p.name == c.name.as_str() && p.subscription == subscription(c.plan.as_ref(), c.expires_at);
+                if same { Ok(Vec::new()) } else { Err(Refusal::AlreadyRegistered) }
+            }
+
+            (Closed, C::CloseTenant(_)) => Ok(Vec::new()),
+            (
+                Absent,
+                C::ConfirmProvisioned(_)
+                | C::RenameTenant(_)
+                | C::ChangeSubscription(_)
+                | C::SuspendTenant(_)
+                | C::ResumeTenant(_)
+                | C::CloseTenant(_),
+            ) => Err(Refusal::NotFound),
+            (
+                Closed,
+                C::RegisterTenant(_)
+                | C::ConfirmProvisioned(_)
+                | C::RenameTenant(_)
+                | C::ChangeSubscription(_)
+                | C::SuspendTenant(_)
+                | C::ResumeTenant(_),
+            ) => Err(Refusal::Closed),
+
+            (Registered(_), C::ConfirmProvisioned(c)) => Ok(one(TenantProvisioned { tenant_id: c.tenant_id })),
+            (Ready(_) | Suspended(..), C::ConfirmProvisioned(_)) => Ok(Vec::new()),
+
+            (Registered(p) | Ready(p) | Suspended(p, _), C::RenameTenant(c)) => {
+                if p.slug == c.slug.as_str() && p.name == c.name.as_str() {
+                    return Ok(Vec::new());
+                }
+                Ok(one(TenantRenamed { tenant_id: c.tenant_id, slug: c.slug.to_text(), name: c.name.to_text() }))
+            }
+            (Registered(p) | Ready(p) | Suspended(p, _), C::ChangeSubscription(c)) => {
+                let subscription = subscription(Some(&c.plan), c.expires_at);
+                if p.subscription == subscription {
+                    return Ok(Vec::new());
+                }
+                Ok(one(SubscriptionChanged { tenant_id: c.tenant_id, subscription }))
+            }
+
+            (Registered(_), C::SuspendTenant(_) | C::ResumeTenant(_)) => Err(Refusal::NotReady),
+            (Suspended(_, reason), C::SuspendTenant(c)) if reason == c.reason.as_str() => Ok(Vec::new()),
+            (Ready(_) | Suspended(..), C::SuspendTenant(c)) => {
+                Ok(one(TenantSuspended { tenant_id: c.tenant_id, reason: c.reason.to_text() }))
+            }
+            (Ready(_), C::ResumeTenant(_)) => Ok(Vec::new()),
+            (Suspended(..), C::ResumeTenant(c)) => Ok(one(TenantResumed { tenant_id: c.tenant_id })),
+
+            (Registered(_) | Ready(_) | Suspended(..), C::CloseTenant(c)) => {
+                Ok(one(TenantClosed { tenant_id: c.tenant_id, reason: c.reason.to_text() }))
+            }
+        }
     }
 
-    /// The claims that go with the events decided on this state.
+    /// The claims that go with the events decided on this state. A slug is held from registration until the tenant is
+    /// renamed or closed.
     pub fn claims(&self, events: &[TenancyEvent]) -> Vec<Claim> {
-        let _ = events;
-        todo!()
+        let mut held = self.particulars().map(|p| p.slug.as_str());
+        let mut claims = Vec::new();
+        for event in events {
+            match event {
+                TenancyEvent::TenantRegistered(e) => {
+                    claims.push(Claim::take(SLUG, &e.slug));
+                    held = Some(&e.slug);
+                }
+                TenancyEvent::TenantRenamed(e) => {
+                    if held != Some(e.slug.as_str()) {
+                        claims.extend(held.map(|slug| Claim::release(SLUG, slug)));
+                        claims.push(Claim::take(SLUG, &e.slug));
+                    }
+                    held = Some(&e.slug);
+                }
+                TenancyEvent::TenantClosed(_) => claims.extend(held.take().map(|slug| Claim::release(SLUG, slug))),
+                TenancyEvent::TenantProvisioned(_)
+                | TenancyEvent::SubscriptionChanged(_)
+                | TenancyEvent::TenantSuspended(_)
+                | TenancyEvent::TenantResumed(_) => {}
+            }
+        }
+        claims
     }
 
     /// The state after an event.
     pub fn evolve(self, event: &TenancyEvent) -> Self {
-        let _ = event;
-        todo!()
+        use State::{Absent, Closed, Ready, Registered, Suspended};
+        match event {
+            TenancyEvent::TenantRegistered(e) => {
+                Registered(Particulars { slug: e.slug.clone(), name: e.name.clone(), subscription: e.subscription.clone() })
+            }
+            TenancyEvent::TenantProvisioned(_) => match self {
+                Registered(p) => Ready(p),
+                other @ (Absent | Ready(_) | Suspended(..) | Closed) => other,
+            },
+            TenancyEvent::TenantRenamed(e) => self.change(|p| {
+                p.slug.clone_from(&e.slug);
+                p.name.clone_from(&e.name);
+            }),
+            TenancyEvent::SubscriptionChanged(e) => self.change(|p| p.subscription.clone_from(&e.subscription)),
+            TenancyEvent::TenantSuspended(e) => match self {
+                Ready(p) | Suspended(p, _) => Suspended(p, e.reason.clone()),
+                other @ (Absent | Registered(_) | Closed) => other,
+            },
+            TenancyEvent::TenantResumed(_) => match self {
+                Suspended(p, _) => Ready(p),
+                other @ (Absent | Registered(_) | Ready(_) | Closed) => other,
+            },
+            TenancyEvent::TenantClosed(_) => Closed,
+        }
     }
+
+    const fn particulars(&self) -> Option<&Particulars> {
+        match self {
+            Self::Registered(p) | Self::Ready(p) | Self::Suspended(p, _) => Some(p),
+            Self::Absent | Self::Closed => None,
+        }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Particulars)) -> Self {
+        match &mut self {
+            Self::Registered(p) | Self::Ready(p) | Self::Suspended(p, _) => change(p),
+            Self::Absent | Self::Closed => {}
+        }
+        self
+    }
+}
+
+fn one(event: impl Into<TenancyEvent>) -> Vec<TenancyEvent> {
+    vec![event.into()]
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use events::{
-    CommandHash, CommandId, CorrelationId, Effective, EmployeeId, EmploymentId, Event as _, Money, NewEvent, Personal, StreamName,
-    TenantId, TenantScope,
+    CommandHash, CommandId, CorrelationId, Effective, EmployeeId, EmploymentId, Money, NewEvent, Personal, StreamName, TenantId,
+    TenantScope,
     employee::{CompensationChanged, ContactDetailsChanged, Pay},
     tenancy::{Subscription, TenantProvisioned, TenantRegistered},
 };
@@ -35,7 +35,7 @@ use store::{Append, Expected, PgStore, Store};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A served query API with two tenants, `acme` and `other`, and the platform.
+/// A served query API with three tenants, `acme`, `other` and `crowd`, and the platform.
 struct World {
     base: String,
     acme: TenantScope,
@@ -43,6 +43,7 @@ struct World {
     store: Store,
     tokens: BTreeMap<&'static str, String>,
     http: reqwest::Client,
+    runtime: tokio::runtime::Handle,
 }
 
 /// One world for all tests, on a runtime of its own that outlives each test's.
@@ -75,7 +76,7 @@ async fn start() -> World {
     let keys = Keys::open(&config, pool("tenure_projector")).await.unwrap();
     let store = Store::Postgres(PgStore::open(&url("tenure_command"), 2).unwrap());
     let mut scopes = Vec::new();
-    for slug in ["acme", "other"] {
+    for slug in ["acme", "other", "crowd"] {
         let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
         register(&store, scope.tenant(), slug).await;
         provision::provision(&pool("tenure_projector"), &keys, scope).await.unwrap();
@@ -83,6 +84,7 @@ async fn start() -> World {
     }
     fill(&pool("tenure_projector"), scopes[0], ACME).await;
     fill(&pool("tenure_projector"), scopes[1], "insert into employee values (u('stranger'), '1', '2000-01-01', 1);").await;
+    fill(&pool("tenure_projector"), scopes[2], CROWD).await;
 
     let issuer = Issuer::open(&config, &owner, &keys).await.unwrap();
     let token = |tenant, slug: &str, role| {
@@ -93,6 +95,7 @@ async fn start() -> World {
         ("hr", token(scopes[0].tenant(), "acme", Role::Hr)),
         ("auditor", token(scopes[0].tenant(), "acme", Role::Auditor)),
         ("other", token(scopes[1].tenant(), "other", Role::Hr)),
+        ("crowd", token(scopes[2].tenant(), "crowd", Role::Hr)),
         ("operator", token(TenantId::PLATFORM, "platform", Role::Operator)),
     ]);
 
@@ -109,7 +112,9 @@ async fn start() -> World {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let served = shell(app, Limits { timeout: Duration::from_secs(60), body: 1024, concurrent: 100 });
     tokio::spawn(platform::health::serve_on(listener, served, CancellationToken::new(), Duration::ZERO));
-    World { base, acme: scopes[0], projector: pool("tenure_projector"), store, tokens, http: reqwest::Client::new() }
+    // A kept connection would belong to the runtime of the test that opened it.
+    let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+    World { base, acme: scopes[0], projector: pool("tenure_projector"), store, tokens, http, runtime: tokio::runtime::Handle::current() }
 }
 
 async fn append(store: &Store, scope: TenantScope, stream: StreamName, events: Vec<(&'static str, u16, Value)>) {
@@ -213,6 +218,15 @@ const ACME: &str = "
         (u('bob2'), u('bob'), '2007-03-01', 0, 'infinity', 60000, 'USD', 'year', 60000, 'rehire'),
         (u('cat1'), u('cat'), '2000-01-01', 0, '2020-01-01', 0.05, 'EUR', 'year', 0.05, 'hire');";
 
+/// 137 people who share few names or have none, half of them in one department.
+const CROWD: &str = "
+    insert into employee select md5(i::text)::uuid, i::text, '2000-01-01', 1 from generate_series(1, 137) i;
+    insert into employment select md5('m' || i)::uuid, md5(i::text)::uuid, '2000-01-01', 'infinity', null from generate_series(1, 137) i;
+    insert into person_span select md5(i::text)::uuid, '2000-01-01', 0, 'infinity', (array['Ann', 'Bob', null])[1 + i % 3],
+        (array['Ng', 'ng', 'Ñg', null, 'O''Hara'])[1 + i % 5], null, null, 15, 'ng' from generate_series(1, 137) i;
+    insert into assignment_span select md5('m' || i)::uuid, md5(i::text)::uuid, '2000-01-01', 0, 'infinity',
+        (array[u('left'), u('right')])[1 + i % 2]::uuid, u('dev'), null, null, 'hire', 15 from generate_series(1, 137) i;";
+
 struct Reply {
     status: u16,
     headers: reqwest::header::HeaderMap,
@@ -289,7 +303,10 @@ async fn a_person_as_of_a_day() {
 async fn a_person_shows_names_contact_employment_and_version() {
     let path = format!("/v1/employees/{}?as_of=2001-06-01", id("ann"));
     let reply = ask("hr", &path, &[]).await;
-    assert_eq!((reply.status, &reply.headers["etag"], &reply.headers["content-type"]), (200, &"\"4\"".parse().unwrap(), &"application/json".parse().unwrap()));
+    assert_eq!(
+        (reply.status, &reply.headers["etag"], &reply.headers["content-type"]),
+        (200, &"\"4\"".parse().unwrap(), &"application/json".parse().unwrap())
+    );
     let position = reply.headers["tenure-position"].to_str().unwrap().parse::<i64>().unwrap();
     assert!(position >= 100);
     let vienna = json!({"id": id("vie"), "code": "VIE", "name": "Vienna"});
@@ -322,8 +339,10 @@ async fn what_is_not_there_and_what_is_anothers_can_not_be_told_apart() {
     let stranger = id("stranger");
     assert_eq!(ask("other", &format!("/v1/employees/{stranger}"), &[]).await.status, 200);
     for path in ["/v1/employees/{}", "/v1/employees/{}/history", "/v1/employees/{}/events", "/v1/org-chart?root={}"] {
-        let (foreign, absent) =
-            (ask("hr", &path.replace("{}", &stranger.to_string()), &[]).await, ask("hr", &path.replace("{}", &id("nobody").to_string()), &[]).await);
+        let (foreign, absent) = (
+            ask("hr", &path.replace("{}", &stranger.to_string()), &[]).await,
+            ask("hr", &path.replace("{}", &id("nobody").to_string()), &[]).await,
+        );
         assert_eq!((absent.error(), &foreign.body), ((404, "not_found".into()), &absent.body), "{path}");
     }
     for thing in ["departments", "locations", "jobs"] {
@@ -341,7 +360,10 @@ async fn departments_stand_in_a_tree_as_of_a_day() {
         ("2004-12-31", vec!["Engineering HQ/ENG", "Head office HQ", "Laboratory HQ/LAB", "Operations HQ/OPS", "Web HQ/ENG/WEB"]),
         ("2005-01-01", vec!["Engineering HQ/ENG", "Head office HQ", "Operations HQ/OPS", "Web HQ/ENG/WEB"]),
         ("2010-01-01", vec!["Engineering HQ/ENG", "Head office HQ", "Operations HQ/ENG/OPS", "Online HQ/ENG/WEB"]),
-        ("2015-01-01", vec!["Engineering HQ/ENG", "Head office HQ", "Ring one -", "Operations HQ/ENG/OPS", "Ring two -", "Online HQ/ENG/WEB"]),
+        (
+            "2015-01-01",
+            vec!["Engineering HQ/ENG", "Head office HQ", "Ring one -", "Operations HQ/ENG/OPS", "Ring two -", "Online HQ/ENG/WEB"],
+        ),
     ] {
         let page: DepartmentPage = get(&format!("/v1/departments?as_of={day}")).await;
         assert_eq!(page.items.iter().map(shown).collect::<Vec<_>>(), expected, "{day}");
@@ -391,7 +413,7 @@ async fn people_are_listed_by_department_job_manager_status_and_name() {
         ("as_of=2006-01-01&status=terminated".into(), "bob"),
         (format!("as_of=2006-01-01&status=terminated&department={web}"), "bob"),
         (format!("as_of=2006-01-01&status=terminated&department={ops}"), ""),
-        ("as_of=1999-12-31&status=not_yet_hired".into(), "dan bob ann cat eva eve"),
+        ("as_of=1999-12-31&status=not_yet_hired".into(), "dan bob ann eva eve cat"),
         (format!("as_of=1999-12-31&status=not_yet_hired&department={ops}"), "dan cat"),
         ("as_of=2018-01-01&status=terminated".into(), "eva eve"),
         // Names: any case, any part, every word; what LIKE takes for wildcards is text.
@@ -448,6 +470,28 @@ async fn pages_hold_every_row_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_crowd_of_namesakes_is_paged_through_without_loss() {
+    for (filter, count) in [(String::new(), 137), (format!("&department={}", id("left")), 68), ("&q=7".into(), 23), ("&q=ng".into(), 137)] {
+        for limit in [1, 7, 50, 136, 137, 200] {
+            let (mut seen, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let reply = ask("crowd", &format!("/v1/employees?as_of=2001-01-01&limit={limit}{filter}{cursor}"), &[]).await;
+                assert_eq!(reply.status, 200, "{}", reply.body);
+                let page: EmployeePage = serde_json::from_str(&reply.body).unwrap();
+                assert!(page.next_cursor.is_none() || page.items.len() == limit);
+                seen.extend(
+                    page.items.into_iter().map(|e| (e.family_name.unwrap_or_default(), e.given_name.unwrap_or_default(), e.employee_id)),
+                );
+                let Some(next) = page.next_cursor else { break };
+                cursor = format!("&cursor={next}");
+            }
+            assert!(seen.is_sorted_by(|a, b| a < b), "{filter} by {limit}: in order and nobody twice");
+            assert_eq!(seen.len(), count, "{filter} by {limit}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_cursor_goes_with_its_list_only() {
     let page: EmployeePage = get("/v1/employees?as_of=2019-01-01&limit=1&q=a").await;
     let cursor = page.next_cursor.unwrap();
@@ -488,11 +532,10 @@ async fn a_history_shows_every_row_and_what_each_change_set() {
     assert_eq!(history.employments.iter().map(|e| e.ends_on.as_deref()).collect::<Vec<_>>(), [Some("2005-01-01"), None]);
     assert_eq!((history.version, history.compensations.len(), history.contact.len()), (9, 2, 0));
     let ann: History = get(&format!("/v1/employees/{}/history", id("ann"))).await;
-    assert_eq!(ann.compensations.iter().map(|c| (c.rate.as_str(), c.per.as_str(), c.superseded)).collect::<Vec<_>>(), [
-        ("1000.1", "month", false),
-        ("9", "hour", true),
-        ("2000", "month", false)
-    ]);
+    assert_eq!(
+        ann.compensations.iter().map(|c| (c.rate.as_str(), c.per.as_str(), c.superseded)).collect::<Vec<_>>(),
+        [("1000.1", "month", false), ("9", "hour", true), ("2000", "month", false)]
+    );
     assert_eq!(ann.personal[1].sets, ["family_name"]);
     assert_eq!(ann.contact[0].sets, ["work_email", "private_email", "phone"]);
 }
@@ -657,7 +700,8 @@ async fn a_query_waits_for_its_position_or_says_how_far_behind_it_is() {
     let behind = [("tenure-min-position", "150"), ("prefer", "wait=20")];
     let (reply, ()) = tokio::join!(ask("hr", "/v1/jobs", &behind), async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        fill(&world.projector, world.acme, "update checkpoint set position = 150;").await;
+        let filling = fill(&world.projector, world.acme, "update checkpoint set position = 150;");
+        world.runtime.spawn(filling).await.unwrap();
     });
     assert_eq!((reply.status, &reply.headers["tenure-position"]), (200, &"150".parse().unwrap()));
 }
@@ -680,7 +724,7 @@ async fn auditors_read_recorded_events_with_personal_data_sealed() {
         ("ContactDetailsChanged", 1, serde_json::to_value(contact).unwrap()),
         ("CompensationChanged", 2, serde_json::to_value(pay("20")).unwrap()),
     ];
-    append(&world.store, world.acme, StreamName::employee(world.acme, person), events).await;
+    world.runtime.spawn(append(&world.store, world.acme, StreamName::employee(world.acme, person), events)).await.unwrap();
     let list = format!("/v1/employees/{person}/events?limit=2");
     let first: Value = get(&list).await;
     let types = |page: &Value| page["items"].as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
@@ -704,11 +748,14 @@ async fn operators_see_tenants_and_nothing_else() {
         page = serde_json::from_str(&ask("operator", &format!("/v1/tenants?limit=1&cursor={cursor}"), &[]).await.body).unwrap();
     }
     slugs.retain(|slug| slug != "platform");
-    assert_eq!(slugs, ["acme", "other"]);
+    assert_eq!(slugs, ["acme", "crowd", "other"]);
     let acme = WORLD.acme.tenant();
     let one = ask("operator", &format!("/v1/tenants/{acme}"), &[]).await.json();
     assert_eq!((&one["slug"], &one["state"], &one["name"]), (&json!("acme"), &json!("ready"), &json!("ACME")));
-    assert_eq!(ask("operator", &format!("/v1/tenants/{}", TenantId::from_uuid(Uuid::now_v7())), &[]).await.error(), (404, "not_found".into()));
+    assert_eq!(
+        ask("operator", &format!("/v1/tenants/{}", TenantId::from_uuid(Uuid::now_v7())), &[]).await.error(),
+        (404, "not_found".into())
+    );
     assert_eq!(ask("operator", "/v1/tenants/acme", &[]).await.error(), (400, "invalid_id".into()));
     assert_eq!(ask("hr", "/v1/tenants", &[]).await.error(), (403, "forbidden".into()));
     assert_eq!(ask("hr", &format!("/v1/tenants/{acme}"), &[]).await.error(), (403, "forbidden".into()));
@@ -727,8 +774,14 @@ async fn every_documented_route_wants_a_token_and_takes_no_other_method() {
         let posted = WORLD.http.post(format!("{}{path}", WORLD.base)).send().await.unwrap();
         assert_eq!(posted.status(), 405, "{path}");
     }
-    let docs = ask("", "/docs", &[]).await;
-    assert!(docs.status == 200 && !docs.body.contains("https://"), "the page needs nothing from elsewhere");
+    for page in ["/", "/docs"] {
+        let page = ask("", page, &[]).await;
+        assert!(
+            page.status == 200 && !page.body.contains("https://") && !page.body.contains("src="),
+            "a page needs nothing from elsewhere"
+        );
+        assert!(page.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    }
     assert!(ask("", "/.well-known/jwks.json", &[]).await.json()["keys"].as_array().is_some_and(|keys| !keys.is_empty()));
     assert_eq!(ask("hr", "/v1/nothing", &[]).await.error().0, 404);
 }

@@ -47,6 +47,7 @@ pub fn router(app: App) -> Router {
     routes
         .route("/openapi.json", get(|| async { openapi::served(&OPENAPI) }))
         .route("/docs", get(openapi::docs))
+        .route("/", get(openapi::home))
         .route("/.well-known/jwks.json", get(move || async move { axum::Json(gate.jwks()) }))
         .with_state(app)
 }

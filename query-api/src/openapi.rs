@@ -62,5 +62,16 @@ pub(crate) fn served(json: &'static str) -> impl IntoResponse {
 
 /// `/docs`: reads `/openapi.json` and lays it out.
 pub(crate) async fn docs() -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Html(include_str!("docs.html")))
+    page(include_str!("docs.html"))
+}
+
+/// `/`: headcount over time, departments, the org chart and people, as of any day, for whoever pastes a token.
+pub(crate) async fn home() -> impl IntoResponse {
+    page(include_str!("home.html"))
+}
+
+/// A page that may load nothing, and talk to nobody but us.
+fn page(html: &'static str) -> impl IntoResponse {
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    ([(header::CACHE_CONTROL, "public, max-age=300"), (header::CONTENT_SECURITY_POLICY, policy)], Html(html))
 }

@@ -472,7 +472,7 @@ async fn pages_hold_every_row_once_and_in_order() {
 #[tokio::test]
 async fn a_crowd_of_namesakes_is_paged_through_without_loss() {
     for (filter, count) in [(String::new(), 137), (format!("&department={}", id("left")), 68), ("&q=7".into(), 23), ("&q=ng".into(), 137)] {
-        for limit in [1, 7, 50, 136, 137, 200] {
+        for limit in [3, 50, 136, 137, 200] {
             let (mut seen, mut cursor) = (Vec::new(), String::new());
             loop {
                 let reply = ask("crowd", &format!("/v1/employees?as_of=2001-01-01&limit={limit}{filter}{cursor}"), &[]).await;

@@ -306,6 +306,10 @@ async fn a_connection_that_comes_back_dirty_is_closed() {
     let database = Database::bootstrapped().await;
     let scope = database.tenant().await;
     let query = database.pool("tenure_query", 1);
+    let pid = async || sqlx::query_scalar::<_, i32>("select pg_backend_pid()").fetch_one(&query).await.unwrap();
+    let before = pid().await;
+    canaries(&query, scope).await;
+    assert_eq!(pid().await, before, "a clean one stays");
     for dirt in [format!("begin; set local role \"t_{}\"", scope.tenant()), format!("set role \"t_{}\"", scope.tenant()), "begin".into()] {
         let mut conn = query.acquire().await.unwrap();
         let before: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *conn).await.unwrap();

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use backon::{ExponentialBuilder, Retryable as _};
 use secrecy::ExposeSecret as _;
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgPool,
+    ConnectOptions as _, Connection as _, Executor as _, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -68,8 +68,10 @@ pub fn pool_options(connections: u32) -> PgPoolOptions {
         })
         .after_release(|connection, _| {
             Box::pin(async move {
-                // Outside a transaction both instants are of this statement; inside one it began earlier.
-                let clean: bool = sqlx::query_scalar("select current_user = session_user and now() = statement_timestamp()").fetch_one(connection).await?;
+                // By the simple protocol, for which both instants are that of this message, unless a transaction began
+                // earlier. (By the extended one they differ always: each of its messages has an instant.)
+                let row = connection.fetch_one("select current_user = session_user and now() = statement_timestamp()").await?;
+                let clean: bool = row.try_get(0)?;
                 if !clean {
                     tracing::error!(target: "audit", "a connection came back to the pool inside a transaction or a tenant's role, and was closed");
                 }

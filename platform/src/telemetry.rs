@@ -13,14 +13,12 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, layer::SubscriberExt a
 use crate::{Config, Process, config::LogFormat};
 
 /// Flushes what is buffered when dropped.
-pub struct Guard(Option<SdkTracerProvider>);
+pub struct Guard(SdkTracerProvider);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(provider) = self.0.take() {
-            // A collector that is away must not hold up the stop.
-            let _ = provider.shutdown_with_timeout(Duration::from_secs(2));
-        }
+        // A collector that is away must not hold up the stop.
+        let _ = self.0.shutdown_with_timeout(Duration::from_secs(2));
     }
 }
 
@@ -41,11 +39,12 @@ pub fn init(config: &Config, process: Process) -> anyhow::Result<Guard> {
         LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
         LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
     };
-    let provider = config.otlp_url.as_deref().map(|url| tracer(url, process)).transpose()?;
-    // Without a collector spans still get trace ids: a trace that began elsewhere goes on through the feed.
-    let local = SdkTracerProvider::builder().build();
-    let tracer = provider.as_ref().unwrap_or(&local).tracer("tenure");
-    let traces = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
+    let provider = match config.otlp_url.as_deref() {
+        Some(url) => tracer(url, process)?,
+        // Without a collector spans still get trace ids: a trace that began elsewhere goes on through the feed.
+        None => SdkTracerProvider::builder().build(),
+    };
+    let traces = tracing_opentelemetry::layer().with_tracer(provider.tracer("tenure")).with_location(false).with_threads(false);
     let _ = Registry::default().with(filter).with(logs).with(traces).try_init();
     start_metrics(process)?;
     Ok(Guard(provider))
@@ -142,7 +141,7 @@ mod tests {
         });
         let export = |url: &str| {
             let provider = tracer(url, Process::Relay).unwrap();
-            let guard = Guard(Some(provider.clone()));
+            let guard = Guard(provider.clone());
             let subscriber = Registry::default().with(tracing_opentelemetry::layer().with_tracer(provider.tracer("test")));
             tracing::subscriber::with_default(subscriber, || tracing::info_span!("publish").in_scope(|| ()));
             drop(guard);

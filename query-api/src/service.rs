@@ -28,7 +28,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let store = open_store(&config).await?;
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
-    let checks = vec![Check::postgres(pool.clone()), store_check(store.clone())];
+    let checks = vec![Check::postgres(pool.clone()), store_check(store.clone()), gate.check(), registry.check()];
     let app = router(App { gate, registry, reads: Reads::new(pool), store });
     // A request may wait for its position before its work begins.
     let mut limits = Limits::of(&config);

@@ -10,7 +10,7 @@ use std::{
 
 use events::{EmployeeId, TenantId, TenantScope};
 use platform::{
-    Access, Config, Gate, Keys, Process, READ_MODEL_VERSION, Registry, Role, ScopedTx, TenantTx,
+    Access, Config, Gate, Keys, Problem, Process, READ_MODEL_VERSION, Registry, Role, ScopedTx, TenantTx,
     auth::{Issuer, TokenRequest},
     database, keys,
     keys::KeyError,
@@ -18,7 +18,7 @@ use platform::{
     read_schema,
 };
 use secrecy::ExposeSecret as _;
-use sqlx::{Executor as _, PgPool, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, Executor as _, PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
 
 /// A database of its own on the test server, bootstrapped, with a pool per role.
@@ -52,6 +52,10 @@ impl Database {
         let database = Self::empty().await;
         bootstrap(&database.owner, &[]).await.unwrap();
         database
+    }
+    /// The settings of a process on this very database.
+    fn config(&self) -> Config {
+        Config { database_url: self.options.to_url_lossy().to_string().into(), ..self.config.clone() }
     }
     pub(crate) fn pool(&self, role: &str, connections: u32) -> PgPool {
         database::pool_options(connections).connect_lazy_with(self.options.clone().username(role))
@@ -318,6 +322,44 @@ async fn a_connection_that_comes_back_dirty_is_closed() {
         let (after, user): (i32, String) = sqlx::query_as("select pg_backend_pid(), current_user::text").fetch_one(&query).await.unwrap();
         assert_eq!((after != before, user.as_str()), (true, "tenure_query"), "{dirt}");
     }
+}
+
+#[tokio::test]
+async fn a_database_that_went_away_is_503_and_then_served_again() {
+    let database = Database::bootstrapped().await;
+    let scope = database.tenant().await;
+    let query = database::pool_options(1)
+        .acquire_timeout(Duration::from_millis(200))
+        .connect_lazy_with(database.options.clone().username("tenure_query"));
+    let held = query.acquire().await.unwrap();
+    let exhausted = Problem::from(TenantTx::begin(&query, scope, &schema(scope), Access::Read).await.err().unwrap());
+    assert_eq!((exhausted.status.as_u16(), exhausted.code, exhausted.retry_after), (503, "database_unavailable", Some(1)));
+    drop(held);
+    canaries(&query, scope).await;
+    database
+        .owner
+        .execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'tenure_query' and datname = current_database()")
+        .await
+        .unwrap();
+    let mut failures = 0;
+    while let Err(error) = TenantTx::begin(&query, scope, &schema(scope), Access::Read).await {
+        assert_eq!(Problem::from(error).status, 503);
+        failures += 1;
+        assert!(failures < 3, "a lost connection is not handed out again");
+    }
+    canaries(&query, scope).await;
+}
+
+#[tokio::test]
+async fn a_process_opens_its_pool_only_on_a_database_of_its_build() {
+    let database = Database::empty().await;
+    let error = database::connect(&database.config(), Process::QueryApi).await.err().unwrap();
+    assert!(format!("{error:#}").contains("not set up"), "{error:#}");
+    bootstrap(&database.owner, &[]).await.unwrap();
+    let pool = database::connect(&database.config(), Process::QueryApi).await.unwrap();
+    let (name, timeout): (String, String) =
+        sqlx::query_as("select current_setting('application_name'), current_setting('statement_timeout')").fetch_one(&pool).await.unwrap();
+    assert_eq!((name.as_str(), timeout.as_str()), ("tenure-query-api", "30s"));
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ pub async fn connect(config: &Config, process: Process) -> anyhow::Result<PgPool
         .when(database_is_away)
         .notify(|error, after| tracing::warn!(%error, ?after, "PostgreSQL does not answer yet"))
         .await
-        .context("PostgreSQL does not answer; check TENURE_DATABASE_URL and that the server runs")?;
+        .context("PostgreSQL can't be reached; check TENURE_DATABASE_URL and that the server runs")?;
     if process != Process::Cli {
         provision::check_schema(&pool).await?;
     }

@@ -12,7 +12,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Something that must work for the process to be ready: a name and a check that answers within its timeout.
@@ -45,6 +45,8 @@ impl Check {
 }
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Open connections at most.
+const CONNECTIONS: usize = 8192;
 
 /// The routes `/livez` (the process runs), `/readyz` (every check passes; 503 with the failing names otherwise) and
 /// `/metrics`.
@@ -96,11 +98,17 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30)).max_buf_size(64 * 1024);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(Duration::from_secs(30));
     let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let stream = tokio::select! {
+        // Beyond the bound clients wait in the listener's backlog.
+        let accepted = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, stream) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+            (place, accepted) = accepted => match accepted {
+                Ok((stream, _)) => (place, stream),
                 Err(error) => {
                     // Out of file descriptors, or the peer has gone: neither ends the server.
                     tracing::warn!(%error, "accept failed");
@@ -116,6 +124,7 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
             if let Err(error) = connection.await {
                 tracing::debug!(error = %error, "connection ended");
             }
+            drop(place);
         });
     }
     drop(listener);
@@ -188,5 +197,22 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
         server.await.unwrap().unwrap();
         assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_endless_head_is_cut_off() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve_on(listener, Router::new(), stop.clone(), Duration::from_secs(5)));
+        let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(70_000));
+        let _ = client.write_all(head.as_bytes()).await;
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 431");
+        drop(client);
+        stop.cancel();
+        server.await.unwrap().unwrap();
     }
 }

@@ -126,6 +126,24 @@ async fn bootstrap_is_idempotent_and_safe_when_two_run_at_once() {
 }
 
 #[tokio::test]
+async fn bootstrap_needs_no_superuser_and_a_tenant_is_provisioned_all_the_same() {
+    let database = Database::empty().await;
+    let name: String = sqlx::query_scalar("select current_database()::text").fetch_one(&database.owner).await.unwrap();
+    let role = format!("boot_{name}");
+    bootstrap(&Database::empty().await.owner, &[]).await.unwrap(); // the server's roles are there, made by somebody else
+    database.owner.execute(format!("create role {role} login createrole; alter database {name} owner to {role}").as_str()).await.unwrap();
+    let owner = database.pool(&role, 2);
+    bootstrap(&owner, &[]).await.unwrap();
+    bootstrap(&owner, &[]).await.unwrap();
+    provision::check_schema(&database.pool("tenure_relay", 1)).await.unwrap();
+    let scope = database.tenant().await;
+    put_canary(&database.pool("tenure_projector", 1), scope).await;
+    assert_eq!(canaries(&database.pool("tenure_query", 1), scope).await.len(), 1);
+    let refused = bootstrap(&database.pool("tenure_query", 1), &[]).await.unwrap_err();
+    assert!(format!("{refused:#}").contains("must have admin option"), "{refused:#}");
+}
+
+#[tokio::test]
 async fn a_database_newer_than_the_build_is_refused() {
     let database = Database::empty().await;
     let missing = provision::check_schema(&database.owner).await.unwrap_err();

@@ -132,12 +132,16 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> ParseError 
             field: Some(format!("{pointer}/{name}")),
         };
     }
+    if let Some(name) = text.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`')) {
+        let message = format!("the field {name} is given twice, or in the URL as well; send it once");
+        return ParseError { code: "invalid_field", message, field: Some(format!("{pointer}/{name}")) };
+    }
     if text.starts_with("unknown field `") {
-        let known = text.rsplit_once("`, ").map_or("", |(_, expected)| expected);
-        let expected = text.split_once("`, expected ").map_or(known, |(_, expected)| expected);
+        // From the right: the unknown name comes first and is the client's own.
+        let expected = text.rsplit_once("`, expected ").map_or("none", |(_, expected)| expected);
         return ParseError { code: "unknown_field", message: format!("no such field; expected {expected}"), field: field(pointer) };
     }
-    let message = match text.split_once(", expected ") {
+    let message = match text.rsplit_once(", expected ") {
         // The first half of serde's `invalid type: string "…", expected …` repeats what was sent.
         Some((_, expected)) => format!("expected {expected}"),
         None => text.to_owned(),
@@ -175,3 +179,115 @@ macro_rules! commands {
     };
 }
 pub(crate) use commands;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0190a7b2-6c3e-7def-8000-0123456789ab";
+
+    fn parse(name: &str, data: &str) -> Result<Command, ParseError> {
+        Command::parse_text(name, data)
+    }
+
+    /// `expected`: the code and the pointer of the error.
+    #[track_caller]
+    fn check(name: &str, data: &str, expected: (&str, Option<&str>)) {
+        let error = parse(name, &data.replace("ID", ID)).expect_err("is refused");
+        assert_eq!((error.code, error.field.as_deref()), expected, "{error}");
+        assert!(!error.message.contains("SECRET"), "an error must not repeat what was sent: {error}");
+    }
+
+    const HIRE: &str = r#"{"hire_date":"2020-01-01","employee_number":"1","person":{"given_name":"A","family_name":""},
+        "assignment":{"department_id":"ID","job_id":"ID"},"pay":{"rate":{"amount":"1","currency":"USD"},"per":"year"}}"#;
+
+    #[test]
+    fn every_name_parses_to_the_command_of_that_name() {
+        let day = r#""effective_on":"2020-01-01""#;
+        let assignment = r#"{"department_id":"ID","job_id":"ID","location_id":null}"#;
+        let tenant = "a".repeat(25) + "e";
+        let samples: Vec<(&str, String)> = vec![
+            ("RegisterTenant", r#"{"slug":"acme","name":"Acme","expires_at":"2030-01-01T00:00:00Z"}"#.into()),
+            ("RenameTenant", r#"{"tenant_id":"TENANT","slug":"acme","name":"Acme"}"#.into()),
+            ("ChangeSubscription", r#"{"tenant_id":"TENANT","plan":"standard"}"#.into()),
+            ("SuspendTenant", r#"{"tenant_id":"TENANT","reason":"overdue"}"#.into()),
+            ("ResumeTenant", r#"{"tenant_id":"TENANT"}"#.into()),
+            ("CloseTenant", r#"{"tenant_id":"TENANT","reason":"ended"}"#.into()),
+            ("CreateDepartment", format!(r#"{{{day},"code":"d1","name":"D"}}"#)),
+            ("RenameDepartment", format!(r#"{{"department_id":"ID",{day},"name":"D"}}"#)),
+            ("MoveDepartment", format!(r#"{{"department_id":"ID",{day},"parent_id":null}}"#)),
+            ("CloseDepartment", format!(r#"{{"department_id":"ID",{day}}}"#)),
+            ("OpenLocation", format!(r#"{{{day},"code":"vie","name":"Vienna","time_zone":"Europe/Vienna"}}"#)),
+            ("ChangeLocation", format!(r#"{{"location_id":"ID",{day},"time_zone":"Europe/Paris"}}"#)),
+            ("CloseLocation", format!(r#"{{"location_id":"ID",{day}}}"#)),
+            ("CreateJob", format!(r#"{{{day},"code":"eng","title":"Engineer"}}"#)),
+            ("RetitleJob", format!(r#"{{"job_id":"ID",{day},"title":"Engineer"}}"#)),
+            ("RetireJob", format!(r#"{{"job_id":"ID",{day}}}"#)),
+            ("HireEmployee", HIRE.into()),
+            ("RehireEmployee", format!(r#"{{"employee_id":"ID","hire_date":"2020-01-01","assignment":{assignment}}}"#)),
+            ("ChangeAssignment", format!(r#"{{"employee_id":"ID",{day},"changes":{{"manager_id":null}},"reason":"r"}}"#)),
+            (
+                "ChangeCompensation",
+                format!(r#"{{"employee_id":"ID",{day},"pay":{{"rate":{{"amount":"1","currency":"EUR"}},"per":"hour"}},"reason":"r"}}"#),
+            ),
+            ("ChangePersonalDetails", format!(r#"{{"employee_id":"ID",{day},"changes":{{"family_name":"King"}}}}"#)),
+            ("ChangeContactDetails", format!(r#"{{"employee_id":"ID",{day},"changes":{{"work_email":null,"phone":"+431234567"}}}}"#)),
+            ("TerminateEmployee", r#"{"employee_id":"ID","last_day_worked":"2020-01-01","reason":"r"}"#.into()),
+        ];
+        let names: Vec<_> = samples.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, Command::names().collect::<Vec<_>>());
+        for (name, data) in samples {
+            let command =
+                parse(name, &data.replace("ID", ID).replace("TENANT", &tenant)).unwrap_or_else(|e| panic!("{name}: {e} at {:?}", e.field));
+            assert_eq!(command.name(), name);
+        }
+    }
+
+    #[test]
+    fn an_error_points_at_the_field_and_says_what_to_mend() {
+        check("HireEmployee", "{", ("malformed_json", None));
+        check("HireEmployee", "{} {}", ("missing_field", Some("/hire_date")));
+        check("HireEmployee", "[]", ("invalid_field", None));
+        check("Fire", "{}", ("unknown_command", None));
+        check("ConfirmProvisioned", "{}", ("unknown_command", None));
+        check("HireEmployee", &HIRE.replace("\"hire_date\"", "\"hired\""), ("unknown_field", Some("/hired")));
+        check("HireEmployee", &HIRE.replace("2020-01-01", "2023-02-29"), ("invalid_field", Some("/hire_date")));
+        check("HireEmployee", &HIRE.replace("\"given_name\":\"A\",", ""), ("missing_field", Some("/person/given_name")));
+        check("HireEmployee", &HIRE.replace("\"A\"", "\"\""), ("invalid_field", Some("/person/given_name")));
+        check("HireEmployee", &HIRE.replace("\"A\"", "17"), ("invalid_field", Some("/person/given_name")));
+        check("HireEmployee", &HIRE.replace("\"A\"", "\"A\",\"SECRET~/\":1"), ("unknown_field", Some("/person/SECRET~0~1")));
+        check("HireEmployee", &HIRE.replace("\"1\",\"currency", "\"-1\",\"currency"), ("invalid_field", Some("/pay/rate")));
+        check("HireEmployee", &HIRE.replace("USD", "XXX"), ("invalid_field", Some("/pay/rate/currency")));
+        check("HireEmployee", &HIRE.replace("\"year\"", "\"SECRET\""), ("invalid_field", Some("/pay/per")));
+        check("HireEmployee", &HIRE.replace("\"2020-01-01\"", "[\"SECRET\"]"), ("invalid_field", Some("/hire_date")));
+        check("HireEmployee", &HIRE.replace("\"1\",\"person", "{\"SECRET\":1},\"person"), ("invalid_field", Some("/employee_number")));
+        check("ChangeAssignment", r#"{"employee_id":"SECRET"}"#, ("invalid_field", Some("/employee_id")));
+        check("ChangeAssignment", r#"{"employee_id":"ID","employee_id":"ID"}"#, ("invalid_field", Some("/employee_id")));
+        check("MoveDepartment", r#"{"department_id":"ID","effective_on":"2020-01-01"}"#, ("missing_field", Some("/parent_id")));
+    }
+
+    #[test]
+    fn an_id_in_the_url_stands_in_for_the_field() {
+        let with_id =
+            |body: &str| Command::parse_with_id("TerminateEmployee", "employee_id", ID, &RawValue::from_string(body.to_owned()).unwrap());
+        let good = with_id(r#"  {"last_day_worked":"2020-01-01","reason":"r"} "#).unwrap();
+        assert_eq!(good.target(), Target::Employee(ID.parse().unwrap()));
+        assert_eq!(with_id("{ }").unwrap_err().field.as_deref(), Some("/last_day_worked"));
+        assert_eq!(with_id("17").unwrap_err().code, "invalid_field");
+        let twice = with_id(&format!(r#"{{"employee_id":"{ID}","last_day_worked":"2020-01-01","reason":"r"}}"#)).unwrap_err();
+        assert_eq!(twice.field.as_deref(), Some("/employee_id"));
+    }
+
+    #[test]
+    fn what_a_command_creates_is_named_by_the_command() {
+        let command: CommandId = ID.parse().unwrap();
+        let hire = |id: &str| {
+            let mut hire = parse("HireEmployee", &HIRE.replace("ID", ID).replacen('{', &format!("{{{id}"), 1)).unwrap();
+            hire.fill_ids(command);
+            hire.target()
+        };
+        assert_eq!(hire(""), hire(""));
+        assert_ne!(hire(""), Target::Employee(ID.parse().unwrap()));
+        assert_eq!(hire(&format!(r#""employee_id":"{ID}","#)), Target::Employee(ID.parse().unwrap()));
+    }
+}

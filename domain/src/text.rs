@@ -225,3 +225,141 @@ impl<'de> Deserialize<'de> for Day {
         d.deserialize_str(Visitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `expected`: the normalised text, or none where it is refused.
+    #[track_caller]
+    fn check<T>(parse: fn(&str) -> Result<T, InvalidText>, show: fn(&T) -> &str, cases: &[(&str, Option<&str>)]) {
+        for (text, expected) in cases {
+            let parsed = parse(text);
+            assert_eq!(parsed.as_ref().ok().map(show), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_visible() {
+        let long = "é".repeat(200);
+        let cases = [
+            ("Ada", Some("Ada")),
+            ("  Ada Lovelace ", Some("Ada Lovelace")),
+            ("Ægir Þór 王", Some("Ægir Þór 王")),
+            (long.as_str(), Some(long.as_str())),
+            ("", None),
+            ("   ", None),
+            ("a\nb", None),
+            ("a\0b", None),
+            ("a\u{200b}b", None),
+            ("\u{202e}evil", None),
+            ("a\u{feff}", None),
+            ("a\u{e0041}", None),
+        ];
+        check(Name::parse, Name::as_str, &cases);
+        assert!(Name::parse(&"a".repeat(201)).is_err());
+        assert!(Name::parse(&" ".repeat(1_000_000)).is_err());
+        check(FamilyName::parse, FamilyName::as_str, &[("", Some("")), (" ", Some("")), ("x\ty", None)]);
+    }
+
+    #[test]
+    fn codes_and_numbers_are_tokens() {
+        check(Code::parse, Code::as_str, &[("d001", Some("d001")), ("A.b_c-1", Some("A.b_c-1")), ("", None), ("a b", None), ("ä", None)]);
+        assert!(Code::parse(&"a".repeat(41)).is_err());
+        check(EmployeeNumber::parse, EmployeeNumber::as_str, &[("2024/0017", Some("2024/0017")), ("*", None), (">", None)]);
+    }
+
+    #[test]
+    fn slugs_fit_into_hosts_and_are_nobody_elses() {
+        let namespace = "a".repeat(26);
+        let cases = [
+            ("acme", Some("acme")),
+            ("acme-2", Some("acme-2")),
+            ("a", Some("a")),
+            ("Acme", None),
+            ("-acme", None),
+            ("acme-", None),
+            ("xn--acme", None),
+            ("acme.example", None),
+            ("аcme", None), // Cyrillic а
+            ("platform", None),
+            ("www", None),
+            (namespace.as_str(), None),
+            ("", None),
+        ];
+        check(Slug::parse, Slug::as_str, &cases);
+    }
+
+    #[test]
+    fn addresses_are_sane() {
+        let cases = [
+            ("Ada.Lovelace@Example.COM", Some("ada.lovelace@example.com")),
+            ("a+b@x-y.co.uk", Some("a+b@x-y.co.uk")),
+            ("ada@localhost", None),
+            ("ada", None),
+            ("@example.com", None),
+            ("ada@", None),
+            ("a@b@example.com", None),
+            (".ada@example.com", None),
+            ("a..b@example.com", None),
+            ("ada@-example.com", None),
+            ("ada@example..com", None),
+            ("ada @example.com", None),
+            ("ada@example.com\r\nBcc: x@y.z", None),
+        ];
+        check(EmailAddress::parse, EmailAddress::as_str, &cases);
+        assert!(EmailAddress::parse(&format!("{}@example.com", "a".repeat(65))).is_err());
+        let cases = [
+            ("+431234567", Some("+431234567")),
+            ("431234567", None),
+            ("+0123456789", None),
+            ("+43 1 23", None),
+            ("+1234567890123456", None),
+        ];
+        check(Phone::parse, Phone::as_str, &cases);
+    }
+
+    #[test]
+    fn time_zones_come_from_the_bundled_database() {
+        let cases = [
+            ("Europe/Vienna", Some("Europe/Vienna")),
+            ("europe/vienna", Some("Europe/Vienna")),
+            ("UTC", Some("UTC")),
+            ("America/Argentina/Buenos_Aires", Some("America/Argentina/Buenos_Aires")),
+            ("Europe/Atlantis", None),
+            ("Etc/Unknown", None),
+            ("+02:00", None),
+            ("../../etc/passwd", None),
+            ("", None),
+        ];
+        check(TimeZoneName::parse, TimeZoneName::as_str, &cases);
+    }
+
+    #[test]
+    fn days_exist() {
+        for good in ["1900-01-01", "2024-02-29", "2200-12-31"] {
+            assert_eq!(Day::parse(good).unwrap().to_string(), good);
+        }
+        for bad in [
+            "2023-02-29",
+            "2024-02-30",
+            "2024-13-01",
+            "2024-00-10",
+            "2024-01-00",
+            "1899-12-31",
+            "2201-01-01",
+            "9999-01-01",
+            "2024-1-1",
+            "20240101",
+            "2024-01-01T00:00",
+            "2024/01/01",
+            "-024-01-01",
+            "+024-01-01",
+            "２０２４",
+            "",
+            "2024-01-0é",
+        ] {
+            assert!(Day::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,1 +1,369 @@
-//! tests
+use std::collections::BTreeSet;
+
+use jiff::ToSpan;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{ClaimOp, Reference, command::from_json};
+
+/// A command from its name and fields, about person 1. `#5` is the id with that number.
+fn command(text: &str) -> Command {
+    let (name, fields) = text.split_once(' ').expect("a name and fields");
+    let mut json = format!("{{\"employee_id\":\"#1\",{fields}}}");
+    for n in 0..10 {
+        json = json.replace(&format!("#{n}\""), &format!("00000000-0000-0000-0000-00000000000{n}\""));
+    }
+    Command::parse(name, &json).expect("a known command").unwrap_or_else(|e| panic!("{e} at {:?}: {json}", e.field))
+}
+
+const HIRE: &str = r##"HireEmployee "hire_date":"2020-01-01","employee_number":"17","person":{"given_name":"Ada","family_name":"Lovelace","birth_date":"1990-05-05"},
+    "contact":{"work_email":"ada@example.com"},"assignment":{"department_id":"#2","job_id":"#3","location_id":"#4","manager_id":"#5"},
+    "pay":{"rate":{"amount":"50000","currency":"EUR"},"per":"year"}"##;
+const LEAVE: &str = r#"TerminateEmployee "last_day_worked":"2020-06-30","reason":"resignation""#;
+const REHIRE: &str = r##"RehireEmployee "hire_date":"2021-01-01","assignment":{"department_id":"#2","job_id":"#3"}"##;
+
+fn open(command: &Command) -> Facts {
+    command.references().into_iter().map(|r| (r, Standing::Open)).collect()
+}
+
+fn given(commands: &[&str]) -> State {
+    commands.iter().fold(State::default(), |state, text| {
+        let command = command(text);
+        let events = state.decide(&command, &open(&command)).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert!(!events.is_empty(), "{text} must do something");
+        events.iter().fold(state, State::evolve)
+    })
+}
+
+/// An event in short: its type, day and sequence.
+fn show(event: &EmployeeEvent) -> String {
+    let at = match event {
+        EmployeeEvent::EmployeeHired(e) => e.effective,
+        EmployeeEvent::EmployeeRehired(e) => e.effective,
+        EmployeeEvent::AssignmentChanged(e) => e.effective,
+        EmployeeEvent::CompensationChanged(e) => e.effective,
+        EmployeeEvent::PersonalDetailsChanged(e) => e.effective,
+        EmployeeEvent::ContactDetailsChanged(e) => e.effective,
+        EmployeeEvent::EmployeeTerminated(e) => Effective { on: e.last_day_worked, seq: 0 },
+    };
+    format!("{} {}/{}", event.event_type(), at.on, at.seq)
+}
+
+/// `expected`: the event in short, nothing, or the refusal's code and pointer.
+#[track_caller]
+fn check(given_commands: &[&str], when: &str, expected: &str) {
+    let state = given(given_commands);
+    let when = command(when);
+    let facts = open(&when);
+    let decided = state.decide(&when, &facts);
+    let outcome = match &decided {
+        Ok(events) => events.iter().map(show).collect::<Vec<_>>().join(", "),
+        Err(refusal) => format!("{} {}", refusal.code(), refusal.field().unwrap_or("-")),
+    };
+    assert_eq!(outcome, expected);
+    if let Ok(events) = decided {
+        let after = events.iter().fold(state, State::evolve);
+        assert_eq!(after.decide(&when, &facts), Ok(Vec::new()), "a retry changes nothing");
+    }
+}
+
+#[test]
+fn a_person_is_hired_once() {
+    check(&[], HIRE, "EmployeeHired 2020-01-01/0");
+    check(&[HIRE], HIRE, "");
+    check(&[HIRE, LEAVE, REHIRE], HIRE, "");
+    for (what, other) in
+        [("\"17\"", "\"18\""), ("Ada", "Eva"), ("ada@", "eva@"), ("2020-01-01", "2020-01-02"), ("50000", "1"), ("#5", "#6")]
+    {
+        check(&[HIRE], &HIRE.replace(what, other), "already_hired /employee_id");
+    }
+    // A change since then does not make the retry another hire.
+    check(&[HIRE, r#"ChangePersonalDetails "effective_on":"2020-01-01","changes":{"given_name":"Eva"}"#], HIRE, "");
+    for text in [LEAVE, REHIRE, r#"ChangeContactDetails "effective_on":"2020-01-01","changes":{}"#] {
+        check(&[], text, "not_found -");
+    }
+}
+
+#[test]
+fn dates_of_a_hire_are_in_order() {
+    let original = |day: &str| HIRE.replace("\"employee_number\"", &format!("\"original_hire_date\":\"{day}\",\"employee_number\""));
+    check(&[], &original("2019-01-01"), "EmployeeHired 2020-01-01/0");
+    check(&[], &original("2020-01-02"), "original_hire_date_after_hire /original_hire_date");
+    check(&[&original("2020-01-01")], HIRE, "");
+    check(&[], &HIRE.replace("1990-05-05", "2020-01-01"), "birth_date_not_before_hire /person/birth_date");
+    check(&[], &original("2019-01-01").replace("1990-05-05", "2019-01-01"), "birth_date_not_before_hire /person/birth_date");
+    let born = |day: &str| format!(r#"ChangePersonalDetails "effective_on":"2020-01-01","changes":{{"birth_date":"{day}"}}"#);
+    check(&[HIRE], &born("2020-01-01"), "birth_date_not_before_hire /changes/birth_date");
+    check(&[HIRE], &born("1991-01-01"), "PersonalDetailsChanged 2020-01-01/1");
+}
+
+#[test]
+fn references_must_stand_on_the_day() {
+    let move_to = command(
+        r##"ChangeAssignment "effective_on":"2020-02-01","changes":{"department_id":"#6","job_id":"#7","location_id":"#8","manager_id":"#9"},"reason":"r""##,
+    );
+    for (state, command, prefix) in [(given(&[]), command(HIRE), "/assignment"), (given(&[HIRE]), move_to, "/changes")] {
+        let references = command.references();
+        let pointers: Vec<_> = references.iter().map(|r| r.pointer.strip_prefix(prefix).unwrap()).collect();
+        assert_eq!(pointers, ["/department_id", "/job_id", "/location_id", "/manager_id"]);
+        for at_fault in &references {
+            let answer = |standing| -> Facts {
+                references.iter().map(|r: &Reference| (*r, if r == at_fault { standing } else { Standing::Open })).collect()
+            };
+            assert_eq!(state.decide(&command, &answer(Standing::Unknown)), Err(Refusal::UnknownReference(at_fault.pointer)));
+            let not_open = Refusal::ReferenceNotOpen { pointer: at_fault.pointer, on: at_fault.on };
+            assert_eq!(state.decide(&command, &answer(Standing::NotThen)), Err(not_open));
+        }
+        assert_eq!(
+            state.decide(&command, &Facts::none()),
+            Err(Refusal::UnknownReference(references[0].pointer)),
+            "not looked up is unknown"
+        );
+    }
+    check(&[], &HIRE.replace("#5", "#1"), "own_manager /assignment/manager_id");
+    check(
+        &[HIRE],
+        r##"ChangeAssignment "effective_on":"2020-02-01","changes":{"manager_id":"#1"},"reason":"r""##,
+        "own_manager /changes/manager_id",
+    );
+}
+
+fn transfer(day: &str, to: &str) -> String {
+    format!(r##"ChangeAssignment "effective_on":"{day}","changes":{{"department_id":"#{to}"}},"reason":"transfer""##)
+}
+fn raise(day: &str, amount: &str) -> String {
+    format!(
+        r#"ChangeCompensation "effective_on":"{day}","pay":{{"rate":{{"amount":"{amount}","currency":"EUR"}},"per":"year"}},"reason":"review""#
+    )
+}
+
+#[test]
+fn changes_fall_on_an_employed_day() {
+    for (day, expected) in [
+        ("2019-12-31", None),
+        ("2020-01-01", Some("2020-01-01/1")),
+        ("2020-06-30", Some("2020-06-30/0")),
+        ("2020-07-01", None),
+        ("2020-12-31", None),
+        ("2021-01-01", Some("2021-01-01/1")),
+        ("2199-01-01", Some("2199-01-01/0")),
+    ] {
+        let expect = |kind: &str| expected.map_or("not_employed_on_date /effective_on".to_owned(), |at| format!("{kind} {at}"));
+        check(&[HIRE, LEAVE, REHIRE], &transfer(day, "6"), &expect("AssignmentChanged"));
+        // The second employment has no pay yet, so its first day's sequence is free.
+        let first = if day == "2021-01-01" { "CompensationChanged 2021-01-01/0".to_owned() } else { expect("CompensationChanged") };
+        check(&[HIRE, LEAVE, REHIRE], &raise(day, "60000"), &first);
+    }
+}
+
+#[test]
+fn a_change_that_changes_nothing_is_nothing() {
+    check(&[HIRE], &transfer("2020-02-01", "2"), "");
+    check(&[HIRE, &transfer("2020-02-01", "6")], &transfer("2020-03-01", "6"), "");
+    check(&[HIRE, &transfer("2020-02-01", "6")], &transfer("2020-02-01", "2"), "AssignmentChanged 2020-02-01/1");
+    check(&[HIRE, &transfer("2020-02-01", "6")], &transfer("2020-01-15", "6"), "AssignmentChanged 2020-01-15/0");
+    check(&[HIRE], &raise("2020-02-01", "50000.00"), "");
+    check(&[HIRE], &raise("2020-02-01", "50000.01"), "CompensationChanged 2020-02-01/0");
+    check(&[HIRE], r#"ChangeContactDetails "effective_on":"2020-02-01","changes":{"phone":null,"work_email":"ADA@example.com"}"#, "");
+    check(&[HIRE], r#"ChangePersonalDetails "effective_on":"2019-12-31","changes":{"given_name":"Eva"}"#, "before_hire /effective_on");
+}
+
+#[test]
+fn an_employment_ends_once() {
+    let leave = |day: &str| LEAVE.replace("2020-06-30", day);
+    check(&[HIRE], LEAVE, "EmployeeTerminated 2020-06-30/0");
+    check(&[HIRE], &leave("2020-01-01"), "EmployeeTerminated 2020-01-01/0");
+    check(&[HIRE], &leave("2019-12-31"), "termination_before_hire /last_day_worked");
+    check(&[HIRE, LEAVE], LEAVE, "");
+    check(&[HIRE, LEAVE], &leave("2020-07-01"), "already_terminated /last_day_worked");
+    check(&[HIRE, LEAVE], &LEAVE.replace("resignation", "dismissal"), "already_terminated /last_day_worked");
+    check(&[HIRE, LEAVE, REHIRE], LEAVE, "");
+    check(&[HIRE, LEAVE, REHIRE], &leave("2020-07-01"), "termination_before_hire /last_day_worked");
+    check(&[HIRE, LEAVE, REHIRE], &leave("2021-07-01"), "EmployeeTerminated 2021-07-01/0");
+}
+
+#[test]
+fn a_rehire_follows_an_end() {
+    let rehire = |day: &str| REHIRE.replace("2021-01-01", day);
+    check(&[HIRE], REHIRE, "still_employed -");
+    check(&[HIRE, LEAVE], &rehire("2020-06-30"), "rehire_before_end /hire_date");
+    check(&[HIRE, LEAVE], &rehire("2020-07-01"), "EmployeeRehired 2020-07-01/0");
+    check(&[HIRE, LEAVE, REHIRE], REHIRE, "");
+    check(&[HIRE, LEAVE, REHIRE], &rehire("2021-01-02"), "still_employed -");
+    let twice = given(&[HIRE, LEAVE, REHIRE]);
+    let State::Known(person) = twice else { panic!("known") };
+    assert_ne!(person.employments[0].id, person.employments[1].id);
+}
+
+#[test]
+fn a_day_holds_a_bounded_number_of_changes() {
+    let amounts: Vec<String> = (1..=u32::from(MAX_SEQ)).map(|n| raise("2020-02-01", &n.to_string())).collect();
+    let full: Vec<&str> = std::iter::once(HIRE).chain(amounts.iter().map(String::as_str)).collect();
+    check(&full, &raise("2020-02-01", "77777"), "too_many_changes_on_day /effective_on");
+    check(&full, &raise("2020-02-02", "77777"), "CompensationChanged 2020-02-02/0");
+}
+
+#[track_caller]
+fn check_claims(given_commands: &[&str], when: &str, expected: &[&str]) {
+    let state = given(given_commands);
+    let when = command(when);
+    let events = state.decide(&when, &open(&when)).unwrap();
+    let shown: Vec<_> = state
+        .claims(&events)
+        .into_iter()
+        .map(|c| format!("{} {}{}", c.kind, if c.op == ClaimOp::Take { '+' } else { '-' }, c.value))
+        .collect();
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn numbers_and_addresses_are_claimed() {
+    let email = |day: &str, to: &str| format!(r#"ChangeContactDetails "effective_on":"{day}","changes":{{"work_email":{to}}}"#);
+    check_claims(&[], HIRE, &["employee_number +17", "work_email +ada@example.com"]);
+    check_claims(&[], &HIRE.replace("\"17\"", "\"A-17\""), &["employee_number +a-17", "work_email +ada@example.com"]);
+    check_claims(&[HIRE], HIRE, &[]);
+    check_claims(&[HIRE], LEAVE, &[]);
+    check_claims(&[HIRE, LEAVE], REHIRE, &[]);
+    // The old address was the person's until then and stays so.
+    check_claims(&[HIRE], &email("2020-02-01", "\"x@example.com\""), &["work_email +x@example.com"]);
+    check_claims(&[HIRE], &email("2020-02-01", "null"), &[]);
+    // Replaced on its first day, it never held.
+    check_claims(&[HIRE], &email("2020-01-01", "\"x@example.com\""), &["work_email -ada@example.com", "work_email +x@example.com"]);
+    check_claims(&[HIRE], &email("2020-01-01", "null"), &["work_email -ada@example.com"]);
+    let later = email("2020-02-01", "\"x@example.com\"");
+    check_claims(&[HIRE, &later], &email("2020-02-01", "\"y@example.com\""), &["work_email -x@example.com", "work_email +y@example.com"]);
+    check_claims(&[HIRE, &later], &email("2020-03-01", "\"ada@example.com\""), &[]);
+}
+
+#[test]
+fn an_erased_person_still_evolves() {
+    let Ok(mut events) = State::default().decide(&command(HIRE), &open(&command(HIRE))) else { panic!("hires") };
+    let change = r#"ChangePersonalDetails "effective_on":"2020-01-01","changes":{"given_name":"Eva"}"#;
+    events.extend(given(&[HIRE]).decide(&command(change), &Facts::none()).unwrap());
+    for event in &mut events {
+        event
+            .each_personal(|_, field| {
+                let nowhere = events::Place { stream: events::StreamName::tenancy(events::TenantId::PLATFORM), event_type: "", field: "" };
+                field.seal(nowhere, &events::PersonKey::from_bytes([0; 32]))?;
+                field.open(nowhere, None)
+            })
+            .unwrap();
+    }
+    let state = events.iter().fold(State::default(), State::evolve);
+    assert_eq!(state.standing("2020-01-01".parse().unwrap()), Standing::Open);
+    assert_eq!(state.decide(&command(HIRE), &Facts::none()), Err(Refusal::AlreadyHired));
+    assert!(state.claims(&events).is_empty());
+    assert_eq!(state.decide(&command(LEAVE), &Facts::none()).unwrap().len(), 1);
+}
+
+fn day(n: i32) -> Date {
+    jiff::civil::date(2020, 1, 1).checked_add(n.days()).unwrap()
+}
+
+/// What a timeline of an employment shows on a day, by its spans: every row that covers the day.
+fn rows<C: Change>(timeline: &Timeline<C>, employment: &Employment, on: Date) -> Vec<C::Row>
+where
+    C::Row: Default,
+{
+    let end = employment.end.as_ref().map(|(last, _)| last.tomorrow().unwrap());
+    let spans = timeline.spans(C::Row::default(), end);
+    spans.into_iter().filter(|s| s.from.on <= on && s.to.is_none_or(|to| on < to)).map(|s| s.row).collect()
+}
+
+/// Any command about person 1, on a few days and ids so that they meet.
+fn any_command() -> impl Strategy<Value = String> {
+    let on = (0..40_i32).prop_map(day);
+    prop_oneof![
+        1 => on.clone().prop_map(|on| HIRE.replace("2020-01-01", &on.to_string())),
+        2 => (on.clone(), 2..4_u8).prop_map(|(on, d)| REHIRE.replace("2021-01-01", &on.to_string()).replace("#2", &format!("#{d}"))),
+        2 => (on.clone(), 0..2_u8).prop_map(|(on, r)| LEAVE.replace("2020-06-30", &on.to_string()).replace("resignation", &format!("r{r}"))),
+        4 => (on.clone(), 2..6_u8).prop_map(|(on, d)| transfer(&on.to_string(), &d.to_string())),
+        2 => (on.clone(), prop_oneof![Just("null".to_owned()), (2..6_u8).prop_map(|m| format!("\"#{m}\""))])
+            .prop_map(|(on, m)| format!(r##"ChangeAssignment "effective_on":"{on}","changes":{{"manager_id":{m},"job_id":"#3"}},"reason":"r""##)),
+        4 => (on.clone(), 1..5_u8).prop_map(|(on, n)| raise(&on.to_string(), &n.to_string())),
+        3 => (on.clone(), prop_oneof![Just("null".to_owned()), (0..4_u8).prop_map(|n| format!("\"e{n}@example.com\""))])
+            .prop_map(|(on, e)| format!(r#"ChangeContactDetails "effective_on":"{on}","changes":{{"work_email":{e}}}"#)),
+        1 => (on, 0..3_u8).prop_map(|(on, n)| format!(r#"ChangePersonalDetails "effective_on":"{on}","changes":{{"given_name":"n{n}"}}"#)),
+    ]
+}
+
+/// Employments as a reader of the events sees them: first and last day.
+fn employments(history: &[EmployeeEvent]) -> Vec<(Date, Option<Date>)> {
+    let mut all: Vec<(Date, Option<Date>)> = Vec::new();
+    for event in history {
+        match event {
+            EmployeeEvent::EmployeeHired(e) => all.push((e.effective.on, None)),
+            EmployeeEvent::EmployeeRehired(e) => all.push((e.effective.on, None)),
+            EmployeeEvent::EmployeeTerminated(e) => all.last_mut().expect("an employment").1 = Some(e.last_day_worked),
+            EmployeeEvent::AssignmentChanged(_)
+            | EmployeeEvent::CompensationChanged(_)
+            | EmployeeEvent::PersonalDetailsChanged(_)
+            | EmployeeEvent::ContactDetailsChanged(_) => {}
+        }
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn exactly_one_assignment_on_an_employed_day_and_none_on_others(commands in prop::collection::vec(any_command(), 1..30)) {
+        let (mut state, mut history, mut held) = (State::default(), Vec::new(), BTreeSet::new());
+        // Start hired, so that little is refused.
+        for text in std::iter::once(HIRE.to_owned()).chain(commands) {
+            let command = command(&text);
+            let facts = open(&command);
+            let Ok(events) = state.decide(&command, &facts) else { continue };
+            for claim in state.claims(&events).into_iter().filter(|c| c.kind == WORK_EMAIL) {
+                match claim.op {
+                    ClaimOp::Take => prop_assert!(held.insert(claim.value), "taken twice"),
+                    ClaimOp::Release => prop_assert!(held.remove(&claim.value), "released unheld"),
+                }
+            }
+            state = events.iter().fold(state, State::evolve);
+            history.extend(events);
+            prop_assert_eq!(state.decide(&command, &facts), Ok(Vec::new()), "a retry changes nothing");
+        }
+        let State::Known(person) = &state else { unreachable!("hired first") };
+        let periods = employments(&history);
+        for on in (-3..50).map(day) {
+            let employed = periods.iter().filter(|(from, last)| *from <= on && last.is_none_or(|last| on <= last)).count();
+            prop_assert!(employed <= 1, "employments overlap on {}", on);
+            let assignments: Vec<_> = person.employments.iter().flat_map(|e| rows(&e.assignments, e, on)).collect();
+            prop_assert_eq!(assignments.len(), employed, "assignments on {}", on);
+            prop_assert!(assignments.iter().all(Option::is_some));
+            prop_assert!(person.employments.iter().flat_map(|e| rows(&e.pay, e, on)).count() <= employed);
+            prop_assert_eq!(state.standing(on) == Standing::Open, employed == 1);
+        }
+        let current: BTreeSet<String> = emails(&person.contact).into_iter().map(str::to_owned).collect();
+        prop_assert_eq!(current, held, "claims are the addresses that hold on some day");
+        let replayed = history.iter().fold(State::default(), State::evolve);
+        prop_assert_eq!(replayed, state);
+    }
+
+    /// Each change sets a value that no other does, so none is void; then the order of arrival does not matter.
+    #[test]
+    fn inserting_in_the_past_equals_inserting_in_order(
+        (ordered, shuffled) in prop::collection::btree_map(1..60_i32, 0..3_usize, 1..12).prop_flat_map(|changes| {
+            let ordered: Vec<(i32, usize)> = changes.into_iter().collect();
+            (Just(ordered.clone()), Just(ordered).prop_shuffle())
+        }),
+    ) {
+        let build = |changes: &[(i32, usize)]| {
+            changes.iter().fold(given(&[HIRE]), |state, (n, field)| {
+                let id = EmployeeId::from_uuid(uuid::Uuid::from_u128(1_000 + *n as u128));
+                let field = ["department_id", "job_id", "manager_id"][*field];
+                let change = from_json::<ChangeAssignment>(&format!(
+                    r#"{{"employee_id":"{}","effective_on":"{}","changes":{{"{field}":"{id}"}},"reason":"r"}}"#,
+                    EmployeeId::from_uuid(uuid::Uuid::from_u128(1)), day(*n),
+                ));
+                let change = change.expect("a command").into();
+                let events = state.decide(&change, &open(&change)).expect("employed");
+                assert_eq!(events.len(), 1);
+                events.iter().fold(state, State::evolve)
+            })
+        };
+        prop_assert_eq!(build(&ordered), build(&shuffled));
+    }
+}

@@ -415,7 +415,9 @@ async fn people_are_listed_by_department_job_manager_status_and_name() {
         (format!("as_of=2006-01-01&status=terminated&department={ops}"), ""),
         ("as_of=1999-12-31&status=not_yet_hired".into(), "dan bob ann eva eve cat"),
         (format!("as_of=1999-12-31&status=not_yet_hired&department={ops}"), "dan cat"),
+        ("as_of=2008-01-01&status=terminated".into(), ""),
         ("as_of=2018-01-01&status=terminated".into(), "eva eve"),
+        ("as_of=2006-01-01&status=not_yet_hired".into(), "eva eve"),
         // Names: any case, any part, every word; what LIKE takes for wildcards is text.
         ("as_of=2001-01-01&q=M%C3%9C".into(), "ann"),
         ("as_of=2010-01-01&q=m%C3%BCller".into(), ""),

@@ -156,22 +156,26 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
         "found as (select p.employee_id, p.given_name, p.family_name, e.employee_number, m.employment_id, m.starts_on, m.ends_on,
             {FAMILY} as family, {GIVEN} as given, greatest(least($1, m.ends_on - 1), m.starts_on) as day "
     ));
-    if status == Status::Active {
-        sql.push(
+    sql.push(match status {
+        Status::Active => {
             "from person_span p
              join employment m on m.employee_id = p.employee_id and m.starts_on <= $1 and $1 < m.ends_on
-             join employee e on e.employee_id = p.employee_id ",
-        );
-    } else {
-        // The employment that ended last or, for those still to come, starts first; and the names known nearest the day.
-        sql.push(
-            "from employee e
-             join lateral (select * from employment m where m.employee_id = e.employee_id
-                           order by m.starts_on > $1, abs(m.starts_on - $1) limit 1) m on true
+             join employee e on e.employee_id = p.employee_id "
+        }
+        // By the employment that ended last, with no other since.
+        Status::Terminated => {
+            "from person_span p
+             join employment m on m.employee_id = p.employee_id and m.ends_on <= $1 and not exists (
+                 select from employment n where n.employee_id = m.employee_id and n.starts_on > m.starts_on and n.starts_on <= $1)
+             join employee e on e.employee_id = p.employee_id "
+        }
+        // By the employment that starts first, under the names known nearest the day.
+        Status::NotYetHired => {
+            "from employment m join employee e on e.employee_id = m.employee_id
              join lateral (select * from person_span p where p.employee_id = e.employee_id and p.valid_to > p.valid_from
-                           order by p.valid_from > $1, abs(p.valid_from - $1) limit 1) p on true ",
-        );
-    }
+                           order by p.valid_from > $1, abs(p.valid_from - $1) limit 1) p on true "
+        }
+    });
     if params.department.is_some() || params.job.is_some() || params.location.is_some() || params.manager.is_some() {
         sql.push(
             "join assignment_span a on a.employment_id = m.employment_id
@@ -179,11 +183,13 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
                and greatest(least($1, m.ends_on - 1), m.starts_on) < a.valid_to ",
         );
     }
-    match status {
-        Status::Active => sql.push("where p.valid_from <= $1 and $1 < p.valid_to "),
-        Status::Terminated => sql.push("where m.ends_on <= $1 "),
-        Status::NotYetHired => sql.push("where m.starts_on > $1 "),
-    };
+    sql.push(match status {
+        Status::Active | Status::Terminated => "where p.valid_from <= $1 and $1 < p.valid_to ",
+        Status::NotYetHired => {
+            "where m.starts_on > $1 and not exists (
+                 select from employment n where n.employee_id = m.employee_id and n.starts_on < m.starts_on) "
+        }
+    });
     filter(&mut sql, params);
     if after.is_some() {
         sql.push(format!(

@@ -7,6 +7,8 @@
 //! A caller's way through: [`Command::parse`], [`Command::fill_ids`], [`Command::target`], load that aggregate's
 //! state, look up [`employee::Command::references`], `State::decide`, `State::claims`, append, `State::evolve`.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod employee;
 pub mod organization;
 pub mod tenancy;

@@ -4,6 +4,8 @@
 //! surrounds every event in [`envelope`](RecordedEvent); who may name a stream in [`TenantScope`]; what is personal
 //! in [`Personal`].
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod employee;
 pub mod organization;
 pub mod tenancy;

@@ -110,7 +110,7 @@ async fn start() -> World {
     let app = query_api::router(App { gate, registry, reads: Reads::new(pool("tenure_query")), store: store.clone() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let served = shell(app, Limits { timeout: Duration::from_secs(60), body: 1024, concurrent: 100 });
+    let served = shell(app, Limits { timeout: Duration::from_mins(1), body: 1024, concurrent: 100 });
     tokio::spawn(platform::health::serve_on(listener, served, CancellationToken::new(), Duration::ZERO));
     // A kept connection would belong to the runtime of the test that opened it.
     let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
@@ -153,7 +153,7 @@ async fn fill(projector: &PgPool, scope: TenantScope, sql: &str) {
     let mut rest = sql;
     while let Some((before, after)) = rest.split_once("u('") {
         let (name, after) = after.split_once("')").unwrap();
-        named += &format!("{before}'{}'", id(name));
+        named.extend([before, "'", &id(name).to_string(), "'"]);
         rest = after;
     }
     named += rest;

@@ -90,7 +90,7 @@ impl Listing {
 
 /// A cursor as it came in.
 #[derive(Debug, Clone, utoipa::ToSchema)]
-#[schema(value_type = String)]
+#[schema(value_type = String, min_length = 22, max_length = 400, pattern = "^[A-Za-z0-9_-]+$")]
 pub(crate) struct Cursor(Vec<u8>);
 
 impl std::str::FromStr for Cursor {

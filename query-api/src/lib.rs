@@ -75,7 +75,8 @@ static OPENAPI: LazyLock<String> = LazyLock::new(openapi_json);
 
 /// The OpenAPI 3.1 document, pretty-printed as it stands in `openapi.json`.
 pub fn openapi_json() -> String {
-    let (_, document) = documented().split_for_parts();
+    let (_, mut document) = documented().split_for_parts();
+    openapi::everywhere(&mut document);
     let mut json = document.to_pretty_json().expect("the document holds only text, numbers and lists");
     json.push('\n');
     json

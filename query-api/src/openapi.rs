@@ -7,8 +7,13 @@ use axum::{
 use platform::FieldProblem;
 use serde::Serialize;
 use utoipa::{
-    Modify, OpenApi, ToSchema,
-    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+    OpenApi, ToSchema,
+    openapi::{
+        Content, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder,
+        path::{ParameterBuilder, ParameterIn},
+        schema::Type,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
 };
 
 /// An RFC 9457 problem document.
@@ -25,6 +30,7 @@ pub(crate) struct ProblemDocument {
     /// The stable code.
     error: String,
     /// The fields at fault.
+    #[schema(required = false)]
     errors: Vec<FieldProblem>,
 }
 
@@ -40,18 +46,32 @@ pub(crate) struct ProblemDocument {
         (name = "reports", description = "Headcount and pay"),
         (name = "tenancy", description = "Tenants, for operators"),
     ),
-    components(schemas(ProblemDocument)),
-    modifiers(&Token),
+    components(schemas(ProblemDocument, FieldProblem)),
     security(("token" = []))
 )]
 pub(crate) struct Document;
 
-struct Token;
-impl Modify for Token {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let mut http = Http::new(HttpAuthScheme::Bearer);
-        http.bearer_format = Some("JWT".into());
-        openapi.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(http));
+/// Adds what holds for every route: the token, how fresh the answer must be, and that whatever is no answer is a problem
+/// document.
+pub(crate) fn everywhere(document: &mut utoipa::openapi::OpenApi) {
+    let mut token = Http::new(HttpAuthScheme::Bearer);
+    token.bearer_format = Some("JWT".into());
+    document.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(token));
+    let header = |name: &str, description: &str, schema| {
+        let header = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).required(Required::False);
+        RefOr::T(header.description(Some(description)).schema(Some(schema)).build())
+    };
+    let position = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+    let headers = [
+        header("Tenure-Min-Position", "The position of the tenant's log that the answer must at least stand at.", position),
+        header("Prefer", "`wait=S`: wait for that position up to S seconds.", ObjectBuilder::new().schema_type(Type::String)),
+    ];
+    let problem = Content::new(Some(Ref::from_schema_name("ProblemDocument")));
+    let problem =
+        ResponseBuilder::new().description("What is wrong, and what to do about it").content("application/problem+json", problem).build();
+    for operation in document.paths.paths.values_mut().filter_map(|path| path.get.as_mut()) {
+        operation.parameters.get_or_insert_default().extend(headers.clone());
+        operation.responses.responses.insert("default".into(), RefOr::T(problem.clone()));
     }
 }
 

@@ -205,7 +205,7 @@ fn page(things: &str, filter: &str) -> String {
 
 /// One department as of a day.
 #[utoipa::path(get, path = "/v1/departments/{id}", tag = "organization", params(("id" = Uuid, Path), OneParams),
-    responses((status = 200, body = Department, headers(("Tenure-Position" = u64))), (status = 404, body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Department, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn department(
     State(reads): State<Reads>,
     reader: Reader,
@@ -218,7 +218,7 @@ pub(crate) async fn department(
 
 /// Departments as of a day, by code.
 #[utoipa::path(get, path = "/v1/departments", tag = "organization", params(DepartmentListParams),
-    responses((status = 200, body = DepartmentPage, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = DepartmentPage, headers(("Tenure-Position" = u64)))))]
 pub(crate) async fn departments(
     State(reads): State<Reads>,
     reader: Reader,
@@ -237,7 +237,7 @@ pub(crate) async fn departments(
 
 /// One location as of a day.
 #[utoipa::path(get, path = "/v1/locations/{id}", tag = "organization", params(("id" = Uuid, Path), OneParams),
-    responses((status = 200, body = Location, headers(("Tenure-Position" = u64))), (status = 404, body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Location, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn location(
     State(reads): State<Reads>,
     reader: Reader,
@@ -250,14 +250,14 @@ pub(crate) async fn location(
 
 /// Locations as of a day, by code.
 #[utoipa::path(get, path = "/v1/locations", tag = "organization", params(ListParams),
-    responses((status = 200, body = LocationPage, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = LocationPage, headers(("Tenure-Position" = u64)))))]
 pub(crate) async fn locations(State(reads): State<Reads>, reader: Reader, params: ListParams, fresh: Fresh) -> Result<Answer, Problem> {
     list(&reads, &reader, fresh, "/v1/locations", LOCATIONS, params).await
 }
 
 /// One job as of a day.
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "organization", params(("id" = Uuid, Path), OneParams),
-    responses((status = 200, body = Job, headers(("Tenure-Position" = u64))), (status = 404, body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Job, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn job(
     State(reads): State<Reads>,
     reader: Reader,
@@ -270,7 +270,7 @@ pub(crate) async fn job(
 
 /// Jobs as of a day, by code.
 #[utoipa::path(get, path = "/v1/jobs", tag = "organization", params(ListParams),
-    responses((status = 200, body = JobPage, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = JobPage, headers(("Tenure-Position" = u64)))))]
 pub(crate) async fn jobs(State(reads): State<Reads>, reader: Reader, params: ListParams, fresh: Fresh) -> Result<Answer, Problem> {
     list(&reads, &reader, fresh, "/v1/jobs", JOBS, params).await
 }

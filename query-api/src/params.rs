@@ -27,7 +27,7 @@ macro_rules! params {
         $(#[$doc])*
         #[derive(Debug, Default, utoipa::IntoParams)]
         #[into_params(parameter_in = Query)]
-        pub(crate) struct $name { $($(#[$field_doc])* pub(crate) $field: Option<$kind>,)* }
+        pub(crate) struct $name { $($(#[$field_doc])* #[param(inline)] pub(crate) $field: Option<$kind>,)* }
 
         impl $crate::params::Parameters for $name {
             fn set(&mut self, name: &str, value: &str) -> Result<(), platform::Problem> {

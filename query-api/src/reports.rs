@@ -118,7 +118,7 @@ params! {
     /// For the headcount.
     HeadcountParams {
         /// What to group by.
-        #[param(inline, required)]
+        #[param(required)]
         group_by: GroupBy,
         /// The day to answer for, past or future; today in UTC if absent. Not by month.
         as_of: Day,
@@ -134,7 +134,7 @@ params! {
 
 /// Headcount and annual pay as of a day.
 #[utoipa::path(get, path = "/v1/reports/headcount", tag = "reports", params(HeadcountParams),
-    responses((status = 200, body = Headcount, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = Headcount, headers(("Tenure-Position" = u64)))))]
 pub(crate) async fn headcount(
     State(reads): State<Reads>,
     reader: Reader,

@@ -87,7 +87,7 @@ params! {
 
 /// All tenants, by slug.
 #[utoipa::path(get, path = "/v1/tenants", tag = "tenancy", params(TenantListParams),
-    responses((status = 200, body = TenantPage, headers(("Tenure-Position" = u64))), (status = 403, body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = TenantPage, headers(("Tenure-Position" = u64)))))]
 pub(crate) async fn tenants(
     State(registry): State<Registry>,
     operator: Operator,
@@ -118,7 +118,7 @@ fn key_of(key: String) -> (String, String) {
 
 /// One tenant.
 #[utoipa::path(get, path = "/v1/tenants/{id}", tag = "tenancy", params(("id" = TenantId, Path)),
-    responses((status = 200, body = Tenant, headers(("Tenure-Position" = u64))), (status = 404, body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Tenant, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn tenant(
     State(registry): State<Registry>,
     _operator: Operator,

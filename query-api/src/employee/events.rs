@@ -37,7 +37,7 @@ pub(crate) struct EventPage {
 
 /// A person's recorded events, first to last.
 #[utoipa::path(get, path = "/v1/employees/{id}/events", tag = "employee", params(("id" = uuid::Uuid, Path), EventListParams),
-    responses((status = 200, body = EventPage, headers(("Tenure-Position" = u64))), (status = 404, body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = EventPage, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn recorded_events(
     State(store): State<Store>,
     reader: Reader,

@@ -109,7 +109,7 @@ const GIVEN: &str = "coalesce(p.given_name, '') collate \"C\"";
 
 /// People as of a day, by name.
 #[utoipa::path(get, path = "/v1/employees", tag = "employee", params(EmployeeListParams),
-    responses((status = 200, body = EmployeePage, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = EmployeePage, headers(("Tenure-Position" = u64)))))]
 pub(crate) async fn employees(
     State(reads): State<Reads>,
     reader: Reader,

@@ -1,1 +1,95 @@
-fn main() {}
+//! `tenure`: see `tenure --help`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tenure::{api::Endpoints, down, home::Home, tenant, token, up};
+
+#[derive(Parser)]
+#[command(
+    name = "tenure",
+    version,
+    about = "Tenure: an event-sourced HR system. This command runs it and looks after it.",
+    after_help = "Examples:
+  tenure up                                        start everything privately, with a demo company; Ctrl-C stops it
+  tenure tenant create --slug acme --name Acme     a tenant of your own
+  tenure import employees --tenant acme ./history  its people's careers, from CSV
+  tenure token --tenant acme                       a token for curl
+  tenure status                                    what runs, and how far everything is
+  tenure down --wipe                               stop, and remove all data"
+)]
+struct Arguments {
+    /// Where the private system lives
+    #[arg(long, global = true, env = "TENURE_HOME", default_value = ".tenure", value_name = "DIR")]
+    home: PathBuf,
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(flatten)]
+    endpoints: Endpoints,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start PostgreSQL, NATS and the services as private processes, and keep them running
+    #[command(after_help = "Nothing is on a standard port and nothing outside the home is touched. Running it twice is harmless.
+DATABASE_URL, NATS_URL and EVENTSTORE_URL name servers to use instead of private ones.
+
+Examples:
+  tenure up                    until Ctrl-C
+  tenure up --detach --json    return when all is ready; base URLs and process ids as JSON
+  DATABASE_URL=postgres://admin:secret@db:5432/tenure tenure up")]
+    Up(up::Options),
+    /// Stop what `tenure up` started
+    Down(down::Options),
+    /// Create, list, suspend and resume tenants
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    /// Print an access token
+    #[command(after_help = "Examples:
+  curl -H \"Authorization: Bearer $(tenure token --tenant acme)\" …
+  tenure token --tenant acme --role auditor --ttl 600
+  tenure token --tenant platform --role operator")]
+    Token(token::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).without_time().with_target(false).init();
+    let json = arguments.json;
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if json {
+                println!("{}", serde_json::json!({ "error": format!("{error:#}") }));
+            }
+            eprintln!("tenure: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| "warn".into())
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    // What the supervisor starts dies with the thread that started it, so that must be the first one.
+    let mut runtime = match arguments.command {
+        Command::Up(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    runtime.enable_all().build()?.block_on(dispatch(arguments))
+}
+
+async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> anyhow::Result<()> {
+    let home = Home::at(&home)?;
+    match command {
+        Command::Up(options) => up::run(home, options, json).await,
+        Command::Down(options) => down::run(&home, &options, json).await,
+        Command::Tenant(command) => tenant::run(&home, &endpoints, command, json).await,
+        Command::Token(options) => token::run(&home, &endpoints, options, json).await,
+    }
+}

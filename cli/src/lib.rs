@@ -1,0 +1,31 @@
+//! The `tenure` command: a whole system on one machine, tenants, tokens, imports, status.
+//!
+//! Reading order: [`up`] starts everything; [`system`] says what everything is; [`supervisor`] keeps it running;
+//! [`postgres`] and [`nats`] are the private servers; [`home`] is where it all lives.
+
+pub mod up;
+
+pub mod down;
+pub mod system;
+
+pub mod supervisor;
+
+pub mod postgres;
+
+pub mod nats;
+
+pub mod home;
+
+pub mod process;
+
+pub mod show;
+
+pub mod demo;
+
+pub mod api;
+
+pub mod tenant;
+
+pub mod token;
+
+pub mod output;

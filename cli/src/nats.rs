@@ -1,0 +1,210 @@
+//! A private NATS server with JetStream on disk, and a user with the least rights for each process that speaks to it.
+
+use std::{
+    fmt::Write as _,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+use store::feed::{STREAM, SUBJECTS};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::TcpStream,
+};
+
+use crate::{home::write_private, supervisor::Program};
+
+/// Older servers take settings that matter and ignore them.
+const OLDEST: (u32, u32) = (2, 11);
+
+/// A private server, running or not.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    server: PathBuf,
+    dir: PathBuf,
+    port: u16,
+    users: Option<Users>,
+    sync_interval: String,
+    log: PathBuf,
+}
+
+/// The passwords of the two users.
+#[derive(Debug, Clone)]
+pub struct Users {
+    /// Of `relay`.
+    pub relay: String,
+    /// Of `projector`.
+    pub projector: String,
+}
+
+impl Nats {
+    /// A server with its files in `dir`; without users it lets everybody on this machine in.
+    pub fn new(dir: &Path, port: u16, users: Option<Users>, sync_interval: &str, log: &Path) -> anyhow::Result<Self> {
+        let server = find_server()?;
+        Ok(Self { server, dir: dir.to_path_buf(), port, users, sync_interval: sync_interval.into(), log: log.to_path_buf() })
+    }
+    /// What to run; writes its configuration.
+    pub fn program(&self) -> anyhow::Result<Program> {
+        let file = self.dir.join("server.conf");
+        write_private(&file, self.configuration().as_bytes())?;
+        Ok(Program {
+            name: "nats-server",
+            path: self.server.clone(),
+            args: vec!["-c".into(), file.into()],
+            env: vec![],
+            user: None,
+            log: self.log.clone(),
+            stop: Signal::TERM,
+            grace: Duration::from_secs(10),
+        })
+    }
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+    /// Returns once it takes connections.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        ready(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await
+    }
+    fn configuration(&self) -> String {
+        let mut text = format!(
+            "# Written by `tenure up`.\nhost: 127.0.0.1\nport: {}\nserver_name: \"tenure-{}\"\nmax_payload: 1MB\nwrite_deadline: \"10s\"\n\
+             jetstream {{\n  store_dir: {}\n  sync_interval: {}\n  max_memory_store: 64MB\n}}\n",
+            self.port,
+            self.port,
+            quoted(&self.dir.join("jetstream").to_string_lossy()),
+            quoted(&self.sync_interval)
+        );
+        if let Some(users) = &self.users {
+            text.push_str("authorization {\n  timeout: 5\n  users: [\n");
+            let js = |call: &str| format!("$JS.API.{call}");
+            let relay = [SUBJECTS.to_owned(), js("INFO"), js(&format!("STREAM.INFO.{STREAM}")), js(&format!("STREAM.CREATE.{STREAM}")), js(&format!("STREAM.UPDATE.{STREAM}"))];
+            let projector = [
+                js("INFO"),
+                js(&format!("STREAM.INFO.{STREAM}")),
+                js(&format!("CONSUMER.CREATE.{STREAM}.>")),
+                js(&format!("CONSUMER.DURABLE.CREATE.{STREAM}.>")),
+                js(&format!("CONSUMER.INFO.{STREAM}.>")),
+                js(&format!("CONSUMER.DELETE.{STREAM}.>")),
+                js(&format!("CONSUMER.MSG.NEXT.{STREAM}.>")),
+                js(&format!("CONSUMER.UNPIN.{STREAM}.>")),
+                format!("$JS.ACK.{STREAM}.>"),
+            ];
+            user(&mut text, "relay", &users.relay, &relay);
+            user(&mut text, "projector", &users.projector, &projector);
+            text.push_str("  ]\n}\n");
+        }
+        text
+    }
+}
+
+/// A user who may publish to these subjects and hear only what is sent to its own inboxes.
+fn user(text: &mut String, name: &str, password: &str, publish: &[String]) {
+    let publish: Vec<_> = publish.iter().map(|subject| quoted(subject)).collect();
+    let _ = writeln!(
+        text,
+        "    {{ user: {name}, password: {}, permissions: {{\n        publish: {{ allow: [{}] }}\n        subscribe: {{ allow: [\"_INBOX_{name}.>\"] }} }} }}",
+        quoted(password),
+        publish.join(", ")
+    );
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Returns once the NATS server at an address takes connections; refuses one that is too old or has no JetStream.
+async fn ready(address: SocketAddr) -> anyhow::Result<()> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let error = match tokio::time::timeout(Duration::from_secs(2), hello(address)).await {
+            Ok(Ok(info)) if info["jetstream"] == true => return Ok(()),
+            Ok(Ok(_)) => "JetStream is not up".into(),
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => "no answer".into(),
+        };
+        if tokio::time::Instant::now() > deadline {
+            bail!("NATS at {address} is not ready: {error}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The server greets with `INFO {…}`.
+async fn hello(address: SocketAddr) -> anyhow::Result<serde_json::Value> {
+    let mut line = String::new();
+    BufReader::new(TcpStream::connect(address).await?).read_line(&mut line).await?;
+    Ok(serde_json::from_str(line.strip_prefix("INFO ").context("it is no NATS server")?)?)
+}
+
+/// The server's executable: `TENURE_NATS_SERVER`, what `deploy/install-tools.sh` installed, or the one in `PATH`.
+fn find_server() -> anyhow::Result<PathBuf> {
+    let mut candidates: Vec<PathBuf> = std::env::var_os("TENURE_NATS_SERVER").map(PathBuf::from).into_iter().collect();
+    let starts = [std::env::current_dir().ok(), std::env::current_exe().ok()];
+    for start in starts.iter().flatten() {
+        candidates.extend(start.ancestors().map(|dir| dir.join(".tenure-tools/bin/nats-server")));
+    }
+    candidates.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths).map(|dir| dir.join("nats-server")));
+    candidates.extend(["/opt/homebrew/bin/nats-server", "/usr/local/bin/nats-server", "/usr/sbin/nats-server"].map(PathBuf::from));
+    let mut too_old = None;
+    for path in candidates.into_iter().filter(|path| path.is_file()) {
+        match version(&path) {
+            Some(found) if found >= OLDEST => return Ok(path),
+            Some(found) => too_old = Some((path, found)),
+            None => {}
+        }
+    }
+    let how = "run `make tools`, or set TENURE_NATS_SERVER to the executable, or NATS_URL to a server that runs elsewhere";
+    match too_old {
+        Some((path, (major, minor))) => bail!(
+            "{} is NATS {major}.{minor}, which takes settings that it ignores; {}.{} or newer is needed: {how}",
+            path.display(),
+            OLDEST.0,
+            OLDEST.1
+        ),
+        None => bail!("the NATS server was not found: {how}"),
+    }
+}
+
+fn version(path: &Path) -> Option<(u32, u32)> {
+    let output = std::process::Command::new(path).arg("--version").output().ok()?;
+    parse_version(&String::from_utf8(output.stdout).ok()?)
+}
+
+/// `nats-server: v2.15.1`
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.rsplit_once('v')?.1.trim().split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(parse_version("nats-server: v2.15.1\n"), Some((2, 15)));
+        assert_eq!(parse_version("nats-server: v2.9.0-beta"), Some((2, 9)));
+        assert_eq!(parse_version("something else"), None);
+    }
+
+    #[test]
+    fn no_user_hears_or_says_more_than_its_part() {
+        let nats = Nats {
+            server: "nats-server".into(),
+            dir: "/x".into(),
+            port: 1,
+            users: Some(Users { relay: "r".into(), projector: "p".into() }),
+            sync_interval: "2m".into(),
+            log: "/x/log".into(),
+        };
+        let text = nats.configuration();
+        let (relay, projector) = text.split_once("user: projector").unwrap();
+        assert!(relay.contains("\"hr.>\"") && !projector.contains("\"hr.>\""));
+        assert!(!projector.contains("STREAM.CREATE") && !relay.contains("$JS.ACK"));
+        assert!(!text.contains("\">\"") && !text.contains("$JS.API.>"));
+    }
+}

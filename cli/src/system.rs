@@ -1,0 +1,273 @@
+//! What belongs to a running system: servers, services, their addresses and rights. [`crate::up`] runs it.
+
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr as _, time::Duration};
+
+use anyhow::{Context as _, bail};
+use platform::{Config, Process, provision};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions};
+
+use crate::{
+    home::{Home, Ports},
+    process::Identity,
+    supervisor::{Program, Run},
+};
+
+/// The services in the order in which they are stopped.
+pub const SERVICES: [Process; 4] = [Process::CommandApi, Process::QueryApi, Process::Projector, Process::Relay];
+/// The database that `tenure up` makes where none is named.
+const DATABASE: &str = "tenure";
+
+/// What runs now: `run/state.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct State {
+    /// How far it is.
+    pub phase: Phase,
+    /// The supervisor.
+    pub supervisor: Identity,
+    /// Base URLs by service.
+    pub addresses: Addresses,
+    /// The processes by name.
+    pub processes: BTreeMap<String, ProcessState>,
+}
+
+/// How far a start is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// On the way; says with what.
+    Starting(String),
+    /// All of it answers.
+    Ready,
+    /// It can't; says why.
+    Failed(String),
+    /// It was stopped.
+    Stopped,
+}
+
+/// Base URLs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is named for what answers there")]
+pub struct Addresses {
+    pub command_api: String,
+    pub query_api: String,
+    pub relay: String,
+    pub projector: String,
+    pub nats_url: String,
+}
+
+/// One process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProcessState {
+    /// The process, while there is one.
+    pub identity: Option<Identity>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// How it ended last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_exit: Option<String>,
+}
+
+impl From<&Run> for ProcessState {
+    fn from(run: &Run) -> Self {
+        Self { identity: run.identity.clone(), restarts: run.deaths, last_exit: run.last_exit.clone() }
+    }
+}
+
+/// The file of a [`State`] in `run/`.
+pub const STATE: &str = "state.json";
+
+impl Addresses {
+    /// On these ports of this machine.
+    pub fn local(ports: &Ports, nats_url: Option<String>) -> Self {
+        let http = |port: u16| format!("http://127.0.0.1:{port}");
+        Self {
+            command_api: http(ports.command_api),
+            query_api: http(ports.query_api),
+            relay: http(ports.relay),
+            projector: http(ports.projector),
+            nats_url: nats_url.unwrap_or_else(|| format!("nats://127.0.0.1:{}", ports.nats)),
+        }
+    }
+    /// Of a service.
+    pub fn of(&self, service: Process) -> Option<&str> {
+        match service {
+            Process::CommandApi => Some(&self.command_api),
+            Process::QueryApi => Some(&self.query_api),
+            Process::Relay => Some(&self.relay),
+            Process::Projector => Some(&self.projector),
+            Process::Cli => None,
+        }
+    }
+}
+
+impl State {
+    /// What runs in a home, or ran there last.
+    pub fn read(home: &Home) -> Option<Self> {
+        home.read_run(STATE)
+    }
+    /// Process ids by name, with that of the supervisor.
+    pub fn pids(&self) -> BTreeMap<&str, u32> {
+        let running = self.processes.iter().filter_map(|(name, process)| Some((name.as_str(), process.identity.as_ref()?.pid)));
+        running.chain([("supervisor", self.supervisor.pid)]).collect()
+    }
+}
+
+/// The PostgreSQL login role of a process.
+pub const fn role_of(process: Process) -> &'static str {
+    match process {
+        Process::CommandApi => "tenure_command",
+        Process::Relay => "tenure_relay",
+        Process::Projector => "tenure_projector",
+        Process::QueryApi => "tenure_query",
+        Process::Cli => provision::OWNER,
+    }
+}
+
+/// The name of the secret that holds a role's database URL.
+fn url_secret(role: &str) -> String {
+    format!("url-{role}")
+}
+
+/// The database URL that `tenure up` keeps for a role.
+pub fn database_url(home: &Home, role: &str) -> anyhow::Result<String> {
+    let path = home.path("secrets").join(url_secret(role));
+    std::fs::read_to_string(&path).with_context(|| format!("{} can't be read; start the system with `tenure up` first", path.display()))
+}
+
+/// The secret that holds the URL of whoever set the database up.
+pub const ADMIN: &str = "admin";
+
+/// Makes database, roles and tables, and keeps a URL per role. `admin_url` is of a superuser, or of a role that may create
+/// roles and databases.
+pub async fn bootstrap(home: &Home, admin_url: &str) -> anyhow::Result<()> {
+    let options = PgConnectOptions::from_str(admin_url).context("DATABASE_URL is not a PostgreSQL URL; put one such as postgres://admin:…@db:5432/tenure")?;
+    let name = match options.get_database() {
+        None | Some("" | "postgres") => DATABASE,
+        Some(name) => name,
+    };
+    create_database(&options, name).await?;
+    let options = options.clone().database(name);
+    let roles: Vec<&str> = [provision::OWNER].into_iter().chain(provision::LOGINS).collect();
+    let passwords = roles.iter().map(|role| Ok((*role, home.secret(&format!("role-{role}"))?))).collect::<anyhow::Result<Vec<_>>>()?;
+    for (role, password) in &passwords {
+        home.keep_secret(&url_secret(role), &to_url(&options.clone().username(role).password(password)))?;
+    }
+    home.keep_secret(&url_secret(ADMIN), &to_url(&options))?;
+    platform::keys::create_master_key(&master_key(home))?;
+    let pool = PgPool::connect_with(options).await?;
+    let given: Vec<(&str, &str)> = passwords.iter().map(|(role, password)| (*role, password.as_str())).collect();
+    provision::bootstrap(&pool, &given).await.context("setting up the database")?;
+    pool.close().await;
+    Ok(())
+}
+
+/// A URL that `psql` reads too.
+fn to_url(options: &PgConnectOptions) -> String {
+    let url = options.to_url_lossy().to_string();
+    let Some((base, query)) = url.split_once('?') else { return url };
+    let known: Vec<&str> = query.split('&').filter(|parameter| !parameter.starts_with("statement-cache-capacity=")).collect();
+    format!("{base}?{}", known.join("&"))
+}
+
+async fn create_database(options: &PgConnectOptions, name: &str) -> anyhow::Result<()> {
+    // The named database may be the only one that the role can enter.
+    let connection = match PgConnection::connect_with(&options.clone().database(name)).await {
+        Ok(connection) => Ok(connection),
+        Err(_) => PgConnection::connect_with(&options.clone().database("postgres")).await,
+    };
+    let mut connection = connection.context("PostgreSQL can't be reached with DATABASE_URL")?;
+    let (may, exists): (bool, bool) = sqlx::query_as(
+        "select rolsuper or rolcreaterole, exists (select from pg_database where datname = $1) from pg_roles where rolname = current_user",
+    )
+    .bind(name)
+    .fetch_one(&mut connection)
+    .await?;
+    if !may {
+        bail!("the role in DATABASE_URL may not create roles; use a superuser, or one with CREATEROLE and CREATEDB");
+    }
+    if !exists {
+        let quoted = name.replace('"', "\"\"");
+        match connection.execute(format!("create database \"{quoted}\"").as_str()).await {
+            Err(error) if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some("42P04")) => {} // made by another at the same moment
+            result => drop(result.with_context(|| format!("creating the database {name:?}; the role in DATABASE_URL needs CREATEDB"))?),
+        }
+    }
+    connection.close().await?;
+    Ok(())
+}
+
+/// Where the master key is.
+pub fn master_key(home: &Home) -> PathBuf {
+    home.path("secrets/master.key")
+}
+
+/// Tokens of a private system may live a day, so that what `up` prints works for as long as one plays with it.
+pub const TOKEN_LIFETIME: u64 = 86_400;
+
+/// The settings of this command as a process of the system in a home.
+pub fn cli_config(home: &Home) -> anyhow::Result<Config> {
+    if std::env::var_os("TENURE_DATABASE_URL").is_some() || std::env::var_os("TENURE_DATABASE_URL_FILE").is_some() {
+        return Config::load(Process::Cli);
+    }
+    let url = database_url(home, provision::OWNER)?;
+    Config::from_sources(Process::Cli, None, |variable| match variable {
+        "TENURE_DATABASE_URL" => Some(url.clone()),
+        "TENURE_MASTER_KEY_FILE" => Some(master_key(home).display().to_string()),
+        "TENURE_TOKEN_MAX_LIFETIME" => Some(TOKEN_LIFETIME.to_string()),
+        "TENURE_DATABASE_CONNECTIONS" => Some("4".into()),
+        _ => None,
+    })
+}
+
+/// How a service is started.
+pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Addresses, eventstore_url: Option<&str>) -> anyhow::Result<Program> {
+    let port = match process {
+        Process::CommandApi => ports.command_api,
+        Process::QueryApi => ports.query_api,
+        Process::Relay => ports.relay,
+        Process::Projector => ports.projector,
+        Process::Cli => bail!("`tenure` is no service"),
+    };
+    let mut env: Vec<(String, std::ffi::OsString)> = vec![
+        ("TENURE_LISTEN".into(), format!("127.0.0.1:{port}").into()),
+        ("TENURE_DATABASE_URL_FILE".into(), home.path("secrets").join(url_secret(role_of(process))).into()),
+        ("TENURE_TOKEN_MAX_LIFETIME".into(), TOKEN_LIFETIME.to_string().into()),
+    ];
+    if process != Process::Relay {
+        env.push(("TENURE_MASTER_KEY_FILE".into(), master_key(home).into()));
+    }
+    if matches!(process, Process::Relay | Process::Projector) {
+        env.push(("TENURE_NATS_URL".into(), addresses.nats_url.clone().into()));
+        if std::env::var_os("NATS_URL").is_none() {
+            let user = if process == Process::Relay { "relay" } else { "projector" };
+            env.push(("TENURE_NATS_USER".into(), user.into()));
+            home.secret(&format!("nats-{user}"))?;
+            env.push(("TENURE_NATS_PASSWORD_FILE".into(), home.path("secrets").join(format!("nats-{user}")).into()));
+        }
+    }
+    if let Some(url) = eventstore_url {
+        env.push(("TENURE_EVENTSTORE_URL_FILE".into(), home.keep_secret("url-eventstore", url)?.into()));
+    }
+    Ok(Program {
+        name: process.name(),
+        path: sibling(process.name())?,
+        args: vec![],
+        env,
+        user: None,
+        log: home.path(&format!("log/{}.log", process.name())),
+        stop: Signal::TERM,
+        grace: Duration::from_secs(15),
+    })
+}
+
+/// An executable beside this one.
+fn sibling(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let path = own.with_file_name(name);
+    if !path.is_file() {
+        bail!("{} is not there; build all of it with `cargo build`, or `make up`", path.display());
+    }
+    Ok(path)
+}

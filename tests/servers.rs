@@ -1,0 +1,311 @@
+//! Real servers for the tests, private to one run of this binary and gone after it.
+//!
+//! - [`database_url`]: a PostgreSQL, for tests that make their own database in it; [`fresh_database`] does that.
+//! - [`nats_url`]: a NATS server that lets everybody in.
+//! - [`system`]: the whole system, shared by all tests that don't hurt it. Each takes a tenant of its own.
+//! - [`own_system`]: one for a test that kills parts of it.
+//!
+//! `TENURE_TEST_DATABASE_URL` (a superuser) is used instead of a private PostgreSQL.
+
+use std::{
+    future::Future,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use events::TenantId;
+use serde_json::Value;
+use sqlx::{Executor as _, PgPool, postgres::PgConnectOptions};
+use tenure::{
+    nats::Nats,
+    postgres::{Access, Postgres, SUPERUSER},
+    process::unprivileged,
+    supervisor::Program,
+};
+use tokio::sync::OnceCell;
+
+/// The URL of a superuser of this run's PostgreSQL.
+pub(crate) async fn database_url() -> String {
+    if let Ok(url) = std::env::var("TENURE_TEST_DATABASE_URL") {
+        return url;
+    }
+    static SERVER: OnceCell<String> = OnceCell::const_new();
+    let start = || async {
+        let dir = run_dir().join("pg");
+        let server = Postgres::new(&dir, 5432, unprivileged().unwrap(), Access::Socket, &run_dir().join("postgres.log")).unwrap();
+        server.initialize().await.unwrap();
+        let url = server.url(SUPERUSER, "postgres");
+        start(server.program(), "INT", async move { server.ready().await }).await;
+        url
+    };
+    SERVER.get_or_init(start).await.clone()
+}
+
+/// A new, empty database in this run's PostgreSQL, as its superuser.
+pub(crate) async fn fresh_database(name: &str) -> PgConnectOptions {
+    let server: PgConnectOptions = database_url().await.parse().unwrap();
+    let name = format!("{name}_{}", uuid::Uuid::now_v7().simple());
+    let admin = PgPool::connect_with(server.clone()).await.unwrap();
+    admin.execute(format!("create database {name}").as_str()).await.unwrap();
+    admin.close().await;
+    server.database(&name)
+}
+
+/// The URL of this run's NATS server.
+pub(crate) async fn nats_url() -> String {
+    static SERVER: OnceCell<String> = OnceCell::const_new();
+    let start = || async {
+        let dir = run_dir().join("nats");
+        std::fs::create_dir_all(&dir).unwrap();
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let server = Nats::new(&dir, port, None, "2m", &run_dir().join("nats.log")).unwrap();
+        let url = server.url();
+        start(server.program().unwrap(), "TERM", async move { server.ready().await }).await;
+        url
+    };
+    SERVER.get_or_init(start).await.clone()
+}
+
+/// The whole system, shared. Without a demo company.
+pub(crate) async fn system() -> &'static System {
+    static SYSTEM: OnceCell<System> = OnceCell::const_new();
+    SYSTEM.get_or_init(|| async { System::start("shared").await }).await
+}
+
+/// A whole system for one test, stopped and removed when it is dropped.
+pub(crate) async fn own_system() -> System {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    System::start(&format!("own-{}", COUNT.fetch_add(1, Ordering::Relaxed))).await
+}
+
+/// A running system.
+#[derive(Debug)]
+pub(crate) struct System {
+    pub(crate) home: PathBuf,
+    pub(crate) command_api: String,
+    pub(crate) query_api: String,
+    pub(crate) nats_url: String,
+    /// Of the superuser.
+    pub(crate) database_url: String,
+    /// A client with a timeout.
+    pub(crate) client: reqwest::Client,
+}
+
+impl System {
+    async fn start(name: &str) -> Self {
+        // A blocking wait of half a minute has no place on the test's own thread.
+        let name = name.to_owned();
+        tokio::task::spawn_blocking(move || Self::start_blocking(&name)).await.unwrap()
+    }
+    fn start_blocking(name: &str) -> Self {
+        let home = run_dir().join(name);
+        let pid = std::process::id().to_string();
+        let up = ["up", "--detach", "--no-demo", "--until-exit-of", &pid];
+        let info = run(&home, &up).unwrap_or_else(|error| panic!("the system does not start: {error}"));
+        let text = |key: &str| info[key].as_str().unwrap_or_else(|| panic!("no {key} in {info}")).to_owned();
+        remove_after(info["supervisor"].as_u64().unwrap(), "TERM", &home);
+        Self {
+            command_api: text("command_api"),
+            query_api: text("query_api"),
+            nats_url: text("nats_url"),
+            database_url: text("database_url"),
+            client: reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap(),
+            home,
+        }
+    }
+    /// Runs `tenure` with these arguments and `--json`; what it printed.
+    #[track_caller]
+    pub(crate) fn tenure(&self, arguments: &[&str]) -> Value {
+        run(&self.home, arguments).unwrap_or_else(|error| panic!("tenure {}: {error}", arguments.join(" ")))
+    }
+    /// As [`System::tenure`], for what may fail.
+    pub(crate) fn try_tenure(&self, arguments: &[&str]) -> Result<Value, String> {
+        run(&self.home, arguments)
+    }
+    /// Makes a tenant, and a token for it with role `hr`.
+    pub(crate) fn tenant(&self, slug: &str) -> String {
+        self.tenure(&["tenant", "create", "--slug", slug, "--name", slug]);
+        self.token(slug, "hr")
+    }
+    /// A token.
+    #[track_caller]
+    pub(crate) fn token(&self, slug: &str, role: &str) -> String {
+        self.tenure(&["token", "--tenant", slug, "--role", role])["token"].as_str().unwrap().to_owned()
+    }
+    /// A query that must succeed; what it answered.
+    pub(crate) async fn get(&self, token: &str, path: &str) -> Value {
+        let response = self.client.get(format!("{}{path}", self.query_api)).bearer_auth(token).send().await.unwrap();
+        let (status, body) = (response.status(), response.text().await.unwrap());
+        assert!(status.is_success(), "GET {path}: {status} {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+    /// A command: status and body. `key` is its `Idempotency-Key`.
+    pub(crate) async fn post(&self, token: &str, path: &str, key: &str, body: &Value) -> (u16, Value) {
+        let request = self.client.post(format!("{}{path}", self.command_api)).bearer_auth(token).header("idempotency-key", key);
+        let response = request.json(body).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
+    }
+    /// Commands through the batch endpoint: one answer per line.
+    pub(crate) async fn batch(&self, token: &str, lines: &[Value]) -> Vec<Value> {
+        let body = lines.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
+        let request = self.client.post(format!("{}/v1/batch", self.command_api)).bearer_auth(token);
+        let response = request.header("content-type", "application/x-ndjson").body(body).send().await.unwrap();
+        let (status, body) = (response.status(), response.text().await.unwrap());
+        assert!(status.is_success(), "POST /v1/batch: {status} {body}");
+        body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+    /// The end of the log of the token's tenant, straight from the event store's tables.
+    pub(crate) async fn head(&self, token: &str) -> u64 {
+        let pool = self.pool().await;
+        let head: Option<i64> = sqlx::query_scalar("select position from event_store.tenant_head where tenant_id = $1")
+            .bind(tenant_of(token).uuid())
+            .fetch_optional(&pool)
+            .await
+            .unwrap();
+        pool.close().await;
+        head.unwrap_or_default().cast_unsigned()
+    }
+    /// Waits until the read model of the token's tenant has reached the end of its log; that position.
+    pub(crate) async fn settled(&self, token: &str) -> u64 {
+        let head = self.head(token).await;
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let request = self.client.get(format!("{}/v1/departments?limit=1", self.query_api)).bearer_auth(token);
+            let answer = request.header("tenure-min-position", head).header("prefer", "wait=10").send().await;
+            match answer {
+                Ok(response) if response.status().is_success() => return head,
+                Ok(response) if response.status() != 503 => panic!("{}: {}", response.status(), response.text().await.unwrap()),
+                other => assert!(Instant::now() < deadline, "the read model does not reach {head}: {other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    /// A pool of the superuser, whom no row-level security binds.
+    pub(crate) async fn pool(&self) -> PgPool {
+        PgPool::connect(&self.database_url).await.unwrap()
+    }
+    /// The process id of `tenure-relay`, `postgres` and so on, now; none while it is down.
+    pub(crate) fn pid(&self, name: &str) -> Option<u32> {
+        let state: Value = serde_json::from_slice(&std::fs::read(self.home.join("run/state.json")).ok()?).ok()?;
+        u32::try_from(state["processes"][name]["identity"]["pid"].as_u64()?).ok()
+    }
+    /// Sends a signal, such as `KILL` or `STOP`, to a process by name.
+    #[track_caller]
+    pub(crate) fn signal(&self, name: &str, signal: &str) {
+        let pid = self.pid(name).unwrap_or_else(|| panic!("{name} does not run"));
+        assert!(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success());
+    }
+    /// Waits until every service says that it is ready.
+    pub(crate) async fn ready(&self) {
+        let state: Value = serde_json::from_slice(&std::fs::read(self.home.join("run/state.json")).unwrap()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for service in ["command_api", "query_api", "relay", "projector"] {
+            let url = format!("{}/readyz", state["addresses"][service].as_str().unwrap());
+            while !self.client.get(&url).send().await.is_ok_and(|response| response.status().is_success()) {
+                assert!(Instant::now() < deadline, "{service} is not ready after a minute; logs are in {}", self.home.join("log").display());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        let _ = run(&self.home, &["down", "--wipe"]); // What is left, the watcher stops and removes.
+    }
+}
+
+/// The tenant that a token names, unverified.
+pub(crate) fn tenant_of(token: &str) -> TenantId {
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
+    claims["tenant_id"].as_str().unwrap().parse().unwrap()
+}
+
+/// Runs the `tenure` that was built beside this test binary.
+fn run(home: &Path, arguments: &[&str]) -> Result<Value, String> {
+    let mut command = Command::new(binaries().join("tenure"));
+    command.arg("--home").arg(home).arg("--json").args(arguments).stdin(Stdio::null());
+    for given in ["DATABASE_URL", "NATS_URL", "EVENTSTORE_URL"] {
+        command.env_remove(given);
+    }
+    let output = command.output().map_err(|error| error.to_string())?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        return Err(format!("{}: {stderr}{stdout}", output.status));
+    }
+    serde_json::from_str(&stdout).map_err(|error| format!("{error} in {stdout:?}; {stderr}"))
+}
+
+/// The folder with the binaries, built with this test binary's profile.
+fn binaries() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // target/debug/deps/tenure-0123456789abcdef
+        let folder = std::env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_owned();
+        // `make test` has built them; `cargo test -p tests` builds only libraries.
+        if std::env::var_os("TENURE_TEST_BUILT").is_none() {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut build = Command::new(cargo);
+            build.args(["build", "--bins", "--quiet", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")]);
+            if folder.ends_with("release") {
+                build.arg("--release");
+            }
+            assert!(build.status().unwrap().success(), "the binaries don't build");
+        }
+        folder
+    })
+}
+
+/// Where this run keeps its files. What killed runs left behind goes first.
+fn run_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    const PREFIX: &str = "tenure-tests-";
+    DIR.get_or_init(|| {
+        // Sockets have short paths, and PostgreSQL's user must get there.
+        let parent = Path::new("/tmp");
+        for entry in std::fs::read_dir(parent).unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.strip_prefix(PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+            if owner.is_some_and(|pid| tenure::process::Identity::of(pid).is_none()) {
+                let _ = std::fs::remove_dir_all(entry.path()); // Another run may be doing the same.
+            }
+        }
+        let dir = parent.join(format!("{PREFIX}{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    })
+}
+
+/// Starts a server that lives as long as this process.
+async fn start(program: Program, signal: &'static str, ready: impl Future<Output = anyhow::Result<()>>) {
+    let (started, pid) = tokio::sync::oneshot::channel();
+    // A thread that never ends: where the kernel stops a server with its parent, it means the thread.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut child = program.spawn().unwrap();
+            started.send(child.id().unwrap()).unwrap();
+            let status = child.wait().await;
+            panic!("{} ended: {status:?}\n{}", program.name, program.last_words());
+        });
+    });
+    remove_after(pid.await.unwrap().into(), signal, run_dir());
+    ready.await.unwrap();
+}
+
+/// Has a process stopped, and its files removed, once this process has ended, in whatever way.
+fn remove_after(pid: u64, signal: &str, dir: &Path) {
+    use std::os::unix::process::CommandExt as _;
+    let script = r#"while kill -0 "$1" 2>/dev/null; do sleep 0.3; done
+        kill -"$3" "$2" 2>/dev/null; while kill -0 "$2" 2>/dev/null; do sleep 0.2; done; rm -rf "$4"; rmdir "$(dirname "$4")" 2>/dev/null"#;
+    let mut watcher = Command::new("sh");
+    watcher.args(["-c", script, "sh", &std::process::id().to_string(), &pid.to_string(), signal]).arg(dir);
+    watcher.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+}

@@ -1,1 +1,8 @@
-//! tests
+//! Everything that needs real servers, in one binary. A file per topic; servers come from [`servers`].
+
+mod servers;
+
+mod import;
+mod platform;
+mod queries;
+mod up;

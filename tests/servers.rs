@@ -209,7 +209,11 @@ impl System {
         for service in ["command_api", "query_api", "relay", "projector"] {
             let url = format!("{}/readyz", state["addresses"][service].as_str().unwrap());
             while !self.client.get(&url).send().await.is_ok_and(|response| response.status().is_success()) {
-                assert!(Instant::now() < deadline, "{service} is not ready after a minute; logs are in {}", self.home.join("log").display());
+                assert!(
+                    Instant::now() < deadline,
+                    "{service} is not ready after a minute; logs are in {}",
+                    self.home.join("log").display()
+                );
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

@@ -125,7 +125,9 @@ impl Api {
     /// The tenant with a slug.
     pub async fn tenant(&self, slug: &str) -> anyhow::Result<Tenant> {
         let found = self.tenants().await?.into_iter().find(|tenant| tenant.slug == slug && tenant.state != "closed");
-        found.with_context(|| format!("there is no tenant {slug:?}; `tenure tenant list` shows all, `tenure tenant create --slug {slug} --name …` makes it"))
+        found.with_context(|| {
+            format!("there is no tenant {slug:?}; `tenure tenant list` shows all, `tenure tenant create --slug {slug} --name …` makes it")
+        })
     }
 }
 

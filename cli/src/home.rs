@@ -76,8 +76,13 @@ impl Home {
     /// Takes the lock that the supervisor holds as long as it runs; `None` if another one has it.
     pub fn lock(&self) -> anyhow::Result<Option<File>> {
         let path = self.path("run/lock");
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).with_context(|| format!("opening {}", path.display()))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("opening {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -92,7 +97,9 @@ impl Home {
     pub fn settings(&self) -> anyhow::Result<Option<Settings>> {
         let path = self.path("config.toml");
         match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map(Some).with_context(|| format!("{} is not what `tenure up` wrote; mend or remove it", path.display())),
+            Ok(text) => toml::from_str(&text)
+                .map(Some)
+                .with_context(|| format!("{} is not what `tenure up` wrote; mend or remove it", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
         }
@@ -112,7 +119,9 @@ impl Home {
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         }
         let mut random = [0; 24];
-        File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).context("the operating system gives no random bytes")?;
+        File::open("/dev/urandom")
+            .and_then(|mut file| file.read_exact(&mut random))
+            .context("the operating system gives no random bytes")?;
         let secret = data_encoding::HEXLOWER.encode(&random);
         write_private(&path, secret.as_bytes())?;
         Ok(secret)

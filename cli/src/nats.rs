@@ -81,7 +81,13 @@ impl Nats {
         if let Some(users) = &self.users {
             text.push_str("authorization {\n  timeout: 5\n  users: [\n");
             let js = |call: &str| format!("$JS.API.{call}");
-            let relay = [SUBJECTS.to_owned(), js("INFO"), js(&format!("STREAM.INFO.{STREAM}")), js(&format!("STREAM.CREATE.{STREAM}")), js(&format!("STREAM.UPDATE.{STREAM}"))];
+            let relay = [
+                SUBJECTS.to_owned(),
+                js("INFO"),
+                js(&format!("STREAM.INFO.{STREAM}")),
+                js(&format!("STREAM.CREATE.{STREAM}")),
+                js(&format!("STREAM.UPDATE.{STREAM}")),
+            ];
             let projector = [
                 js("INFO"),
                 js(&format!("STREAM.INFO.{STREAM}")),

@@ -58,7 +58,10 @@ impl Postgres {
         let bin = find_binaries(version_of_data(&dir))?;
         let mut socket = dir.join("socket");
         if socket.as_os_str().len() > SOCKET_DIR_LIMIT {
-            socket = PathBuf::from(format!("/tmp/tenure-pg-{port}-{}", user.map_or_else(|| rustix::process::geteuid().as_raw(), |(uid, _)| uid)));
+            socket = PathBuf::from(format!(
+                "/tmp/tenure-pg-{port}-{}",
+                user.map_or_else(|| rustix::process::geteuid().as_raw(), |(uid, _)| uid)
+            ));
         }
         private_dir(&socket, 0o700)?;
         if let Some((uid, gid)) = user {
@@ -141,7 +144,8 @@ impl Postgres {
     pub async fn clear_leftover(&self) -> anyhow::Result<()> {
         let mark = self.data().join("postmaster.pid");
         let Ok(text) = fs::read_to_string(&mark) else { return Ok(()) };
-        let leftover = text.lines().next().and_then(|line| line.trim().parse().ok()).filter(|pid| works_in(*pid, &self.data())).and_then(Identity::of);
+        let leftover =
+            text.lines().next().and_then(|line| line.trim().parse().ok()).filter(|pid| works_in(*pid, &self.data())).and_then(Identity::of);
         match leftover {
             Some(postmaster) => postmaster.stop(Signal::INT, Duration::from_secs(60)).await,
             None => fs::remove_file(&mark)?,
@@ -204,7 +208,13 @@ fn encode(bytes: &[u8]) -> String {
 pub fn place(root: &Path, short_name: &str, user: Option<(u32, u32)>) -> anyhow::Result<PathBuf> {
     let may_enter = |dir: &Path, (uid, gid): (u32, u32)| {
         fs::metadata(dir).is_ok_and(|meta| {
-            let bit = if meta.uid() == uid { 0o100 } else if meta.gid() == gid { 0o010 } else { 0o001 };
+            let bit = if meta.uid() == uid {
+                0o100
+            } else if meta.gid() == gid {
+                0o010
+            } else {
+                0o001
+            };
             meta.mode() & bit != 0
         })
     };
@@ -222,9 +232,13 @@ fn version_of_data(dir: &Path) -> Option<u32> {
 /// The folder with `initdb` and `postgres`: of the version that made the data, else the newest.
 fn find_binaries(wanted: Option<u32>) -> anyhow::Result<PathBuf> {
     let mut folders: Vec<PathBuf> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
-    for (parent, below) in
-        [("/usr/lib/postgresql", "bin"), ("/opt/homebrew/opt", "bin"), ("/usr/local/opt", "bin"), ("/usr", "bin"), ("/Applications/Postgres.app/Contents/Versions", "bin")]
-    {
+    for (parent, below) in [
+        ("/usr/lib/postgresql", "bin"),
+        ("/opt/homebrew/opt", "bin"),
+        ("/usr/local/opt", "bin"),
+        ("/usr", "bin"),
+        ("/Applications/Postgres.app/Contents/Versions", "bin"),
+    ] {
         let children = fs::read_dir(parent).into_iter().flatten().flatten();
         let named = children.filter(|entry| parent != "/usr" || entry.file_name().to_string_lossy().starts_with("pgsql-"));
         folders.extend(named.map(|entry| entry.path().join(below)));
@@ -240,9 +254,13 @@ fn find_binaries(wanted: Option<u32>) -> anyhow::Result<PathBuf> {
     };
     match (best, wanted) {
         (Some((_, dir)), _) => Ok(dir.clone()),
-        (None, Some(wanted)) => bail!("the data was made by PostgreSQL {wanted}, which is not installed (any more); install postgresql-{wanted}"),
+        (None, Some(wanted)) => {
+            bail!("the data was made by PostgreSQL {wanted}, which is not installed (any more); install postgresql-{wanted}")
+        }
         (None, None) => {
-            bail!("PostgreSQL {MIN_MAJOR} or newer was not found; install it (Debian, Ubuntu: apt-get install postgresql; macOS: brew install postgresql@16), or set DATABASE_URL to use a server that runs elsewhere")
+            bail!(
+                "PostgreSQL {MIN_MAJOR} or newer was not found; install it (Debian, Ubuntu: apt-get install postgresql; macOS: brew install postgresql@16), or set DATABASE_URL to use a server that runs elsewhere"
+            )
         }
     }
 }

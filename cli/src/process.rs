@@ -87,7 +87,9 @@ pub fn unprivileged() -> anyhow::Result<Option<(u32, u32)>> {
             return Ok(Some((uid, gid)));
         }
     }
-    anyhow::bail!("PostgreSQL never runs as root, and there is neither a user `postgres` nor `nobody`; add one, or run this as another user")
+    anyhow::bail!(
+        "PostgreSQL never runs as root, and there is neither a user `postgres` nor `nobody`; add one, or run this as another user"
+    )
 }
 
 #[cfg(test)]

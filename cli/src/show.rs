@@ -44,7 +44,11 @@ fn report(home: &Home, state: &State, tokens: Map<String, Value>) -> anyhow::Res
 
 fn text(home: &Home, state: &State, headline: &str, token: Option<&str>) -> String {
     let addresses = &state.addresses;
-    let home_flag = if home.root() == std::env::current_dir().unwrap_or_default().join(".tenure") { String::new() } else { format!(" --home {}", home.root().display()) };
+    let home_flag = if home.root() == std::env::current_dir().unwrap_or_default().join(".tenure") {
+        String::new()
+    } else {
+        format!(" --home {}", home.root().display())
+    };
     let mut text = format!(
         "\n{headline}\n\n  command API  {}  (its commands: /docs)\n  query API    {}  (its reads: /docs)\n  home         {}  (logs in log/)\n",
         addresses.command_api,
@@ -65,6 +69,8 @@ fn text(home: &Home, state: &State, headline: &str, token: Option<&str>) -> Stri
              -H 'Content-Type: application/json' -d '{{\"effective_on\": \"2026-01-01\", \"code\": \"lab\", \"name\": \"Laboratory\"}}'\n"
         ));
     }
-    text.push_str(&format!("\nStop it: Ctrl-C where it runs, or `tenure down{home_flag}`; `tenure down{home_flag} --wipe` removes all data too.\n"));
+    text.push_str(&format!(
+        "\nStop it: Ctrl-C where it runs, or `tenure down{home_flag}`; `tenure down{home_flag} --wipe` removes all data too.\n"
+    ));
     text
 }

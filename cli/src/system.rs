@@ -142,7 +142,8 @@ pub const ADMIN: &str = "admin";
 /// Makes database, roles and tables, and keeps a URL per role. `admin_url` is of a superuser, or of a role that may create
 /// roles and databases.
 pub async fn bootstrap(home: &Home, admin_url: &str) -> anyhow::Result<()> {
-    let options = PgConnectOptions::from_str(admin_url).context("DATABASE_URL is not a PostgreSQL URL; put one such as postgres://admin:…@db:5432/tenure")?;
+    let options = PgConnectOptions::from_str(admin_url)
+        .context("DATABASE_URL is not a PostgreSQL URL; put one such as postgres://admin:…@db:5432/tenure")?;
     let name = match options.get_database() {
         None | Some("" | "postgres") => DATABASE,
         Some(name) => name,
@@ -222,7 +223,13 @@ pub fn cli_config(home: &Home) -> anyhow::Result<Config> {
 }
 
 /// How a service is started.
-pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Addresses, eventstore_url: Option<&str>) -> anyhow::Result<Program> {
+pub fn service(
+    home: &Home,
+    process: Process,
+    ports: &Ports,
+    addresses: &Addresses,
+    eventstore_url: Option<&str>,
+) -> anyhow::Result<Program> {
     let port = match process {
         Process::CommandApi => ports.command_api,
         Process::QueryApi => ports.query_api,

@@ -71,9 +71,7 @@ pub async fn run(home: &Home, endpoints: &Endpoints, command: Command, json: boo
             return Ok(());
         }
         Command::Show { slug } => api.tenant(&slug).await?,
-        Command::Suspend { slug, reason } => {
-            change(&api, &slug, "suspension", &json!({ "reason": reason }), "suspended").await?
-        }
+        Command::Suspend { slug, reason } => change(&api, &slug, "suspension", &json!({ "reason": reason }), "suspended").await?,
         Command::Resume { slug } => change(&api, &slug, "resumption", &json!({}), "ready").await?,
     };
     if json {

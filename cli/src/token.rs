@@ -3,8 +3,9 @@
 use anyhow::{Context as _, bail};
 use events::TenantId;
 use platform::{
-    Keys, Process, Role, database,
+    Keys, Process, Role,
     auth::{Issuer, TokenRequest},
+    database,
 };
 use secrecy::ExposeSecret as _;
 
@@ -32,7 +33,10 @@ pub struct Options {
 }
 
 fn role(name: &str) -> Result<Role, String> {
-    [Role::Hr, Role::Auditor, Role::Operator].into_iter().find(|role| role.name() == name).ok_or_else(|| "the roles are hr, auditor and operator".into())
+    [Role::Hr, Role::Auditor, Role::Operator]
+        .into_iter()
+        .find(|role| role.name() == name)
+        .ok_or_else(|| "the roles are hr, auditor and operator".into())
 }
 
 /// The slug of the platform's own tenant.
@@ -48,7 +52,11 @@ pub async fn run(home: &Home, endpoints: &Endpoints, options: Options, json: boo
     } else {
         Api::operator(home, endpoints).await?.tenant(&options.tenant).await?.tenant_id
     };
-    let token = issue(home, TokenRequest { subject: options.subject, tenant, slug: options.tenant, roles: vec![options.role], lifetime_s: options.ttl }).await?;
+    let token = issue(
+        home,
+        TokenRequest { subject: options.subject, tenant, slug: options.tenant, roles: vec![options.role], lifetime_s: options.ttl },
+    )
+    .await?;
     if json {
         println!("{}", serde_json::json!({"token": token, "tenant_id": tenant, "expires_in": options.ttl}));
     } else {
@@ -61,7 +69,13 @@ pub async fn run(home: &Home, endpoints: &Endpoints, options: Options, json: boo
 pub async fn operator(home: &Home) -> anyhow::Result<String> {
     issue(
         home,
-        TokenRequest { subject: "cli".into(), tenant: TenantId::PLATFORM, slug: PLATFORM.into(), roles: vec![Role::Operator], lifetime_s: 600 },
+        TokenRequest {
+            subject: "cli".into(),
+            tenant: TenantId::PLATFORM,
+            slug: PLATFORM.into(),
+            roles: vec![Role::Operator],
+            lifetime_s: 600,
+        },
     )
     .await
 }

@@ -301,8 +301,13 @@ impl System {
     fn start_nats(&mut self) -> anyhow::Result<Nats> {
         let users = Users { relay: self.home.secret("nats-relay")?, projector: self.home.secret("nats-projector")? };
         let settings = &self.settings;
-        let nats =
-            Nats::new(&self.home.path("nats"), settings.ports.nats, Some(users), &settings.nats_sync_interval, &self.home.path("log/nats-server.log"))?;
+        let nats = Nats::new(
+            &self.home.path("nats"),
+            settings.ports.nats,
+            Some(users),
+            &settings.nats_sync_interval,
+            &self.home.path("log/nats-server.log"),
+        )?;
         self.kept.push(self.roster.keep(nats.program()?));
         Ok(nats)
     }

@@ -1,0 +1,46 @@
+//! `tenure up` and `tenure down`: what a newcomer meets first.
+
+use std::{path::Path, time::Duration};
+
+use crate::servers::own_system;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_killed_comes_back() {
+    let system = own_system().await;
+    for name in ["tenure-relay", "tenure-projector", "tenure-query-api", "tenure-command-api", "nats-server", "postgres"] {
+        let before = system.pid(name);
+        system.signal(name, "KILL");
+        while system.pid(name).is_none_or(|pid| Some(pid) == before) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    system.ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_up_says_the_same_and_a_killed_supervisor_leaves_nothing_in_the_way() {
+    let system = own_system().await;
+    let up = ["up", "--detach", "--no-demo"];
+    let (first, second) = (system.tenure(&up), system.tenure(&up));
+    for same in ["pids", "command_api", "query_api", "database_url"] {
+        assert_eq!(first[same], second[same]);
+    }
+    let supervisor = first["supervisor"].to_string();
+    assert!(std::process::Command::new("kill").args(["-KILL", &supervisor]).status().unwrap().success());
+    while Path::new("/proc").join(&supervisor).exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let third = system.tenure(&up);
+    assert_ne!(first["supervisor"], third["supervisor"]);
+    assert_eq!(first["query_api"], third["query_api"], "ports are kept");
+    system.ready().await;
+    for (name, pid) in first["pids"].as_object().unwrap() {
+        let pid = u32::try_from(pid.as_u64().unwrap()).unwrap();
+        assert!(tenure::process::Identity::of(pid).is_none(), "{name} of the killed run still runs");
+    }
+    assert_eq!(system.tenure(&["down"])["stopped"], true);
+    assert_eq!(system.tenure(&["down"])["stopped"], false, "stopping twice is harmless");
+    assert!(system.home.join("config.toml").exists(), "the data stays");
+    system.tenure(&["down", "--wipe"]);
+    assert!(!system.home.exists());
+}

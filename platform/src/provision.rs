@@ -239,7 +239,7 @@ pub async fn provision(projector: &PgPool, keys: &Keys, scope: TenantScope) -> a
         .context("creating the tenant's roles")?;
     keys.create_claim_key(tx.conn(), scope).await.context("making the tenant's claim key")?;
     let (tables, keys_and_indexes) = read_model_sql();
-    create_tables(tx.conn(), scope, &schema, tables.into_iter().chain(keys_and_indexes)).await?;
+    create_tables(tx.conn(), scope, &schema, [tables, keys_and_indexes].concat()).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -259,7 +259,7 @@ async fn create_tables(
     conn: &mut PgConnection,
     scope: TenantScope,
     schema: &str,
-    sql: impl IntoIterator<Item = &'static str>,
+    sql: Vec<&'static str>,
 ) -> anyhow::Result<()> {
     let tenant = scope.tenant();
     if !is_schema_of(tenant, schema) {

@@ -1,1 +1,18 @@
-//! Events to rows: live projection, rebuild, provisioning.
+//! Events to rows.
+//!
+//! The pure part is [`fold`] with a module per capability ([`organization`], [`employee`]) over the tables of [`rows`].
+//! Its edges are [`apply`], for live batches and healing, and [`rebuild`]. [`consume`] drives them from the feed, for
+//! the partitions that [`lease`] holds.
+
+pub mod fold;
+
+pub mod employee;
+pub mod organization;
+
+pub mod rows;
+
+pub mod apply;
+pub mod rebuild;
+
+pub mod consume;
+pub mod lease;

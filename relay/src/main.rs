@@ -26,7 +26,8 @@ async fn main() -> anyhow::Result<()> {
     let pool = database::connect(&config, Process::Relay).await?;
     database::refuse_superuser(&pool).await?;
     let eventstore_url = config.eventstore_url.as_ref().map(|url| url.expose_secret());
-    let store = Store::open(config.database_url.expose_secret(), eventstore_url, STORE_CONNECTIONS).await.context("opening the event store")?;
+    let store =
+        Store::open(config.database_url.expose_secret(), eventstore_url, STORE_CONNECTIONS).await.context("opening the event store")?;
     let settings = NatsSettings {
         url: config.nats_url.clone().context("TENURE_NATS_URL is required")?,
         credentials: config.nats_user.clone().zip(config.nats_password.as_ref().map(|password| password.expose_secret().to_owned())),

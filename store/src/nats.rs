@@ -66,7 +66,8 @@ fn is_too_old(version: &str) -> bool {
 mod tests {
     #[test]
     fn old_servers_are_refused() {
-        for (version, old) in [("2.9.25", true), ("2.10.1", true), ("2.11.0", false), ("2.15.1", false), ("3.0.0-beta", false), ("", true)] {
+        for (version, old) in [("2.9.25", true), ("2.10.1", true), ("2.11.0", false), ("2.15.1", false), ("3.0.0-beta", false), ("", true)]
+        {
             assert_eq!(super::is_too_old(version), old, "{version}");
         }
     }

@@ -61,8 +61,15 @@ impl PgStore {
     pub fn open(url: &str, connections: u32) -> Result<Self, StoreError> {
         let options =
             url.parse::<sqlx::postgres::PgConnectOptions>().map_err(|_| StoreError::Broken("the database URL does not parse".into()))?;
-        let options = options
-            .options([("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()), ("application_name", "tenure-store".into())]);
+        let options = options.options([
+            ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()), // One plan for every batch, made once; planning the statement takes longer than running it.
+            ("plan_cache_mode", "force_generic_plan".into()),
+            ("jit", "off".into()),
+            ("enable_seqscan", "off".into()),
+            ("enable_hashjoin", "off".into()),
+            ("enable_mergejoin", "off".into()),
+            ("application_name", "tenure-store".into()),
+        ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections.max(LANES as u32 + 2))
             .acquire_timeout(Duration::from_secs(3))

@@ -126,7 +126,11 @@ impl Relay {
         let heads = self.store.heads().await?;
         let behind: Vec<(TenantHead, Position)> = {
             let cursors = self.cursors.lock().await;
-            heads.into_iter().map(|head| (head, cursors.get(&head.tenant).copied().unwrap_or_default())).filter(|(head, at)| head.position != *at).collect()
+            heads
+                .into_iter()
+                .map(|head| (head, cursors.get(&head.tenant).copied().unwrap_or_default()))
+                .filter(|(head, at)| head.position != *at)
+                .collect()
         };
         let lag: u64 = behind.iter().map(|(head, at)| head.position.0.saturating_sub(at.0)).sum();
         metrics::gauge!("tenure_relay_lag_events").set(lag as f64);
@@ -230,19 +234,22 @@ impl Relay {
 
     /// So that the next relay need not wait for the lease to expire.
     async fn release_lease(&self, epoch: i64) -> Result<(), RelayError> {
-        let sql = "update event_store.lease set expires_at = now() - interval '1 second' where name = 'relay' and owner = $1 and epoch = $2";
+        let sql =
+            "update event_store.lease set expires_at = now() - interval '1 second' where name = 'relay' and owner = $1 and epoch = $2";
         sqlx::query(sql).bind(self.owner.to_string()).bind(epoch).execute(&self.pool).await?;
         Ok(())
     }
 
     async fn load_cursors(&self) -> Result<(), RelayError> {
-        let rows: Vec<(Uuid, i64)> = sqlx::query_as("select tenant_id, position from event_store.relay_cursor").fetch_all(&self.pool).await?;
+        let rows: Vec<(Uuid, i64)> =
+            sqlx::query_as("select tenant_id, position from event_store.relay_cursor").fetch_all(&self.pool).await?;
         *self.cursors.lock().await = rows.into_iter().map(|(tenant, at)| (TenantId::from_uuid(tenant), Position(at as u64))).collect();
         Ok(())
     }
 
     async fn save_cursors(&self) -> Result<(), RelayError> {
-        let (tenants, positions): (Vec<Uuid>, Vec<i64>) = self.cursors.lock().await.iter().map(|(tenant, at)| (tenant.uuid(), at.0 as i64)).unzip();
+        let (tenants, positions): (Vec<Uuid>, Vec<i64>) =
+            self.cursors.lock().await.iter().map(|(tenant, at)| (tenant.uuid(), at.0 as i64)).unzip();
         sqlx::query(
             "insert into event_store.relay_cursor as c (tenant_id, position) select * from unnest($1::uuid[], $2::bigint[])
              on conflict (tenant_id) do update set position = excluded.position where c.position < excluded.position",

@@ -1,0 +1,378 @@
+//! Live projection: doorbells from JetStream, applied tenant by tenant; a sweep for what no doorbell announced.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::jetstream::{self as js, AckKind, Message, consumer::pull};
+use events::{
+    CommandHash, CommandId, CorrelationId, Event, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope,
+    tenancy::TenantProvisioned,
+};
+use futures::{StreamExt as _, stream};
+use platform::{Keys, Registry, TenantState, provision, telemetry};
+use store::{Append, Expected, feed};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::{
+    apply::{Applied, Applier, ApplyError, BATCH, Sequenced},
+    lease::Leases,
+};
+
+/// Tenants of a partition that are applied at the same time.
+const TENANTS: usize = 4;
+/// How often leases are renewed and laggards are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long an applied message may take before JetStream sends it again.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// One projector process.
+#[derive(Clone)]
+pub struct Projector(Arc<Inner>);
+
+struct Inner {
+    applier: Applier,
+    registry: Registry,
+    keys: Keys,
+    jetstream: js::Context,
+    /// How far each tenant was seen to be projected; only to find laggards cheaply.
+    known: Mutex<HashMap<TenantId, Position>>,
+    /// Tenants that stand still, from `platform.parked`.
+    parked: Mutex<HashSet<TenantId>>,
+}
+
+/// What ends the work on a partition.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error("another projector has taken over")]
+    Fenced,
+    #[error("JetStream: {0}")]
+    JetStream(String),
+}
+
+impl Projector {
+    /// A projector; nothing runs yet.
+    pub fn new(applier: Applier, registry: Registry, keys: Keys, client: async_nats::Client) -> Self {
+        let jetstream = js::new(client);
+        Self(Arc::new(Inner { applier, registry, keys, jetstream, known: Mutex::default(), parked: Mutex::default() }))
+    }
+
+    /// Projects until told to stop; whatever fails is tried again.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut leases = Leases::new(self.0.applier.pool.clone());
+        let mut partitions: BTreeMap<u16, (i64, CancellationToken, JoinHandle<()>)> = BTreeMap::new();
+        let mut behind: HashMap<TenantId, Position> = HashMap::new();
+        while !stop.is_cancelled() {
+            match leases.renew().await {
+                Ok(held) => self.adjust(&held, &mut partitions).await,
+                // Without the database nothing can be applied either; the fence guards what is in flight.
+                Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+            }
+            let fences = partitions.iter().map(|(partition, (fence, ..))| (*partition, *fence)).collect();
+            if let Err(error) = self.sweep(&fences, &mut behind).await {
+                tracing::warn!(%error, "the sweep failed; trying again");
+            }
+            let _ = tokio::time::timeout(SWEEP, stop.cancelled()).await;
+        }
+        self.adjust(&BTreeMap::new(), &mut partitions).await;
+        if let Err(error) = leases.release().await {
+            tracing::debug!(%error, "leases were not released; they expire");
+        }
+    }
+
+    /// Starts and ends partitions' tasks so that they are those that are held.
+    async fn adjust(&self, held: &BTreeMap<u16, i64>, running: &mut BTreeMap<u16, (i64, CancellationToken, JoinHandle<()>)>) {
+        let gone: Vec<u16> =
+            running.iter().filter(|(p, (fence, _, task))| held.get(p) != Some(fence) || task.is_finished()).map(|(p, _)| *p).collect();
+        let ended: Vec<_> = gone.into_iter().filter_map(|partition| running.remove(&partition)).collect();
+        for (_, cancel, _) in &ended {
+            cancel.cancel();
+        }
+        for (_, _, task) in ended {
+            let _ = task.await; // A panic was logged by the runtime; the partition starts anew.
+        }
+        for (partition, fence) in held {
+            running.entry(*partition).or_insert_with(|| {
+                let cancel = CancellationToken::new();
+                let task = tokio::spawn(self.clone().run_partition(*partition, *fence, cancel.clone()));
+                (*fence, cancel, task)
+            });
+        }
+    }
+
+    async fn run_partition(self, partition: u16, fence: i64, cancel: CancellationToken) {
+        while !cancel.is_cancelled() {
+            match self.consume(partition, fence, &cancel).await {
+                Ok(()) => return,
+                Err(Interrupted::Fenced) => {
+                    tracing::warn!(partition, fence, "another projector has taken over");
+                    return;
+                }
+                Err(error) => tracing::debug!(partition, %error, "consuming stopped; trying again"),
+            }
+            let pause = Duration::from_millis(fastrand::u64(200..800));
+            let _ = tokio::time::timeout(pause, cancel.cancelled()).await;
+        }
+    }
+
+    async fn consume(&self, partition: u16, fence: i64, cancel: &CancellationToken) -> Result<(), Interrupted> {
+        let name = feed::consumer(partition);
+        let config = pull::Config {
+            durable_name: Some(name.clone()),
+            filter_subject: feed::filter(partition),
+            ack_wait: ACK_WAIT,
+            max_ack_pending: 4 * BATCH as i64,
+            ..pull::Config::default()
+        };
+        let stream = self.0.jetstream.get_stream_no_info(feed::STREAM).await.map_err(jetstream)?;
+        let consumer = stream.get_or_create_consumer(&name, config).await.map_err(jetstream)?;
+        let messages = consumer.stream().max_messages_per_batch(BATCH).heartbeat(Duration::from_secs(2)).expires(Duration::from_secs(10));
+        let mut chunks = messages.messages().await.map_err(jetstream)?.ready_chunks(BATCH);
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = cancel.cancelled() => return Ok(()),
+            };
+            let Some(chunk) = chunk else { return Err(Interrupted::JetStream("the consumer ended".into())) };
+            let mut failure = None;
+            let messages: Vec<Message> =
+                chunk.into_iter().filter_map(|message| message.map_err(|e| failure = Some(e.to_string())).ok()).collect();
+            self.apply_chunk(fence, messages).await?;
+            if let Some(failure) = failure {
+                return Err(Interrupted::JetStream(failure));
+            }
+        }
+    }
+
+    /// Applies what has arrived, each tenant in order, some tenants beside each other, and acknowledges what is committed.
+    async fn apply_chunk(&self, fence: i64, messages: Vec<Message>) -> Result<(), Interrupted> {
+        let mut by_tenant: HashMap<TenantId, (Vec<Sequenced>, Vec<Message>)> = HashMap::new();
+        for message in messages {
+            match sequenced(&message) {
+                Ok(one) => {
+                    let (events, sent) = by_tenant.entry(one.event.tenant).or_default();
+                    events.push(one);
+                    sent.push(message);
+                }
+                Err(reason) => {
+                    // Not an event of the store as the relay sends it. It is put aside; the store has the truth.
+                    metrics::counter!("tenure_projector_quarantined_total").increment(1);
+                    tracing::error!(reason, "ALERT: a message of the feed was quarantined");
+                    acknowledge(&message, AckKind::Term).await;
+                }
+            }
+        }
+        let results: Vec<_> = stream::iter(by_tenant)
+            .map(|(tenant, (events, messages))| self.clone().apply_and_acknowledge(tenant, fence, events, messages))
+            .buffer_unordered(TENANTS)
+            .collect()
+            .await;
+        results.into_iter().collect()
+    }
+
+    async fn apply_and_acknowledge(
+        self,
+        tenant: TenantId,
+        fence: i64,
+        events: Vec<Sequenced>,
+        messages: Vec<Message>,
+    ) -> Result<(), Interrupted> {
+        let done = self.apply_tenant(tenant, fence, &events).await?;
+        for message in &messages {
+            acknowledge(message, if done { AckKind::Ack } else { AckKind::Nak(Some(SWEEP)) }).await;
+        }
+        Ok(())
+    }
+
+    /// Applies one tenant's events. True if the messages are done with.
+    async fn apply_tenant(&self, tenant: TenantId, fence: i64, events: &[Sequenced]) -> Result<bool, Interrupted> {
+        if tenant == TenantId::PLATFORM {
+            self.provision_registered().await;
+            return Ok(true);
+        }
+        if self.parked().contains(&tenant) {
+            return Ok(true); // It catches up from the store once it is freed.
+        }
+        // The partition's lease is the right to its tenants.
+        let scope = TenantScope::checked(tenant);
+        let span = tracing::info_span!("project", events = events.len());
+        if let Some(traceparent) = events.first().and_then(|one| one.event.metadata.traceparent.as_deref()) {
+            telemetry::continue_from(&span, traceparent);
+        }
+        // In order whatever came doubled or mixed up; holes are healed.
+        let mut ordered: Vec<Sequenced> = events.to_vec();
+        ordered.sort_by_key(|one| one.event.position);
+        ordered.dedup_by_key(|one| one.event.position);
+        let whole = ordered.windows(2).all(|pair| pair[1].previous == pair[0].event.position);
+        let result = async {
+            if !whole {
+                return self.0.applier.catch_up(scope, fence).await;
+            }
+            match self.0.applier.apply(scope, fence, &ordered).await? {
+                Applied::At(position) => Ok(position),
+                Applied::Gap(_) => {
+                    metrics::counter!("tenure_projector_gaps_total").increment(1);
+                    self.0.applier.catch_up(scope, fence).await
+                }
+            }
+        }
+        .instrument(span)
+        .await;
+        self.settle(tenant, result).await
+    }
+
+    /// Takes note of a result. True if there is nothing to try again.
+    async fn settle(&self, tenant: TenantId, result: Result<Position, ApplyError>) -> Result<bool, Interrupted> {
+        match result {
+            Ok(position) => {
+                let before = self.known().insert(tenant, position).unwrap_or_default();
+                metrics::counter!("tenure_projector_applied_total").increment(position.0.saturating_sub(before.0));
+                Ok(true)
+            }
+            Err(ApplyError::Fenced { .. }) => Err(Interrupted::Fenced),
+            Err(ApplyError::Unprojectable { position, reason }) => {
+                self.park(tenant, position, &reason).await;
+                Ok(true)
+            }
+            Err(error @ (ApplyError::Database(_) | ApplyError::Store(_) | ApplyError::Keys(_))) => {
+                tracing::warn!(%error, "a tenant's events were not applied; trying again");
+                Ok(false)
+            }
+        }
+    }
+
+    async fn park(&self, tenant: TenantId, position: Position, reason: &str) {
+        metrics::counter!("tenure_projector_parkings_total").increment(1);
+        tracing::error!(%tenant, %position, reason, "ALERT: a tenant was parked: its read model stands still until its log can be projected");
+        let parked = sqlx::query(
+            "insert into platform.parked (tenant_id, position, reason) values ($1, $2, $3)
+             on conflict (tenant_id) do update set position = excluded.position, reason = excluded.reason",
+        )
+        .bind(tenant.uuid())
+        .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+        .bind(reason)
+        .execute(&self.0.applier.pool)
+        .await;
+        match parked {
+            Ok(_) => {
+                self.0.parked.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant);
+            }
+            Err(error) => tracing::warn!(%error, "the parking was not recorded; trying again"),
+        }
+    }
+
+    /// Looks for tenants that nobody rang for: what was lost between store and here, and new tenants.
+    async fn sweep(&self, fences: &BTreeMap<u16, i64>, behind: &mut HashMap<TenantId, Position>) -> anyhow::Result<()> {
+        let parked: Vec<(uuid::Uuid,)> = sqlx::query_as("select tenant_id from platform.parked").fetch_all(&self.0.applier.pool).await?;
+        let parked: HashSet<TenantId> = parked.into_iter().map(|(id,)| TenantId::from_uuid(id)).collect();
+        metrics::gauge!("tenure_projector_parked_tenants").set(parked.len() as f64);
+        self.0.parked.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&parked);
+        if fences.contains_key(&feed::partition(TenantId::PLATFORM)) {
+            self.provision_registered().await;
+        }
+        let known = self.known().clone();
+        let mut lag = 0;
+        let mut late: HashMap<TenantId, Position> = HashMap::new();
+        for head in self.0.applier.store.heads().await? {
+            let at = known.get(&head.tenant).copied().unwrap_or_default();
+            let ours = fences.contains_key(&feed::partition(head.tenant)) && head.tenant != TenantId::PLATFORM;
+            if ours && head.position > at && !parked.contains(&head.tenant) && self.is_ready(head.tenant) {
+                lag += head.position.0 - at.0;
+                late.insert(head.tenant, at);
+            }
+        }
+        metrics::gauge!("tenure_projector_lag_events").set(lag as f64);
+        // Who moved since the last sweep is being served by the feed.
+        let is_stuck = |(tenant, at): &(&TenantId, &Position)| behind.get(tenant) == Some(at);
+        let stuck: Vec<(TenantId, i64)> =
+            late.iter().filter(is_stuck).filter_map(|(tenant, _)| Some((*tenant, *fences.get(&feed::partition(*tenant))?))).collect();
+        *behind = late;
+        stream::iter(stuck).map(|(tenant, fence)| self.clone().heal(tenant, fence)).buffer_unordered(TENANTS).collect::<Vec<()>>().await;
+        Ok(())
+    }
+
+    async fn heal(self, tenant: TenantId, fence: i64) {
+        let result = self.0.applier.catch_up(TenantScope::checked(tenant), fence).await;
+        if let Err(error) = self.settle(tenant, result).await {
+            tracing::debug!(%error, "healing stopped");
+        }
+    }
+
+    /// Provisions tenants that were registered: roles, schema, keys, and then the event that says so.
+    async fn provision_registered(&self) {
+        if let Err(error) = self.0.registry.refresh().await {
+            tracing::warn!(%error, "the registry could not be read");
+        }
+        for tenant in self.0.registry.all() {
+            if tenant.state == TenantState::Registered
+                && let Err(error) = self.provision_one(tenant.id).await
+            {
+                tracing::warn!(error = format!("{error:#}"), tenant = %tenant.id, "provisioning failed; trying again");
+            }
+        }
+    }
+
+    async fn provision_one(&self, tenant: TenantId) -> anyhow::Result<()> {
+        provision::provision(&self.0.applier.pool, &self.0.keys, TenantScope::checked(tenant)).await?;
+        let event = Event::Tenancy(TenantProvisioned { tenant_id: tenant }.into());
+        let command_id = CommandId::derive(tenant.uuid(), "provision");
+        let append = Append {
+            scope: Registry::platform_scope(),
+            stream: StreamName::tenancy(tenant),
+            expected: Expected::Any,
+            events: vec![NewEvent {
+                id: NewEvent::id_for(command_id, 0),
+                event_type: event.event_type(),
+                schema_version: event.schema_version(),
+                data: event.to_data()?,
+            }],
+            claims: Vec::new(),
+            metadata: Metadata {
+                actor: "system:projector".into(),
+                command_id,
+                command_hash: CommandHash(command_id.uuid()),
+                correlation_id: CorrelationId::from_uuid(command_id.uuid()),
+                causation_id: None,
+                traceparent: telemetry::traceparent(),
+            },
+        };
+        self.0.applier.store.append(append).await?;
+        self.0.registry.refresh().await?;
+        tracing::info!(%tenant, "a tenant is ready");
+        Ok(())
+    }
+
+    fn is_ready(&self, tenant: TenantId) -> bool {
+        self.0.registry.by_id(tenant).is_some_and(|t| t.state != TenantState::Registered)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Position>> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parked(&self) -> std::sync::MutexGuard<'_, HashSet<TenantId>> {
+        self.0.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn jetstream(error: impl std::fmt::Display) -> Interrupted {
+    Interrupted::JetStream(error.to_string())
+}
+
+/// The event of a message and its predecessor's position, if message, subject and headers agree.
+fn sequenced(message: &Message) -> Result<Sequenced, String> {
+    let event = feed::decode(&message.subject, &message.payload).map_err(|e| e.to_string())?;
+    let previous = message.headers.as_ref().and_then(|headers| headers.get(feed::PREVIOUS)).and_then(|value| value.as_str().parse().ok());
+    let previous = Position(previous.ok_or("a message without its predecessor's position")?);
+    if previous >= event.position { Err("a message before its predecessor".into()) } else { Ok(Sequenced { previous, event }) }
+}
+
+async fn acknowledge(message: &Message, kind: AckKind) {
+    if let Err(error) = message.ack_with(kind).await {
+        tracing::debug!(%error, "an acknowledgement was lost; the message comes again and is skipped");
+    }
+}

@@ -1,0 +1,61 @@
+//! `tenure-projector`: keeps every tenant's read model up to date, and makes new tenants ready.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use platform::{
+    Config, Keys, Process, Registry, database,
+    health::{self, Check},
+    telemetry,
+};
+use projector::{apply::Applier, consume::Projector};
+use secrecy::ExposeSecret as _;
+use store::{
+    Store,
+    nats::{self, NatsSettings},
+};
+
+/// Connections for healing and sweeping.
+const STORE_CONNECTIONS: u32 = 6;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::load(Process::Projector)?;
+    let _telemetry = telemetry::init(&config, Process::Projector)?;
+    let stop = health::stop_signal();
+    let pool = database::connect(&config, Process::Projector).await?;
+    database::refuse_superuser(&pool).await?;
+    let eventstore_url = config.eventstore_url.as_ref().map(|url| url.expose_secret());
+    let store =
+        Store::open(config.database_url.expose_secret(), eventstore_url, STORE_CONNECTIONS).await.context("opening the event store")?;
+    let keys = Keys::open(&config, pool.clone()).await?;
+    let log = store.clone();
+    let reader: platform::registry::LogReader = std::sync::Arc::new(move |after, limit| {
+        let log = log.clone();
+        async move { Ok(log.read_log(Registry::platform_scope(), after, limit).await?) }.boxed()
+    });
+    let registry = Registry::start(reader).await?;
+    let settings = NatsSettings {
+        url: config.nats_url.clone().context("TENURE_NATS_URL is required")?,
+        credentials: config.nats_user.clone().zip(config.nats_password.as_ref().map(|password| password.expose_secret().to_owned())),
+        process: "projector",
+    };
+    let client = nats::connect(&settings).await?;
+    let checks = vec![Check::postgres(pool.clone()), registry.check(), nats_check(client.clone())];
+    let applier = Applier { pool, store, keys: keys.clone() };
+    let projector = tokio::spawn(Projector::new(applier, registry, keys, client).run(stop.clone()));
+    tracing::info!(listen = %config.listen, "projecting");
+    health::serve(config.listen, health::router(checks), stop, Duration::from_secs(5)).await?;
+    projector.await.context("the projector panicked")
+}
+
+fn nats_check(client: async_nats::Client) -> Check {
+    Check::new("nats", move || {
+        let client = client.clone();
+        async move {
+            anyhow::ensure!(client.connection_state() == async_nats::connection::State::Connected, "not connected");
+            Ok(())
+        }
+    })
+}

@@ -1,0 +1,254 @@
+//! The rows of a read model, one struct per table of `migrations/read_model`, and how they travel: as JSON in live
+//! batches, in PostgreSQL's binary COPY format in rebuilds.
+
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The end of a span: the first day on which it no longer held, or `infinity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Until(pub Option<Date>);
+
+impl Serialize for Until {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(date) => date.serialize(s),
+            None => s.serialize_str("infinity"),
+        }
+    }
+}
+impl<'de> Deserialize<'de> for Until {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        if text == "infinity" { Ok(Self(None)) } else { text.parse().map(|date| Self(Some(date))).map_err(serde::de::Error::custom) }
+    }
+}
+
+/// A table of the read model.
+pub trait Table: Serialize + for<'de> Deserialize<'de> + Clone + PartialEq + Send + Sync + 'static {
+    /// Its name.
+    const NAME: &'static str;
+    /// Its columns, in order.
+    const COLUMNS: &'static [&'static str];
+    /// The columns of its primary key.
+    const KEY: &'static [&'static str];
+    /// The column by which a fold loads its rows: the key of the person, department, location or job.
+    const FOLD_KEY: &'static str;
+    /// Columns that are read as text, so that no decimal passes through a float.
+    const AS_TEXT: &'static [&'static str];
+    /// Appends the row in binary COPY format.
+    fn copy(&self, out: &mut Vec<u8>);
+}
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident in $table:literal, key [$($key:literal),+], fold $fold:literal $(, text [$($text:literal),+])? {
+        $($column:ident: $type:ty,)+
+    })+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[allow(missing_docs)] // The columns are documented in migrations/read_model.
+        pub struct $name { $(pub $column: $type,)+ }
+
+        impl Table for $name {
+            const NAME: &'static str = $table;
+            const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),+];
+            const KEY: &'static [&'static str] = &[$($key),+];
+            const FOLD_KEY: &'static str = $fold;
+            const AS_TEXT: &'static [&'static str] = &[$($($text),+)?];
+            fn copy(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&(Self::COLUMNS.len() as i16).to_be_bytes());
+                $(self.$column.copy_field(out);)+
+            }
+        }
+    )+};
+}
+
+tables! {
+    /// A department from a day on.
+    DepartmentSpan in "department_span", key ["department_id", "valid_from", "seq"], fold "department_id" {
+        department_id: Uuid,
+        valid_from: Date,
+        seq: i16,
+        valid_to: Until,
+        code: String,
+        name: String,
+        parent_id: Option<Uuid>,
+        sets: i16,
+    }
+    /// A location from a day on.
+    LocationSpan in "location_span", key ["location_id", "valid_from", "seq"], fold "location_id" {
+        location_id: Uuid,
+        valid_from: Date,
+        seq: i16,
+        valid_to: Until,
+        code: String,
+        name: String,
+        time_zone: String,
+        sets: i16,
+    }
+    /// A job from a day on.
+    JobSpan in "job_span", key ["job_id", "valid_from", "seq"], fold "job_id" {
+        job_id: Uuid,
+        valid_from: Date,
+        seq: i16,
+        valid_to: Until,
+        code: String,
+        title: String,
+        sets: i16,
+    }
+    /// A person.
+    Employee in "employee", key ["employee_id"], fold "employee_id" {
+        employee_id: Uuid,
+        employee_number: Option<String>,
+        original_hire_date: Date,
+        stream_version: i64,
+    }
+    /// One period of employment.
+    Employment in "employment", key ["employment_id"], fold "employee_id" {
+        employment_id: Uuid,
+        employee_id: Uuid,
+        starts_on: Date,
+        ends_on: Until,
+        termination_reason: Option<String>,
+    }
+    /// Personal details from a day on.
+    PersonSpan in "person_span", key ["employee_id", "valid_from", "seq"], fold "employee_id" {
+        employee_id: Uuid,
+        valid_from: Date,
+        seq: i16,
+        valid_to: Until,
+        given_name: Option<String>,
+        family_name: Option<String>,
+        birth_date: Option<Date>,
+        gender: Option<String>,
+        sets: i16,
+        search: Option<String>,
+    }
+    /// Contact details from a day on.
+    ContactSpan in "contact_span", key ["employee_id", "valid_from", "seq"], fold "employee_id" {
+        employee_id: Uuid,
+        valid_from: Date,
+        seq: i16,
+        valid_to: Until,
+        work_email: Option<String>,
+        private_email: Option<String>,
+        phone: Option<String>,
+        sets: i16,
+    }
+    /// An assignment from a day on.
+    AssignmentSpan in "assignment_span", key ["employment_id", "valid_from", "seq"], fold "employee_id" {
+        employment_id: Uuid,
+        employee_id: Uuid,
+        valid_from: Date,
+        seq: i16,
+        valid_to: Until,
+        department_id: Uuid,
+        job_id: Uuid,
+        location_id: Option<Uuid>,
+        manager_id: Option<Uuid>,
+        reason: String,
+        sets: i16,
+    }
+    /// Pay from a day on.
+    CompensationSpan in "compensation_span", key ["employment_id", "valid_from", "seq"], fold "employee_id", text ["rate", "annual"] {
+        employment_id: Uuid,
+        employee_id: Uuid,
+        valid_from: Date,
+        seq: i16,
+        valid_to: Until,
+        rate: Decimal,
+        currency: String,
+        per: String,
+        annual: Decimal,
+        reason: String,
+    }
+}
+
+/// A column in PostgreSQL's binary format, with its length in front.
+trait CopyField {
+    fn copy_field(&self, out: &mut Vec<u8>);
+}
+
+fn sized(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+impl CopyField for Uuid {
+    fn copy_field(&self, out: &mut Vec<u8>) {
+        sized(self.as_bytes(), out);
+    }
+}
+impl CopyField for String {
+    fn copy_field(&self, out: &mut Vec<u8>) {
+        sized(self.as_bytes(), out);
+    }
+}
+impl CopyField for i16 {
+    fn copy_field(&self, out: &mut Vec<u8>) {
+        sized(&self.to_be_bytes(), out);
+    }
+}
+impl CopyField for i64 {
+    fn copy_field(&self, out: &mut Vec<u8>) {
+        sized(&self.to_be_bytes(), out);
+    }
+}
+impl CopyField for Date {
+    /// Days since 2000-01-01.
+    fn copy_field(&self, out: &mut Vec<u8>) {
+        let days = (*self - jiff::civil::date(2000, 1, 1)).get_days();
+        sized(&days.to_be_bytes(), out);
+    }
+}
+impl CopyField for Until {
+    fn copy_field(&self, out: &mut Vec<u8>) {
+        match self.0 {
+            Some(date) => date.copy_field(out),
+            None => sized(&i32::MAX.to_be_bytes(), out),
+        }
+    }
+}
+impl<T: CopyField> CopyField for Option<T> {
+    fn copy_field(&self, out: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.copy_field(out),
+            None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+        }
+    }
+}
+impl CopyField for Decimal {
+    /// Base-10,000 digits, as in `numeric_send`: count, weight, sign, scale, digits.
+    fn copy_field(&self, out: &mut Vec<u8>) {
+        let scale = self.scale();
+        // Shift the mantissa so that its decimals fill whole groups of four.
+        let padding = (4 - scale % 4) % 4;
+        let mut rest = self.mantissa().unsigned_abs() * 10_u128.pow(padding);
+        let mut digits: Vec<i16> = Vec::new();
+        while rest > 0 {
+            digits.push((rest % 10_000) as i16);
+            rest /= 10_000;
+        }
+        let fraction_groups = (scale + padding) / 4;
+        let weight = digits.len() as i16 - fraction_groups as i16 - 1;
+        digits.reverse();
+        while digits.last() == Some(&0) {
+            digits.pop();
+        }
+        let mut bytes = Vec::with_capacity(8 + digits.len() * 2);
+        let sign: i16 = if self.is_sign_negative() && !self.is_zero() { 0x4000 } else { 0 };
+        for value in [digits.len() as i16, if digits.is_empty() { 0 } else { weight }, sign, scale as i16] {
+            bytes.extend_from_slice(&value.to_be_bytes());
+        }
+        for digit in digits {
+            bytes.extend_from_slice(&digit.to_be_bytes());
+        }
+        sized(&bytes, out);
+    }
+}
+
+/// What a binary COPY starts with.
+pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// What it ends with.
+pub const COPY_TRAILER: &[u8] = &[0xff, 0xff];

@@ -30,7 +30,7 @@ use query_api::{
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions as _, Executor as _, PgPool, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, Executor as _, PgPool};
 use store::{Append, Expected, PgStore, Store};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -56,15 +56,12 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 async fn start() -> World {
-    let server: PgConnectOptions = crate::servers::database_url().await.parse().unwrap();
-    let name = format!("queries_{}", Uuid::now_v7().simple());
-    PgPool::connect_with(server.clone()).await.unwrap().execute(format!("create database {name}").as_str()).await.unwrap();
-    let options = server.database(&name);
+    let options = crate::servers::fresh_database("queries").await;
     let owner = database::pool_options(2).connect_with(options.clone()).await.unwrap();
     provision::bootstrap(&owner, &[]).await.unwrap();
     let url = |role: &str| options.clone().username(role).to_url_lossy().to_string();
     let pool = |role: &str| database::pool_options(8).connect_lazy_with(options.clone().username(role));
-    let key_file = std::env::temp_dir().join(format!("{name}.key"));
+    let key_file = std::env::temp_dir().join(format!("queries_{}.key", Uuid::now_v7().simple()));
     keys::create_master_key(&key_file).unwrap();
     let config = Config::from_sources(Process::QueryApi, None, |variable| match variable {
         "TENURE_DATABASE_URL" => Some(url("tenure_query")),

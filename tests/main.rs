@@ -1,8 +1,9 @@
-//! Everything that needs real servers, in one binary. A file per topic; servers come from [`servers`].
+//! One integration binary. A file per topic; servers come from [`servers`].
 
 mod servers;
 
 mod import;
 mod platform;
 mod queries;
+mod repository;
 mod up;

@@ -1,0 +1,275 @@
+//! Rules about the repository itself, so that the architecture can't rot in silence. Each failure says what to do.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use events::Category;
+
+/// Which of our crates each crate may depend on, tests and build included. A new crate needs a line, and so a decision.
+const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
+    ("events", &[]),
+    ("domain", &["events"]),
+    ("store", &["events"]),
+    ("platform", &["events"]),
+    ("relay", &["events", "store", "platform"]),
+    ("command-api", &["events", "domain", "store", "platform"]),
+    ("projector", &["events", "store", "platform"]),
+    ("query-api", &["events", "store", "platform"]),
+    ("tenure", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay"]),
+    ("tests", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay", "tenure"]),
+    ("bench", &["events", "domain", "store", "platform", "projector"]),
+];
+
+/// Where a capability has a place of its own: `*` stands for its name, alternatives are separated by a bar.
+const ROOMS: [&str; 5] = [
+    "events/src/*.rs",
+    "domain/src/*/mod.rs|domain/src/*.rs",
+    "projector/src/*.rs",
+    "query-api/src/*.rs",
+    "migrations/read_model/????_*.sql",
+];
+
+/// Capabilities without a place in a room, and why.
+const NOT_IN: [(&str, &str, &str); 2] = [
+    ("tenancy", "projector/src/*.rs", "every service folds the registry in memory (platform::Registry)"),
+    ("tenancy", "migrations/read_model/????_*.sql", "tenants stand in the platform's log, which has no tenant schema"),
+];
+
+/// The code that may vouch for a tenant, and on what ground.
+const MAY_CHECK_TENANTS: [(&str, &str); 3] = [
+    ("platform/src/auth.rs", "after the token was verified against the registry"),
+    ("platform/src/registry.rs", "the platform's own tenant"),
+    ("store/src/relay.rs", "the relay carries every tenant's events, each to its own subject"),
+];
+
+/// Where a tenant is still text, and why.
+const MAY_HOLD_TENANT_TEXT: [(&str, &str); 1] = [("platform/src/auth/token.rs", "claims as received, before they are checked")];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace holds this crate")
+}
+
+/// Every file of ours with this extension, by its path from the root.
+fn files(extension: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open: Vec<PathBuf> = vec![root().to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).expect("a readable directory") {
+            let path = entry.expect("a readable entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() {
+                if !name.starts_with('.') && name != "target" && name != "node_modules" {
+                    open.push(path);
+                }
+            } else if path.extension().is_some_and(|e| e == extension) {
+                let relative = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+                found.push((relative, fs::read_to_string(&path).expect("UTF-8 text")));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "no .{extension} file below {}", root().display());
+    found
+}
+
+/// The lines that run in production, with their numbers: no comments, no unit tests (which stand last in a file).
+fn production_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().take_while(|line| line.trim() != "#[cfg(test)]" || !text.contains("mod tests {"));
+    lines.enumerate().map(|(n, line)| (n + 1, line.split("//").next().unwrap_or_default()))
+}
+
+fn production_files() -> impl Iterator<Item = (String, String)> {
+    let is_production =
+        |path: &str| path.contains("/src/") && !path.starts_with("tests/") && !path.starts_with("bench/") && !path.ends_with("/tests.rs");
+    files("rs").into_iter().filter(move |(path, _)| is_production(path))
+}
+
+#[track_caller]
+fn none_of(problems: &[String], what_to_do: &str) {
+    assert!(problems.is_empty(), "{what_to_do}\n  {}", problems.join("\n  "));
+}
+
+#[test]
+fn crates_depend_in_one_direction() {
+    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
+    let table: BTreeMap<&str, &[&str]> = MAY_DEPEND_ON.into_iter().collect();
+    assert_eq!(ours, table.keys().copied().collect(), "every crate has its line in MAY_DEPEND_ON");
+
+    let mut problems = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().expect("a name");
+        let dependencies = package["dependencies"].as_array().expect("dependencies");
+        for dependency in dependencies.iter().filter_map(|d| d["name"].as_str()).filter(|d| ours.contains(d)) {
+            if !table[name].contains(&dependency) {
+                problems.push(format!("{name} depends on {dependency}"));
+            }
+        }
+    }
+    none_of(&problems, "these directions are not allowed; move the code, or change MAY_DEPEND_ON on purpose:");
+}
+
+#[test]
+fn every_crate_takes_the_workspaces_lints() {
+    let manifests = files("toml").into_iter().filter(|(path, _)| path.matches('/').count() == 1 && path.ends_with("/Cargo.toml"));
+    let without: Vec<_> = manifests.filter(|(_, text)| !text.contains("[lints]\nworkspace = true")).map(|(path, _)| path).collect();
+    none_of(&without, "add `[lints] workspace = true` to:");
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).expect("a workspace");
+    for line in ["unsafe_code = \"forbid\"", "wildcard_enum_match_arm = \"deny\"", "all = { level = \"deny\""] {
+        assert!(workspace.contains(line), "the workspace's lints must hold {line}");
+    }
+}
+
+/// Whether a path matches a pattern where `?` is any character, as in `????_leave.sql`.
+fn matches(pattern: &str, path: &str) -> bool {
+    pattern.len() == path.len() && pattern.bytes().zip(path.bytes()).all(|(p, c)| p == b'?' || p == c)
+}
+
+#[test]
+fn a_capability_has_one_name_in_every_room() {
+    let paths: Vec<String> = files("rs").into_iter().chain(files("sql")).map(|(path, _)| path).collect();
+    let mut problems = Vec::new();
+    for category in Category::ALL {
+        for room in ROOMS {
+            let exempt = NOT_IN.iter().any(|(name, of, _)| *name == category.name() && *of == room);
+            let named = room.replace('*', category.name());
+            let found = named.split('|').any(|pattern| paths.iter().any(|path| matches(pattern, path)));
+            match (found, exempt) {
+                (false, false) => problems.push(format!("{category} has no {named}")),
+                (true, true) => problems.push(format!("{category} has {named}, but NOT_IN says that it has none")),
+                (true, false) | (false, true) => {}
+            }
+        }
+    }
+    none_of(&problems, "give each capability its file, or say in NOT_IN why it has none:");
+}
+
+#[test]
+fn rules_and_folds_deny_clock_and_chance() {
+    let mut pure = vec!["events/src/lib.rs".to_owned(), "domain/src/lib.rs".to_owned()];
+    let is_projected = |c: &&Category| !NOT_IN.iter().any(|(name, room, _)| *name == c.name() && room.starts_with("projector"));
+    pure.extend(Category::ALL.iter().filter(is_projected).map(|c| format!("projector/src/{c}.rs")));
+    let sources: BTreeMap<String, String> = files("rs").into_iter().collect();
+    let without: Vec<_> = pure
+        .into_iter()
+        .filter(|path| !sources.get(path).is_some_and(|text| text.contains("#![deny(clippy::disallowed_methods)]")))
+        .collect();
+    none_of(&without, "add `#![deny(clippy::disallowed_methods)]` below the module's documentation in:");
+    let mut problems = Vec::new();
+    for (path, text) in production_files().filter(|(path, _)| path.starts_with("events/") || path.starts_with("domain/")) {
+        for word in ["async fn", ".await", "std::fs", "std::net", "std::process", "tokio", "allow(clippy::disallowed_methods"] {
+            problems.extend(production_lines(&text).filter(|(_, line)| line.contains(word)).map(|(n, _)| format!("{path}:{n}: {word}")));
+        }
+    }
+    none_of(&problems, "facts and rules do no I/O; take what is needed as an argument:");
+}
+
+#[test]
+fn a_projection_names_every_event() {
+    let mut problems = Vec::new();
+    for category in Category::ALL {
+        let path = format!("projector/src/{category}.rs");
+        let Ok(text) = fs::read_to_string(root().join(&path)) else { continue };
+        problems
+            .extend(production_lines(&text).filter(|(_, line)| line.trim_start().starts_with("_ =>")).map(|(n, _)| format!("{path}:{n}")));
+        let events = events::Event::types().filter(|(c, _, _)| *c == category).map(|(_, name, _)| name);
+        problems.extend(events.filter(|name| !text.contains(name)).map(|name| format!("{path} does not name {name}")));
+    }
+    none_of(&problems, "a projection has an arm per event and no wildcard, so that a new event can't be swallowed:");
+}
+
+#[test]
+fn a_tenant_is_never_text() {
+    let mut problems = Vec::new();
+    for (path, text) in production_files() {
+        for (n, line) in production_lines(&text) {
+            for name in ["tenant", "tenant_id", "namespace"] {
+                for (start, _) in line.match_indices(&format!("{name}: ")) {
+                    let is_word = line[..start].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '"');
+                    let after = &line[start + name.len() + 2..];
+                    let ty = after.split([',', ')', '=', '{', ';']).next().unwrap_or_default();
+                    let is_text = ["String", "&str", "&'static str", "&'a str", "Option<String>", "Option<&str>", "Box<str>", "Arc<str>"];
+                    if is_word && is_text.contains(&ty.trim()) {
+                        problems.push((path.clone(), format!("{path}:{n}: {}", line.trim())));
+                    }
+                }
+            }
+        }
+    }
+    listed(&problems, &MAY_HOLD_TENANT_TEXT, "take a TenantId (or a TenantScope) instead:");
+}
+
+#[test]
+fn tenants_are_checked_where_a_check_was_made() {
+    let mut problems = Vec::new();
+    for (path, text) in production_files() {
+        let calls = production_lines(&text).filter(|(_, line)| line.contains("TenantScope::checked("));
+        problems.extend(calls.map(|(n, line)| (path.clone(), format!("{path}:{n}: {}", line.trim()))));
+    }
+    listed(&problems, &MAY_CHECK_TENANTS, "take the TenantScope as an argument; or list the file in MAY_CHECK_TENANTS with its ground:");
+}
+
+/// Every finding's file is on the list, and every file on the list still has a finding.
+#[track_caller]
+fn listed(findings: &[(String, String)], list: &[(&str, &str)], what_to_do: &str) {
+    let off: Vec<_> = findings.iter().filter(|(path, _)| !list.iter().any(|(l, _)| l == path)).map(|(_, shown)| shown.clone()).collect();
+    none_of(&off, what_to_do);
+    let stale: Vec<_> = list.iter().filter(|(l, _)| !findings.iter().any(|(path, _)| path == l)).map(|(l, _)| (*l).to_owned()).collect();
+    none_of(&stale, "no longer needed, take it off the list:");
+}
+
+#[test]
+fn nothing_is_left_half_done() {
+    let mut problems = Vec::new();
+    for (path, text) in files("rs").into_iter().filter(|(path, _)| path != "tests/repository.rs") {
+        let code = text.lines().enumerate().map(|(n, line)| (n + 1, line.split("//").next().unwrap_or_default()));
+        let left = code.filter(|(_, line)| ["todo!(", "unimplemented!(", "dbg!("].iter().any(|word| line.contains(word)));
+        problems.extend(left.map(|(n, line)| format!("{path}:{n}: {}", line.trim())));
+    }
+    none_of(&problems, "finish these:");
+}
+
+#[test]
+fn what_documents_name_exists() {
+    let mut problems = String::new();
+    let top: BTreeSet<String> =
+        fs::read_dir(root()).expect("a readable root").map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    for (path, text) in files("md") {
+        let here = root().join(&path).parent().expect("a directory").to_owned();
+        let mut fenced = false;
+        for (n, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with("```") {
+                fenced = !fenced;
+            }
+            if fenced {
+                continue;
+            }
+            for link in line.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next()) {
+                if !link.is_empty() && !link.contains(':') && !here.join(link).exists() {
+                    let _ = writeln!(problems, "  {path}:{}: the link {link}", n + 1);
+                }
+            }
+            // `events/src/leave.rs`: a path below one of our directories. `platform::Gate` and `a/{b}` are none.
+            for named in line.split('`').skip(1).step_by(2) {
+                let is_path = named.split_once('/').is_some_and(|(first, rest)| top.contains(first) && !rest.is_empty());
+                let literal = !named.contains(['{', '*', '…', ' ', '<', '?']);
+                if is_path && literal && !root().join(named.split(':').next().unwrap_or(named)).exists() {
+                    let _ = writeln!(problems, "  {path}:{}: the file {named}", n + 1);
+                }
+            }
+        }
+    }
+    assert!(problems.is_empty(), "documents name what does not exist:\n{problems}");
+}

@@ -1,5 +1,7 @@
 //! The fold of a person: employments, assignments, pay, personal and contact details.
 
+#![deny(clippy::disallowed_methods)]
+
 use std::collections::BTreeMap;
 
 use events::{

@@ -3,6 +3,8 @@
 //! The same fold serves live batches (rows loaded from and written back to PostgreSQL) and rebuilds (rows in memory).
 //! A capability's fold is one `match` with an arm per event, in the module of its name.
 
+#![deny(clippy::disallowed_methods)]
+
 use std::collections::HashMap;
 
 use events::{Event, RecordedEvent, employee::EmployeeEvent, organization::OrganizationEvent};

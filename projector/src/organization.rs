@@ -1,5 +1,7 @@
 //! The fold of the organization: departments, locations, jobs.
 
+#![deny(clippy::disallowed_methods)]
+
 use events::{Change, Effective, Span, Timeline, organization::OrganizationEvent};
 use jiff::civil::Date;
 use uuid::Uuid;

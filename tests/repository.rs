@@ -11,7 +11,7 @@ use std::{
 use events::Category;
 
 /// Which of our crates each crate may depend on, tests and build included. A new crate needs a line, and so a decision.
-const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
+const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("events", &[]),
     ("domain", &["events"]),
     ("store", &["events"]),
@@ -26,7 +26,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
 ];
 
 /// Where a capability has a place of its own: `*` stands for its name, alternatives are separated by a bar.
-const ROOMS: [&str; 5] = [
+const ROOMS: &[&str] = &[
     "events/src/*.rs",
     "domain/src/*/mod.rs|domain/src/*.rs",
     "projector/src/*.rs",
@@ -35,20 +35,24 @@ const ROOMS: [&str; 5] = [
 ];
 
 /// Capabilities without a place in a room, and why.
-const NOT_IN: [(&str, &str, &str); 2] = [
+const NOT_IN: &[(&str, &str, &str)] = &[
     ("tenancy", "projector/src/*.rs", "every service folds the registry in memory (platform::Registry)"),
     ("tenancy", "migrations/read_model/????_*.sql", "tenants stand in the platform's log, which has no tenant schema"),
 ];
 
 /// The code that may vouch for a tenant, and on what ground.
-const MAY_CHECK_TENANTS: [(&str, &str); 3] = [
+const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
     ("platform/src/auth.rs", "after the token was verified against the registry"),
     ("platform/src/registry.rs", "the platform's own tenant"),
+    ("projector/src/consume.rs", "the projector holds the lease on the tenant's partition"),
     ("store/src/relay.rs", "the relay carries every tenant's events, each to its own subject"),
 ];
 
 /// Where a tenant is still text, and why.
-const MAY_HOLD_TENANT_TEXT: [(&str, &str); 1] = [("platform/src/auth/token.rs", "claims as received, before they are checked")];
+const MAY_HOLD_TENANT_TEXT: &[(&str, &str)] = &[
+    ("cli/src/token.rs", "the slug that an operator types"),
+    ("platform/src/auth/token.rs", "claims as received, before they are checked"),
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace holds this crate")
@@ -105,7 +109,7 @@ fn crates_depend_in_one_direction() {
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
-    let table: BTreeMap<&str, &[&str]> = MAY_DEPEND_ON.into_iter().collect();
+    let table: BTreeMap<&str, &[&str]> = MAY_DEPEND_ON.iter().copied().collect();
     assert_eq!(ours, table.keys().copied().collect(), "every crate has its line in MAY_DEPEND_ON");
 
     let mut problems = Vec::new();
@@ -142,7 +146,7 @@ fn a_capability_has_one_name_in_every_room() {
     let paths: Vec<String> = files("rs").into_iter().chain(files("sql")).map(|(path, _)| path).collect();
     let mut problems = Vec::new();
     for category in Category::ALL {
-        for room in ROOMS {
+        for room in ROOMS.iter().copied() {
             let exempt = NOT_IN.iter().any(|(name, of, _)| *name == category.name() && *of == room);
             let named = room.replace('*', category.name());
             let found = named.split('|').any(|pattern| paths.iter().any(|path| matches(pattern, path)));
@@ -160,6 +164,7 @@ fn a_capability_has_one_name_in_every_room() {
 fn rules_and_folds_deny_clock_and_chance() {
     let mut pure = vec!["events/src/lib.rs".to_owned(), "domain/src/lib.rs".to_owned()];
     let is_projected = |c: &&Category| !NOT_IN.iter().any(|(name, room, _)| *name == c.name() && room.starts_with("projector"));
+    pure.push("projector/src/fold.rs".to_owned());
     pure.extend(Category::ALL.iter().filter(is_projected).map(|c| format!("projector/src/{c}.rs")));
     let sources: BTreeMap<String, String> = files("rs").into_iter().collect();
     let without: Vec<_> = pure
@@ -182,8 +187,9 @@ fn a_projection_names_every_event() {
     for category in Category::ALL {
         let path = format!("projector/src/{category}.rs");
         let Ok(text) = fs::read_to_string(root().join(&path)) else { continue };
-        problems
-            .extend(production_lines(&text).filter(|(_, line)| line.trim_start().starts_with("_ =>")).map(|(n, _)| format!("{path}:{n}")));
+        // A wildcard may refuse what it does not know (text in a column, say); it may not go on.
+        let goes_on = |line: &str| line.trim_start().starts_with("_ =>") && !line.contains("Err(");
+        problems.extend(production_lines(&text).filter(|(_, line)| goes_on(line)).map(|(n, _)| format!("{path}:{n}")));
         let events = events::Event::types().filter(|(c, _, _)| *c == category).map(|(_, name, _)| name);
         problems.extend(events.filter(|name| !text.contains(name)).map(|name| format!("{path} does not name {name}")));
     }
@@ -208,7 +214,7 @@ fn a_tenant_is_never_text() {
             }
         }
     }
-    listed(&problems, &MAY_HOLD_TENANT_TEXT, "take a TenantId (or a TenantScope) instead:");
+    listed(&problems, MAY_HOLD_TENANT_TEXT, "take a TenantId (or a TenantScope) instead:");
 }
 
 #[test]
@@ -218,7 +224,7 @@ fn tenants_are_checked_where_a_check_was_made() {
         let calls = production_lines(&text).filter(|(_, line)| line.contains("TenantScope::checked("));
         problems.extend(calls.map(|(n, line)| (path.clone(), format!("{path}:{n}: {}", line.trim()))));
     }
-    listed(&problems, &MAY_CHECK_TENANTS, "take the TenantScope as an argument; or list the file in MAY_CHECK_TENANTS with its ground:");
+    listed(&problems, MAY_CHECK_TENANTS, "take the TenantScope as an argument; or list the file in MAY_CHECK_TENANTS with its ground:");
 }
 
 /// Every finding's file is on the list, and every file on the list still has a finding.

@@ -1,1 +1,24 @@
 //! HTTP to command, decide, append.
+//!
+//! A handler takes a [`platform::Editor`] or a [`platform::Operator`], so it can't be reached without the checks; it
+//! reads the command, and [`execute`] loads, decides, seals and appends. One module per capability: [`tenancy`],
+//! [`organization`], [`employee`]; and [`batch`] for many commands at once.
+
+pub mod batch;
+pub mod employee;
+pub mod execute;
+pub mod organization;
+pub mod tenancy;
+
+mod aggregate;
+mod aggregates;
+mod answers;
+mod openapi;
+mod request;
+mod route;
+mod router;
+mod service;
+mod turns;
+
+pub use router::{App, openapi_json, router};
+pub use service::run;

@@ -1,0 +1,123 @@
+//! Aggregates from the bounded cache or the store.
+//!
+//! A cached aggregate may be old: another process may have written. Events decided on an old one are caught by the
+//! expected version; whatever is answered without an append (a refusal, nothing to do, another aggregate's standing)
+//! must rest on [`Aggregates::read_since`].
+
+use std::{sync::Arc, time::Duration};
+
+use events::{EmployeeId, Event, StreamName, TenantScope};
+use moka::future::Cache;
+use platform::{Keys, Problem};
+use store::{Store, StoreError};
+use tokio::time::Instant;
+
+use crate::{aggregate::Aggregate, turns::Turns};
+
+/// Bytes of aggregates kept in memory, roughly.
+const CAPACITY: u64 = 256 << 20;
+/// An aggregate that nobody wrote or read for so long leaves the memory.
+const IDLE: Duration = Duration::from_mins(10);
+/// Events per read.
+const PAGE: usize = 500;
+
+/// The way to aggregates. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Aggregates(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    keys: Keys,
+    cache: Cache<StreamName, Known>,
+    reading: Turns<StreamName>,
+}
+
+/// An aggregate, and since when that is known to be its newest state.
+#[derive(Clone)]
+pub(crate) struct Known {
+    /// The aggregate.
+    pub(crate) aggregate: Arc<Aggregate>,
+    /// When the read or the append that told so was begun.
+    pub(crate) as_of: Instant,
+}
+
+impl Aggregates {
+    pub(crate) fn new(store: Store, keys: Keys) -> Self {
+        let cache = Cache::builder().weigher(|_, known: &Known| known.aggregate.weight()).max_capacity(CAPACITY).time_to_idle(IDLE).build();
+        Self(Arc::new(Inner { store, keys, cache, reading: Turns::default() }))
+    }
+
+    /// The aggregate as the cache has it, of any age.
+    pub(crate) async fn cached(&self, stream: StreamName) -> Option<Known> {
+        self.0.cache.get(&stream).await
+    }
+
+    /// The aggregate as the store had it at `since` or later. Reads only what the cache lacks; those who ask for one
+    /// stream share a read.
+    pub(crate) async fn read_since(&self, scope: TenantScope, stream: StreamName, since: Instant) -> Result<Known, Problem> {
+        let fresh = |known: &Known| known.as_of >= since;
+        if let Some(known) = self.cached(stream).await.filter(fresh) {
+            return Ok(known);
+        }
+        let _turn = self.0.reading.take(stream).await;
+        let cached = self.cached(stream).await;
+        if let Some(known) = cached.clone().filter(fresh) {
+            return Ok(known);
+        }
+        let as_of = Instant::now();
+        let before = cached.map_or_else(|| Arc::new(Aggregate::empty(stream)), |known| known.aggregate);
+        let known = Known { aggregate: self.read_on(scope, stream, before).await?, as_of };
+        self.keep(stream, known.clone()).await;
+        Ok(known)
+    }
+
+    /// Remembers an aggregate, unless a newer one is known.
+    pub(crate) async fn keep(&self, stream: StreamName, known: Known) {
+        let newer = |cached: &Known| cached.aggregate.version > known.aggregate.version;
+        if !self.cached(stream).await.as_ref().is_some_and(newer) {
+            self.0.cache.insert(stream, known).await;
+        }
+    }
+
+    /// Folds what the stream holds after `aggregate`.
+    async fn read_on(&self, scope: TenantScope, stream: StreamName, mut aggregate: Arc<Aggregate>) -> Result<Arc<Aggregate>, Problem> {
+        loop {
+            let page = self.0.store.read_stream(stream, aggregate.version, PAGE).await.map_err(|e| unavailable(&e))?;
+            let full = page.len() >= PAGE;
+            let mut decoded = Vec::with_capacity(page.len());
+            for recorded in &page {
+                decoded.push((Event::decode(recorded).map_err(|e| Problem::internal(&e))?, recorded.position));
+            }
+            if decoded.iter().any(|(event, _)| event.has_personal()) {
+                let key = self.0.keys.person(scope, EmployeeId::from_uuid(stream.id())).await?;
+                for (event, _) in &mut decoded {
+                    event.open(stream, key.as_ref()).map_err(|e| Problem::internal(&e))?;
+                }
+            }
+            if !decoded.is_empty() {
+                let mut next = Arc::unwrap_or_clone(aggregate);
+                for (event, position) in &decoded {
+                    next = next.evolve(event, *position).map_err(|e| Problem::internal(&e))?;
+                }
+                aggregate = Arc::new(next);
+            }
+            if !full {
+                return Ok(aggregate);
+            }
+        }
+    }
+}
+
+/// The store is away (503) or broken (500).
+pub(crate) fn unavailable(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Unavailable(reason) => {
+            tracing::warn!(reason, "the event store is unavailable");
+            Problem::unavailable(
+                "store_unavailable",
+                "the event store does not answer at the moment; retry the command with the same Idempotency-Key",
+            )
+        }
+        StoreError::Broken(_) => Problem::internal(error),
+    }
+}

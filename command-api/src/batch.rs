@@ -1,0 +1,453 @@
+//! `POST /v1/batch`: commands as NDJSON in, one result per line out, in order, while more come in.
+//!
+//! Lines run side by side so that the store's group commit fills up; [`Order`] sees to it that a line waits for those
+//! before it that touch the same aggregates. A line that fails does not stop the others.
+
+use std::{borrow::Cow, collections::HashMap, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, BodyDataStream},
+    extract::{FromRef, FromRequestParts, Request, State},
+    response::{IntoResponse as _, Response},
+};
+use bytes::{Bytes, BytesMut};
+use domain::{Command, Target};
+use events::{CommandId, CorrelationId, StreamName};
+use futures::{FutureExt as _, StreamExt as _};
+use http::{StatusCode, header, request::Parts};
+use platform::{Actor, Gate, Problem, Role};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, timeout},
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
+use tracing::Instrument as _;
+
+use crate::{
+    execute::{Answer, Ask, Executor, Failure},
+    openapi::ProblemDocument,
+    request::{Key, MAX_COMMAND, Parsed, correlation, malformed, require_media_type, too_large},
+};
+
+/// Lines of one batch in work at most.
+const IN_FLIGHT: usize = 256;
+/// Lines of all batches in work at most; fewer than the store's queue takes.
+const IN_FLIGHT_ALL: usize = 2048;
+/// Batches at most; more are answered 503 `overloaded`.
+const BATCHES: usize = 64;
+/// Results that wait for a client who sends before it reads: so many pieces of at most so many bytes.
+const PIECES: usize = 64;
+const PIECE: usize = 32 * 1024;
+/// How often the token and the tenant are checked again while lines come in.
+const CHECK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What a batch may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For one line.
+    pub line: Duration,
+    /// Without anything from the client, or without it taking anything.
+    pub idle: Duration,
+    /// Cancelled when the process is to stop: no more lines are taken then.
+    pub stop: CancellationToken,
+}
+
+/// The batches of this process.
+#[derive(Debug, Clone)]
+pub(crate) struct Batches {
+    limits: Limits,
+    places: Arc<Semaphore>,
+    lines: Arc<Semaphore>,
+}
+
+impl Batches {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, places: Arc::new(Semaphore::new(BATCHES)), lines: Arc::new(Semaphore::new(IN_FLIGHT_ALL)) }
+    }
+}
+
+/// Someone who may send commands: of their tenant, or as an operator about tenants. Each line is checked for its own.
+pub(crate) struct Author {
+    actor: Actor,
+    parts: Parts,
+    gate: Gate,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Author
+where
+    Gate: FromRef<S>,
+{
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let gate = Gate::from_ref(state);
+        let mut head = Parts::from(http::Request::new(()).into_parts().0);
+        head.uri = parts.uri.clone();
+        head.headers = parts.headers.clone();
+        let mut author = Self { actor: gate.admit(&head).await?, parts: head, gate };
+        author.require()?;
+        Ok(author)
+    }
+}
+
+impl Author {
+    fn require(&mut self) -> Result<(), Problem> {
+        self.actor.require(&[Role::Hr, Role::Operator])
+    }
+    /// Checks again what may have changed since the batch began.
+    async fn check_again(&mut self) -> Result<(), Problem> {
+        self.actor = self.gate.admit(&self.parts).await?;
+        self.require()
+    }
+}
+
+/// A line of a batch.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'l> {
+    #[serde(borrow)]
+    command: Cow<'l, str>,
+    #[serde(borrow, default)]
+    key: Option<Cow<'l, str>>,
+    #[serde(borrow)]
+    data: &'l RawValue,
+}
+
+/// A line of a batch, for the contract.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = BatchLine)]
+struct LineSchema {
+    /// The command's name, such as `HireEmployee`.
+    command: String,
+    /// The line's idempotency key.
+    key: Option<String>,
+    /// The command's fields, its target's id among them.
+    data: serde_json::Value,
+}
+
+/// Execute many commands. Each line of the body is `{"command": "HireEmployee", "key": "…", "data": {…}}`: the name of a
+/// schema below, the line's idempotency key, and the command's fields with the id of what it is about.
+///
+/// One result per line comes back, in order, as soon as it is there:
+/// `{"line": 1, "status": 200, "stream": "…", "id": "…", "version": 3, "position": 17, "events": ["…"], "replayed": false}`
+/// or `{"line": 2, "status": 422, "error": "…", "detail": "…", "errors": […]}`. A line sees the effects of those before it
+/// that touch the same things. A line that fails changes nothing and does not stop the others. Lines have at most 65,536
+/// bytes; there is no bound on their number, so read results while you send. A batch that has to end early says so in a
+/// last result whose line was not executed; send the rest again.
+#[utoipa::path(post, path = "/v1/batch", tag = "batch",
+    request_body(content = LineSchema, content_type = "application/x-ndjson"),
+    responses(
+        (status = 200, description = "One result per line", body = Answer, content_type = "application/x-ndjson"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn execute_batch(
+    State(executor): State<Executor>,
+    State(batches): State<Batches>,
+    author: Author,
+    request: Request,
+) -> Result<Response, Problem> {
+    require_media_type(request.headers(), &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
+    let place = batches.places.clone().try_acquire_owned();
+    let place = place.map_err(|_| Problem::unavailable("overloaded", "too many batches are in work; try again shortly"))?;
+    let (parts, body) = request.into_parts();
+    let (pieces, mut out) = mpsc::channel::<Bytes>(PIECES);
+    let reader = Reader {
+        executor,
+        author,
+        correlation: correlation(&parts),
+        lines: batches.lines,
+        limits: batches.limits.clone(),
+        order: Order::default(),
+    };
+    let work = async move {
+        let (results, done) = mpsc::channel(IN_FLIGHT);
+        let mut write = pin!(write(done, pieces, batches.limits.idle));
+        tokio::select! {
+            () = &mut write => {} // the client is gone; dropping what is read drops what is in work
+            () = reader.read(body.into_data_stream(), results) => write.await,
+        }
+        drop(place);
+    };
+    tokio::spawn(work.in_current_span());
+    let stream = futures::stream::poll_fn(move |context| out.poll_recv(context)).map(Ok::<_, std::convert::Infallible>);
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response())
+}
+
+type Outcome = Result<Answer, Failure>;
+type Pending = (u64, AbortOnDropHandle<Outcome>);
+
+/// The half that reads lines and starts them.
+struct Reader {
+    executor: Executor,
+    author: Author,
+    correlation: CorrelationId,
+    lines: Arc<Semaphore>,
+    limits: Limits,
+    order: Order,
+}
+
+impl Reader {
+    async fn read(mut self, mut body: BodyDataStream, results: mpsc::Sender<Pending>) {
+        let mut lines = Lines::default();
+        let mut number = 0;
+        let mut checked = Instant::now();
+        let end = loop {
+            while let Some(line) = lines.next() {
+                if line.as_ref().is_ok_and(|line| line.iter().all(u8::is_ascii_whitespace)) {
+                    continue;
+                }
+                if checked.elapsed() > CHECK_AGAIN {
+                    if let Err(problem) = self.author.check_again().await {
+                        return finish(&results, number + 1, problem).await;
+                    }
+                    checked = Instant::now();
+                }
+                number += 1;
+                let handle = self.start(line).await;
+                if results.send((number, handle)).await.is_err() {
+                    return;
+                }
+            }
+            if lines.ended {
+                return;
+            }
+            let chunk = tokio::select! {
+                chunk = timeout(self.limits.idle, body.next()) => chunk,
+                () = self.limits.stop.cancelled() => break Problem::unavailable("stopping", "the service is being restarted; send the rest again"),
+            };
+            match chunk {
+                Ok(Some(Ok(chunk))) => lines.feed(&chunk),
+                Ok(Some(Err(_))) => return, // the connection broke
+                Ok(None) => lines.end(),
+                Err(_) => break Problem::unavailable("timeout", "nothing came for too long; send the rest again"),
+            }
+        };
+        finish(&results, number + 1, end).await;
+    }
+
+    /// Starts a line as soon as there is a place for it.
+    async fn start(&mut self, line: Result<Bytes, Problem>) -> AbortOnDropHandle<Outcome> {
+        let ask = line.and_then(|line| self.ask(&line));
+        let ask = match ask {
+            Ok(ask) => ask,
+            Err(problem) => return AbortOnDropHandle::new(tokio::spawn(async { Err(problem.into()) })),
+        };
+        let (before, done) = self.order.admit(&Touches::of(&ask));
+        let permit: Option<OwnedSemaphorePermit> = self.lines.clone().acquire_owned().await.ok();
+        let (executor, limit) = (self.executor.clone(), self.limits.line);
+        let work = async move {
+            for line in before {
+                line.cancelled().await;
+            }
+            let outcome = timeout(limit, executor.execute(&ask)).await.unwrap_or_else(|_| {
+                Err(Problem::unavailable("timeout", "the command took too long and was given up; send it again with the same key").into())
+            });
+            drop((permit, done));
+            outcome
+        };
+        AbortOnDropHandle::new(tokio::spawn(work.in_current_span()))
+    }
+
+    fn ask(&self, line: &[u8]) -> Result<Ask, Problem> {
+        let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
+            if error.is_data() {
+                let detail = "a line must be {\"command\": \"…\", \"key\": \"…\", \"data\": {…}} and nothing else; key may be left out";
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_line", detail)
+            } else {
+                malformed(&error)
+            }
+        })?;
+        let parsed = Parsed::new(&line.command, line.data)?;
+        let role = match parsed.command {
+            Command::Tenancy(_) => Role::Operator,
+            Command::Organization(_) | Command::Employee(_) => Role::Hr,
+        };
+        self.author.actor.require(&[role])?;
+        let key = line.key.as_deref().map(str::parse::<Key>).transpose()?;
+        Ok(Ask::new(self.author.actor.clone(), parsed, key.as_ref(), None, self.correlation))
+    }
+}
+
+/// A last result, for the first line that was not executed.
+async fn finish(results: &mpsc::Sender<Pending>, number: u64, problem: Problem) {
+    let _ = results.send((number, AbortOnDropHandle::new(tokio::spawn(async { Err(problem.into()) })))).await;
+}
+
+/// The half that writes results, in order, what is there at once in one piece.
+async fn write(mut results: mpsc::Receiver<Pending>, pieces: mpsc::Sender<Bytes>, idle: Duration) {
+    let mut next: Option<Pending> = None;
+    loop {
+        let first = match next.take() {
+            Some(pending) => Some(pending),
+            None => results.recv().await,
+        };
+        let Some((number, handle)) = first else { return };
+        let outcome = tokio::select! {
+            outcome = handle => outcome,
+            () = pieces.closed() => return,
+        };
+        let mut piece = BytesMut::new();
+        put(&mut piece, number, outcome);
+        while piece.len() < PIECE
+            && let Ok((number, mut handle)) = results.try_recv()
+        {
+            match (&mut handle).now_or_never() {
+                Some(outcome) => put(&mut piece, number, outcome),
+                None => {
+                    next = Some((number, handle));
+                    break;
+                }
+            }
+        }
+        if timeout(idle, pieces.send(piece.freeze())).await.is_ok_and(|sent| sent.is_ok()) {
+            continue;
+        }
+        return;
+    }
+}
+
+fn put(piece: &mut BytesMut, line: u64, outcome: Result<Outcome, tokio::task::JoinError>) {
+    let outcome = outcome.unwrap_or_else(|error| Err(Problem::internal(&error).into()));
+    let text = match &outcome {
+        Ok(answer) => serde_json::to_string(&Done { line, status: 200, answer }).unwrap_or_default(),
+        Err(failure) => {
+            let document = failure.document();
+            let mut result = serde_json::json!({ "line": line, "status": failure.status().as_u16() });
+            for field in ["error", "detail", "errors"] {
+                if let Some(value) = document.get(field) {
+                    result[field] = value.clone();
+                }
+            }
+            result.to_string()
+        }
+    };
+    piece.extend_from_slice(text.as_bytes());
+    piece.extend_from_slice(b"\n");
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    line: u64,
+    status: u16,
+    #[serde(flatten)]
+    answer: &'a Answer,
+}
+
+/// Cuts a body into lines. One that is too long is an error in its place, and is not kept in memory.
+#[derive(Debug, Default)]
+struct Lines {
+    buffer: BytesMut,
+    /// How much of the buffer holds no line break.
+    searched: usize,
+    /// Inside a line that is too long already.
+    skipping: bool,
+    ended: bool,
+}
+
+impl Lines {
+    fn feed(&mut self, chunk: &[u8]) {
+        self.buffer.extend_from_slice(chunk);
+    }
+    /// The last line may lack its line break.
+    fn end(&mut self) {
+        self.ended = true;
+        if !self.buffer.is_empty() || self.skipping {
+            self.buffer.extend_from_slice(b"\n");
+        }
+    }
+    fn next(&mut self) -> Option<Result<Bytes, Problem>> {
+        match self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
+            Some(at) => {
+                let line = self.buffer.split_to(self.searched + at + 1).freeze();
+                self.searched = 0;
+                let too_long = std::mem::take(&mut self.skipping) || line.len() > MAX_COMMAND + 1;
+                Some(if too_long { Err(too_large("the line")) } else { Ok(line) })
+            }
+            None => {
+                self.skipping |= self.buffer.len() > MAX_COMMAND;
+                if self.skipping {
+                    self.buffer.clear();
+                }
+                self.searched = self.buffer.len();
+                None
+            }
+        }
+    }
+}
+
+/// What two lines must not touch at the same time, unless both only read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Touched {
+    Stream(StreamName),
+    Command(CommandId),
+}
+
+#[derive(Debug, Default)]
+struct Touches {
+    writes: Vec<Touched>,
+    reads: Vec<Touched>,
+}
+
+impl Touches {
+    fn of(ask: &Ask) -> Self {
+        let mut writes = vec![Touched::Stream(ask.stream())];
+        if ask.keyed {
+            writes.push(Touched::Command(ask.command_id));
+        }
+        let mut reads: Vec<_> = ask.reads().into_iter().map(Touched::Stream).collect();
+        // A manager's own termination, say, may depend on nothing but the person.
+        debug_assert!(!matches!(ask.command.target(), Target::Organization) || reads.is_empty());
+        reads.sort_unstable_by_key(|touched| format!("{touched:?}"));
+        reads.dedup();
+        reads.retain(|touched| !writes.contains(touched));
+        Self { writes, reads }
+    }
+}
+
+/// Which lines a line waits for: readers for the last writer, writers for the last writer and all readers since. A line
+/// waits only for lines before it, so no two wait for each other.
+#[derive(Debug, Default)]
+struct Order(HashMap<Touched, Last>);
+
+#[derive(Debug, Default)]
+struct Last {
+    writer: Option<CancellationToken>,
+    readers: Vec<CancellationToken>,
+}
+
+impl Order {
+    /// What to wait for, and the guard whose drop says that the line is done.
+    fn admit(&mut self, touches: &Touches) -> (Vec<CancellationToken>, DropGuard) {
+        if self.0.len() > 8 * IN_FLIGHT {
+            self.0.retain(|_, last| {
+                last.readers.retain(|line| !line.is_cancelled());
+                last.writer.take_if(|line| line.is_cancelled());
+                last.writer.is_some() || !last.readers.is_empty()
+            });
+        }
+        let done = CancellationToken::new();
+        let mut before = Vec::new();
+        for touched in &touches.reads {
+            let last = self.0.entry(*touched).or_default();
+            before.extend(last.writer.clone());
+            if last.readers.len() > 2 * IN_FLIGHT {
+                last.readers.retain(|line| !line.is_cancelled());
+            }
+            last.readers.push(done.clone());
+        }
+        for touched in &touches.writes {
+            let last = self.0.entry(*touched).or_default();
+            before.extend(last.writer.replace(done.clone()));
+            before.append(&mut last.readers);
+        }
+        before.retain(|line| !line.is_cancelled());
+        (before, done.drop_guard())
+    }
+}

@@ -1,0 +1,487 @@
+//! The way of a command: load, decide, seal, append; and what a retry gets.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::response::{IntoResponse, Response};
+use domain::{Command, Facts, Referent, Standing, Target, organization, tenancy};
+use events::{Category, CommandHash, CommandId, CorrelationId, Event, Metadata, NewEvent, Position, StreamName, TenantScope, Version};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use platform::{Actor, Keys, Problem, Registry, telemetry};
+use serde::{Deserialize, Serialize};
+use store::{Append, AppendError, Appended, ClaimDigest, ClaimKind, ClaimOp, Expected, Store};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+use utoipa::ToSchema;
+
+use crate::{
+    aggregate::Aggregate,
+    aggregates::{Aggregates, Known, unavailable},
+    answers::{Answers, FirstAnswer},
+    request::IfMatch,
+    turns::Turns,
+};
+
+/// How often a command is decided again because another process wrote to its stream meanwhile.
+const ATTEMPTS: u32 = 10;
+/// How old another aggregate's state may be when a command refers to it and it looks fine. One that does not is read
+/// again in any case.
+const REFERENCE_AGE: Duration = Duration::from_secs(1);
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Answer {
+    /// The stream that took the events.
+    pub stream: String,
+    /// The id of what the command created or changed.
+    pub id: String,
+    /// The stream's version after it; also the `ETag`.
+    pub version: Version,
+    /// The position to wait for in a query (`Tenure-Min-Position`); also the header `Tenure-Position`.
+    pub position: Position,
+    /// The events' ids; none if everything was so already.
+    #[schema(value_type = Vec<uuid::Uuid>)]
+    pub events: Vec<events::EventId>,
+    /// Whether this is the answer to an earlier attempt of the same command.
+    pub replayed: bool,
+}
+
+/// Why a command has no [`Answer`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Refused, in conflict, or something is down.
+    Problem(Problem),
+    /// Refused earlier, with this problem document.
+    Earlier(StatusCode, serde_json::Value),
+}
+
+impl<P: Into<Problem>> From<P> for Failure {
+    fn from(problem: P) -> Self {
+        Self::Problem(problem.into())
+    }
+}
+
+impl Failure {
+    /// The HTTP status.
+    pub(crate) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Problem(problem) => problem.status,
+            Self::Earlier(status, _) => *status,
+        }
+    }
+    /// The problem document.
+    pub(crate) fn document(&self) -> serde_json::Value {
+        match self {
+            Self::Problem(problem) => problem.document(),
+            Self::Earlier(_, document) => document.clone(),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Problem(problem) => problem.into_response(),
+            Self::Earlier(status, document) => {
+                let replayed = [(REPLAYED, HeaderValue::from_static("true"))];
+                let mut response = (status, replayed, document.to_string()).into_response();
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+                response
+            }
+        }
+    }
+}
+
+const POSITION: HeaderName = HeaderName::from_static("tenure-position");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+impl Answer {
+    /// As an HTTP response; `creates` says whether the command makes something new.
+    pub(crate) fn respond(&self, creates: bool) -> Response {
+        let status = if creates && !self.events.is_empty() { StatusCode::CREATED } else { StatusCode::OK };
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(POSITION, self.position.0.into());
+        if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", self.version)) {
+            headers.insert(header::ETAG, etag);
+        }
+        if self.replayed {
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// A command with who sends it and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    /// Who.
+    pub(crate) actor: Actor,
+    /// What; its ids are filled in.
+    pub(crate) command: Command,
+    /// The command's identity.
+    pub(crate) command_id: CommandId,
+    /// Whether the client chose that identity and so may send the command again.
+    pub(crate) keyed: bool,
+    /// Of the body.
+    pub(crate) hash: CommandHash,
+    /// The versions that the client has seen, where it says so.
+    pub(crate) if_match: Option<IfMatch>,
+    /// The request.
+    pub(crate) correlation: CorrelationId,
+}
+
+impl Ask {
+    const fn scope(&self) -> TenantScope {
+        self.actor.scope
+    }
+    /// The stream that the command writes to.
+    pub(crate) const fn stream(&self) -> StreamName {
+        match self.command.target() {
+            Target::Tenancy(tenant) => StreamName::tenancy(tenant),
+            Target::Organization => StreamName::organization(self.actor.scope),
+            Target::Employee(id) => StreamName::employee(self.actor.scope, id),
+        }
+    }
+    /// The streams that the command's references ask about.
+    pub(crate) fn reads(&self) -> Vec<StreamName> {
+        let Command::Employee(command) = &self.command else { return Vec::new() };
+        command.references().into_iter().map(|reference| referent_stream(self.scope(), reference.to)).collect()
+    }
+    fn answer(&self, stream: StreamName, appended: Appended) -> Answer {
+        Answer {
+            stream: stream.to_string(),
+            id: object_id(&self.command),
+            version: appended.version,
+            position: appended.position,
+            events: appended.event_ids,
+            replayed: appended.replayed,
+        }
+    }
+}
+
+/// What an attempt came to.
+enum Verdict {
+    /// The events are durable.
+    Appended(Appended),
+    /// Everything is so already.
+    Nothing(Arc<Aggregate>),
+    /// A rule said no, or somebody else holds a unique value.
+    Refused(Problem),
+    /// The stream is not at the version that the client has seen, or others were always faster.
+    Conflict(Problem),
+}
+
+/// Executes commands. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Executor(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    keys: Keys,
+    registry: Registry,
+    aggregates: Aggregates,
+    answers: Answers,
+    /// Writers of one stream don't decide against each other.
+    writers: Turns<StreamName>,
+    /// A retry waits for the attempt before it.
+    attempts: Turns<CommandId>,
+}
+
+impl Executor {
+    pub(crate) fn new(store: Store, keys: Keys, registry: Registry, answers: Answers) -> Self {
+        let aggregates = Aggregates::new(store.clone(), keys.clone());
+        Self(Arc::new(Inner { store, keys, registry, aggregates, answers, writers: Turns::default(), attempts: Turns::default() }))
+    }
+
+    /// Executes a command, once: sent again with its key it gets the first answer (I7).
+    pub(crate) async fn execute(&self, ask: &Ask) -> Result<Answer, Failure> {
+        let started = Instant::now();
+        let name = ask.command.name();
+        let span = tracing::info_span!("command", otel.name = name, command = name, command_id = %ask.command_id, stream = %ask.stream());
+        let result = self.0.once(ask).instrument(span).await;
+        let outcome = match &result {
+            Ok(answer) if answer.replayed => "replayed",
+            Ok(answer) if answer.events.is_empty() => "nothing",
+            Ok(_) => "accepted",
+            Err(failure) if failure.status().is_server_error() => "failed",
+            Err(failure) if failure.status() == StatusCode::PRECONDITION_FAILED || failure.status() == StatusCode::CONFLICT => "conflict",
+            Err(_) => "refused",
+        };
+        metrics::counter!("commands_total", "command" => name, "outcome" => outcome).increment(1);
+        metrics::histogram!("command_duration_seconds", "command" => name).record(started.elapsed().as_secs_f64());
+        result
+    }
+}
+
+impl Inner {
+    async fn once(&self, ask: &Ask) -> Result<Answer, Failure> {
+        let stream = ask.stream();
+        if !ask.keyed {
+            let _turn = self.writers.take(stream).await;
+            return match self.attempt(ask, stream).await? {
+                Verdict::Appended(appended) => Ok(ask.answer(stream, appended)),
+                Verdict::Nothing(aggregate) => Ok(nothing(ask, stream, &aggregate)),
+                Verdict::Refused(problem) | Verdict::Conflict(problem) => Err(problem.into()),
+            };
+        }
+        let _attempt = self.attempts.take(ask.command_id).await;
+        if let Some(first) = self.answers.find(ask.scope(), ask.command_id).await? {
+            return replay(ask, &first);
+        }
+        let _turn = self.writers.take(stream).await;
+        let verdict = self.attempt(ask, stream).await?;
+        if let Verdict::Appended(appended) = verdict {
+            return Ok(ask.answer(stream, appended));
+        }
+        // The first attempt may have changed what this one was decided on.
+        if let Some(first) = self.store.find_command(stream, ask.command_id).await.map_err(|e| unavailable(&e))? {
+            return if first.command_hash == ask.hash { Ok(ask.answer(stream, first)) } else { Err(key_reused().into()) };
+        }
+        match verdict {
+            Verdict::Appended(appended) => Ok(ask.answer(stream, appended)),
+            Verdict::Nothing(aggregate) => {
+                let answer = nothing(ask, stream, &aggregate);
+                let body = serde_json::to_string(&answer).map_err(|e| Problem::internal(&e))?;
+                self.remember(ask, StatusCode::OK, body).await?.map_or(Ok(answer), |first| replay(ask, &first))
+            }
+            Verdict::Refused(problem) => {
+                let first = self.remember(ask, problem.status, problem.document().to_string()).await?;
+                first.map_or_else(|| Err(problem.into()), |first| replay(ask, &first))
+            }
+            // Whoever sends it again has looked again, so it is not remembered.
+            Verdict::Conflict(problem) => Err(problem.into()),
+        }
+    }
+
+    /// Remembers an answer; gives back another one that was remembered before.
+    async fn remember(&self, ask: &Ask, status: StatusCode, body: String) -> Result<Option<FirstAnswer>, Problem> {
+        let first = FirstAnswer { hash: ask.hash, status: status.as_u16(), body };
+        let stands = self.answers.remember(ask.scope(), ask.command_id, first.clone()).await?;
+        Ok((stands != first).then_some(stands))
+    }
+
+    /// Decides until the store takes it, or until nothing is to be appended on the newest state.
+    async fn attempt(&self, ask: &Ask, stream: StreamName) -> Result<Verdict, Problem> {
+        let mut since = Instant::now();
+        // What is to be created is most likely not there: no need to look, the store will tell.
+        let mut known = match self.aggregates.cached(stream).await {
+            Some(known) => Some(known),
+            None if creates(&ask.command) => None,
+            None => Some(self.aggregates.read_since(ask.scope(), stream, since).await?),
+        };
+        for attempt in 0..ATTEMPTS {
+            let newest = known.as_ref().is_some_and(|known| known.as_of >= since);
+            let aggregate = known.take().map_or_else(|| Arc::new(Aggregate::empty(stream)), |known| known.aggregate);
+            let seen = ask.if_match.as_ref().is_none_or(|versions| versions.admit(aggregate.version));
+            if !seen && newest {
+                return Ok(Verdict::Conflict(precondition_failed(aggregate.version)));
+            }
+            if seen {
+                let facts = self.facts(ask).await?;
+                match aggregate.decide(&ask.command, &facts).map_err(|e| Problem::internal(&e))? {
+                    Ok(events) if !events.is_empty() => match self.append(ask, stream, &aggregate, events).await? {
+                        Ok(appended) => return Ok(Verdict::Appended(appended)),
+                        Err(AppendError::WrongVersion { actual }) => {
+                            metrics::counter!("command_wrong_versions_total").increment(1);
+                            if ask.if_match.is_some() && newest {
+                                return Ok(Verdict::Conflict(precondition_failed(actual)));
+                            }
+                            since = Instant::now();
+                            if attempt > 0 {
+                                tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=(2 << attempt.min(7))))).await;
+                            }
+                        }
+                        Err(AppendError::ClaimTaken { kind }) => return Ok(Verdict::Refused(taken(kind, &ask.command))),
+                        Err(AppendError::CommandReused) => return Err(key_reused()),
+                        Err(error @ AppendError::Invalid(_)) => return Err(Problem::internal(&error)),
+                        Err(AppendError::Store(error)) => return Err(unavailable(&error)),
+                    },
+                    Ok(_) if newest => return Ok(Verdict::Nothing(aggregate)),
+                    Err(refusal) if newest => return Ok(Verdict::Refused(refused(&refusal))),
+                    // Decided on a state that may be old: look again.
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            known = Some(self.aggregates.read_since(ask.scope(), stream, since).await?);
+        }
+        let detail = "others kept changing this while the command was decided; try again";
+        Ok(Verdict::Conflict(Problem { retry_after: Some(1), ..Problem::new(StatusCode::CONFLICT, "conflict", detail) }))
+    }
+
+    /// How what the command refers to stands.
+    async fn facts(&self, ask: &Ask) -> Result<Facts, Problem> {
+        let mut facts = Facts::none();
+        let Command::Employee(command) = &ask.command else { return Ok(facts) };
+        for reference in command.references() {
+            if reference.to == Referent::Manager(command.employee_id()) {
+                continue; // refused whatever the answer
+            }
+            let stream = referent_stream(ask.scope(), reference.to);
+            let now = Instant::now();
+            let recently = now.checked_sub(REFERENCE_AGE).unwrap_or(now);
+            let mut standing = Standing::Unknown;
+            for since in [recently, now] {
+                let known = self.aggregates.read_since(ask.scope(), stream, since).await?;
+                standing = known.aggregate.standing(reference);
+                if standing == Standing::Open {
+                    break;
+                }
+            }
+            facts.insert(reference, standing);
+        }
+        Ok(facts)
+    }
+
+    /// Seals and appends what was decided on `base`. The cache gets the state after it.
+    async fn append(
+        &self,
+        ask: &Ask,
+        stream: StreamName,
+        base: &Aggregate,
+        events: Vec<Event>,
+    ) -> Result<Result<Appended, AppendError>, Problem> {
+        let scope = ask.scope();
+        let mut claims = Vec::new();
+        for claim in base.claims(&events) {
+            let digest = ClaimDigest(self.keys.claim_digest(scope, claim.kind, &claim.value).await?);
+            let op = match claim.op {
+                domain::ClaimOp::Take => ClaimOp::Take,
+                domain::ClaimOp::Release => ClaimOp::Release,
+            };
+            claims.push(store::Claim { kind: ClaimKind(claim.kind), digest, op });
+        }
+        let key = match ask.command.target() {
+            Target::Employee(person) if events.iter().any(Event::has_personal) => Some(self.keys.person_or_create(scope, person).await?),
+            Target::Employee(_) | Target::Organization | Target::Tenancy(_) => None,
+        };
+        let mut new = Vec::with_capacity(events.len());
+        for (n, event) in events.iter().enumerate() {
+            let mut sealed = event.clone();
+            if let Some(key) = &key {
+                sealed.seal(stream, key).map_err(|e| Problem::internal(&e))?;
+            }
+            let data = sealed.to_data().map_err(|e| Problem::internal(&e))?;
+            let id = NewEvent::id_for(ask.command_id, n);
+            new.push(NewEvent { id, event_type: event.event_type(), schema_version: event.schema_version(), data });
+        }
+        let metadata = Metadata {
+            actor: ask.actor.subject.clone(),
+            command_id: ask.command_id,
+            command_hash: ask.hash,
+            correlation_id: ask.correlation,
+            causation_id: None,
+            traceparent: telemetry::traceparent(),
+        };
+        let expected = if base.version == Version::ZERO { Expected::NoStream } else { Expected::Exact(base.version) };
+        let as_of = Instant::now();
+        let appended = self.store.append(Append { scope, stream, expected, events: new, claims, metadata }).await;
+        if let Ok(appended) = &appended
+            && !appended.replayed
+        {
+            let mut after = base.clone();
+            for event in &events {
+                after = after.evolve(event, appended.position).map_err(|e| Problem::internal(&e))?;
+            }
+            if after.version == appended.version {
+                self.aggregates.keep(stream, Known { aggregate: Arc::new(after), as_of }).await;
+            }
+            if stream.category() == Category::Tenancy {
+                // This process is to know at once; the others follow within half a second.
+                let _ = self.registry.refresh().await;
+            }
+        }
+        Ok(appended)
+    }
+}
+
+fn nothing(ask: &Ask, stream: StreamName, aggregate: &Aggregate) -> Answer {
+    Answer {
+        stream: stream.to_string(),
+        id: object_id(&ask.command),
+        version: aggregate.version,
+        position: aggregate.position,
+        events: Vec::new(),
+        replayed: false,
+    }
+}
+
+/// The first answer again, if it is the same command.
+fn replay(ask: &Ask, first: &FirstAnswer) -> Result<Answer, Failure> {
+    if first.hash != ask.hash {
+        return Err(key_reused().into());
+    }
+    let status = StatusCode::from_u16(first.status).map_err(|e| Problem::internal(&e))?;
+    if status.is_success() {
+        let answer: Answer = serde_json::from_str(&first.body).map_err(|e| Problem::internal(&e))?;
+        return Ok(Answer { replayed: true, ..answer });
+    }
+    Err(Failure::Earlier(status, serde_json::from_str(&first.body).map_err(|e| Problem::internal(&e))?))
+}
+
+fn referent_stream(scope: TenantScope, to: Referent) -> StreamName {
+    match to {
+        Referent::Department(_) | Referent::Job(_) | Referent::Location(_) => StreamName::organization(scope),
+        Referent::Manager(id) => StreamName::employee(scope, id),
+    }
+}
+
+/// Whether the command starts a stream of its own.
+const fn creates(command: &Command) -> bool {
+    matches!(command, Command::Employee(domain::employee::Command::HireEmployee(_)) | Command::Tenancy(tenancy::Command::RegisterTenant(_)))
+}
+
+/// The id of what the command creates or changes.
+fn object_id(command: &Command) -> String {
+    use organization::Command as O;
+    match command {
+        Command::Tenancy(c) => c.tenant_id().to_string(),
+        Command::Employee(c) => c.employee_id().to_string(),
+        Command::Organization(c) => match c {
+            O::CreateDepartment(c) => c.department_id.to_string(),
+            O::RenameDepartment(c) => c.department_id.to_string(),
+            O::MoveDepartment(c) => c.department_id.to_string(),
+            O::CloseDepartment(c) => c.department_id.to_string(),
+            O::OpenLocation(c) => c.location_id.to_string(),
+            O::ChangeLocation(c) => c.location_id.to_string(),
+            O::CloseLocation(c) => c.location_id.to_string(),
+            O::CreateJob(c) => c.job_id.to_string(),
+            O::RetitleJob(c) => c.job_id.to_string(),
+            O::RetireJob(c) => c.job_id.to_string(),
+        },
+    }
+}
+
+fn refused(refusal: &domain::Refusal) -> Problem {
+    let status = if refusal.code() == "not_found" { StatusCode::NOT_FOUND } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let problem = Problem::new(status, refusal.code(), refusal.to_string());
+    match refusal.field() {
+        Some(pointer) => problem.field(pointer, refusal.code(), refusal.to_string()),
+        None => problem,
+    }
+}
+
+fn taken(kind: ClaimKind, command: &Command) -> Problem {
+    let hires = matches!(command, Command::Employee(domain::employee::Command::HireEmployee(_)));
+    let (code, pointer, detail) = match kind.0 {
+        domain::employee::EMPLOYEE_NUMBER => {
+            ("employee_number_taken", "/employee_number", "the employee number is or was another person's; choose another one")
+        }
+        domain::employee::WORK_EMAIL => {
+            let pointer = if hires { "/contact/work_email" } else { "/changes/work_email" };
+            ("work_email_taken", pointer, "the work e-mail address is or was another person's; choose another one")
+        }
+        tenancy::SLUG => ("slug_taken", "/slug", "the slug is another tenant's; choose another one"),
+        _ => ("taken", "", "a value that must be unique is taken; choose another one"),
+    };
+    Problem::new(StatusCode::CONFLICT, code, detail).field(pointer, code, detail)
+}
+
+fn precondition_failed(version: Version) -> Problem {
+    let detail = format!("this is at version {version}, not at the one in If-Match; read it again and decide anew");
+    Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
+}
+
+fn key_reused() -> Problem {
+    let detail = "the Idempotency-Key was used for another command; use a new key for each command, and the same only to send it again";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail)
+}

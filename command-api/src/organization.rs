@@ -1,0 +1,50 @@
+//! Commands about departments, locations and jobs.
+
+use domain::organization::{
+    ChangeLocation, CloseDepartment, CloseLocation, CreateDepartment, CreateJob, MoveDepartment, OpenLocation, RenameDepartment, RetireJob,
+    RetitleJob,
+};
+use events::{DepartmentId, JobId, LocationId};
+
+use crate::route::route;
+
+route! {
+    /// Create a department.
+    create_department: CreateDepartment at "/v1/departments" for Editor in "organization"
+}
+route! {
+    /// Give a department another name from a day on.
+    rename_department: RenameDepartment on "department_id": DepartmentId at "/v1/departments/{id}/name" for Editor in "organization"
+}
+route! {
+    /// Put a department elsewhere in the tree from a day on.
+    move_department: MoveDepartment on "department_id": DepartmentId at "/v1/departments/{id}/parent" for Editor in "organization"
+}
+route! {
+    /// Close a department.
+    close_department: CloseDepartment on "department_id": DepartmentId at "/v1/departments/{id}/closure" for Editor in "organization"
+}
+route! {
+    /// Open a place of work.
+    open_location: OpenLocation at "/v1/locations" for Editor in "organization"
+}
+route! {
+    /// Give a location another name or time zone from a day on.
+    change_location: ChangeLocation on "location_id": LocationId at "/v1/locations/{id}/changes" for Editor in "organization"
+}
+route! {
+    /// Close a location.
+    close_location: CloseLocation on "location_id": LocationId at "/v1/locations/{id}/closure" for Editor in "organization"
+}
+route! {
+    /// Create a job that people can be employed as.
+    create_job: CreateJob at "/v1/jobs" for Editor in "organization"
+}
+route! {
+    /// Give a job another title from a day on.
+    retitle_job: RetitleJob on "job_id": JobId at "/v1/jobs/{id}/title" for Editor in "organization"
+}
+route! {
+    /// Retire a job: nobody can be employed as it any more.
+    retire_job: RetireJob on "job_id": JobId at "/v1/jobs/{id}/retirement" for Editor in "organization"
+}

@@ -1,0 +1,137 @@
+//! The routes.
+
+use std::sync::LazyLock;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRef, Request},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use http::header::CONTENT_LENGTH;
+use platform::{Gate, Keys, Registry};
+use sqlx::PgPool;
+use store::Store;
+use utoipa::{Modify as _, OpenApi as _};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    answers::Answers,
+    batch::{self, Batches},
+    employee,
+    execute::Executor,
+    openapi, organization,
+    request::{MAX_COMMAND, too_large},
+    tenancy,
+};
+
+/// What handlers need; each takes only its part.
+#[derive(Clone, FromRef)]
+pub struct App {
+    gate: Gate,
+    executor: Executor,
+    batches: Batches,
+}
+
+impl App {
+    /// The state of a process. `pool` keeps the answers that no event can give again; `limits` are those of a batch.
+    pub fn new(gate: Gate, registry: Registry, store: Store, keys: Keys, pool: PgPool, limits: batch::Limits) -> Self {
+        let executor = Executor::new(store, keys, registry, Answers::new(pool));
+        Self { gate, executor, batches: Batches::new(limits) }
+    }
+}
+
+/// Every route. `platform::http::shell` goes around it.
+pub fn router(app: App) -> Router {
+    let (commands, _) = commands().split_for_parts();
+    let (batches, _) = batches().split_for_parts();
+    commands
+        .layer(DefaultBodyLimit::max(MAX_COMMAND))
+        .layer(middleware::from_fn(announced_size))
+        .merge(batches)
+        .route("/openapi.json", get(|| async { openapi::served(&OPENAPI) }))
+        .route("/docs", get(openapi::docs))
+        .with_state(app)
+}
+
+/// The table of contents.
+fn commands() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(organization::create_department))
+        .routes(routes!(organization::rename_department))
+        .routes(routes!(organization::move_department))
+        .routes(routes!(organization::close_department))
+        .routes(routes!(organization::open_location))
+        .routes(routes!(organization::change_location))
+        .routes(routes!(organization::close_location))
+        .routes(routes!(organization::create_job))
+        .routes(routes!(organization::retitle_job))
+        .routes(routes!(organization::retire_job))
+        .routes(routes!(employee::hire_employee))
+        .routes(routes!(employee::rehire_employee))
+        .routes(routes!(employee::change_assignment))
+        .routes(routes!(employee::change_compensation))
+        .routes(routes!(employee::change_personal_details))
+        .routes(routes!(employee::change_contact_details))
+        .routes(routes!(employee::terminate_employee))
+        .routes(routes!(tenancy::register_tenant))
+        .routes(routes!(tenancy::rename_tenant))
+        .routes(routes!(tenancy::change_subscription))
+        .routes(routes!(tenancy::suspend_tenant))
+        .routes(routes!(tenancy::resume_tenant))
+        .routes(routes!(tenancy::close_tenant))
+}
+
+fn batches() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(batch::execute_batch))
+}
+
+/// Size comes before the token: a body that says it is too large is refused before anything else is looked at.
+async fn announced_size(request: Request, next: Next) -> Response {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > MAX_COMMAND as u64) {
+        return too_large("the body").into_response();
+    }
+    next.run(request).await
+}
+
+static OPENAPI: LazyLock<String> = LazyLock::new(openapi_json);
+
+/// The OpenAPI 3.1 document, pretty-printed as it stands in `openapi.json`.
+pub fn openapi_json() -> String {
+    let (_, mut document) = OpenApiRouter::with_openapi(openapi::Document::openapi()).merge(commands()).merge(batches()).split_for_parts();
+    openapi::IdsInPaths.modify(&mut document);
+    let mut json = document.to_pretty_json().expect("the document holds only text, numbers and lists");
+    json.push('\n');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    /// The contract changes only on purpose: `UPDATE_OPENAPI=1 cargo test -p command-api` writes the new one.
+    #[test]
+    fn the_contract_is_the_one_on_file() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        let now = super::openapi_json();
+        if std::env::var_os("UPDATE_OPENAPI").is_some() {
+            std::fs::write(path, &now).unwrap();
+        }
+        let filed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(now == filed, "openapi.json differs from the routes; if that is meant, run UPDATE_OPENAPI=1 cargo test -p command-api");
+    }
+
+    #[test]
+    fn every_command_has_a_route_and_an_id_in_a_path_is_not_in_the_body() {
+        let document: serde_json::Value = serde_json::from_str(&super::openapi_json()).unwrap();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for name in domain::Command::names() {
+            assert!(schemas.contains_key(name), "{name} has no route");
+        }
+        let body = |path: &str| &document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"];
+        let on_path = body("/v1/employees/{id}/termination");
+        assert!(on_path["properties"]["employee_id"].is_null() && !on_path["properties"]["last_day_worked"].is_null(), "{on_path}");
+        assert_eq!(on_path["required"], serde_json::json!(["last_day_worked", "reason"]));
+        assert_eq!(body("/v1/employees")["$ref"], "#/components/schemas/HireEmployee");
+    }
+}

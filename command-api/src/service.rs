@@ -1,0 +1,55 @@
+//! The process: connections, routes, shell.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use platform::{
+    Config, Gate, Keys, Process, Registry, database,
+    health::{self, Check},
+    http::{Limits, shell},
+    registry::LogReader,
+};
+use secrecy::ExposeSecret as _;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::{App, batch, router};
+
+/// A batch in which nothing moves for so long ends.
+const IDLE: Duration = Duration::from_secs(60);
+/// Requests in flight get this long once the process is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves until told to stop.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let pool = database::connect(&config, Process::CommandApi).await?;
+    database::refuse_superuser(&pool).await?;
+    let eventstore = config.eventstore_url.as_ref().map(|url| url.expose_secret());
+    let store = Store::open(config.database_url.expose_secret(), eventstore, config.database_connections)
+        .await
+        .context("opening the event store")?;
+    let keys = Keys::open(&config, pool.clone()).await.context("opening the key store")?;
+    let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
+    let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
+    let checks = vec![Check::postgres(pool.clone()), store_check(store.clone()), registry.check(), gate.check()];
+    let limits = Limits::of(&config);
+    let batches = batch::Limits { line: limits.timeout, idle: IDLE, stop: stop.clone() };
+    let app = router(App::new(gate, registry, store, keys, pool, batches));
+    tracing::info!(listen = %config.listen, "serving commands");
+    health::serve(config.listen, shell(app.merge(health::router(checks)), limits), stop, DRAIN).await
+}
+
+fn log_reader(store: Store) -> LogReader {
+    Arc::new(move |after, limit| {
+        let store = store.clone();
+        async move { Ok(store.read_log(Registry::platform_scope(), after, limit).await?) }.boxed()
+    })
+}
+
+fn store_check(store: Store) -> Check {
+    Check::new("event_store", move || {
+        let store = store.clone();
+        async move { Ok(store.head(Registry::platform_scope()).await.map(drop)?) }
+    })
+}

@@ -1,0 +1,31 @@
+//! Commands about tenants, for operators of the platform's own tenant.
+
+use domain::tenancy::{ChangeSubscription, CloseTenant, RegisterTenant, RenameTenant, ResumeTenant, SuspendTenant};
+use events::TenantId;
+
+use crate::route::route;
+
+route! {
+    /// Ask for a tenant. It can be used as soon as it is provisioned.
+    register_tenant: RegisterTenant at "/v1/tenants" for Operator in "tenancy"
+}
+route! {
+    /// Give a tenant another slug or name.
+    rename_tenant: RenameTenant on "tenant_id": TenantId at "/v1/tenants/{id}/name" for Operator in "tenancy"
+}
+route! {
+    /// Change what a tenant subscribed to, or until when.
+    change_subscription: ChangeSubscription on "tenant_id": TenantId at "/v1/tenants/{id}/subscription" for Operator in "tenancy"
+}
+route! {
+    /// Refuse a tenant until it is resumed.
+    suspend_tenant: SuspendTenant on "tenant_id": TenantId at "/v1/tenants/{id}/suspension" for Operator in "tenancy"
+}
+route! {
+    /// End a suspension.
+    resume_tenant: ResumeTenant on "tenant_id": TenantId at "/v1/tenants/{id}/resumption" for Operator in "tenancy"
+}
+route! {
+    /// Close a tenant for good. Its slug becomes free.
+    close_tenant: CloseTenant on "tenant_id": TenantId at "/v1/tenants/{id}/closure" for Operator in "tenancy"
+}

@@ -1,0 +1,220 @@
+//! Processes and servers die under load, and nothing is lost, doubled, reordered or answered twice differently.
+//!
+//! Clients send commands all the while and try again with the same key, as a good client does. Afterwards:
+//! - I1, I5: every acknowledged event stands in the store exactly once, and no command has more events than it was told;
+//! - I2: positions and versions have no hole;
+//! - I3: the read model equals, hash for hash, one that is rebuilt from the log;
+//! - I6: the system got there with no one's help;
+//! - I7: every command, sent once more with its key, gets its first answer again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use events::TenantScope;
+use platform::{READ_MODEL_VERSION, read_schema};
+use projector::rebuild::digest;
+use serde_json::{Value, json};
+
+use crate::servers::{System, own_system, tenant_of};
+
+const CLIENTS: u32 = 8;
+
+/// One acknowledged command: where it went, its key and body, and the answer.
+struct Acknowledged {
+    path: String,
+    key: String,
+    body: Value,
+    answer: Value,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_command_api() {
+    survive("command-api", 3, async |system| system.signal("tenure-command-api", "KILL")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_projector() {
+    survive("projector", 3, async |system| system.signal("tenure-projector", "KILL")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_relay() {
+    survive("relay", 3, async |system| system.signal("tenure-relay", "KILL")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_nats() {
+    survive("nats", 3, async |system| system.signal("nats-server", "KILL")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_nats() {
+    let wipe = async |system: &System| {
+        // Stopped, so that it can't write again what is removed under it.
+        system.signal("nats-server", "STOP");
+        let store = system.home.join("nats/jetstream");
+        assert!(store.is_dir(), "{} is where NATS keeps its streams", store.display());
+        std::fs::remove_dir_all(store).unwrap();
+        system.signal("nats-server", "KILL");
+    };
+    survive("nats-wiped", 2, wipe).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_postgres() {
+    survive("postgres", 2, async |system| system.signal("postgres", "KILL")).await;
+}
+
+/// Runs load, strikes `times` with a pause between, lets the load go on for a moment, and checks.
+async fn survive(name: &str, times: u32, strike: impl AsyncFn(&System)) {
+    let seed = std::env::var("TENURE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("{name}: seed {seed} (TENURE_TEST_SEED={seed} runs it again)");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let system = Arc::new(own_system().await);
+    let token = system.tenant("faults");
+    let (department, job) = prepare(&system, &token).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let sent = Arc::new(AtomicU32::new(0));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|n| {
+            let client = Client { system: Arc::clone(&system), token: token.clone(), department: department.clone(), job: job.clone(), n };
+            tokio::spawn(client.run(Arc::clone(&stop), Arc::clone(&sent)))
+        })
+        .collect();
+    for _ in 0..times {
+        tokio::time::sleep(Duration::from_millis(random.u64(300..1_500))).await;
+        strike(&system).await;
+    }
+    // The load goes on until enough was acknowledged after the last strike.
+    let before = sent.load(Ordering::Relaxed);
+    while sent.load(Ordering::Relaxed) < before + 10 * CLIENTS {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = Vec::new();
+    for client in clients {
+        acknowledged.extend(client.await.unwrap());
+    }
+    system.ready().await;
+    eprintln!("{name}: {} commands acknowledged", acknowledged.len());
+    check(&system, &token, &acknowledged).await;
+}
+
+async fn prepare(system: &System, token: &str) -> (String, String) {
+    let department = json!({"code": "d", "name": "Department", "effective_on": "2000-01-01"});
+    let job = json!({"code": "j", "title": "Job", "effective_on": "2000-01-01"});
+    let (status, department) = system.post(token, "/v1/departments", "department", &department).await;
+    assert!(status < 300, "{status} {department}");
+    let (status, job) = system.post(token, "/v1/jobs", "job", &job).await;
+    assert!(status < 300, "{status} {job}");
+    (department["id"].as_str().unwrap().to_owned(), job["id"].as_str().unwrap().to_owned())
+}
+
+struct Client {
+    system: Arc<System>,
+    token: String,
+    department: String,
+    job: String,
+    n: u32,
+}
+
+impl Client {
+    /// Hires people and raises their pay, one command after the other.
+    async fn run(self, stop: Arc<AtomicBool>, sent: Arc<AtomicU32>) -> Vec<Acknowledged> {
+        let mut acknowledged = Vec::new();
+        for round in 0.. {
+            let number = format!("{}-{round}", self.n);
+            let hire = json!({"hire_date": "2001-02-03", "employee_number": number, "person": {"given_name": "A", "family_name": number},
+                "assignment": {"department_id": self.department, "job_id": self.job},
+                "pay": {"rate": {"amount": "1000", "currency": "EUR"}, "per": "month"}});
+            let hired = self.until_answered("/v1/employees".into(), format!("hire-{number}"), hire).await;
+            let raises = format!("/v1/employees/{}/compensation-changes", hired.answer["id"].as_str().unwrap());
+            acknowledged.push(hired);
+            for year in 2002..2005 {
+                let pay = json!({"effective_on": format!("{year}-01-01"), "reason": "review",
+                    "pay": {"rate": {"amount": format!("{}", year * 2), "currency": "EUR"}, "per": "month"}});
+                acknowledged.push(self.until_answered(raises.clone(), format!("raise-{number}-{year}"), pay).await);
+            }
+            sent.fetch_add(4, Ordering::Relaxed);
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        acknowledged
+    }
+
+    /// Sends a command, again and again with the same key, until there is an answer that is not "try later".
+    async fn until_answered(&self, path: String, key: String, body: Value) -> Acknowledged {
+        let url = format!("{}{path}", self.system.command_api);
+        for _ in 0..1_200 {
+            let request = self.system.client.post(&url).bearer_auth(&self.token).header("idempotency-key", &key).json(&body);
+            if let Ok(response) = request.timeout(Duration::from_secs(15)).send().await {
+                let status = response.status();
+                let answer = response.json::<Value>().await;
+                if let (true, Ok(answer)) = (status.is_success(), answer.as_ref()) {
+                    return Acknowledged { path, key, body, answer: answer.clone() };
+                }
+                assert_eq!(status.as_u16(), 503, "{path}: {answer:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no answer for {key} in a minute")
+    }
+}
+
+async fn check(system: &System, token: &str, acknowledged: &[Acknowledged]) {
+    let tenant = tenant_of(token);
+    let pool = system.pool().await;
+
+    // I1, I5: what was acknowledged is there, once, and nothing else is.
+    let stored: Vec<(uuid::Uuid, i64, uuid::Uuid, i64)> =
+        sqlx::query_as("select event_id, position, stream_id, version from event_store.event where tenant_id = $1 order by position")
+            .bind(tenant.uuid())
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+    let mut seen = BTreeMap::new();
+    for (id, position, ..) in &stored {
+        assert!(seen.insert(id.to_string(), *position).is_none(), "event {id} stands twice");
+    }
+    let mut told = 2; // The department and the job.
+    for one in acknowledged {
+        for id in one.answer["events"].as_array().unwrap() {
+            assert!(seen.contains_key(id.as_str().unwrap()), "an acknowledged event of {} is gone", one.key);
+            told += 1;
+        }
+    }
+    assert_eq!(stored.len(), told, "events that nobody was told of");
+
+    // I2: no hole in positions or versions.
+    let mut versions: BTreeMap<uuid::Uuid, i64> = BTreeMap::new();
+    for (n, (_, position, stream, version)) in stored.iter().enumerate() {
+        assert_eq!(*position, i64::try_from(n).unwrap() + 1, "positions are dense");
+        let last = versions.insert(*stream, *version).unwrap_or(0);
+        assert_eq!(*version, last + 1, "versions of {stream} are dense");
+    }
+
+    // I7: the first answer again.
+    for one in acknowledged {
+        let (status, answer) = system.post(token, &one.path, &one.key, &one.body).await;
+        assert!(status < 300, "{}: {status} {answer}", one.key);
+        for same in ["id", "version", "position", "events"] {
+            assert_eq!(answer[same], one.answer[same], "{same} of {}", one.key);
+        }
+    }
+
+    // I6, I3: the read model got to the end by itself, and a rebuild gives the same.
+    assert_eq!(system.settled(token).await, stored.len() as u64);
+    let scope = TenantScope::checked(tenant);
+    let schema = read_schema(tenant, READ_MODEL_VERSION);
+    let live = digest(&pool, scope, &schema).await.unwrap();
+    system.tenure(&["read-model", "rebuild", "--tenant", "faults"]);
+    assert_eq!(digest(&pool, scope, &schema).await.unwrap(), live, "a rebuild gives the same rows");
+    pool.close().await;
+}

@@ -154,7 +154,7 @@ impl EsStore {
         match result {
             Ok(_) | Err(AppendError::Store(_) | AppendError::Invalid(_)) => {}
             Err(AppendError::WrongVersion { .. } | AppendError::ClaimTaken { .. } | AppendError::CommandReused) => {
-                self.withdraw(reserved).await
+                self.withdraw(reserved).await;
             }
         }
         result
@@ -440,6 +440,7 @@ impl EsStore {
         self.0.client.read().await.clone()
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and may grow; what is not listed may pass")]
     /// Says what an error of the client is to us, and replaces a client whose connection is gone for good.
     async fn failed(&self, error: Error) -> StoreError {
         if matches!(error, Error::ConnectionClosed | Error::GrpcConnectionError(_) | Error::InitializationError(_))

@@ -28,7 +28,7 @@ const QUEUE: usize = 4_096;
 /// Appends in one transaction at most.
 const BATCH: usize = 256;
 /// Connections that write. Two keep the disk busy while the other's batch is prepared; more only split batches.
-const LANES: usize = 2;
+const LANES: u32 = 2;
 /// How often a batch whose outcome is unknown is tried again.
 const MAX_ATTEMPTS: u32 = 6;
 /// How long one statement may take.
@@ -71,7 +71,7 @@ impl PgStore {
             ("application_name", "tenure-store".into()),
         ]);
         let pool = PgPoolOptions::new()
-            .max_connections(connections.max(LANES as u32 + 2))
+            .max_connections(connections.max(LANES + 2))
             .acquire_timeout(Duration::from_secs(3))
             .test_before_acquire(false)
             .connect_lazy_with(options);
@@ -211,7 +211,7 @@ async fn append_batch(pool: &PgPool, batch: &[Job]) -> Result<Vec<Outcome>, sqlx
         .bind(appends.iter().map(|a| a.stream.category().name()).collect::<Vec<_>>())
         .bind(of(|a| a.stream.id()))
         .bind(appends.iter().map(expected).collect::<Vec<i64>>())
-        .bind(appends.iter().map(|a| a.events.len() as i32).collect::<Vec<_>>())
+        .bind(appends.iter().map(|a| i32::try_from(a.events.len()).unwrap_or(i32::MAX)).collect::<Vec<_>>())
         .bind(of(|a| a.metadata.command_id.uuid()))
         .bind(of(|a| a.metadata.command_hash.0))
         .bind(appends.iter().map(|a| a.metadata.actor.as_str()).collect::<Vec<_>>())
@@ -360,6 +360,7 @@ fn recorded(tenant: TenantId, row: &PgRow) -> Result<RecordedEvent, sqlx::Error>
 }
 
 /// Whether trying again may help: the connection is gone, the server is starting or stopping, or somebody was faster.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and may grow; what is not listed is no passing fault")]
 fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,

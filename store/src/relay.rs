@@ -201,9 +201,9 @@ impl Relay {
             storage: stream::StorageType::File,
             retention: stream::RetentionPolicy::Limits,
             discard: stream::DiscardPolicy::Old,
-            max_age: Duration::from_secs(72 * 3600),
+            max_age: Duration::from_hours(72),
             max_bytes: 1 << 30,
-            duplicate_window: Duration::from_secs(120),
+            duplicate_window: Duration::from_mins(2),
             ..Default::default()
         };
         self.jetstream.get_or_create_stream(config).await.map_err(|e| RelayError::JetStream(e.to_string()))?;

@@ -210,7 +210,8 @@ pub struct ContactDetailsChanges {
 pub struct TerminateEmployee {
     /// The person.
     pub employee_id: EmployeeId,
-    /// The last day worked; the person is employed on that day.
+    /// The last day worked; the person is employed on that day. The eve of the first day says that the person never
+    /// started.
     pub last_day_worked: Day,
     /// Why, such as `resignation`.
     pub reason: Reason,

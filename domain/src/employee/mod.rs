@@ -187,7 +187,8 @@ impl State {
                 let Some(last) = person.employments.last() else { return Err(Refusal::NotFound) };
                 match &last.end {
                     Some((end, _)) => Err(Refusal::AlreadyTerminated(*end)),
-                    None if day < last.from => Err(Refusal::TerminationBeforeHire(last.from)),
+                    // The eve of the first day is the last day worked of a person who never started.
+                    None if day.tomorrow().is_ok_and(|next| next < last.from) => Err(Refusal::TerminationBeforeHire(last.from)),
                     None => Ok(vec![
                         EmployeeTerminated {
                             employee_id: c.employee_id,

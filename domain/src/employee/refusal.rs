@@ -43,8 +43,10 @@ pub enum Refusal {
     /// Before there was anything to change.
     #[error("effective_on must not be before {0}, the first day of employment")]
     BeforeHire(Date),
-    /// An employment lasts a day at least.
-    #[error("last_day_worked must not be before {0}, the first day of the employment")]
+    /// The employment had not begun.
+    #[error(
+        "last_day_worked must not be before {0}, the first day of the employment; for a person who never started, send the day before it"
+    )]
     TerminationBeforeHire(Date),
     /// The employment has ended otherwise.
     #[error("the employment has already ended: its last day is {0}")]

@@ -173,13 +173,25 @@ fn an_employment_ends_once() {
     let leave = |day: &str| LEAVE.replace("2020-06-30", day);
     check(&[HIRE], LEAVE, "EmployeeTerminated 2020-06-30/0");
     check(&[HIRE], &leave("2020-01-01"), "EmployeeTerminated 2020-01-01/0");
-    check(&[HIRE], &leave("2019-12-31"), "termination_before_hire /last_day_worked");
+    check(&[HIRE], &leave("2019-12-30"), "termination_before_hire /last_day_worked");
     check(&[HIRE, LEAVE], LEAVE, "");
     check(&[HIRE, LEAVE], &leave("2020-07-01"), "already_terminated /last_day_worked");
     check(&[HIRE, LEAVE], &LEAVE.replace("resignation", "dismissal"), "already_terminated /last_day_worked");
     check(&[HIRE, LEAVE, REHIRE], LEAVE, "");
     check(&[HIRE, LEAVE, REHIRE], &leave("2020-07-01"), "termination_before_hire /last_day_worked");
     check(&[HIRE, LEAVE, REHIRE], &leave("2021-07-01"), "EmployeeTerminated 2021-07-01/0");
+}
+
+#[test]
+fn a_person_who_never_started_is_never_employed() {
+    let never = LEAVE.replace("2020-06-30", "2019-12-31");
+    check(&[HIRE], &never, "EmployeeTerminated 2019-12-31/0");
+    check(&[HIRE, &never], &transfer("2020-01-01", "6"), "not_employed_on_date /effective_on");
+    check(&[HIRE, &never], &REHIRE.replace("2021-01-01", "2020-01-01"), "EmployeeRehired 2020-01-01/0");
+    let state = given(&[HIRE, &never]);
+    for day in ["2019-12-31", "2020-01-01", "2020-01-02"] {
+        assert_eq!(state.standing(day.parse().unwrap()), Standing::NotThen);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod servers;
 
+mod faults;
 mod import;
 mod platform;
 mod queries;

@@ -251,6 +251,8 @@ impl System {
         };
         self.step("setting up the database");
         system::bootstrap(&self.home, &admin_url).await?;
+        // The first signing key, before a service looks for it: a token is good from its first moment on.
+        crate::token::operator(&self.home).await?;
         if let Some(nats) = nats {
             self.step("waiting for NATS");
             self.unless_it_dies("nats-server", nats.ready()).await?;

@@ -7,4 +7,5 @@ mod import;
 mod platform;
 mod queries;
 mod repository;
+mod store_conformance;
 mod up;

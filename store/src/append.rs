@@ -73,7 +73,7 @@ pub struct Appended {
     pub recorded_at: Timestamp,
     /// The hash of the command that appended them.
     pub command_hash: CommandHash,
-    /// The events had been there already: this was a retry.
+    /// The events had been there already: this was a retry. Either, where the store's acknowledgement was lost.
     pub replayed: bool,
 }
 

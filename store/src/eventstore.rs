@@ -17,6 +17,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -42,6 +43,10 @@ const ORPHAN_AFTER: Duration = Duration::from_secs(30);
 const MAX_ATTEMPTS: u32 = 8;
 /// Events read by one call when a whole stream is wanted.
 const PAGE: usize = 500;
+/// How often a write that lost against another of its stream is tried: each loss is another's progress.
+const MAX_LOSSES: u32 = 24;
+/// Locks that streams share by their hash; see [`EsStore::append`].
+const TURNS: usize = 1_024;
 /// Streams whose command index is remembered.
 const INDEXED_STREAMS: usize = 10_000;
 
@@ -55,6 +60,8 @@ struct Inner {
     indexes: Mutex<HashMap<StreamName, Index>>,
     contested: Mutex<HashMap<String, (Uuid, Instant)>>,
     heads: tokio::sync::Mutex<Heads>,
+    turns: Vec<tokio::sync::Mutex<()>>,
+    hasher: RandomState,
 }
 
 /// What the heads of all tenants were when `$all` was last read to its end.
@@ -141,6 +148,8 @@ impl EsStore {
             indexes: Mutex::default(),
             contested: Mutex::default(),
             heads: tokio::sync::Mutex::default(),
+            turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
+            hasher: RandomState::new(),
         }));
         // The server's verdict now rather than on the first command.
         store.read_all(ReadAllOptions::default().position(StreamPosition::End).max_count(1)).await?;
@@ -149,6 +158,8 @@ impl EsStore {
 
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         append.validate()?;
+        // Appends of this process to one stream take turns: racing each other on the server, all but one would lose.
+        let _turn = self.0.turns[self.0.hasher.hash_one(append.stream) as usize % TURNS].lock().await;
         let mut reserved = Vec::new();
         let result = self.append_reserving(&append, &mut reserved).await;
         match result {
@@ -164,9 +175,11 @@ impl EsStore {
         let stream = append.stream;
         let command = append.metadata.command_id;
         let mut index = self.index(stream, false).await?;
-        for attempt in 0..MAX_ATTEMPTS {
+        let (mut losses, mut failures) = (0, 0);
+        while losses < MAX_LOSSES {
             if let Some(first) = index.commands.get(&command) {
-                return replay(first, append.metadata.command_hash);
+                // After a write of unknown outcome it is most likely that write's.
+                return replay(first, append.metadata.command_hash).map(|known| Appended { replayed: failures == 0, ..known });
             }
             let expected = match append.expected {
                 Expected::Any => index.version,
@@ -181,8 +194,9 @@ impl EsStore {
                 }
                 return Err(AppendError::WrongVersion { actual: index.version });
             }
-            if reserved.is_empty() {
-                self.reserve(append, reserved).await?;
+            if reserved.is_empty() && !self.reserve(append, reserved).await? {
+                index = self.index(stream, true).await?;
+                continue;
             }
             match self.write(append, index.version).await {
                 Ok(()) => {
@@ -190,11 +204,19 @@ impl EsStore {
                     let appended = index.commands.get(&command).cloned();
                     return appended.ok_or_else(|| StoreError::Broken(format!("{stream} does not hold what it acknowledged")).into());
                 }
-                Err(Error::WrongExpectedVersion { .. }) => index = self.index(stream, true).await?,
+                Err(Error::WrongExpectedVersion { .. }) => {
+                    pause(losses).await;
+                    losses += 1;
+                    index = self.index(stream, true).await?;
+                }
                 Err(error) => {
                     // The outcome is open: the stream says whether the events arrived.
                     let failure = self.failed(error).await;
-                    pause(attempt).await;
+                    failures += 1;
+                    if failures == MAX_ATTEMPTS {
+                        return Err(failure.into());
+                    }
+                    pause(failures).await;
                     index = self.index(stream, true).await.map_err(|_| failure)?;
                 }
             }
@@ -261,40 +283,52 @@ impl EsStore {
     /// A reservation by another stream stands if that stream's events hold the claim. If they don't, its append is
     /// still on its way, or died, or gave the claim back since: the first is waited for, the second is an orphan that
     /// is taken over once it was seen for [`ORPHAN_AFTER`], the third is free.
-    async fn reserve(&self, append: &Append, reserved: &mut Vec<Reserved>) -> Result<(), AppendError> {
+    ///
+    /// False if meanwhile another try of the same command has written its events.
+    async fn reserve(&self, append: &Append, reserved: &mut Vec<Reserved>) -> Result<bool, AppendError> {
         let mut takes: Vec<&Claim> = append.claims.iter().filter(|c| c.op == ClaimOp::Take).collect();
         takes.sort_by_key(|c| (c.kind, c.digest));
         for claim in takes {
-            reserved.push(self.reserve_one(append, claim).await?);
+            let Some(one) = self.reserve_one(append, claim).await? else { return Ok(false) };
+            reserved.push(one);
         }
-        Ok(())
+        Ok(true)
     }
 
-    async fn reserve_one(&self, append: &Append, claim: &Claim) -> Result<Reserved, AppendError> {
+    async fn reserve_one(&self, append: &Append, claim: &Claim) -> Result<Option<Reserved>, AppendError> {
         let name = claim_name(claim);
         let stream = format!("claim.{}.{name}", append.scope.tenant());
         let reservation =
             Reservation { holder: append.stream, command_id: append.metadata.command_id, attempt: Uuid::now_v7(), withdrawn: false };
-        for attempt in 0..MAX_ATTEMPTS {
+        let (mut waits, mut losses, mut failures) = (0, 0, 0);
+        while losses < MAX_LOSSES && failures < MAX_ATTEMPTS {
             let expected = match self.last_reservation(&stream).await? {
                 None => StreamState::NoStream,
                 Some((revision, theirs)) if theirs.holder == append.stream => StreamState::StreamRevision(revision),
                 Some((revision, theirs)) => match self.standing(&stream, &name, &theirs).await? {
                     Standing::Free => StreamState::StreamRevision(revision),
                     Standing::Held => return Err(AppendError::ClaimTaken { kind: claim.kind }),
-                    Standing::Pending if attempt + 1 == MAX_ATTEMPTS => return Err(AppendError::ClaimTaken { kind: claim.kind }),
+                    Standing::Pending if waits + 1 == MAX_ATTEMPTS => return Err(AppendError::ClaimTaken { kind: claim.kind }),
                     Standing::Pending => {
-                        pause(attempt).await;
+                        pause(waits).await;
+                        waits += 1;
                         continue;
                     }
                 },
             };
             match self.write_reservation(&stream, expected, &reservation).await {
-                Ok(revision) => return Ok(Reserved { stream, revision, reservation }),
-                Err(Error::WrongExpectedVersion { .. }) => {}
+                Ok(revision) => return Ok(Some(Reserved { stream, revision, reservation })),
+                Err(Error::WrongExpectedVersion { .. }) => {
+                    pause(losses).await;
+                    losses += 1;
+                    if self.index(append.stream, true).await?.commands.contains_key(&append.metadata.command_id) {
+                        return Ok(None);
+                    }
+                }
                 Err(error) => {
                     self.failed(error).await;
-                    pause(attempt).await;
+                    pause(failures).await;
+                    failures += 1;
                 }
             }
         }

@@ -1,11 +1,14 @@
 //! The event store: one enum, two engines, one conformance suite; and the relay that feeds NATS JetStream from it.
 //!
 //! Verbs: [`Store::append`], [`Store::read_stream`], [`Store::read_log`], [`Store::find_command`], [`Store::head`],
-//! [`Store::heads`]. What an engine must do is written as tests in [`conformance`].
+//! [`Store::heads`]. What an engine must do is written as tests in `conformance`, behind the cargo feature of that name.
 
 pub mod feed;
 pub mod nats;
 pub mod relay;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
 
 mod append;
 mod eventstore;

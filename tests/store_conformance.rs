@@ -1,0 +1,234 @@
+//! The event store's engines: the suite that both must pass, and what is PostgreSQL's own.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use events::{
+    CommandHash, CommandId, CorrelationId, EmployeeId, Metadata, NewEvent, Position, RecordedEvent, StreamName, TenantId, TenantScope,
+    Version,
+};
+use platform::{database, provision::bootstrap};
+use sqlx::{ConnectOptions as _, Executor as _, PgPool, postgres::PgConnectOptions};
+use store::{Append, Appended, EsStore, Expected, PgStore, Store, conformance};
+use uuid::Uuid;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres() {
+    let database = Database::bootstrapped().await;
+    conformance::all(&database.store()).await;
+}
+
+/// Needs nothing but the server: the binary may be copied to where that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn eventstore() {
+    let Ok(url) = std::env::var("EVENTSTORE_URL") else {
+        // Past the capture of the test's output: nobody must think that this has run.
+        use std::io::Write as _;
+        let why = "SKIPPED: the EventStoreDB engine is not tested; set EVENTSTORE_URL=esdb://host:2113?tls=false";
+        writeln!(std::io::stderr(), "\n{why}").unwrap();
+        return;
+    };
+    conformance::all(&Store::EventStore(EsStore::connect(&url).await.unwrap())).await;
+}
+
+#[tokio::test]
+async fn an_event_is_never_changed_or_removed() {
+    let database = Database::bootstrapped().await;
+    let scope = tenant();
+    let first = database.store().append(one(scope, employee(scope))).await.unwrap();
+    let statements = ["update event_store.event set actor = 'x'", "delete from event_store.event", "truncate event_store.event"];
+    for role in ["tenure_command", "tenure_projector", "tenure_owner"] {
+        let pool = database.pool(role);
+        for statement in statements {
+            let mut tx = pool.begin().await.unwrap();
+            tx.execute(format!("set local tenure.tenants = '{}'", scope.tenant().uuid()).as_str()).await.unwrap();
+            let error = tx.execute(statement).await.expect_err(&format!("{role} may {statement}"));
+            assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("42501"), "{role}: {statement}: {error}");
+        }
+    }
+    let log = database.store().read_log(scope, Position::ZERO, 10).await.unwrap();
+    assert_eq!(log.iter().map(|e| e.id).collect::<Vec<_>>(), first.event_ids);
+}
+
+#[tokio::test]
+async fn rows_are_visible_only_to_who_names_their_tenant() {
+    let database = Database::bootstrapped().await;
+    let (a, b) = (tenant(), tenant());
+    for scope in [a, b, b] {
+        let mut append = one(scope, employee(scope));
+        let digest = store::ClaimDigest(*[*Uuid::now_v7().as_bytes(); 2].as_flattened().first_chunk().unwrap());
+        append.claims.push(store::Claim { kind: store::ClaimKind("work_email"), digest, op: store::ClaimOp::Take });
+        database.store().append(append).await.unwrap();
+    }
+    let count = async |pool: &PgPool, table: &str, tenants: Option<&[TenantScope]>| -> i64 {
+        let mut tx = pool.begin().await.unwrap();
+        if let Some(tenants) = tenants {
+            let list = tenants.iter().map(|scope| scope.tenant().uuid().to_string()).collect::<Vec<_>>().join(",");
+            tx.execute(format!("set local tenure.tenants = '{list}'").as_str()).await.unwrap();
+        }
+        sqlx::query_scalar(&format!("select count(*) from event_store.{table}")).fetch_one(&mut *tx).await.unwrap()
+    };
+    for (role, table) in [
+        ("tenure_command", "event"),
+        ("tenure_command", "claim"),
+        ("tenure_relay", "event"),
+        ("tenure_projector", "event"),
+        ("tenure_projector", "claim"),
+        ("tenure_query", "event"),
+        ("tenure_owner", "event"),
+        ("tenure_owner", "claim"),
+    ] {
+        let pool = database.pool(role);
+        assert_eq!(count(&pool, table, None).await, 0, "{role} sees {table} of whom it has not named");
+        assert_eq!(count(&pool, table, Some(&[])).await, 0);
+        assert_eq!(count(&pool, table, Some(&[a])).await, 1);
+        assert_eq!(count(&pool, table, Some(&[b])).await, 2);
+        assert_eq!(count(&pool, table, Some(&[a, b])).await, 3);
+        assert_eq!(count(&pool, table, None).await, 0, "a connection that is handed on still names tenants");
+    }
+    // Nor does the engine leave anything behind on its connections.
+    let pool = database.pool("tenure_command");
+    let mut conn = pool.acquire().await.unwrap();
+    let read = format!("select count(*) from event_store.read_log('{}', 0, 10)", a.tenant().uuid());
+    assert_eq!(sqlx::query_scalar::<_, i64>(&read).fetch_one(&mut *conn).await.unwrap(), 1);
+    let left: Option<String> = sqlx::query_scalar("select current_setting('tenure.tenants', true)").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(left.unwrap_or_default(), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_stores_race_on_one_tenant() {
+    let database = Database::bootstrapped().await;
+    let stores = [database.store(), database.store()];
+    let scope = tenant();
+    let shared = employee(scope);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..32 {
+        let store = stores[n % 2].clone();
+        tasks.spawn(async move {
+            let stream = employee(scope);
+            for version in 0..20 {
+                let own = Append { expected: Expected::Exact(Version(version)), ..one(scope, stream) };
+                store.append(own).await.unwrap();
+                // Both stores write this stream.
+                store.append(one(scope, shared)).await.unwrap();
+            }
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+    let log = dense_log(&stores[0], scope).await;
+    assert_eq!(log.len(), 32 * 20 * 2);
+    let versions: Vec<_> = log.iter().filter(|e| e.stream == shared).map(|e| e.version.0).collect();
+    assert_eq!(versions, (1..=32 * 20).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_connections_lose_and_double_nothing() {
+    let database = Database::bootstrapped().await;
+    let store = database.store();
+    let scope = tenant();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (store, stop) = (store.clone(), stop.clone());
+        writers.spawn(async move {
+            let (stream, mut answers) = (employee(scope), Vec::new());
+            while !stop.load(Ordering::Relaxed) {
+                let append = one(scope, stream);
+                answers.push((append.metadata.command_id, until_known(&store, append).await));
+            }
+            answers
+        });
+    }
+    let admin = database.superuser().await;
+    let (mut killed, until) = (0, Instant::now() + Duration::from_secs(4));
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(1..60))).await;
+        let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and usename = 'tenure_command'";
+        killed += sqlx::query_scalar::<_, i64>(sql).fetch_one(&admin).await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = Vec::new();
+    while let Some(writer) = writers.join_next().await {
+        acknowledged.extend(writer.unwrap());
+    }
+    assert!(killed > 20 && acknowledged.len() > 100, "{killed} connections killed, {} appends", acknowledged.len());
+    let log = dense_log(&store, scope).await;
+    assert_eq!(log.len(), acknowledged.len(), "{killed} connections killed");
+    acknowledged.sort_unstable_by_key(|(_, appended)| appended.position);
+    for (event, (command, appended)) in log.iter().zip(&acknowledged) {
+        assert_eq!((event.metadata.command_id, event.position, event.version), (*command, appended.position, appended.version));
+        assert_eq!(vec![event.id], appended.event_ids);
+    }
+}
+
+/// Tries until the outcome is known, as a caller does.
+async fn until_known(store: &Store, append: Append) -> Appended {
+    let started = Instant::now();
+    loop {
+        match store.append(append.clone()).await {
+            Ok(appended) => return appended,
+            Err(store::AppendError::Store(store::StoreError::Unavailable(_))) if started.elapsed() < Duration::from_secs(30) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+async fn dense_log(store: &Store, scope: TenantScope) -> Vec<RecordedEvent> {
+    let log = store.read_log(scope, Position::ZERO, 1_000_000).await.unwrap();
+    assert!(log.iter().zip(1..).all(|(event, n)| event.position == Position(n)), "the log has holes");
+    assert_eq!(store.head(scope).await.unwrap().0, log.len() as u64);
+    log
+}
+
+fn tenant() -> TenantScope {
+    TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()))
+}
+
+fn employee(scope: TenantScope) -> StreamName {
+    StreamName::employee(scope, EmployeeId::from_uuid(Uuid::now_v7()))
+}
+
+fn one(scope: TenantScope, stream: StreamName) -> Append {
+    let command_id = CommandId::from_uuid(Uuid::now_v7());
+    let metadata = Metadata {
+        actor: "user:test".into(),
+        command_id,
+        command_hash: CommandHash(command_id.uuid()),
+        correlation_id: CorrelationId::from_uuid(command_id.uuid()),
+        causation_id: None,
+        traceparent: None,
+    };
+    let data = serde_json::value::RawValue::from_string("{}".into()).unwrap();
+    let event = NewEvent { id: NewEvent::id_for(command_id, 0), event_type: "EmployeeHired", schema_version: 1, data };
+    Append { scope, stream, expected: Expected::Any, events: vec![event], claims: Vec::new(), metadata }
+}
+
+struct Database(PgConnectOptions);
+
+impl Database {
+    async fn bootstrapped() -> Self {
+        let database = Self(crate::servers::fresh_database("conformance").await);
+        let owner = database.superuser().await;
+        bootstrap(&owner, &[]).await.unwrap();
+        owner.close().await;
+        database
+    }
+    async fn superuser(&self) -> PgPool {
+        database::pool_options(2).connect_with(self.0.clone()).await.unwrap()
+    }
+    /// Acts as a role, which need not be allowed to log in.
+    fn pool(&self, role: &str) -> PgPool {
+        database::pool_options(1).connect_lazy_with(self.0.clone().options([("role", role)]))
+    }
+    fn store(&self) -> Store {
+        let url = self.0.clone().username("tenure_command").to_url_lossy();
+        Store::Postgres(PgStore::open(url.as_str(), 8).unwrap())
+    }
+}

@@ -1,0 +1,35 @@
+# What people do here. `make help` lists it.
+# PROFILE=release builds optimized programs (slower to build, several times faster to run).
+PROFILE ?= dev
+FOLDER := $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TENURE := $(TARGET)/$(FOLDER)/tenure
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test lint bench build tools
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+up: tools build ## start everything privately under .tenure/ with a demo company; Ctrl-C stops it
+	@$(TENURE) up $(UP)
+
+down: ## stop it; `make down WIPE=1` removes all data too
+	@$(TENURE) down $(if $(WIPE),--wipe)
+
+test: tools lint build ## everything that CI checks
+	TENURE_TEST_BUILT=1 cargo test --profile $(PROFILE) --workspace --exclude bench
+
+lint: ## formatting, clippy, licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@deploy/check-dependencies.sh
+
+bench: tools ## measure against peers in the same run; prints machine and figures
+	@deploy/bench.sh
+
+build: ## the programs
+	cargo build --profile $(PROFILE)
+
+tools: ## PostgreSQL and the NATS server, where they are missing
+	@deploy/install-tools.sh

@@ -1,6 +1,6 @@
 //! The two HTTP APIs, as this command uses them.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, bail};
 use events::TenantId;
@@ -49,8 +49,8 @@ impl From<&Addresses> for Endpoints {
 #[derive(Debug, Clone)]
 pub struct Api {
     client: reqwest::Client,
-    command_api: String,
-    query_api: String,
+    commands: String,
+    queries: String,
     token: String,
 }
 
@@ -78,9 +78,14 @@ struct Page {
 impl Api {
     /// With this token.
     pub fn new(home: &Home, endpoints: &Endpoints, token: String) -> anyhow::Result<Self> {
-        let (command_api, query_api) = endpoints.resolve(home)?;
-        let client = reqwest::Client::builder().connect_timeout(Duration::from_secs(3)).timeout(Duration::from_secs(60)).build()?;
-        Ok(Self { client, command_api, query_api, token })
+        let (commands, queries) = endpoints.resolve(home)?;
+        let client = reqwest::Client::builder().connect_timeout(Duration::from_secs(3)).timeout(Duration::from_mins(1)).build()?;
+        Ok(Self { client, commands, queries, token })
+    }
+    /// With this token, for answers that take as long as they take; the caller watches them.
+    pub fn for_long(home: &Home, endpoints: &Endpoints, token: String) -> anyhow::Result<Self> {
+        let client = reqwest::Client::builder().connect_timeout(Duration::from_secs(3)).build()?;
+        Ok(Self { client, ..Self::new(home, endpoints, token)? })
     }
     /// As an operator of the platform.
     pub async fn operator(home: &Home, endpoints: &Endpoints) -> anyhow::Result<Self> {
@@ -90,15 +95,15 @@ impl Api {
     }
     /// A read.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.send(self.client.get(format!("{}{path}", self.query_api))).await
+        self.send(self.client.get(format!("{}{path}", self.queries))).await
     }
     /// A command. `key` makes a retry harmless.
     pub async fn post(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Value> {
-        self.send(self.client.post(format!("{}{path}", self.command_api)).header("idempotency-key", key).json(body)).await
+        self.send(self.client.post(format!("{}{path}", self.commands)).header("idempotency-key", key).json(body)).await
     }
     /// A request to the command API, to be filled and sent by the caller.
     pub fn command(&self, path: &str) -> RequestBuilder {
-        self.client.post(format!("{}{path}", self.command_api)).bearer_auth(&self.token)
+        self.client.post(format!("{}{path}", self.commands)).bearer_auth(&self.token)
     }
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let response = request.bearer_auth(&self.token).send().await.context("the API does not answer; `tenure status` shows what runs")?;
@@ -137,7 +142,7 @@ pub fn refusal(status: StatusCode, body: &[u8]) -> String {
     let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
     let mut line = format!("{} ({}): {}", text("error"), status.as_u16(), text("detail"));
     for error in problem["errors"].as_array().into_iter().flatten() {
-        line.push_str(&format!("; {error}"));
+        let _ = write!(line, "; {error}");
     }
     line
 }

@@ -28,4 +28,8 @@ pub mod tenant;
 
 pub mod token;
 
+pub mod import;
+
+pub mod batch;
+
 pub mod output;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tenure::{api::Endpoints, down, home::Home, tenant, token, up};
+use tenure::{api::Endpoints, down, home::Home, import, tenant, token, up};
 
 #[derive(Parser)]
 #[command(
@@ -53,14 +53,21 @@ Examples:
   tenure token --tenant acme --role auditor --ttl 600
   tenure token --tenant platform --role operator")]
     Token(token::Options),
+    /// Play a history in
+    #[command(subcommand)]
+    Import(import::Command),
 }
+
+/// The exit status of a command that did what it could and left something out.
+const PARTLY: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).without_time().with_target(false).init();
     let json = arguments.json;
     match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(PARTLY),
         Err(error) => {
             if json {
                 println!("{}", serde_json::json!({ "error": format!("{error:#}") }));
@@ -75,21 +82,24 @@ fn filter() -> tracing_subscriber::EnvFilter {
     tracing_subscriber::EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| "warn".into())
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments) -> anyhow::Result<bool> {
     // What the supervisor starts dies with the thread that started it, so that must be the first one.
     let mut runtime = match arguments.command {
         Command::Up(_) => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
+        Command::Down(_) | Command::Tenant(_) | Command::Token(_) | Command::Import(_) => tokio::runtime::Builder::new_multi_thread(),
     };
     runtime.enable_all().build()?.block_on(dispatch(arguments))
 }
 
-async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> anyhow::Result<()> {
+/// True if all that was asked for was done.
+async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> anyhow::Result<bool> {
     let home = Home::at(&home)?;
     match command {
-        Command::Up(options) => up::run(home, options, json).await,
-        Command::Down(options) => down::run(&home, &options, json).await,
-        Command::Tenant(command) => tenant::run(&home, &endpoints, command, json).await,
-        Command::Token(options) => token::run(&home, &endpoints, options, json).await,
+        Command::Up(options) => up::run(home, options, json).await?,
+        Command::Down(options) => down::run(&home, &options, json).await?,
+        Command::Tenant(command) => tenant::run(&home, &endpoints, command, json).await?,
+        Command::Token(options) => token::run(&home, &endpoints, options, json).await?,
+        Command::Import(command) => return import::run(&home, &endpoints, command, json).await,
     }
+    Ok(true)
 }

@@ -27,7 +27,7 @@ const MIN_MAJOR: u32 = 15;
 /// A Unix socket's path ends at 107 bytes, and `/.s.PGSQL.12345` follows the directory.
 const SOCKET_DIR_LIMIT: usize = 107 - 16;
 /// Setting up and recovering from a crash take this long at most.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
 /// A private server, running or not.
 #[derive(Debug, Clone)]
@@ -136,7 +136,7 @@ impl Postgres {
             user: self.user,
             log: self.log.clone(),
             stop: Signal::INT, // "fast": ends sessions, writes a checkpoint
-            grace: Duration::from_secs(60),
+            grace: Duration::from_mins(1),
         }
     }
     /// Stops a server that an earlier run left on these files, and removes a mark of one that has gone, so that a stranger
@@ -147,7 +147,7 @@ impl Postgres {
         let leftover =
             text.lines().next().and_then(|line| line.trim().parse().ok()).filter(|pid| works_in(*pid, &self.data())).and_then(Identity::of);
         match leftover {
-            Some(postmaster) => postmaster.stop(Signal::INT, Duration::from_secs(60)).await,
+            Some(postmaster) => postmaster.stop(Signal::INT, Duration::from_mins(1)).await,
             None => fs::remove_file(&mark)?,
         }
         Ok(())

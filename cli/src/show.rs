@@ -1,5 +1,7 @@
 //! What `tenure up` says once all is ready.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -58,7 +60,8 @@ fn text(home: &Home, state: &State, headline: &str, token: Option<&str>) -> Stri
     if let Some(token) = token {
         let command = addresses.command_api.replace("127.0.0.1", "demo.localhost");
         let query = addresses.query_api.replace("127.0.0.1", "demo.localhost");
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\nTry the demo company. A token that is good for a day (another: tenure token{home_flag} --tenant demo):\n\n  \
              export TOKEN={token}\n\n\
              Who works there, and what did they earn in 2020?\n\n  \
@@ -67,10 +70,11 @@ fn text(home: &Home, state: &State, headline: &str, token: Option<&str>) -> Stri
              A command:\n\n  \
              curl -s -X POST \"{command}/v1/departments\" -H \"Authorization: Bearer $TOKEN\" -H \"Idempotency-Key: try-1\" \\\n    \
              -H 'Content-Type: application/json' -d '{{\"effective_on\": \"2026-01-01\", \"code\": \"lab\", \"name\": \"Laboratory\"}}'\n"
-        ));
+        );
     }
-    text.push_str(&format!(
+    let _ = write!(
+        text,
         "\nStop it: Ctrl-C where it runs, or `tenure down{home_flag}`; `tenure down{home_flag} --wipe` removes all data too.\n"
-    ));
+    );
     text
 }

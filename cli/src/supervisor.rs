@@ -116,9 +116,12 @@ pub struct Kept {
 /// Who runs now, how often each one had to be started again, and what to do when that changes.
 #[derive(Clone)]
 pub struct Roster {
-    runs: Arc<Mutex<BTreeMap<&'static str, Run>>>,
-    changed: Arc<dyn Fn(&BTreeMap<&'static str, Run>) + Send + Sync>,
+    runs: Arc<Mutex<Runs>>,
+    changed: Arc<dyn Fn(&Runs) + Send + Sync>,
 }
+
+/// How each program fares, by name.
+pub type Runs = BTreeMap<&'static str, Run>;
 
 /// How a program fares.
 #[derive(Debug, Clone, Default)]
@@ -133,7 +136,7 @@ pub struct Run {
 
 impl Roster {
     /// A roster that tells `changed` about every start and end.
-    pub fn new(changed: impl Fn(&BTreeMap<&'static str, Run>) + Send + Sync + 'static) -> Self {
+    pub fn new(changed: impl Fn(&Runs) + Send + Sync + 'static) -> Self {
         Self { runs: Arc::default(), changed: Arc::new(changed) }
     }
     /// How a program fares.
@@ -225,7 +228,7 @@ impl Backoff {
 /// Cuts logs that grew too long, for as long as it is polled.
 pub async fn watch_logs(dir: PathBuf) {
     loop {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             if entry.path().extension().is_some_and(|extension| extension == "log") {
                 rotate(&entry.path());
@@ -256,15 +259,16 @@ mod tests {
         let log = std::env::temp_dir().join(format!("tenure-supervisor-{}.log", std::process::id()));
         let roster = Roster::new(|_| {});
         let kept = roster.keep(program("echo born; exec sleep 60", &log));
-        let alive = async |not: Option<&Identity>| loop {
-            if let Some(identity) = roster.run("test").identity.filter(|identity| Some(identity) != not) {
+        let alive = async |births: usize| loop {
+            let spoken = tail(&log, 9).lines().count();
+            if let Some(identity) = roster.run("test").identity.filter(|_| spoken == births) {
                 return identity;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
-        let first = alive(None).await;
+        let first = alive(1).await;
         first.signal(Signal::KILL);
-        let second = alive(Some(&first)).await;
+        let second = alive(2).await;
         assert_eq!(roster.run("test").deaths, 1);
         kept.stop().await;
         assert!(!second.is_alive() && roster.run("test").identity.is_none());
@@ -277,6 +281,6 @@ mod tests {
         let mut backoff = Backoff::default();
         let waits: Vec<_> = (0..12).map(|_| backoff.next(Duration::ZERO)).collect();
         assert!(waits[0] <= Backoff::FIRST && waits[11] >= Backoff::LAST / 2 && waits.iter().all(|wait| *wait <= Backoff::LAST));
-        assert!(backoff.next(Duration::from_secs(60)) <= Backoff::FIRST);
+        assert!(backoff.next(Duration::from_mins(1)) <= Backoff::FIRST);
     }
 }

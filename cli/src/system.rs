@@ -190,9 +190,10 @@ async fn create_database(options: &PgConnectOptions, name: &str) -> anyhow::Resu
     }
     if !exists {
         let quoted = name.replace('"', "\"\"");
-        match connection.execute(format!("create database \"{quoted}\"").as_str()).await {
-            Err(error) if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some("42P04")) => {} // made by another at the same moment
-            result => drop(result.with_context(|| format!("creating the database {name:?}; the role in DATABASE_URL needs CREATEDB"))?),
+        let created = connection.execute(format!("create database \"{quoted}\"").as_str()).await;
+        // Another may have made it at the same moment.
+        if !matches!(&created, Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P04")) {
+            created.with_context(|| format!("creating the database {name:?}; the role in DATABASE_URL needs CREATEDB"))?;
         }
     }
     connection.close().await?;

@@ -54,7 +54,7 @@ pub enum Command {
 }
 
 /// How long provisioning and its way into the registry may take.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 
 /// Runs the command.
 pub async fn run(home: &Home, endpoints: &Endpoints, command: Command, json: bool) -> anyhow::Result<()> {

@@ -53,7 +53,7 @@ pub struct Options {
 }
 
 /// How long a start may take: a first one initializes PostgreSQL, one after a crash recovers it.
-const START: Duration = Duration::from_secs(180);
+const START: Duration = Duration::from_mins(3);
 
 /// Runs the command.
 pub async fn run(home: Home, options: Options, json: bool) -> anyhow::Result<()> {
@@ -165,10 +165,11 @@ async fn supervise(home: &Home, options: &Options, json: bool, lock: File) -> an
 async fn stop_asked(until_exit_of: Option<u32>, detached: bool) {
     let bound_to_gone = async {
         match until_exit_of {
-            Some(pid) => match Identity::of(pid) {
-                Some(identity) => identity.gone().await,
-                None => {} // it has gone already
-            },
+            Some(pid) => {
+                if let Some(identity) = Identity::of(pid) {
+                    identity.gone().await;
+                }
+            }
             None => std::future::pending().await,
         }
     };

@@ -257,7 +257,7 @@ mod tests {
             title_changes: 4_782,
             terminations: 1_936,
             departments: 9,
-            jobs: 7,
+            jobs: 6,
         };
         assert_eq!((counts.facts(), counts), (102_686, expected));
     }

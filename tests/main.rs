@@ -2,6 +2,8 @@
 
 mod servers;
 
+mod bad_input;
+mod commands;
 mod faults;
 mod import;
 mod platform;

@@ -451,3 +451,79 @@ impl Order {
         (before, done.drop_guard())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use events::{EmployeeId, TenantId, TenantScope};
+    use uuid::Uuid;
+
+    fn stream(n: u128) -> Touched {
+        let scope = TenantScope::checked(TenantId::from_uuid(Uuid::from_u128(1)));
+        Touched::Stream(StreamName::employee(scope, EmployeeId::from_uuid(Uuid::from_u128(n))))
+    }
+
+    /// Admits lines as (writes, reads), finishes those in `done` right away, and says for each how many it waits for.
+    fn waits(lines: &[(u128, &[u128])], done: &[usize]) -> Vec<usize> {
+        let mut order = Order::default();
+        let mut guards = Vec::new();
+        let admit = |(n, (writes, reads)): (usize, &(u128, &[u128]))| {
+            let touches = Touches { writes: vec![stream(*writes)], reads: reads.iter().map(|n| stream(*n)).collect() };
+            let (before, guard) = order.admit(&touches);
+            if !done.contains(&n) {
+                guards.push(guard);
+            }
+            before.len()
+        };
+        lines.iter().enumerate().map(admit).collect()
+    }
+
+    #[test]
+    fn a_line_waits_for_those_before_it_that_touch_the_same() {
+        assert_eq!(waits(&[(1, &[]), (2, &[]), (3, &[])], &[]), [0, 0, 0]);
+        assert_eq!(waits(&[(1, &[]), (1, &[]), (1, &[])], &[]), [0, 1, 1], "writers one after the other");
+        assert_eq!(waits(&[(9, &[]), (1, &[9]), (2, &[9]), (9, &[]), (3, &[9])], &[]), [0, 1, 1, 3, 1], "readers side by side");
+        assert_eq!(waits(&[(9, &[]), (1, &[9]), (2, &[9]), (9, &[])], &[0, 2]), [0, 0, 0, 1], "what is done holds up nobody");
+    }
+
+    #[test]
+    fn the_order_forgets_what_is_done() {
+        let mut order = Order::default();
+        let touches = |n: u128| Touches { writes: vec![stream(n)], reads: vec![stream(0)] };
+        let (_, held) = order.admit(&touches(1));
+        for n in 2..100_000 {
+            drop(order.admit(&touches(n)).1);
+        }
+        assert!(order.0.len() <= 8 * IN_FLIGHT + 2, "{}", order.0.len());
+        assert_eq!(order.admit(&touches(1)).0.len(), 1, "what is in work is not forgotten");
+        drop(held);
+    }
+
+    /// Feeds the text in pieces of each size; the lines must come out the same.
+    fn cut(text: &str, expected: &[Option<&str>]) {
+        for size in [1, 2, 3, 7, 100_000] {
+            let mut lines = Lines::default();
+            let mut out = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                lines.feed(piece);
+                out.extend(std::iter::from_fn(|| lines.next()));
+                assert!(lines.buffer.len() <= MAX_COMMAND + size, "a line that is too long is not kept");
+            }
+            lines.end();
+            out.extend(std::iter::from_fn(|| lines.next()));
+            let out: Vec<_> = out.iter().map(|l| l.as_ref().ok().map(|l| std::str::from_utf8(l).unwrap().trim_end())).collect();
+            assert_eq!(out, expected, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_cut_into_lines_wherever_its_pieces_end() {
+        cut("", &[]);
+        cut("a", &[Some("a")]);
+        cut("a\r\nbc\n\nd", &[Some("a"), Some("bc"), Some(""), Some("d")]);
+        let longest = "x".repeat(MAX_COMMAND);
+        cut(&format!("{longest}\nb\n"), &[Some(&longest), Some("b")]);
+        cut(&format!("{longest}x\nb\n"), &[None, Some("b")]);
+        cut(&format!("a\n{longest}{longest}xyz"), &[Some("a"), None]);
+    }
+}

@@ -276,3 +276,46 @@ fn unparsable(error: ParseError) -> Problem {
         None => problem,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash_of(name: &str, id: Option<(&str, &str)>, json: &str) -> CommandHash {
+        hash(name, id, serde_json::from_str(json).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_hash_knows_a_command_however_it_is_written() {
+        let a = hash_of("X", None, r#"{"id":"7","a":[1,{"c":null,"b":"é\n"}]}"#);
+        assert_eq!(a, hash_of("X", None, "{ \"a\": [1, {\"b\":\"\\u00e9\\u000a\", \"c\":null}],\n\"id\":\"7\"}"));
+        assert_eq!(a, hash_of("X", Some(("id", "7")), r#"{"a":[1,{"c":null,"b":"é\n"}]}"#));
+        for (name, other) in [
+            ("Y", r#"{"id":"7","a":[1,{"c":null,"b":"é\n"}]}"#),
+            ("X", r#"{"id":"7","a":[1,{"c":"null","b":"é\n"}]}"#),
+            ("X", r#"{"id":"7","a":[{"c":null,"b":"é\n"},1]}"#),
+            ("X", r#"{"id":"7","a":["1",{"c":null,"b":"é\n"}]}"#),
+            ("X", r#"{"id":"7"}"#),
+        ] {
+            assert_ne!(a, hash_of(name, None, other), "{name} {other}");
+        }
+    }
+
+    #[test]
+    fn media_types_are_strict() {
+        for (content_type, good) in [
+            ("application/json", true),
+            ("Application/JSON; charset=UTF-8", true),
+            ("application/json;charset=\"utf-8\"", true),
+            ("application/json; charset=latin1", false),
+            ("application/json; charset=ä", false),
+            ("text/json", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_bytes(content_type.as_bytes()).unwrap());
+            assert_eq!(require_media_type(&headers, &["application/json"]).is_ok(), good, "{content_type}");
+        }
+        assert!(require_media_type(&HeaderMap::new(), &["application/json"]).is_err());
+    }
+}

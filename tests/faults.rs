@@ -18,7 +18,7 @@ use std::{
 
 use events::TenantScope;
 use platform::{READ_MODEL_VERSION, read_schema};
-use projector::rebuild::digest;
+use projector::digest::digest;
 use serde_json::{Value, json};
 
 use crate::servers::{System, own_system, tenant_of};

@@ -1,27 +1,33 @@
 //! The edge of the live projection: load the touched keys' rows, fold, write back what changed, move the checkpoint; all
-//! in one transaction under the tenant's own role.
+//! in one transaction under the tenant's own role, in five round trips however large the batch is.
 //!
 //! What keeps a read model right, whoever sends what how often: the checkpoint row is locked first, so appliers of one
 //! tenant wait for each other; an event is folded only right after its predecessor; and a fence older than the last
 //! writer's is refused.
 
-use std::collections::{BTreeSet, HashMap};
-
-use events::{Category, EmployeeId, Event, PersonKey, Position, RecordedEvent, TenantScope};
-use platform::{Access, Keys, READ_MODEL_VERSION, TenantTx, keys::KeyError, read_schema};
-use sqlx::{PgConnection, PgPool};
-use store::{Store, StoreError};
-use uuid::Uuid;
-
-use crate::{
-    employee::{Person, PersonRows},
-    fold::{Key, Model, employee_key, key},
-    organization::{Department, Job, Location},
-    rows::{AssignmentSpan, CompensationSpan, ContactSpan, DepartmentSpan, Employee, Employment, JobSpan, LocationSpan, PersonSpan, Table},
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    time::Duration,
 };
 
-/// Events folded in one transaction at most.
+use events::{EmployeeId, Event, PersonKey, Position, RecordedEvent, TenantScope};
+use platform::{Access, Keys, READ_MODEL_VERSION, TenantTx, keys::KeyError, provision::provision, read_schema};
+use sqlx::PgPool;
+use store::{Store, StoreError};
+
+use crate::{
+    batch::{Checkpoint, REPLACED, is_missing, is_refusal_of_data, load, lock_checkpoint, write},
+    fold::{CannotFold, Key, Model, key},
+    rows::{Difference, Rows},
+};
+
+/// Events folded in one transaction at most, when healing; what is recommended for the feed.
 pub const BATCH: usize = 500;
+/// How long one application may take, waiting for another's lock included.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a read model may be replaced by rebuilds during one application.
+const MAX_REPLACED: usize = 5;
 
 /// An event with the position of the one before it in its tenant's log.
 #[derive(Debug, Clone)]
@@ -32,7 +38,7 @@ pub struct Sequenced {
     pub event: RecordedEvent,
 }
 
-/// Gives a page of a log its previous positions.
+/// Gives a page of a log, read after a position, its previous positions.
 pub fn sequence(after: Position, events: Vec<RecordedEvent>) -> Vec<Sequenced> {
     let mut previous = after;
     let sequenced = |event: RecordedEvent| {
@@ -48,11 +54,12 @@ pub fn sequence(after: Position, events: Vec<RecordedEvent>) -> Vec<Sequenced> {
 pub enum Applied {
     /// The read model stands here now; everything sent is in it.
     At(Position),
-    /// Something between this checkpoint and the events is missing: heal from the store.
+    /// The read model stands here now, and the event after this one is missing: heal from the store
+    /// ([`Applier::catch_up`]).
     Gap(Position),
 }
 
-/// Why nothing was applied.
+/// Why events were not applied. Those before the one at fault are in the read model.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// A newer owner has written: this one must stop.
@@ -92,260 +99,277 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Folds events into the tenant's live read model. `events` are in order and without holes; those that are in the
-    /// read model already are skipped.
+    /// Folds events into the tenant's live read model. `events` are in the order of their positions; those that are in
+    /// the read model already are skipped. On any error the caller may send the same events again.
     pub async fn apply(&self, scope: TenantScope, fence: i64, events: &[Sequenced]) -> Result<Applied, ApplyError> {
-        self.apply_to(&read_schema(scope.tenant(), READ_MODEL_VERSION), scope, fence, events).await
+        match self.apply_to(&live(scope), scope, fence, events).await {
+            Err(ApplyError::Database(error)) if is_missing(&error) => Ok(Applied::Gap(Position::ZERO)),
+            applied => applied,
+        }
     }
 
-    /// The same for a schema that is being built beside the live one.
-    pub(crate) async fn apply_to(&self, schema: &str, scope: TenantScope, fence: i64, events: &[Sequenced]) -> Result<Applied, ApplyError> {
-        let mut opened = Vec::with_capacity(events.len());
-        for one in events {
-            // The projector's own look at whose event this is, whatever subject or log it came by.
-            if one.event.tenant != scope.tenant() || one.event.stream.tenant() != scope.tenant() {
-                return Err(unprojectable(&one.event, "it belongs to another tenant"));
-            }
-            opened.push(decode(&one.event)?);
-        }
-        open(&self.keys, scope, events.iter().map(|one| &one.event).zip(&mut opened).collect()).await?;
-
-        let mut tx = TenantTx::begin(&self.pool, scope, schema, Access::Write).await?;
-        let (checkpoint, theirs) = lock_checkpoint(tx.conn()).await?;
-        if theirs > fence {
-            tx.rollback().await?;
-            return Err(ApplyError::Fenced { theirs });
-        }
-        let new: Vec<(&Sequenced, &Event)> = events.iter().zip(&opened).filter(|(one, _)| one.event.position > checkpoint).collect();
-        let Some((first, _)) = new.first() else {
-            tx.rollback().await?;
-            return Ok(Applied::At(checkpoint));
-        };
-        if first.previous != checkpoint {
-            tx.rollback().await?;
-            return Ok(Applied::Gap(checkpoint));
-        }
-        let keys: BTreeSet<Key> = new.iter().filter_map(|(_, event)| key(event)).collect();
-        let before = load(tx.conn(), &keys).await?;
-        let mut after = before.clone();
-        for (one, event) in &new {
-            after.fold(&one.event, event).map_err(|e| unprojectable(&one.event, &e.0))?;
-        }
-        let at = new.last().map_or(checkpoint, |(one, _)| one.event.position);
-        write(tx.conn(), &before, &after).await?;
-        move_checkpoint(tx.conn(), at, fence).await?;
-        tx.commit().await?;
-        Ok(Applied::At(at))
-    }
-
-    /// Applies what the store has and the read model has not. Returns where it stands then.
+    /// Applies what the store has and the read model has not. Returns where it stands then. A read schema that somebody
+    /// dropped is made anew: nothing in it was not in the log.
     pub async fn catch_up(&self, scope: TenantScope, fence: i64) -> Result<Position, ApplyError> {
-        let at = self.checkpoint(scope).await?;
-        self.catch_up_in(&read_schema(scope.tenant(), READ_MODEL_VERSION), scope, fence, at).await
-    }
-
-    pub(crate) async fn catch_up_in(&self, schema: &str, scope: TenantScope, fence: i64, mut at: Position) -> Result<Position, ApplyError> {
-        loop {
-            let page = self.store.read_log(scope, at, BATCH).await?;
-            let full = page.len() == BATCH;
-            if page.is_empty() {
-                return Ok(at);
+        let at = match self.checkpoint(scope).await {
+            Err(ApplyError::Database(error)) if is_missing(&error) => {
+                tracing::warn!(target: "audit", tenant = %scope.tenant(), "a read schema is gone; it is made anew from the log");
+                provision(&self.pool, &self.keys, scope).await.map_err(|e| sqlx::Error::Protocol(format!("{e:#}")))?;
+                self.checkpoint(scope).await?
             }
-            match self.apply_to(schema, scope, fence, &sequence(at, page)).await? {
-                Applied::At(position) if !full => return Ok(position),
-                Applied::At(position) | Applied::Gap(position) => at = position,
-            }
-        }
+            at => at?,
+        };
+        self.catch_up_in(&live(scope), scope, fence, at).await
     }
 
     /// Where the tenant's live read model stands.
     pub async fn checkpoint(&self, scope: TenantScope) -> Result<Position, ApplyError> {
-        let schema = read_schema(scope.tenant(), READ_MODEL_VERSION);
-        let mut tx = TenantTx::begin(&self.pool, scope, &schema, Access::Write).await?;
-        let at: i64 = sqlx::query_scalar("select position from checkpoint").fetch_one(tx.conn()).await?;
-        tx.rollback().await?;
-        Ok(Position(at.unsigned_abs()))
+        within(PATIENCE, async {
+            let mut tx = TenantTx::begin(&self.pool, scope, &live(scope), Access::Write).await?;
+            let at: i64 = sqlx::query_scalar("select position from checkpoint").fetch_one(tx.conn()).await?;
+            tx.rollback().await?;
+            Ok(Position(u64::try_from(at).unwrap_or(0)))
+        })
+        .await
+    }
+
+    /// [`Applier::apply`] for any read schema of the tenant.
+    pub(crate) async fn apply_to(&self, schema: &str, scope: TenantScope, fence: i64, events: &[Sequenced]) -> Result<Applied, ApplyError> {
+        within(PATIENCE, self.apply_in_parts(schema, scope, fence, events)).await
+    }
+
+    /// [`Applier::catch_up`] for any read schema, which stands at `at`.
+    pub(crate) async fn catch_up_in(&self, schema: &str, scope: TenantScope, fence: i64, at: Position) -> Result<Position, ApplyError> {
+        let read = async |at| within(PATIENCE, async { Ok(self.store.read_log(scope, at, BATCH).await?) }).await;
+        let mut at = at;
+        let mut page = read(at).await?;
+        while let Some(last) = page.last().map(|event| event.position) {
+            let full = page.len() == BATCH;
+            let events = sequence(at, page);
+            // The next page is read while this one is applied.
+            let next = async { if full { read(last).await } else { Ok(Vec::new()) } };
+            let (applied, next) = tokio::join!(self.apply_to(schema, scope, fence, &events), next);
+            (at, page) = match applied? {
+                Applied::At(position) if position == last => (position, next?),
+                // Somebody else has written meanwhile.
+                Applied::At(position) | Applied::Gap(position) => (position, read(position).await?),
+            };
+        }
+        let head = within(PATIENCE, async { Ok(self.store.head(scope).await?) }).await?;
+        if head < at {
+            let reason = format!(
+                "the read model stands at {at}, but the event store ends at {head}: the store has lost events or is another one; \
+                 restore the right store, or rebuild the read model from this one (tenure read-model rebuild)"
+            );
+            return Err(ApplyError::Unprojectable { position: at, reason });
+        }
+        Ok(at)
+    }
+
+    /// Applies as much as can be: what comes before an event that can't be projected is committed before that is said, and
+    /// a batch that PostgreSQL refuses is halved until the event at fault stands alone.
+    async fn apply_in_parts(&self, schema: &str, scope: TenantScope, fence: i64, events: &[Sequenced]) -> Result<Applied, ApplyError> {
+        let Prepared { mut opened, mut refusal } = self.prepare(scope, events).await?;
+        let (mut most, mut replaced) = (events.len(), 0);
+        loop {
+            match self.attempt(schema, scope, fence, events, &opened, most).await? {
+                Attempt::Committed { at, next } if next == events.len() => return Ok(Applied::At(at)),
+                // Also where an event that can't be read (any more) lies behind the checkpoint: the store's pages begin after it.
+                Attempt::Committed { at, next } if events[next].previous != at || next > opened.len() => return Ok(Applied::Gap(at)),
+                Attempt::Committed { next, .. } => {
+                    if let Some(refusal) = refusal.take_if(|_| next == opened.len()) {
+                        return Err(refusal);
+                    }
+                }
+                Attempt::Gap(at) => return Ok(Applied::Gap(at)),
+                Attempt::Refused { index, why } => {
+                    opened.truncate(index);
+                    refusal = Some(unprojectable(&events[index].event, &why));
+                }
+                Attempt::Halve { count } => most = count.div_ceil(2),
+                Attempt::Replaced => {
+                    replaced += 1;
+                    if replaced > MAX_REPLACED {
+                        return Err(sqlx::Error::Protocol("the read model is replaced again and again; try again".into()).into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decodes events and opens their personal fields, up to the first with which that can't be done.
+    async fn prepare(&self, scope: TenantScope, events: &[Sequenced]) -> Result<Prepared, ApplyError> {
+        let mut prepared = Prepared { opened: Vec::with_capacity(events.len()), refusal: None };
+        for one in events {
+            match decode(scope, &one.event) {
+                Ok(event) => prepared.opened.push(event),
+                Err(why) => {
+                    prepared.refusal = Some(unprojectable(&one.event, &why.0));
+                    break;
+                }
+            }
+        }
+        let pairs = events.iter().map(|one| &one.event).zip(&mut prepared.opened);
+        if let Some((index, why)) = open(&self.keys, scope, pairs).await? {
+            prepared.opened.truncate(index);
+            prepared.refusal = Some(unprojectable(&events[index].event, &why));
+        }
+        Ok(prepared)
+    }
+
+    /// One transaction: folds the new events among the first `opened.len()`, at most `most` of them.
+    async fn attempt(
+        &self,
+        schema: &str,
+        scope: TenantScope,
+        fence: i64,
+        events: &[Sequenced],
+        opened: &[Event],
+        most: usize,
+    ) -> Result<Attempt, ApplyError> {
+        let mut tx = TenantTx::begin(&self.pool, scope, schema, Access::Write).await?;
+        let Checkpoint { position: checkpoint, fence: theirs } = lock_checkpoint(tx.conn()).await?;
+        if theirs == REPLACED {
+            tx.rollback().await?;
+            return Ok(Attempt::Replaced);
+        }
+        if theirs > fence {
+            tx.rollback().await?;
+            return Err(ApplyError::Fenced { theirs });
+        }
+        let start = events.partition_point(|one| one.event.position <= checkpoint);
+        let end = start + run(checkpoint, &events[start..]).min(most).min(opened.len().saturating_sub(start));
+        if start == end {
+            tx.rollback().await?;
+            let gap = events.get(start).is_some_and(|first| first.previous != checkpoint);
+            return Ok(if gap { Attempt::Gap(checkpoint) } else { Attempt::Committed { at: checkpoint, next: start } });
+        }
+        let at = events[end - 1].event.position;
+
+        let keys: BTreeSet<Key> = opened[start..end].iter().filter_map(|event| key(event).ok()).collect();
+        let rows = load(tx.conn(), &keys).await?;
+        let difference = match fold_batch(rows, &keys, events[start..end].iter().zip(&opened[start..end])) {
+            Ok(difference) => difference,
+            Err((offset, why)) => {
+                tx.rollback().await?;
+                return Ok(Attempt::Refused { index: start + offset, why: why.0 });
+            }
+        };
+        match write(tx.conn(), &difference, at, fence).await {
+            Ok(()) => {}
+            Err(error) if is_refusal_of_data(&error) => {
+                tx.rollback().await?;
+                let count = end - start;
+                // The message may quote personal data, so only the code goes into the reason.
+                let code = error.as_database_error().and_then(|e| e.code().map(std::borrow::Cow::into_owned)).unwrap_or_default();
+                let why = format!("PostgreSQL refuses its rows (SQLSTATE {code})");
+                return Ok(if count == 1 { Attempt::Refused { index: start, why } } else { Attempt::Halve { count } });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tx.commit().await?;
+        metrics::counter!("tenure_projector_events_total").increment((end - start) as u64);
+        Ok(Attempt::Committed { at, next: events.partition_point(|one| one.event.position <= at) })
     }
 }
 
-/// Decodes an event, or says why its tenant must be parked.
-pub(crate) fn decode(event: &RecordedEvent) -> Result<Event, ApplyError> {
-    Event::decode(event).map_err(|e| unprojectable(event, &e.to_string()))
+/// Events ready to be folded, and why the one after them is not.
+struct Prepared {
+    opened: Vec<Event>,
+    refusal: Option<ApplyError>,
+}
+
+/// What one transaction came to.
+enum Attempt {
+    /// The read model stands at `at`; `next` is the index of the first event that is not in it.
+    Committed { at: Position, next: usize },
+    /// Nothing was written: the first new event does not follow this checkpoint.
+    Gap(Position),
+    /// Nothing was written: this event can't be projected.
+    Refused { index: usize, why: String },
+    /// Nothing was written: PostgreSQL refused the rows of these many events together.
+    Halve { count: usize },
+    /// Nothing was written: a rebuild cut over meanwhile.
+    Replaced,
+}
+
+/// How many of the events follow each other without a hole, right after the checkpoint.
+fn run(checkpoint: Position, events: &[Sequenced]) -> usize {
+    let mut at = checkpoint;
+    let follows = |one: &&Sequenced| {
+        let follows = one.previous == at;
+        at = one.event.position;
+        follows
+    };
+    events.iter().take_while(follows).count()
+}
+
+/// Folds events into their keys' rows. What the rows became, or which event can't be folded.
+fn fold_batch<'e>(
+    rows: Rows,
+    keys: &BTreeSet<Key>,
+    events: impl Iterator<Item = (&'e Sequenced, &'e Event)>,
+) -> Result<Difference, (usize, CannotFold)> {
+    let before = Model::from_rows(rows).map_err(|why| (0, why))?;
+    let mut after = before.clone();
+    for (offset, (one, event)) in events.enumerate() {
+        after.fold(&one.event, event).map_err(|why| (offset, why))?;
+    }
+    let mut difference = Difference::default();
+    for key in keys {
+        let (mut old, mut new) = (Rows::default(), Rows::default());
+        before.rows(*key, &mut old);
+        after.rows(*key, &mut new);
+        difference.add(old, new);
+    }
+    Ok(difference)
+}
+
+/// The schema that is served.
+pub(crate) fn live(scope: TenantScope) -> String {
+    read_schema(scope.tenant(), READ_MODEL_VERSION)
+}
+
+/// Decodes an event after the projector's own look at whose it is, by whatever subject or log it came (I4).
+pub(crate) fn decode(scope: TenantScope, event: &RecordedEvent) -> Result<Event, CannotFold> {
+    if event.tenant != scope.tenant() || event.stream.tenant() != scope.tenant() {
+        return Err(CannotFold("it belongs to another tenant".into()));
+    }
+    Event::decode(event).map_err(|e| CannotFold(e.to_string()))
 }
 
 pub(crate) fn unprojectable(event: &RecordedEvent, reason: &str) -> ApplyError {
     ApplyError::Unprojectable { position: event.position, reason: reason.to_owned() }
 }
 
-/// Opens the personal fields of events; those of people whose key was destroyed become erased.
-pub(crate) async fn open(keys: &Keys, scope: TenantScope, events: Vec<(&RecordedEvent, &mut Event)>) -> Result<(), ApplyError> {
-    let sealed: Vec<_> = events.into_iter().filter(|(_, event)| event.has_personal()).collect();
-    let people: BTreeSet<EmployeeId> = sealed
-        .iter()
-        .filter(|(r, _)| r.stream.category() == Category::Employee)
-        .map(|(r, _)| EmployeeId::from_uuid(r.stream.id()))
-        .collect();
-    if people.is_empty() {
-        return Ok(());
-    }
+/// Opens the personal fields of events with all their people's keys at once; those of people whose key was destroyed
+/// become erased. Answers with the index of the first event that does not open, and why.
+pub(crate) async fn open<'e>(
+    keys: &Keys,
+    scope: TenantScope,
+    events: impl Iterator<Item = (&'e RecordedEvent, &'e mut Event)>,
+) -> Result<Option<(usize, String)>, ApplyError> {
+    let sealed: Vec<_> = events.enumerate().filter(|(_, (_, event))| event.has_personal()).collect();
+    let Some(first) = sealed.first().map(|(index, _)| *index) else { return Ok(None) };
+    let people: BTreeSet<EmployeeId> = sealed.iter().map(|(_, (recorded, _))| EmployeeId::from_uuid(recorded.stream.id())).collect();
     let people: Vec<EmployeeId> = people.into_iter().collect();
-    let known: HashMap<EmployeeId, PersonKey> = keys.people(scope, &people).await?;
-    for (recorded, event) in sealed {
+    let known: HashMap<EmployeeId, PersonKey> = match keys.people(scope, &people).await {
+        Ok(known) => known,
+        // Not the wrong master key, which no process starts with: one of these was altered, and stays so.
+        Err(error @ KeyError::DoesNotUnwrap) => return Ok(Some((first, error.to_string()))),
+        Err(error) => return Err(error.into()),
+    };
+    for (index, (recorded, event)) in sealed {
         let key = known.get(&EmployeeId::from_uuid(recorded.stream.id()));
-        event.open(recorded.stream, key).map_err(|e| unprojectable(recorded, &e.to_string()))?;
-    }
-    Ok(())
-}
-
-pub(crate) async fn lock_checkpoint(conn: &mut PgConnection) -> Result<(Position, i64), sqlx::Error> {
-    let (position, fence): (i64, i64) = sqlx::query_as("select position, fence from checkpoint for update").fetch_one(conn).await?;
-    Ok((Position(position.unsigned_abs()), fence))
-}
-
-pub(crate) async fn move_checkpoint(conn: &mut PgConnection, at: Position, fence: i64) -> Result<(), sqlx::Error> {
-    let at = i64::try_from(at.0).map_err(|e| sqlx::Error::Encode(e.into()))?;
-    sqlx::query("update checkpoint set position = $1, fence = $2").bind(at).bind(fence).execute(conn).await?;
-    Ok(())
-}
-
-/// The touched keys' state, from their rows: one statement per kind of key.
-async fn load(conn: &mut PgConnection, keys: &BTreeSet<Key>) -> Result<Model, ApplyError> {
-    let (mut departments, mut locations, mut jobs, mut people) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for key in keys {
-        match key {
-            Key::Department(id) => departments.push(*id),
-            Key::Location(id) => locations.push(*id),
-            Key::Job(id) => jobs.push(*id),
-            Key::Person(id) => people.push(*id),
+        if let Err(error) = event.open(recorded.stream, key) {
+            return Ok(Some((index, error.to_string())));
         }
     }
-    let mut model = Model::default();
-    if !departments.is_empty() {
-        let rows = select::<DepartmentSpan>(conn, &departments).await?;
-        model.departments =
-            grouped(rows, |row| row.department_id).into_iter().map(|(id, rows)| (id, Department::from_rows(rows))).collect();
-    }
-    if !locations.is_empty() {
-        let rows = select::<LocationSpan>(conn, &locations).await?;
-        model.locations = grouped(rows, |row| row.location_id).into_iter().map(|(id, rows)| (id, Location::from_rows(rows))).collect();
-    }
-    if !jobs.is_empty() {
-        let rows = select::<JobSpan>(conn, &jobs).await?;
-        model.jobs = grouped(rows, |row| row.job_id).into_iter().map(|(id, rows)| (id, Job::from_rows(rows))).collect();
-    }
-    if !people.is_empty() {
-        model.people = load_people(conn, &people).await?;
-    }
-    Ok(model)
+    Ok(None)
 }
 
-async fn load_people(conn: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, Person>, ApplyError> {
-    // One round trip for the six tables: each row comes as its table's number and its JSON.
-    let sql = format!(
-        "{} union all {} union all {} union all {} union all {} union all {}",
-        select_sql::<Employee>(0),
-        select_sql::<Employment>(1),
-        select_sql::<PersonSpan>(2),
-        select_sql::<ContactSpan>(3),
-        select_sql::<AssignmentSpan>(4),
-        select_sql::<CompensationSpan>(5),
-    );
-    let rows: Vec<(i32, Uuid, String)> = sqlx::query_as(&sql).bind(ids).fetch_all(conn).await?;
-    let mut people: HashMap<Uuid, PersonRows> = HashMap::new();
-    for (table, id, json) in rows {
-        let person = people.entry(id).or_default();
-        match table {
-            0 => person.employee.push(parse(&json)?),
-            1 => person.employment.push(parse(&json)?),
-            2 => person.details.push(parse(&json)?),
-            3 => person.contact.push(parse(&json)?),
-            4 => person.assignments.push(parse(&json)?),
-            _ => person.pay.push(parse(&json)?),
-        }
-    }
-    people
-        .into_iter()
-        .map(|(id, rows)| Person::from_rows(rows).map(|person| (id, person)).map_err(|e| sqlx::Error::Decode(e.into()).into()))
-        .collect()
-}
-
-fn select_sql<T: Table>(n: usize) -> String {
-    let as_text: Vec<String> = T::AS_TEXT.iter().map(|column| format!("'{column}', t.{column}::text")).collect();
-    let json =
-        if as_text.is_empty() { "to_jsonb(t)".to_owned() } else { format!("to_jsonb(t) || jsonb_build_object({})", as_text.join(", ")) };
-    format!("select {n}, t.{key}, ({json})::text from {table} t where t.{key} = any ($1)", key = T::FOLD_KEY, table = T::NAME)
-}
-
-async fn select<T: Table>(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<T>, ApplyError> {
-    let rows: Vec<(i32, Uuid, String)> = sqlx::query_as(&select_sql::<T>(0)).bind(ids).fetch_all(conn).await?;
-    rows.iter().map(|(.., json)| parse(json)).collect()
-}
-
-fn parse<T: Table>(json: &str) -> Result<T, ApplyError> {
-    serde_json::from_str(json).map_err(|e| sqlx::Error::Decode(format!("{}: {e}", T::NAME).into()).into())
-}
-
-fn grouped<T>(rows: Vec<T>, key: impl Fn(&T) -> Uuid) -> HashMap<Uuid, Vec<T>> {
-    let mut groups: HashMap<Uuid, Vec<T>> = HashMap::new();
-    for row in rows {
-        groups.entry(key(&row)).or_default().push(row);
-    }
-    groups
-}
-
-/// Writes the rows that differ: a statement per table that has any. Spans are never taken away, so there is nothing to
-/// delete.
-async fn write(conn: &mut PgConnection, before: &Model, after: &Model) -> Result<(), ApplyError> {
-    fn changed<S, T: Table>(before: &HashMap<Uuid, S>, after: &HashMap<Uuid, S>, rows: impl Fn(Uuid, &S) -> Vec<T>) -> Vec<T> {
-        let of = |(id, state): (&Uuid, &S)| {
-            let known = before.get(id).map(|old| rows(*id, old)).unwrap_or_default();
-            rows(*id, state).into_iter().filter(move |row| !known.contains(row)).collect::<Vec<_>>()
-        };
-        after.iter().flat_map(of).collect()
-    }
-    upsert(conn, changed(&before.departments, &after.departments, |id, state| state.rows(id))).await?;
-    upsert(conn, changed(&before.locations, &after.locations, |id, state| state.rows(id))).await?;
-    upsert(conn, changed(&before.jobs, &after.jobs, |id, state| state.rows(id))).await?;
-    let mut new = PersonRows::default();
-    for (id, person) in &after.people {
-        let known = before.people.get(id).map(|old| old.rows(*id)).unwrap_or_default();
-        let rows = person.rows(*id);
-        new.employee.extend(rows.employee.into_iter().filter(|row| !known.employee.contains(row)));
-        new.employment.extend(rows.employment.into_iter().filter(|row| !known.employment.contains(row)));
-        new.details.extend(rows.details.into_iter().filter(|row| !known.details.contains(row)));
-        new.contact.extend(rows.contact.into_iter().filter(|row| !known.contact.contains(row)));
-        new.assignments.extend(rows.assignments.into_iter().filter(|row| !known.assignments.contains(row)));
-        new.pay.extend(rows.pay.into_iter().filter(|row| !known.pay.contains(row)));
-    }
-    upsert(conn, new.employee).await?;
-    upsert(conn, new.employment).await?;
-    upsert(conn, new.details).await?;
-    upsert(conn, new.contact).await?;
-    upsert(conn, new.assignments).await?;
-    upsert(conn, new.pay).await
-}
-
-async fn upsert<T: Table>(conn: &mut PgConnection, rows: Vec<T>) -> Result<(), ApplyError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let columns = T::COLUMNS.join(", ");
-    let set: Vec<String> = T::COLUMNS.iter().filter(|c| !T::KEY.contains(c)).map(|c| format!("{c} = excluded.{c}")).collect();
-    let sql = format!(
-        "insert into {table} ({columns}) select {columns} from jsonb_populate_recordset(null::{table}, $1::jsonb) on conflict ({key}) do update set {set}",
-        table = T::NAME,
-        key = T::KEY.join(", "),
-        set = set.join(", "),
-    );
-    let json = serde_json::to_string(&rows).map_err(|e| sqlx::Error::Encode(e.into()))?;
-    sqlx::query(&sql).bind(json).execute(conn).await?;
-    Ok(())
-}
-
-/// The person of an event, for sharding a rebuild.
-pub(crate) fn shard(event: &Event, shards: usize) -> usize {
-    match event {
-        Event::Employee(e) => (employee_key(e).as_u128() % shards as u128) as usize,
-        Event::Organization(_) | Event::Tenancy(_) => 0,
-    }
+/// Gives up after a time. What is given up in the middle of a transaction is undone with its connection.
+pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, ApplyError>>) -> Result<T, ApplyError> {
+    let late = || sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {patience:?}")));
+    tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(late().into()))
 }

@@ -2,7 +2,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use events::{
     Change, Effective, Money, PayPeriod, Personal, Span, Timeline, Version,
@@ -15,9 +15,8 @@ use jiff::civil::Date;
 use uuid::Uuid;
 
 use crate::{
-    fold::CannotFold,
-    organization::{effective, is_set, seq, sets},
-    rows::{AssignmentSpan, CompensationSpan, ContactSpan, Employee, Employment, PersonSpan, Until},
+    fold::{CannotFold, effective, is_set, patch, seq, sets, storable_day, storable_effective, storable_text},
+    rows::{AssignmentSpan, CompensationSpan, ContactSpan, Employee, Employment, PersonSpan, Rows, Until},
 };
 
 /// Everything of a person.
@@ -112,121 +111,159 @@ fn opened<T: Clone>(field: &Personal<T>) -> Result<Option<T>, CannotFold> {
     }
 }
 
+/// A change that sets nothing reads like an erased one, and is kept as one: rows can't tell them apart.
+fn details(change: Option<PersonalDetailsChange>) -> Result<Details, CannotFold> {
+    let change = change.filter(|c| *c != PersonalDetailsChange::default());
+    if let Some(c) = &change {
+        storable_text(c.given_name.iter().chain(&c.family_name).chain(set(&c.gender)))?;
+        set(&c.birth_date).copied().map(storable_day).transpose()?;
+    }
+    Ok(Details(change))
+}
+
+fn contact(change: Option<ContactDetailsChange>) -> Result<Contact, CannotFold> {
+    let change = change.filter(|c| *c != ContactDetailsChange::default());
+    if let Some(c) = &change {
+        storable_text(set(&c.work_email).into_iter().chain(set(&c.private_email)).chain(set(&c.phone)))?;
+    }
+    Ok(Contact(change))
+}
+
+fn set<T>(patch: &Patch<T>) -> Option<&T> {
+    match patch {
+        Patch::Set(value) => Some(value),
+        Patch::Keep | Patch::Clear => None,
+    }
+}
+
 impl Person {
     pub(crate) fn fold(&mut self, version: Version, event: &EmployeeEvent) -> Result<(), CannotFold> {
+        if version != self.version.next() {
+            return Err(CannotFold(format!("{} is version {version} of its stream, after version {}", event.event_type(), self.version)));
+        }
         match event {
             EmployeeEvent::EmployeeHired(e) => {
+                let effective = storable_effective(e.effective)?;
                 self.number = opened(&e.employee_number)?;
-                self.original_hire_date = Some(e.original_hire_date.unwrap_or(e.effective.on));
-                self.details.insert(e.effective, Details(opened(&e.person)?.map(Into::into)));
-                self.contact.insert(e.effective, Contact(opened(&e.contact)?.map(Into::into)));
-                self.start(e.employment_id.uuid(), e.effective, e.assignment, e.pay, "hire");
+                storable_text(&self.number)?;
+                self.original_hire_date = Some(storable_day(e.original_hire_date.unwrap_or(effective.on))?);
+                self.details.insert(effective, details(opened(&e.person)?.map(Into::into))?);
+                self.contact.insert(effective, contact(opened(&e.contact)?.map(Into::into))?);
+                self.start(e.employment_id.uuid(), effective, e.assignment, e.pay, "hire")?;
             }
-            EmployeeEvent::EmployeeRehired(e) => self.start(e.employment_id.uuid(), e.effective, e.assignment, e.pay, "rehire"),
+            EmployeeEvent::EmployeeRehired(e) => {
+                self.start(e.employment_id.uuid(), storable_effective(e.effective)?, e.assignment, e.pay, "rehire")?;
+            }
             EmployeeEvent::AssignmentChanged(e) => {
+                storable_text([&e.reason])?;
                 let change = Assigned { change: e.changes, reason: e.reason.clone() };
-                self.period(e.employment_id.uuid(), event)?.assignments.insert(e.effective, change);
+                self.period(e.employment_id.uuid(), event)?.assignments.insert(storable_effective(e.effective)?, change);
             }
             EmployeeEvent::CompensationChanged(e) => {
+                storable_text([&e.reason])?;
                 let paid = Paid { pay: e.pay, reason: e.reason.clone() };
-                self.period(e.employment_id.uuid(), event)?.pay.insert(e.effective, paid);
+                self.period(e.employment_id.uuid(), event)?.pay.insert(storable_effective(e.effective)?, paid);
             }
-            EmployeeEvent::PersonalDetailsChanged(e) => self.details.insert(e.effective, Details(opened(&e.changes)?)),
-            EmployeeEvent::ContactDetailsChanged(e) => self.contact.insert(e.effective, Contact(opened(&e.changes)?)),
+            EmployeeEvent::PersonalDetailsChanged(e) => {
+                self.details.insert(storable_effective(e.effective)?, details(opened(&e.changes)?)?);
+            }
+            EmployeeEvent::ContactDetailsChanged(e) => {
+                self.contact.insert(storable_effective(e.effective)?, contact(opened(&e.changes)?)?);
+            }
             EmployeeEvent::EmployeeTerminated(e) => {
-                let after = e.last_day_worked.tomorrow().map_err(|_| CannotFold("a last day at the end of time".into()))?;
+                storable_text([&e.reason])?;
+                let last = storable_day(e.last_day_worked)?;
+                let after = last.tomorrow().map_err(|_| CannotFold("the last day worked is the end of time".into()))?;
                 let period = self.period(e.employment_id.uuid(), event)?;
                 period.ends_on = Some(after);
                 period.reason = Some(e.reason.clone());
             }
         }
+        // A person who was never hired has no row, so nothing but a hire can come first.
+        if self.original_hire_date.is_none() {
+            return Err(CannotFold(format!("{} comes before the person was hired", event.event_type())));
+        }
         self.version = version;
         Ok(())
     }
 
-    fn start(&mut self, id: Uuid, at: Effective, assignment: Assignment, pay: Option<Pay>, reason: &str) {
+    fn start(&mut self, id: Uuid, at: Effective, assignment: Assignment, pay: Option<Pay>, reason: &str) -> Result<(), CannotFold> {
         let mut period =
             Period { starts_on: at.on, ends_on: None, reason: None, assignments: Timeline::default(), pay: Timeline::default() };
         period.assignments.insert(at, Assigned { change: assignment.into(), reason: reason.into() });
         if let Some(pay) = pay {
             period.pay.insert(at, Paid { pay, reason: reason.into() });
         }
-        self.employments.insert(id, period);
+        match self.employments.insert(id, period) {
+            None => Ok(()),
+            Some(_) => Err(CannotFold("an employment starts that had started before".into())),
+        }
     }
 
     fn period(&mut self, id: Uuid, event: &EmployeeEvent) -> Result<&mut Period, CannotFold> {
         self.employments.get_mut(&id).ok_or_else(|| CannotFold(format!("{} names an employment that did not start", event.event_type())))
     }
-}
 
-/// The rows of a person, per table.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub struct PersonRows {
-    pub(crate) employee: Vec<Employee>,
-    pub(crate) employment: Vec<Employment>,
-    pub(crate) details: Vec<PersonSpan>,
-    pub(crate) contact: Vec<ContactSpan>,
-    pub(crate) assignments: Vec<AssignmentSpan>,
-    pub(crate) pay: Vec<CompensationSpan>,
-}
-
-impl Person {
-    /// The rows of this person.
-    pub(crate) fn rows(&self, employee_id: Uuid) -> PersonRows {
-        let Some(original_hire_date) = self.original_hire_date else { return PersonRows::default() };
+    /// Adds the rows of this person.
+    pub(crate) fn rows(&self, employee_id: Uuid, to: &mut Rows) {
+        let Some(original_hire_date) = self.original_hire_date else { return };
         let stream_version = i64::try_from(self.version.0).unwrap_or(i64::MAX);
-        let mut rows = PersonRows {
-            employee: vec![Employee { employee_id, employee_number: self.number.clone(), original_hire_date, stream_version }],
-            details: self.details.spans((None, 0), None).into_iter().map(|span| details_row(employee_id, span)).collect(),
-            contact: self.contact.spans((None, 0), None).into_iter().map(|span| contact_row(employee_id, span)).collect(),
-            ..PersonRows::default()
-        };
+        to.employee.push(Employee { employee_id, employee_number: self.number.clone(), original_hire_date, stream_version });
+        to.person_span.extend(self.details.spans((None, 0), None).into_iter().map(|span| details_row(employee_id, span)));
+        to.contact_span.extend(self.contact.spans((None, 0), None).into_iter().map(|span| contact_row(employee_id, span)));
         for (employment_id, period) in &self.employments {
             let (employment_id, ends_on) = (*employment_id, Until(period.ends_on));
             let (starts_on, termination_reason) = (period.starts_on, period.reason.clone());
-            rows.employment.push(Employment { employment_id, employee_id, starts_on, ends_on, termination_reason });
+            to.employment.push(Employment { employment_id, employee_id, starts_on, ends_on, termination_reason });
             let assigned = period.assignments.spans((None, String::new(), 0), period.ends_on);
-            rows.assignments.extend(assigned.into_iter().filter_map(|span| assignment_row(employee_id, employment_id, span)));
+            to.assignment_span.extend(assigned.into_iter().filter_map(|span| assignment_row(employee_id, employment_id, span)));
             let paid = period.pay.spans(None, period.ends_on);
-            rows.pay.extend(paid.into_iter().filter_map(|span| pay_row(employee_id, employment_id, span)));
+            to.compensation_span.extend(paid.into_iter().filter_map(|span| pay_row(employee_id, employment_id, span)));
         }
-        rows
     }
 
-    /// From the rows of one person.
-    pub(crate) fn from_rows(rows: PersonRows) -> Result<Self, CannotFold> {
-        let mut person = Self::default();
-        for row in rows.employee {
-            person.version = Version(row.stream_version.unsigned_abs());
-            person.number = row.employee_number;
-            person.original_hire_date = Some(row.original_hire_date);
+    /// The people whose rows these are.
+    pub(crate) fn all_from_rows(
+        employees: Vec<Employee>,
+        employments: Vec<Employment>,
+        details: Vec<PersonSpan>,
+        contacts: Vec<ContactSpan>,
+        assignments: Vec<AssignmentSpan>,
+        pay: Vec<CompensationSpan>,
+    ) -> Result<HashMap<Uuid, Self>, CannotFold> {
+        fn of(people: &mut HashMap<Uuid, Person>, id: Uuid) -> Result<&mut Person, CannotFold> {
+            people.get_mut(&id).ok_or_else(|| CannotFold("the read model is damaged: a row of a person who has no row in employee".into()))
         }
-        for row in rows.employment {
+        fn period(people: &mut HashMap<Uuid, Person>, person: Uuid, id: Uuid) -> Result<&mut Period, CannotFold> {
+            let damaged = || CannotFold("the read model is damaged: a span of an employment that has no row".into());
+            of(people, person)?.employments.get_mut(&id).ok_or_else(damaged)
+        }
+        let mut people = HashMap::with_capacity(employees.len());
+        for row in employees {
+            let (version, original_hire_date) = (Version(row.stream_version.unsigned_abs()), Some(row.original_hire_date));
+            people.insert(row.employee_id, Self { version, number: row.employee_number, original_hire_date, ..Self::default() });
+        }
+        for row in employments {
             let (assignments, pay) = (Timeline::default(), Timeline::default());
             let period = Period { starts_on: row.starts_on, ends_on: row.ends_on.0, reason: row.termination_reason, assignments, pay };
-            person.employments.insert(row.employment_id, period);
+            of(&mut people, row.employee_id)?.employments.insert(row.employment_id, period);
         }
-        for row in rows.details {
-            person.details.insert(effective(row.valid_from, row.seq), details_change(row));
+        for row in details {
+            of(&mut people, row.employee_id)?.details.insert(effective(row.valid_from, row.seq), details_change(row));
         }
-        for row in rows.contact {
-            person.contact.insert(effective(row.valid_from, row.seq), contact_change(row));
+        for row in contacts {
+            of(&mut people, row.employee_id)?.contact.insert(effective(row.valid_from, row.seq), contact_change(row));
         }
-        let orphan = || CannotFold("a span without its employment".into());
-        for row in rows.assignments {
+        for row in assignments {
             let at = effective(row.valid_from, row.seq);
-            person.employments.get_mut(&row.employment_id).ok_or_else(orphan)?.assignments.insert(at, assigned(row));
+            period(&mut people, row.employee_id, row.employment_id)?.assignments.insert(at, assigned(row));
         }
-        for row in rows.pay {
+        for row in pay {
             let at = effective(row.valid_from, row.seq);
-            person.employments.get_mut(&row.employment_id).ok_or_else(orphan)?.pay.insert(at, paid(row)?);
+            period(&mut people, row.employee_id, row.employment_id)?.pay.insert(at, paid(row)?);
         }
-        Ok(person)
+        Ok(people)
     }
-}
-
-fn patch<T>(set: bool, value: Option<T>) -> Patch<T> {
-    if set { value.map_or(Patch::Clear, Patch::Set) } else { Patch::Keep }
 }
 
 fn details_row(employee_id: Uuid, span: Span<(Option<PersonalDetails>, i16)>) -> PersonSpan {

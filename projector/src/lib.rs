@@ -1,8 +1,8 @@
 //! Events to rows.
 //!
 //! The pure part is [`fold`] with a module per capability ([`organization`], [`employee`]) over the tables of [`rows`].
-//! Its edges are [`apply`], for live batches and healing, and [`rebuild`]. [`consume`] drives them from the feed, for
-//! the partitions that [`lease`] holds.
+//! Its edges are [`apply`], for live batches and healing, with its SQL in [`batch`], and [`rebuild`]; [`digest`] compares
+//! what they make. [`consume`] drives them from the feed, for the partitions that [`lease`] holds.
 
 pub mod fold;
 
@@ -12,6 +12,8 @@ pub mod organization;
 pub mod rows;
 
 pub mod apply;
+pub mod batch;
+pub mod digest;
 pub mod rebuild;
 
 pub mod consume;

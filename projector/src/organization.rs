@@ -2,37 +2,22 @@
 
 #![deny(clippy::disallowed_methods)]
 
-use events::{Change, Effective, Span, Timeline, organization::OrganizationEvent};
+use events::{Change, Span, Timeline, employee::Patch, organization::OrganizationEvent};
 use jiff::civil::Date;
 use uuid::Uuid;
 
 use crate::{
-    fold::CannotFold,
-    rows::{DepartmentSpan, JobSpan, LocationSpan, Until},
+    fold::{CannotFold, effective, is_set, patch, seq, sets, storable_effective, storable_text},
+    rows::{DepartmentSpan, JobSpan, LocationSpan, Rows, Until},
 };
-
-/// The sequence as the column holds it.
-pub(crate) fn seq(at: Effective) -> i16 {
-    i16::try_from(at.seq).unwrap_or(i16::MAX)
-}
-
-/// The effective date of a row.
-pub(crate) fn effective(on: Date, seq: i16) -> Effective {
-    Effective { on, seq: seq.unsigned_abs() }
-}
-
-/// A bit per field that a change sets, the first field's lowest.
-pub(crate) fn sets<const N: usize>(fields: [bool; N]) -> i16 {
-    fields.iter().rev().fold(0, |bits, set| bits << 1 | i16::from(*set))
-}
-
-/// Whether a row's own change set its n-th field.
-pub(crate) fn is_set(sets: i16, n: u32) -> bool {
-    sets >> n & 1 == 1
-}
 
 fn misplaced(event: &OrganizationEvent) -> CannotFold {
     CannotFold(format!("{} does not belong to this key", event.event_type()))
+}
+
+/// Refuses a change to what was never created: its row would lack what a creation sets.
+fn after_creation<C: Change>(changes: &Timeline<C>, event: &OrganizationEvent) -> Result<(), CannotFold> {
+    if changes.changes().is_empty() { Err(CannotFold(format!("{} before it was created", event.event_type()))) } else { Ok(()) }
 }
 
 /// A department's changes, and the first day without it.
@@ -46,7 +31,8 @@ pub struct Department {
 struct DepartmentChange {
     code: Option<String>,
     name: Option<String>,
-    parent: Option<Option<Uuid>>,
+    /// `Patch::Clear` makes it a root.
+    parent: Patch<Uuid>,
 }
 
 impl Change for DepartmentChange {
@@ -58,10 +44,8 @@ impl Change for DepartmentChange {
         if let Some(name) = &self.name {
             row.1.clone_from(name);
         }
-        if let Some(parent) = self.parent {
-            row.2 = parent;
-        }
-        row.3 = sets([self.code.is_some(), self.name.is_some(), self.parent.is_some()]);
+        self.parent.apply_to(&mut row.2);
+        row.3 = sets([self.code.is_some(), self.name.is_some(), !self.parent.is_keep()]);
     }
 }
 
@@ -69,17 +53,30 @@ impl Department {
     pub(crate) fn fold(&mut self, event: &OrganizationEvent) -> Result<(), CannotFold> {
         match event {
             OrganizationEvent::DepartmentCreated(e) => {
-                let parent = Some(e.parent_id.map(events::DepartmentId::uuid));
-                self.changes.insert(e.effective, DepartmentChange { code: Some(e.code.clone()), name: Some(e.name.clone()), parent });
+                storable_text([&e.code, &e.name])?;
+                let parent = e.parent_id.map_or(Patch::Clear, |id| Patch::Set(id.uuid()));
+                self.changes.insert(
+                    storable_effective(e.effective)?,
+                    DepartmentChange { code: Some(e.code.clone()), name: Some(e.name.clone()), parent },
+                );
             }
             OrganizationEvent::DepartmentRenamed(e) => {
-                self.changes.insert(e.effective, DepartmentChange { name: Some(e.name.clone()), ..DepartmentChange::default() });
+                after_creation(&self.changes, event)?;
+                storable_text([&e.name])?;
+                self.changes.insert(
+                    storable_effective(e.effective)?,
+                    DepartmentChange { name: Some(e.name.clone()), ..DepartmentChange::default() },
+                );
             }
             OrganizationEvent::DepartmentMoved(e) => {
-                let parent = Some(e.parent_id.map(events::DepartmentId::uuid));
-                self.changes.insert(e.effective, DepartmentChange { parent, ..DepartmentChange::default() });
+                after_creation(&self.changes, event)?;
+                let parent = e.parent_id.map_or(Patch::Clear, |id| Patch::Set(id.uuid()));
+                self.changes.insert(storable_effective(e.effective)?, DepartmentChange { parent, ..DepartmentChange::default() });
             }
-            OrganizationEvent::DepartmentClosed(e) => self.end = Some(e.effective.on),
+            OrganizationEvent::DepartmentClosed(e) => {
+                after_creation(&self.changes, event)?;
+                self.end = Some(storable_effective(e.effective)?.on);
+            }
             OrganizationEvent::LocationOpened(_)
             | OrganizationEvent::LocationChanged(_)
             | OrganizationEvent::LocationClosed(_)
@@ -98,22 +95,22 @@ impl Department {
             let change = DepartmentChange {
                 code: is_set(row.sets, 0).then_some(row.code),
                 name: is_set(row.sets, 1).then_some(row.name),
-                parent: is_set(row.sets, 2).then_some(row.parent_id),
+                parent: patch(is_set(row.sets, 2), row.parent_id),
             };
             department.changes.insert(effective(row.valid_from, row.seq), change);
         }
         department
     }
 
-    /// The rows of one department.
-    pub(crate) fn rows(&self, department_id: Uuid) -> Vec<DepartmentSpan> {
+    /// Adds the rows of one department.
+    pub(crate) fn rows(&self, department_id: Uuid, to: &mut Rows) {
         let spans = self.changes.spans(<DepartmentChange as Change>::Row::default(), self.end);
         let row = |span: Span<<DepartmentChange as Change>::Row>| {
             let (code, name, parent_id, sets) = span.row;
             let (valid_from, seq, valid_to) = (span.from.on, seq(span.from), Until(span.to));
             DepartmentSpan { department_id, valid_from, seq, valid_to, code, name, parent_id, sets }
         };
-        spans.into_iter().map(row).collect()
+        to.department_span.extend(spans.into_iter().map(row));
     }
 }
 
@@ -151,13 +148,22 @@ impl Location {
     pub(crate) fn fold(&mut self, event: &OrganizationEvent) -> Result<(), CannotFold> {
         match event {
             OrganizationEvent::LocationOpened(e) => {
+                storable_text([&e.code, &e.name, &e.time_zone])?;
                 let (code, name, time_zone) = (Some(e.code.clone()), Some(e.name.clone()), Some(e.time_zone.clone()));
-                self.changes.insert(e.effective, LocationChange { code, name, time_zone });
+                self.changes.insert(storable_effective(e.effective)?, LocationChange { code, name, time_zone });
             }
             OrganizationEvent::LocationChanged(e) => {
-                self.changes.insert(e.effective, LocationChange { code: None, name: e.name.clone(), time_zone: e.time_zone.clone() });
+                after_creation(&self.changes, event)?;
+                storable_text(e.name.iter().chain(&e.time_zone))?;
+                self.changes.insert(
+                    storable_effective(e.effective)?,
+                    LocationChange { code: None, name: e.name.clone(), time_zone: e.time_zone.clone() },
+                );
             }
-            OrganizationEvent::LocationClosed(e) => self.end = Some(e.effective.on),
+            OrganizationEvent::LocationClosed(e) => {
+                after_creation(&self.changes, event)?;
+                self.end = Some(storable_effective(e.effective)?.on);
+            }
             OrganizationEvent::DepartmentCreated(_)
             | OrganizationEvent::DepartmentRenamed(_)
             | OrganizationEvent::DepartmentMoved(_)
@@ -184,15 +190,15 @@ impl Location {
         location
     }
 
-    /// The rows of one location.
-    pub(crate) fn rows(&self, location_id: Uuid) -> Vec<LocationSpan> {
+    /// Adds the rows of one location.
+    pub(crate) fn rows(&self, location_id: Uuid, to: &mut Rows) {
         let spans = self.changes.spans(<LocationChange as Change>::Row::default(), self.end);
         let row = |span: Span<<LocationChange as Change>::Row>| {
             let (code, name, time_zone, sets) = span.row;
             let (valid_from, seq, valid_to) = (span.from.on, seq(span.from), Until(span.to));
             LocationSpan { location_id, valid_from, seq, valid_to, code, name, time_zone, sets }
         };
-        spans.into_iter().map(row).collect()
+        to.location_span.extend(spans.into_iter().map(row));
     }
 }
 
@@ -226,10 +232,19 @@ impl Job {
     pub(crate) fn fold(&mut self, event: &OrganizationEvent) -> Result<(), CannotFold> {
         match event {
             OrganizationEvent::JobCreated(e) => {
-                self.changes.insert(e.effective, JobChange { code: Some(e.code.clone()), title: Some(e.title.clone()) });
+                storable_text([&e.code, &e.title])?;
+                self.changes
+                    .insert(storable_effective(e.effective)?, JobChange { code: Some(e.code.clone()), title: Some(e.title.clone()) });
             }
-            OrganizationEvent::JobRetitled(e) => self.changes.insert(e.effective, JobChange { code: None, title: Some(e.title.clone()) }),
-            OrganizationEvent::JobRetired(e) => self.end = Some(e.effective.on),
+            OrganizationEvent::JobRetitled(e) => {
+                after_creation(&self.changes, event)?;
+                storable_text([&e.title])?;
+                self.changes.insert(storable_effective(e.effective)?, JobChange { code: None, title: Some(e.title.clone()) });
+            }
+            OrganizationEvent::JobRetired(e) => {
+                after_creation(&self.changes, event)?;
+                self.end = Some(storable_effective(e.effective)?.on);
+            }
             OrganizationEvent::DepartmentCreated(_)
             | OrganizationEvent::DepartmentRenamed(_)
             | OrganizationEvent::DepartmentMoved(_)
@@ -252,25 +267,23 @@ impl Job {
         job
     }
 
-    /// The rows of one job.
-    pub(crate) fn rows(&self, job_id: Uuid) -> Vec<JobSpan> {
+    /// Adds the rows of one job.
+    pub(crate) fn rows(&self, job_id: Uuid, to: &mut Rows) {
         let spans = self.changes.spans(<JobChange as Change>::Row::default(), self.end);
         let row = |span: Span<<JobChange as Change>::Row>| {
             let (code, title, sets) = span.row;
             JobSpan { job_id, valid_from: span.from.on, seq: seq(span.from), valid_to: Until(span.to), code, title, sets }
         };
-        spans.into_iter().map(row).collect()
+        to.job_span.extend(spans.into_iter().map(row));
     }
 }
 
-/// The end that clipped these rows, which are in effective order; none if the last is open. A last row without length
-/// took effect after the end: then the end is where the rows with length stop.
+/// The end that clipped these rows, which are in effective order; none if the last is open. Rows without length took
+/// effect on or after the end, or were replaced on the same day; the end is where the rows with length stop. Where there is
+/// none with length, the end is not after the first row.
 fn end_of(rows: impl Iterator<Item = (Date, Until)> + Clone) -> Option<Date> {
-    let (from, to) = rows.clone().last()?;
-    let to = to.0?;
-    if to > from {
-        Some(to)
-    } else {
-        rows.filter(|(from, to)| to.0.is_some_and(|to| to > *from)).filter_map(|(_, to)| to.0).max().or(Some(to))
-    }
+    let (_, last) = rows.clone().last()?;
+    last.0?;
+    let with_length = rows.clone().filter_map(|(from, to)| to.0.filter(|to| *to > from)).max();
+    with_length.or_else(|| rows.map(|(from, _)| from).min())
 }

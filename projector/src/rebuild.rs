@@ -1,46 +1,55 @@
 //! Rebuilding a read model: the whole log folded in memory into a fresh schema, written by binary COPY, indexed, and put
-//! in the place of the live one, which serves until then.
+//! in the place of the live one, which serves and is kept up to date until then.
 //!
 //! Reading, decoding and folding run beside each other: pages are read ahead on a few connections, decoded on the
-//! runtime's threads, and folded by shards of people, each on a thread of its own, since people don't share rows.
-//! Memory holds the rows of one tenant once as state and once, table by table, as COPY data: about 2 KB per person with
-//! ten years of history.
+//! runtime's threads, and folded by shards of streams, each on a thread of its own, since streams don't share rows.
 //!
-//! Killed at any step, the live schema is untouched; the next rebuild drops what is left. Cutting over is one transaction.
+//! Memory: the state and the COPY data of [`EVENTS_PER_PASS`] events at most, about 1 KB each, and a few pages on their way.
+//! A longer log is read in several passes, each of which keeps another part of the streams. (A store whose positions are
+//! not dense does not say how long a log is; there all of it is one pass.)
+//!
+//! Killed at any step, the live schema is untouched, and the next rebuild drops what is left. Cutting over is one
+//! transaction: readers see the old read model or the new one, never a mixture.
 
-use std::{collections::BTreeMap, sync::mpsc, thread, time::Instant};
+use std::{sync::Arc, thread, time::Duration, time::Instant};
 
 use events::{Event, Position, RecordedEvent, TenantId, TenantScope};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use platform::{
-    Access, READ_MODEL_VERSION, TenantTx,
+    Access, TenantTx,
     provision::{create_read_schema, cut_over, drop_read_schema, read_model_sql},
-    read_schema,
 };
-use sqlx::{Executor as _, PgConnection, PgPool};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+use tokio::{sync::mpsc, task::spawn_blocking};
 
 use crate::{
-    apply::{Applier, ApplyError, decode, lock_checkpoint, move_checkpoint, open, shard, unprojectable},
+    apply::{Applier, ApplyError, decode, live, open, unprojectable, within},
+    batch::{Checkpoint, REPLACED, lock_checkpoint},
     fold::Model,
-    rows::{
-        AssignmentSpan, COPY_HEADER, COPY_TRAILER, CompensationSpan, ContactSpan, DepartmentSpan, Employee, Employment, JobSpan,
-        LocationSpan, PersonSpan, Table,
-    },
+    rows::{COPY_HEADER, COPY_TRAILER, TABLES, TableInfo},
 };
 
 /// Events read by one statement.
 const PAGE: usize = 5_000;
 /// Pages read and decoded at the same time.
-const AHEAD: usize = 3;
+const AHEAD: usize = 4;
 /// Pages that may wait for one shard.
-const QUEUE: usize = 4;
+const QUEUE: usize = 2;
+/// Events whose state is held in memory at the same time.
+const EVENTS_PER_PASS: u64 = 1_000_000;
+/// Connections that write at the same time.
+const WRITERS: u32 = 4;
+/// How long a step that moves a bounded amount of data may take.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// How long one COPY or one index may take.
+const LONG_PATIENCE: Duration = Duration::from_mins(10);
 
 /// How far a rebuild is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Events folded.
+    /// Events read.
     pub folded: u64,
-    /// Events that the log held when the rebuild began.
+    /// Events to be read in all, as far as that is known.
     pub of: u64,
 }
 
@@ -86,43 +95,32 @@ impl From<sqlx::Error> for RebuildError {
     }
 }
 
-/// Rebuilds a tenant's read model and cuts over to it.
+/// Rebuilds a tenant's read model from its log and cuts over to it; the tenant is not parked any more. `applier.pool` needs
+/// two connections or more.
 pub async fn rebuild(applier: &Applier, scope: TenantScope, progress: impl Fn(Progress) + Send) -> Result<Report, RebuildError> {
     if scope.tenant() == TenantId::PLATFORM {
         return Err(RebuildError::NoReadModel);
     }
-    let lock = Lock::take(&applier.pool, scope).await?;
     let started = Instant::now();
-    let live = read_schema(scope.tenant(), READ_MODEL_VERSION);
-    let next = format!("{live}_next");
+    let lock = Lock::take(&applier.pool, scope).await?;
+    let (live, next, old) = (live(scope), format!("{}_next", live(scope)), format!("{}_old", live(scope)));
+    drop_read_schema(&applier.pool, scope, &old).await?;
     create_read_schema(&applier.pool, scope, &next).await?;
 
-    let (events, position, tables) = fold_log(applier, scope, progress).await?;
-    let folded = Instant::now();
-    let rows = tables.values().map(|table| table.rows).sum();
-    copy(&applier.pool, scope, &next, tables).await?;
-    let copied = Instant::now();
+    let (mut report, position) = fill(applier, scope, &next, progress).await?;
+    let indexing = Instant::now();
     index(&applier.pool, scope, &next, position).await?;
-    let indexed = Instant::now();
-    let position = replace(applier, scope, &live, &next, position).await?;
-    drop_read_schema(&applier.pool, scope, &format!("{live}_old")).await?;
-    sqlx::query("delete from platform.parked where tenant_id = $1").bind(scope.tenant().uuid()).execute(&applier.pool).await?;
+    report.index_seconds = indexing.elapsed().as_secs_f64();
+
+    report.position = replace(applier, scope, &live, &next, position).await?.0;
+    drop_read_schema(&applier.pool, scope, &old).await?;
     lock.release().await?;
-    Ok(Report {
-        events,
-        rows,
-        position: position.0,
-        seconds: started.elapsed().as_secs_f64(),
-        fold_seconds: (folded - started).as_secs_f64(),
-        copy_seconds: (copied - folded).as_secs_f64(),
-        index_seconds: (indexed - copied).as_secs_f64(),
-    })
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
 }
 
 /// A session's advisory lock; it goes with its connection, so a killed rebuild leaves none behind.
-struct Lock {
-    connection: sqlx::PgConnection,
-}
+struct Lock(PgConnection);
 
 impl Lock {
     async fn take(pool: &PgPool, scope: TenantScope) -> Result<Self, RebuildError> {
@@ -130,52 +128,96 @@ impl Lock {
         let name = format!("tenure.rebuild.{}", scope.tenant());
         let taken: bool =
             sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended($1, 0))").bind(name).fetch_one(&mut connection).await?;
-        if taken { Ok(Self { connection }) } else { Err(RebuildError::Running) }
+        if taken { Ok(Self(connection)) } else { Err(RebuildError::Running) }
     }
-    async fn release(self) -> Result<(), sqlx::Error> {
-        sqlx::Connection::close(self.connection).await
+    async fn release(mut self) -> Result<(), sqlx::Error> {
+        // Not left to the end of the connection, which the server notices a moment later.
+        self.0.execute("select pg_advisory_unlock_all()").await?;
+        self.0.close().await
     }
 }
 
-/// A table's rows in binary COPY format.
-#[derive(Default)]
-struct Copied {
-    rows: u64,
-    data: Vec<u8>,
-}
-
-type Tables = BTreeMap<&'static str, Copied>;
-type Page = Vec<(RecordedEvent, Event)>;
-
-/// Folds the log up to where it ends now. The number of events, the last position, and the rows.
-async fn fold_log(
+/// Folds the log, up to where it ends now, into the tables of `schema`. Returns the last position folded.
+async fn fill(
     applier: &Applier,
     scope: TenantScope,
+    schema: &str,
     progress: impl Fn(Progress) + Send,
-) -> Result<(u64, Position, Tables), RebuildError> {
-    let head = applier.store.head(scope).await.map_err(ApplyError::from)?;
-    let shards = thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 8));
-    let (senders, workers): (Vec<_>, Vec<_>) = (0..shards)
+) -> Result<(Report, Position), RebuildError> {
+    let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
+    let passes = if applier.store.is_dense() { head.0.div_ceil(EVENTS_PER_PASS).max(1) } else { 1 };
+    let mut report = Report { events: 0, rows: 0, position: 0, seconds: 0.0, fold_seconds: 0.0, copy_seconds: 0.0, index_seconds: 0.0 };
+    let mut position = Position::ZERO;
+    for number in 0..passes {
+        let folding = Instant::now();
+        let pass = Pass { number, of: passes };
+        let (read, shards) = fold_pass(applier, scope, head, pass, &progress).await?;
+        // Each pass reads the whole log and folds a part of it.
+        (report.events, position) = (read.events, read.position);
+        report.rows += shards.iter().map(|shard| shard.rows).sum::<u64>();
+        let copying = Instant::now();
+        copy(&applier.pool, scope, schema, shards).await?;
+        report.fold_seconds += (copying - folding).as_secs_f64();
+        report.copy_seconds += copying.elapsed().as_secs_f64();
+    }
+    Ok((report, position))
+}
+
+/// Which part of the streams is folded.
+#[derive(Debug, Clone, Copy)]
+struct Pass {
+    number: u64,
+    of: u64,
+}
+
+impl Pass {
+    /// The shard of a stream, or none if its events belong to another pass.
+    fn shard(self, event: &RecordedEvent, shards: usize) -> Option<usize> {
+        let (high, low) = event.stream.id().as_u64_pair();
+        // Ids may be random or derived; a multiplication spreads any of them over the high bits.
+        let spread = (high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+        (spread % self.of == self.number).then_some(usize::try_from(spread / self.of).unwrap_or(0) % shards)
+    }
+}
+
+/// How far a pass has read.
+#[derive(Debug, Clone, Copy, Default)]
+struct Read {
+    events: u64,
+    position: Position,
+}
+
+/// What a shard's streams came to: binary COPY data per table, in the order of [`TABLES`].
+struct Shard {
+    rows: u64,
+    tables: Vec<Vec<u8>>,
+}
+
+/// Decoded events of one shard.
+type Part = Vec<(RecordedEvent, Event)>;
+
+/// Reads the log and folds the pass's part of it.
+async fn fold_pass(
+    applier: &Applier,
+    scope: TenantScope,
+    head: Position,
+    pass: Pass,
+    progress: &(impl Fn(Progress) + Send),
+) -> Result<(Read, Vec<Shard>), RebuildError> {
+    let count = thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 8));
+    let (senders, workers): (Vec<_>, Vec<_>) = (0..count)
         .map(|_| {
-            let (sender, receiver) = mpsc::sync_channel::<Page>(QUEUE);
-            (sender, thread::spawn(move || fold_shard(&receiver)))
+            let (sender, receiver) = mpsc::channel(QUEUE);
+            (sender, spawn_blocking(move || fold_shard(receiver)))
         })
         .unzip();
-    let fed = feed(applier, scope, head, &senders, progress).await;
-    drop(senders);
-    // Threads are waited for off the runtime, also where feeding failed.
-    let folded = tokio::task::spawn_blocking(move || workers.into_iter().map(thread::JoinHandle::join).collect::<Vec<_>>()).await;
-    let (events, position) = fed?;
-    let mut tables = Tables::new();
-    for shard in folded.map_err(anyhow::Error::from)? {
-        let shard = shard.map_err(|_| anyhow::anyhow!("a folding thread panicked"))??;
-        for (table, copied) in shard {
-            let all = tables.entry(table).or_default();
-            all.rows += copied.rows;
-            all.data.extend_from_slice(&copied.data);
-        }
+    let read = feed(applier, scope, head, pass, senders, progress).await;
+    let mut shards = Vec::with_capacity(count);
+    for worker in future::join_all(workers).await {
+        // A shard that failed has hung up on the reader and says why here.
+        shards.push(worker.map_err(anyhow::Error::from)??);
     }
-    Ok((events, position, tables))
+    Ok((read?, shards))
 }
 
 /// Reads the log in order and hands each event to its shard.
@@ -183,211 +225,200 @@ async fn feed(
     applier: &Applier,
     scope: TenantScope,
     head: Position,
-    senders: &[mpsc::SyncSender<Page>],
-    progress: impl Fn(Progress) + Send,
-) -> Result<(u64, Position), RebuildError> {
-    let mut pages = std::pin::pin!(pages(applier, scope, head));
-    let (mut events, mut position) = (0, Position::ZERO);
+    pass: Pass,
+    senders: Vec<mpsc::Sender<Part>>,
+    progress: &(impl Fn(Progress) + Send),
+) -> Result<Read, RebuildError> {
+    let total = if applier.store.is_dense() { head.0 } else { 0 };
+    let mut pages = std::pin::pin!(pages(applier, scope, head, pass, senders.len()));
+    let mut read = Read::default();
     while let Some(page) = pages.try_next().await? {
-        events += page.len() as u64;
-        position = page.last().map_or(position, |(recorded, _)| recorded.position);
-        progress(Progress { folded: events, of: head.0.max(events) });
-        let mut parts: Vec<Page> = (0..senders.len()).map(|_| Page::new()).collect();
-        for (recorded, event) in page {
-            parts[shard(&event, senders.len())].push((recorded, event));
-        }
-        for (sender, part) in senders.iter().zip(parts) {
-            if !part.is_empty() {
-                // A shard that is behind makes the reader wait here; one that failed has hung up, and says why when joined.
-                let sender = sender.clone();
-                let sent = tokio::task::spawn_blocking(move || sender.send(part)).await.map_err(anyhow::Error::from)?;
-                if sent.is_err() {
-                    return Ok((events, position));
-                }
+        read.events += page.events;
+        read.position = page.last;
+        for (sender, part) in senders.iter().zip(page.parts) {
+            // A shard that is behind makes the reader wait here.
+            if !part.is_empty() && sender.send(part).await.is_err() {
+                return Ok(read);
             }
         }
+        progress(Progress { folded: pass.number * total + read.events, of: (pass.of * total).max(read.events) });
     }
-    Ok((events, position))
+    Ok(read)
 }
 
-/// The log's pages, decoded and opened, in order. In a dense log every page's start is known, so several are read at once.
-fn pages(applier: &Applier, scope: TenantScope, head: Position) -> impl futures::Stream<Item = Result<Page, ApplyError>> + Send {
-    let ahead = if applier.store.is_dense() { AHEAD } else { 1 };
-    let read = move |after: Position, limit: usize| {
-        let applier = applier.clone();
-        async move {
-            let events = applier.store.read_log(scope, after, limit).await?;
-            tokio::spawn(async move { decode_page(&applier, scope, events).await })
-                .await
-                .map_err(|e| sqlx::Error::Protocol(e.to_string()))?
-        }
+/// A page of the log, decoded, by shard.
+struct Page {
+    events: u64,
+    last: Position,
+    parts: Vec<Part>,
+}
+
+/// The log's pages in order. In a dense log every page's start is known, so several are read at once.
+fn pages(
+    applier: &Applier,
+    scope: TenantScope,
+    head: Position,
+    pass: Pass,
+    shards: usize,
+) -> impl Stream<Item = Result<Page, RebuildError>> + Send {
+    let applier = Arc::new(applier.clone());
+    let dense = applier.store.is_dense();
+    let read = move |after: Position, limit: u64| {
+        let applier = Arc::clone(&applier);
+        // A task of its own, so that pages are decoded on several threads.
+        let page = tokio::spawn(async move { read_page(&applier, scope, after, limit, pass, shards).await });
+        async move { page.await.map_err(anyhow::Error::from)? }
     };
-    let dense = stream::iter((0..head.0).step_by(PAGE))
-        .map(move |start| read(Position(start), PAGE.min((head.0 - start) as usize)))
-        .buffered(ahead);
-    let sparse = stream::try_unfold(Position::ZERO, move |after| async move {
-        if after >= head {
-            return Ok(None);
-        }
-        let page = read(after, PAGE).await?;
-        Ok(page.last().map(|(recorded, _)| recorded.position).map(|last| (page, last)))
-    });
-    if applier.store.is_dense() { dense.left_stream() } else { sparse.right_stream() }
+    let page = PAGE as u64;
+    if dense {
+        let starts = (0..head.0).step_by(PAGE);
+        stream::iter(starts).map(move |start| read(Position(start), page.min(head.0 - start))).buffered(AHEAD).left_stream()
+    } else {
+        let sparse = stream::try_unfold((Position::ZERO, read), move |(after, read)| async move {
+            if after >= head {
+                return Ok(None);
+            }
+            let page = read(after, page).await?;
+            let last = page.last;
+            Ok(if page.events == 0 { None } else { Some((page, (last, read))) })
+        });
+        sparse.right_stream()
+    }
 }
 
-async fn decode_page(applier: &Applier, scope: TenantScope, events: Vec<RecordedEvent>) -> Result<Page, ApplyError> {
-    let mut page = Page::with_capacity(events.len());
-    for recorded in events {
-        let event = decode(&recorded)?;
-        page.push((recorded, event));
+async fn read_page(
+    applier: &Applier,
+    scope: TenantScope,
+    after: Position,
+    limit: u64,
+    pass: Pass,
+    shards: usize,
+) -> Result<Page, RebuildError> {
+    let limit = usize::try_from(limit).unwrap_or(PAGE);
+    let events = within(PATIENCE, async { Ok(applier.store.read_log(scope, after, limit).await?) }).await?;
+    let mut page = Page {
+        events: events.len() as u64,
+        last: events.last().map_or(after, |event| event.position),
+        parts: (0..shards).map(|_| Part::with_capacity(events.len() / shards + 1)).collect(),
+    };
+    if applier.store.is_dense() && page.last.0 - after.0 != page.events {
+        return Err(anyhow::anyhow!("the event store's log has a hole after position {after} (I2); nothing was changed").into());
     }
-    open(&applier.keys, scope, page.iter_mut().map(|(recorded, event)| (&*recorded, event)).collect()).await?;
+    for recorded in events {
+        if let Some(shard) = pass.shard(&recorded, shards) {
+            let event = decode(scope, &recorded).map_err(|why| unprojectable(&recorded, &why.0))?;
+            page.parts[shard].push((recorded, event));
+        }
+    }
+    let all = page.parts.iter_mut().flatten().map(|(recorded, event)| (&*recorded, event));
+    if let Some((index, why)) = open(&applier.keys, scope, all).await? {
+        let at_fault = page.parts.iter().flatten().nth(index);
+        let position = at_fault.map_or(page.last, |(recorded, _)| recorded.position);
+        return Err(ApplyError::Unprojectable { position, reason: why }.into());
+    }
     Ok(page)
 }
 
-/// One shard: folds what comes, then turns its state into COPY data.
-fn fold_shard(pages: &mpsc::Receiver<Page>) -> Result<Tables, ApplyError> {
+/// One shard: folds what comes, then turns its state into COPY data, letting go of the one as the other grows.
+fn fold_shard(mut parts: mpsc::Receiver<Part>) -> Result<Shard, RebuildError> {
     let mut model = Model::default();
-    for page in pages {
-        for (recorded, event) in &page {
-            model.fold(recorded, event).map_err(|e| unprojectable(recorded, &e.0))?;
+    while let Some(part) = parts.blocking_recv() {
+        for (recorded, event) in &part {
+            model.fold(recorded, event).map_err(|why| unprojectable(recorded, &why.0))?;
         }
     }
-    let mut tables = Tables::new();
-    // In the order of their keys, so that equal logs give equal files.
-    for (id, department) in sorted(&model.departments) {
-        add(&mut tables, &department.rows(id));
-    }
-    for (id, location) in sorted(&model.locations) {
-        add(&mut tables, &location.rows(id));
-    }
-    for (id, job) in sorted(&model.jobs) {
-        add(&mut tables, &job.rows(id));
-    }
-    for (id, person) in sorted(&model.people) {
-        let rows = person.rows(id);
-        add(&mut tables, &rows.employee);
-        add(&mut tables, &rows.employment);
-        add(&mut tables, &rows.details);
-        add(&mut tables, &rows.contact);
-        add(&mut tables, &rows.assignments);
-        add(&mut tables, &rows.pay);
-    }
-    Ok(tables)
+    let mut shard = Shard { rows: 0, tables: vec![Vec::new(); TABLES.len()] };
+    model.into_rows(|rows| {
+        shard.rows += rows.count() as u64;
+        rows.copy(&mut shard.tables);
+    });
+    Ok(shard)
 }
 
-fn sorted<S>(states: &std::collections::HashMap<uuid::Uuid, S>) -> Vec<(uuid::Uuid, &S)> {
-    let mut all: Vec<_> = states.iter().map(|(id, state)| (*id, state)).collect();
-    all.sort_unstable_by_key(|(id, _)| *id);
-    all
-}
-
-fn add<T: Table>(tables: &mut Tables, rows: &[T]) {
-    let table = tables.entry(T::NAME).or_default();
-    table.rows += rows.len() as u64;
-    for row in rows {
-        row.copy(&mut table.data);
-    }
+/// How many connections may be used beside each other.
+fn writers(pool: &PgPool) -> usize {
+    pool.options().get_max_connections().clamp(1, WRITERS) as usize
 }
 
 /// Every table by COPY, a few beside each other. Nobody reads the schema yet, so each may have its own transaction.
-async fn copy(pool: &PgPool, scope: TenantScope, schema: &str, tables: Tables) -> Result<(), RebuildError> {
-    stream::iter(tables.into_iter().map(Ok::<_, RebuildError>))
-        .try_for_each_concurrent(AHEAD, |(table, copied)| async move {
-            let columns = columns(table).join(", ");
-            let mut tx = TenantTx::begin(pool, scope, schema, Access::Write).await?;
-            let mut sink = tx.conn().copy_in_raw(&format!("copy {table} ({columns}) from stdin (format binary)")).await?;
-            sink.send(COPY_HEADER).await?;
-            for chunk in copied.data.chunks(1 << 20) {
-                sink.send(chunk).await?;
-            }
-            sink.send(COPY_TRAILER).await?;
-            sink.finish().await?;
-            tx.commit().await?;
+async fn copy(pool: &PgPool, scope: TenantScope, schema: &str, shards: Vec<Shard>) -> Result<(), RebuildError> {
+    let mut tables: Vec<Vec<Vec<u8>>> = TABLES.iter().map(|_| Vec::new()).collect();
+    for shard in shards {
+        for (table, data) in tables.iter_mut().zip(shard.tables) {
+            table.push(data);
+        }
+    }
+    stream::iter(TABLES.iter().zip(tables).map(Ok::<_, RebuildError>))
+        .try_for_each_concurrent(writers(pool), |(table, data)| async move {
+            within(LONG_PATIENCE, async { Ok(copy_table(pool, scope, schema, table, data).await?) }).await?;
             Ok(())
         })
         .await
 }
 
-/// Every table and its columns: the order of [`Table::copy`].
-fn columns(table: &str) -> &'static [&'static str] {
-    let all: [(&str, &[&str]); 9] = [
-        (DepartmentSpan::NAME, DepartmentSpan::COLUMNS),
-        (LocationSpan::NAME, LocationSpan::COLUMNS),
-        (JobSpan::NAME, JobSpan::COLUMNS),
-        (Employee::NAME, Employee::COLUMNS),
-        (Employment::NAME, Employment::COLUMNS),
-        (PersonSpan::NAME, PersonSpan::COLUMNS),
-        (ContactSpan::NAME, ContactSpan::COLUMNS),
-        (AssignmentSpan::NAME, AssignmentSpan::COLUMNS),
-        (CompensationSpan::NAME, CompensationSpan::COLUMNS),
-    ];
-    all.into_iter().find(|(name, _)| *name == table).map_or(&[], |(_, columns)| columns)
+async fn copy_table(pool: &PgPool, scope: TenantScope, schema: &str, table: &TableInfo, data: Vec<Vec<u8>>) -> Result<(), sqlx::Error> {
+    if data.iter().all(Vec::is_empty) {
+        return Ok(());
+    }
+    let mut tx = begin_unwaited(pool, scope, schema).await?;
+    let sql = format!("copy {} ({}) from stdin (format binary)", table.name, table.columns.join(", "));
+    let mut sink = tx.conn().copy_in_raw(&sql).await?;
+    sink.send(COPY_HEADER).await?;
+    for part in data {
+        for chunk in part.chunks(1 << 20) {
+            sink.send(chunk).await?;
+        }
+    }
+    sink.send(COPY_TRAILER).await?;
+    sink.finish().await?;
+    tx.commit().await
 }
 
-/// Keys, indexes, statistics, and the checkpoint. A file of indexes per connection.
-async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Position) -> Result<(), RebuildError> {
-    let statements = read_model_sql().1.into_iter().flat_map(|file| file.split_inclusive(";\n"));
-    stream::iter(statements.map(Ok::<_, RebuildError>))
-        .try_for_each_concurrent(1, |sql| async move {
-            let mut tx = TenantTx::begin(pool, scope, schema, Access::Write).await?;
-            tx.conn().execute(sql).await?;
-            tx.commit().await?;
-            Ok(())
-        })
-        .await?;
+/// A transaction that does not wait for the disk: that is done once, by cutting over.
+async fn begin_unwaited(pool: &PgPool, scope: TenantScope, schema: &str) -> Result<TenantTx, sqlx::Error> {
     let mut tx = TenantTx::begin(pool, scope, schema, Access::Write).await?;
-    tx.conn().execute("analyze department_span, location_span, job_span, employee, employment, person_span, contact_span, assignment_span, compensation_span").await?;
-    move_checkpoint(tx.conn(), position, 0).await?;
-    tx.commit().await?;
+    tx.conn().execute("set local synchronous_commit = off; set local maintenance_work_mem = '128MB'").await?;
+    Ok(tx)
+}
+
+/// Keys, indexes, statistics, and the checkpoint.
+async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Position) -> Result<(), RebuildError> {
+    let run = |sql: String| async move {
+        within(LONG_PATIENCE, async {
+            let mut tx = begin_unwaited(pool, scope, schema).await?;
+            tx.conn().execute(sql.as_str()).await?;
+            Ok(tx.commit().await?)
+        })
+        .await
+    };
+    let statements = read_model_sql().1.into_iter().flat_map(|file| file.split_inclusive(";\n")).map(str::to_owned);
+    stream::iter(statements.map(Ok)).try_for_each_concurrent(writers(pool), run).await?;
+    let analyze = TABLES.iter().map(|table| format!("analyze {}", table.name));
+    stream::iter(analyze.map(Ok)).try_for_each_concurrent(writers(pool), run).await?;
+    run(format!("update checkpoint set position = {}, fence = 0", position.0)).await?;
     Ok(())
 }
 
-/// Catches up with what was appended meanwhile, and cuts over as soon as the new read model is not behind the live one.
-async fn replace(applier: &Applier, scope: TenantScope, live: &str, next: &str, mut position: Position) -> Result<Position, RebuildError> {
-    loop {
-        position = applier.catch_up_in(next, scope, 0, position).await?;
-        // The lock keeps the live projector out for the moment of cutting over. Its next batch meets the new checkpoint.
-        let mut tx = TenantTx::begin(&applier.pool, scope, live, Access::Write).await?;
-        let (serving, fence) = lock_checkpoint(tx.conn()).await?;
+/// Catches up with what was appended meanwhile, and cuts over once the new read model is not behind the live one.
+async fn replace(applier: &Applier, scope: TenantScope, live: &str, next: &str, position: Position) -> Result<Position, RebuildError> {
+    let position = applier.catch_up_in(next, scope, 0, position).await?;
+    // The lock keeps the live projector out while the last few events are folded and the names change. When it gets on, it
+    // finds its read model replaced, and meets the new checkpoint.
+    let mut tx = TenantTx::begin(&applier.pool, scope, live, Access::Write).await?;
+    let there: bool = sqlx::query_scalar("select to_regclass('checkpoint') is not null").fetch_one(tx.conn()).await?;
+    let mut last = position;
+    if there {
+        let Checkpoint { position: serving, fence } = within(PATIENCE, async { Ok(lock_checkpoint(tx.conn()).await?) }).await?;
         if serving > position {
-            tx.rollback().await?;
-            continue;
+            last = applier.catch_up_in(next, scope, 0, position).await?;
         }
-        move_fence(tx.conn(), next, fence).await?;
-        tx.conn().execute("set local role none; set local search_path = pg_catalog").await?;
-        cut_over(tx.conn(), scope, live, next).await?;
-        tx.commit().await?;
-        return Ok(position);
+        // The new one goes on with the fence of the live one, so that a stalled projector stays locked out.
+        sqlx::query(&format!("update \"{next}\".checkpoint set fence = $1")).bind(fence).execute(tx.conn()).await?;
+        sqlx::query("update checkpoint set fence = $1").bind(REPLACED).execute(tx.conn()).await?;
     }
-}
-
-/// The new checkpoint goes on with the live one's fence, so that a stalled projector stays locked out.
-async fn move_fence(conn: &mut PgConnection, schema: &str, fence: i64) -> Result<(), sqlx::Error> {
-    sqlx::query(&format!("update \"{schema}\".checkpoint set fence = $1")).bind(fence).execute(conn).await.map(|_| ())
-}
-
-/// A hash per table over all its rows in the order of their keys: equal read models have equal digests (I3).
-pub async fn digest(pool: &PgPool, scope: TenantScope, schema: &str) -> Result<BTreeMap<String, String>, sqlx::Error> {
-    let mut tx = TenantTx::begin(pool, scope, schema, Access::Write).await?;
-    let mut digests = BTreeMap::new();
-    for (table, key) in [
-        (DepartmentSpan::NAME, DepartmentSpan::KEY),
-        (LocationSpan::NAME, LocationSpan::KEY),
-        (JobSpan::NAME, JobSpan::KEY),
-        (Employee::NAME, Employee::KEY),
-        (Employment::NAME, Employment::KEY),
-        (PersonSpan::NAME, PersonSpan::KEY),
-        (ContactSpan::NAME, ContactSpan::KEY),
-        (AssignmentSpan::NAME, AssignmentSpan::KEY),
-        (CompensationSpan::NAME, CompensationSpan::KEY),
-    ] {
-        let sql = format!(
-            "select count(*) || ' ' || coalesce(encode(sha256(convert_to(string_agg(t::text, E'\\n' order by {}), 'UTF8')), 'hex'), '') from {table} t",
-            key.join(", ")
-        );
-        digests.insert(table.to_owned(), sqlx::query_scalar(&sql).fetch_one(tx.conn()).await?);
-    }
-    tx.rollback().await?;
-    Ok(digests)
+    tx.conn().execute("set local role none; set local search_path = pg_catalog").await?;
+    sqlx::query("delete from platform.parked where tenant_id = $1").bind(scope.tenant().uuid()).execute(tx.conn()).await?;
+    cut_over(tx.conn(), scope, live, next).await?;
+    tx.commit().await?;
+    Ok(last)
 }

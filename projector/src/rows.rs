@@ -27,46 +27,137 @@ impl<'de> Deserialize<'de> for Until {
 
 /// A table of the read model.
 pub trait Table: Serialize + for<'de> Deserialize<'de> + Clone + PartialEq + Send + Sync + 'static {
-    /// Its name.
-    const NAME: &'static str;
-    /// Its columns, in order.
-    const COLUMNS: &'static [&'static str];
-    /// The columns of its primary key.
-    const KEY: &'static [&'static str];
-    /// The column by which a fold loads its rows: the key of the person, department, location or job.
-    const FOLD_KEY: &'static str;
-    /// Columns that are read as text, so that no decimal passes through a float.
-    const AS_TEXT: &'static [&'static str];
+    /// Its name, columns and keys.
+    const INFO: TableInfo;
+    /// Whether both rows have the same primary key.
+    fn same_row(&self, other: &Self) -> bool;
     /// Appends the row in binary COPY format.
     fn copy(&self, out: &mut Vec<u8>);
 }
 
-macro_rules! tables {
-    ($($(#[$doc:meta])* $name:ident in $table:literal, key [$($key:literal),+], fold $fold:literal $(, text [$($text:literal),+])? {
-        $($column:ident: $type:ty,)+
-    })+) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[allow(missing_docs)] // The columns are documented in migrations/read_model.
-        pub struct $name { $(pub $column: $type,)+ }
+/// What SQL needs to know of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// Its columns, in order.
+    pub columns: &'static [&'static str],
+    /// The columns of its primary key.
+    pub key: &'static [&'static str],
+    /// The column by which a fold loads its rows: the id of the person, department, location or job.
+    pub fold_key: &'static str,
+    /// Columns that are read as text, so that no decimal passes through a float.
+    pub as_text: &'static [&'static str],
+}
 
-        impl Table for $name {
-            const NAME: &'static str = $table;
-            const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),+];
-            const KEY: &'static [&'static str] = &[$($key),+];
-            const FOLD_KEY: &'static str = $fold;
-            const AS_TEXT: &'static [&'static str] = &[$($($text),+)?];
-            fn copy(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&(Self::COLUMNS.len() as i16).to_be_bytes());
-                $(self.$column.copy_field(out);)+
+/// Rows of a table on their way into it: those to insert or to replace, and those to delete, as JSON arrays.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TableChange {
+    /// The table.
+    pub table: TableInfo,
+    /// Rows that are new or differ.
+    pub put: Option<String>,
+    /// Rows that are gone; only their primary keys matter.
+    pub deleted: Option<String>,
+}
+
+fn json<T: Table>(rows: &[T]) -> Result<Option<String>, serde_json::Error> {
+    if rows.is_empty() { Ok(None) } else { serde_json::to_string(rows).map(Some) }
+}
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident in $table:ident, key [$($key:ident),+], fold $fold:ident, text [$($text:ident),*] {
+        $($column:ident: $type:ty,)+
+    })+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            #[allow(missing_docs)] // The columns are documented in migrations/read_model.
+            pub struct $name { $(pub $column: $type,)+ }
+
+            impl Table for $name {
+                const INFO: TableInfo = TableInfo {
+                    name: stringify!($table),
+                    columns: &[$(stringify!($column)),+],
+                    key: &[$(stringify!($key)),+],
+                    fold_key: stringify!($fold),
+                    as_text: &[$(stringify!($text)),*],
+                };
+                fn same_row(&self, other: &Self) -> bool {
+                    $(self.$key == other.$key)&&+
+                }
+                fn copy(&self, out: &mut Vec<u8>) {
+                    out.extend_from_slice(&(Self::INFO.columns.len() as i16).to_be_bytes());
+                    $(self.$column.copy_field(out);)+
+                }
+            }
+        )+
+
+        /// Every table, in the order of [`Rows::copy`] and [`Rows::push_json`].
+        pub const TABLES: &[TableInfo] = &[$($name::INFO),+];
+
+        /// Rows of any table.
+        #[derive(Debug, Default, Clone, PartialEq, Eq)]
+        #[allow(missing_docs)] // A field per table.
+        pub struct Rows { $(pub $table: Vec<$name>,)+ }
+
+        impl Rows {
+            /// How many there are.
+            pub fn count(&self) -> usize {
+                0 $(+ self.$table.len())+
+            }
+            /// Takes all rows out, and keeps the memory.
+            pub fn clear(&mut self) {
+                $(self.$table.clear();)+
+            }
+            /// Adds a row of a table, from JSON as PostgreSQL writes it.
+            pub fn push_json(&mut self, table: &str, row: &str) -> Result<(), serde_json::Error> {
+                $(if table == $name::INFO.name {
+                    self.$table.push(serde_json::from_str(row)?);
+                    return Ok(());
+                })+
+                Err(serde::de::Error::custom(format!("there is no table {table}")))
+            }
+            /// Appends every row to its table's buffer, in binary COPY format.
+            pub fn copy(&self, buffers: &mut [Vec<u8>]) {
+                let mut buffers = buffers.iter_mut();
+                $(if let Some(buffer) = buffers.next() {
+                    self.$table.iter().for_each(|row| row.copy(buffer));
+                })+
             }
         }
-    )+};
+
+        /// What turns one set of rows into another.
+        #[derive(Debug, Default)]
+        pub struct Difference { put: Rows, deleted: Rows }
+
+        impl Difference {
+            /// Adds what one key's rows became. The keys' rows are few, so each is looked for among all.
+            pub fn add(&mut self, before: Rows, after: Rows) {
+                $(
+                    let gone = |old: &$name| !after.$table.iter().any(|new| new.same_row(old));
+                    self.deleted.$table.extend(before.$table.iter().filter(|old| gone(*old)).cloned());
+                    self.put.$table.extend(after.$table.into_iter().filter(|new| !before.$table.contains(new)));
+                )+
+            }
+            /// Per table, as JSON; tables without a change are left out.
+            pub fn changes(&self) -> Result<Vec<TableChange>, serde_json::Error> {
+                let mut changes = Vec::new();
+                $(
+                    let (put, deleted) = (json(&self.put.$table)?, json(&self.deleted.$table)?);
+                    if put.is_some() || deleted.is_some() {
+                        changes.push(TableChange { table: $name::INFO, put, deleted });
+                    }
+                )+
+                Ok(changes)
+            }
+        }
+    };
 }
 
 tables! {
     /// A department from a day on.
-    DepartmentSpan in "department_span", key ["department_id", "valid_from", "seq"], fold "department_id" {
+    DepartmentSpan in department_span, key [department_id, valid_from, seq], fold department_id, text [] {
         department_id: Uuid,
         valid_from: Date,
         seq: i16,
@@ -77,7 +168,7 @@ tables! {
         sets: i16,
     }
     /// A location from a day on.
-    LocationSpan in "location_span", key ["location_id", "valid_from", "seq"], fold "location_id" {
+    LocationSpan in location_span, key [location_id, valid_from, seq], fold location_id, text [] {
         location_id: Uuid,
         valid_from: Date,
         seq: i16,
@@ -88,7 +179,7 @@ tables! {
         sets: i16,
     }
     /// A job from a day on.
-    JobSpan in "job_span", key ["job_id", "valid_from", "seq"], fold "job_id" {
+    JobSpan in job_span, key [job_id, valid_from, seq], fold job_id, text [] {
         job_id: Uuid,
         valid_from: Date,
         seq: i16,
@@ -98,14 +189,14 @@ tables! {
         sets: i16,
     }
     /// A person.
-    Employee in "employee", key ["employee_id"], fold "employee_id" {
+    Employee in employee, key [employee_id], fold employee_id, text [] {
         employee_id: Uuid,
         employee_number: Option<String>,
         original_hire_date: Date,
         stream_version: i64,
     }
     /// One period of employment.
-    Employment in "employment", key ["employment_id"], fold "employee_id" {
+    Employment in employment, key [employment_id], fold employee_id, text [] {
         employment_id: Uuid,
         employee_id: Uuid,
         starts_on: Date,
@@ -113,7 +204,7 @@ tables! {
         termination_reason: Option<String>,
     }
     /// Personal details from a day on.
-    PersonSpan in "person_span", key ["employee_id", "valid_from", "seq"], fold "employee_id" {
+    PersonSpan in person_span, key [employee_id, valid_from, seq], fold employee_id, text [] {
         employee_id: Uuid,
         valid_from: Date,
         seq: i16,
@@ -126,7 +217,7 @@ tables! {
         search: Option<String>,
     }
     /// Contact details from a day on.
-    ContactSpan in "contact_span", key ["employee_id", "valid_from", "seq"], fold "employee_id" {
+    ContactSpan in contact_span, key [employee_id, valid_from, seq], fold employee_id, text [] {
         employee_id: Uuid,
         valid_from: Date,
         seq: i16,
@@ -137,7 +228,7 @@ tables! {
         sets: i16,
     }
     /// An assignment from a day on.
-    AssignmentSpan in "assignment_span", key ["employment_id", "valid_from", "seq"], fold "employee_id" {
+    AssignmentSpan in assignment_span, key [employment_id, valid_from, seq], fold employee_id, text [] {
         employment_id: Uuid,
         employee_id: Uuid,
         valid_from: Date,
@@ -151,7 +242,7 @@ tables! {
         sets: i16,
     }
     /// Pay from a day on.
-    CompensationSpan in "compensation_span", key ["employment_id", "valid_from", "seq"], fold "employee_id", text ["rate", "annual"] {
+    CompensationSpan in compensation_span, key [employment_id, valid_from, seq], fold employee_id, text [rate, annual] {
         employment_id: Uuid,
         employee_id: Uuid,
         valid_from: Date,

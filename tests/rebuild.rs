@@ -1,0 +1,199 @@
+//! Rebuilding read models: the same rows, while the live one serves and moves on; killed anywhere; never two at once.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use events::{Position, StreamName, TenantId, TenantScope};
+use platform::{Access, TenantTx};
+use projector::{
+    apply::ApplyError,
+    rebuild::{RebuildError, rebuild},
+};
+use serde_json::value::RawValue;
+use sqlx::Executor as _;
+
+use crate::projection::{World, history, number};
+
+#[tokio::test]
+async fn a_rebuild_gives_the_rows_of_the_live_projection() {
+    let world = World::new().await;
+    let facts = history(world.scope, 11, 80);
+    world.append(&facts).await;
+    world.applier.catch_up(world.scope, 1).await.unwrap();
+    let live = world.digest().await;
+    let seen = std::sync::Mutex::new(Vec::new());
+    let report = rebuild(&world.applier, world.scope, |progress| seen.lock().unwrap().push(progress)).await.unwrap();
+    assert_eq!(report.events, facts.len() as u64);
+    assert_eq!(report.position, facts.len() as u64);
+    let mut rows = 0;
+    for table in projector::rows::TABLES {
+        rows += world.number(&format!("select count(*) from {}", table.name)).await;
+    }
+    assert_eq!(report.rows, rows.unsigned_abs());
+    assert_eq!(world.digest().await, live);
+    assert_eq!(seen.lock().unwrap().last().map(|p| (p.folded, p.of)), Some((facts.len() as u64, facts.len() as u64)));
+
+    // Again, from nothing but the log; and no left-over stays beside it.
+    world.database.owner.execute(format!("drop schema {} cascade", world.schema()).as_str()).await.unwrap();
+    rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    assert_eq!(world.digest().await, live);
+    assert_eq!(schemas(&world).await, [world.schema()]);
+
+    // The indexes, and the reader's right to what it reads.
+    let wanted = 8 + 8; // a primary key per table but one, the checkpoint's, and eight more indexes: see below
+    let indexes = world.number(&format!("select count(*) from pg_indexes where schemaname = '{}'", world.schema())).await;
+    assert!(indexes >= wanted, "{indexes}");
+    let mut tx = TenantTx::begin(&world.database.pool("tenure_query", 1), world.scope, &world.schema(), Access::Read).await.unwrap();
+    let people: i64 = sqlx::query_scalar("select count(*) from employee").fetch_one(tx.conn()).await.unwrap();
+    assert_eq!(people, 80);
+}
+
+async fn schemas(world: &World) -> Vec<String> {
+    let pattern = format!("t_{}_r%", world.scope.tenant());
+    sqlx::query_scalar("select nspname::text from pg_namespace where nspname like $1 order by 1")
+        .bind(pattern.replace('_', "\\_"))
+        .fetch_all(&world.database.owner)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_empty_log_rebuilds_to_empty_tables_and_the_platform_has_none() {
+    let world = World::new().await;
+    let report = rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    assert_eq!((report.events, report.rows, report.position), (0, 0, 0));
+    let platform = rebuild(&world.applier, TenantScope::checked(TenantId::PLATFORM), |_| {}).await;
+    assert!(matches!(platform, Err(RebuildError::NoReadModel)), "{platform:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projection_and_queries_go_on_while_rebuilds_cut_over() {
+    let world = World::new().await;
+    let facts = history(world.scope, 12, 60);
+    let done = AtomicBool::new(false);
+    let project = async {
+        for batch in facts.chunks(10) {
+            world.append(batch).await;
+            // A newcomer to the feed each time: it never knows of a rebuild.
+            let head = world.store.head(world.scope).await.unwrap();
+            let at = world.applier.catch_up(world.scope, 1).await.unwrap();
+            assert!(at >= head, "the projection fell back from {head} to {at}");
+        }
+        done.store(true, Ordering::SeqCst);
+    };
+    let rebuilds = async {
+        let mut count = 0;
+        while !done.load(Ordering::SeqCst) {
+            rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+            count += 1;
+        }
+        count
+    };
+    let read = async {
+        let pool = world.database.pool("tenure_query", 2);
+        let (mut last, mut reads) = (0, 0);
+        while !done.load(Ordering::SeqCst) {
+            let mut tx = TenantTx::begin(&pool, world.scope, &world.schema(), Access::Read).await.unwrap();
+            // One statement sees one read model: its checkpoint, and rows that go with it.
+            let (at, people, employments): (i64, i64, i64) = sqlx::query_as(
+                "select position, (select count(*) from employee), (select count(distinct employee_id) from employment) from checkpoint",
+            )
+            .fetch_one(tx.conn())
+            .await
+            .unwrap();
+            tx.commit().await.unwrap();
+            assert!(at >= last, "a reader saw {last} and then {at}");
+            assert_eq!(people, employments, "everybody who is there was hired");
+            (last, reads) = (at, reads + 1);
+        }
+        reads
+    };
+    let ((), rebuilds, reads) = tokio::join!(project, rebuilds, read);
+    println!("{rebuilds} rebuilds, {reads} reads");
+    assert!(rebuilds > 1 && reads > 10);
+    let live = world.digest().await;
+    rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    assert_eq!(world.digest().await, live);
+    assert_eq!(world.applier.checkpoint(world.scope).await.unwrap(), Position(facts.len() as u64));
+}
+
+#[tokio::test]
+async fn two_rebuilds_of_a_tenant_do_not_run_at_once() {
+    let world = World::new().await;
+    world.append(&history(world.scope, 13, 30)).await;
+    let (one, two) = tokio::join!(rebuild(&world.applier, world.scope, |_| {}), async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        rebuild(&world.applier, world.scope, |_| {}).await
+    });
+    one.unwrap();
+    assert!(matches!(two, Err(RebuildError::Running)), "{two:?}");
+    rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_killed_anywhere_leaves_the_old_or_the_new() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let world = World::new().await;
+    world.append(&history(world.scope, 14, 60)).await;
+    let head = world.applier.catch_up(world.scope, 1).await.unwrap();
+    let live = world.digest().await;
+    let (mut killed, mut finished) = (0, 0);
+    for _ in 0..40 {
+        let (applier, scope) = (world.applier.clone(), world.scope);
+        let task = tokio::spawn(async move { rebuild(&applier, scope, |_| {}).await });
+        tokio::time::sleep(Duration::from_micros(random.u64(1..250_000))).await;
+        task.abort();
+        match task.await {
+            Err(_) => killed += 1,
+            Ok(Ok(_)) => finished += 1,
+            // The server notices a broken connection a moment later; until then its lock is held.
+            Ok(Err(RebuildError::Running)) => {}
+            Ok(Err(error)) => panic!("{error}"),
+        }
+        assert_eq!(world.digest().await, live);
+        assert_eq!(world.applier.catch_up(world.scope, 1).await.unwrap(), head);
+    }
+    println!("{killed} killed, {finished} finished");
+    assert!(killed > 0);
+    let mut tries = 0;
+    while let Err(error) = rebuild(&world.applier, world.scope, |_| {}).await {
+        assert!(matches!(error, RebuildError::Running) && tries < 50, "{error}");
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.digest().await, live);
+    assert_eq!(schemas(&world).await, [world.schema()], "a rebuild removes what others left");
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_folded_leaves_the_live_rows_and_the_parking_alone() {
+    let world = World::new().await;
+    world.append(&history(world.scope, 15, 10)).await;
+    let head = world.applier.catch_up(world.scope, 1).await.unwrap();
+    let live = world.digest().await;
+    let park = "insert into platform.parked (tenant_id, position, reason) values ($1, 1, 'test')";
+    sqlx::query(park).bind(world.scope.tenant().uuid()).execute(&world.applier.pool).await.unwrap();
+    let parked =
+        async || -> i64 { sqlx::query_scalar("select count(*) from platform.parked").fetch_one(&world.applier.pool).await.unwrap() };
+
+    rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    assert_eq!(parked().await, 0, "a rebuild frees its tenant");
+
+    sqlx::query(park).bind(world.scope.tenant().uuid()).execute(&world.applier.pool).await.unwrap();
+    let data = RawValue::from_string("{}".into()).unwrap();
+    world.append_raw(StreamName::organization(world.scope), vec![("DepartmentPainted", 1, data)]).await;
+    match rebuild(&world.applier, world.scope, |_| {}).await {
+        Err(RebuildError::Apply(ApplyError::Unprojectable { position, reason })) => {
+            assert_eq!(position, head.next());
+            assert!(reason.contains("DepartmentPainted"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.digest().await, live);
+    assert_eq!(parked().await, 1);
+    assert_eq!(number(&world.applier.pool, world.scope, &world.schema(), "select position from checkpoint").await, head.0 as i64);
+}

@@ -32,4 +32,8 @@ pub mod import;
 
 pub mod batch;
 
+pub mod read_model;
+
+pub mod status;
+
 pub mod output;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tenure::{api::Endpoints, down, home::Home, import, tenant, token, up};
+use tenure::{api::Endpoints, down, home::Home, import, read_model, status, tenant, token, up};
 
 #[derive(Parser)]
 #[command(
@@ -56,6 +56,11 @@ Examples:
     /// Play a history in
     #[command(subcommand)]
     Import(import::Command),
+    /// Rebuild what is derived from the events
+    #[command(subcommand)]
+    ReadModel(read_model::Command),
+    /// Show what runs, how far everything is, and what is wrong
+    Status(status::Options),
 }
 
 /// The exit status of a command that did what it could and left something out.
@@ -86,7 +91,9 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
     // What the supervisor starts dies with the thread that started it, so that must be the first one.
     let mut runtime = match arguments.command {
         Command::Up(_) => tokio::runtime::Builder::new_current_thread(),
-        Command::Down(_) | Command::Tenant(_) | Command::Token(_) | Command::Import(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Down(_) | Command::Tenant(_) | Command::Token(_) | Command::Import(_) | Command::ReadModel(_) | Command::Status(_) => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
     };
     runtime.enable_all().build()?.block_on(dispatch(arguments))
 }
@@ -100,6 +107,8 @@ async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> an
         Command::Tenant(command) => tenant::run(&home, &endpoints, command, json).await?,
         Command::Token(options) => token::run(&home, &endpoints, options, json).await?,
         Command::Import(command) => return import::run(&home, &endpoints, command, json).await,
+        Command::ReadModel(command) => read_model::run(&home, command, json).await?,
+        Command::Status(options) => status::run(&home, &options, json).await?,
     }
     Ok(true)
 }

@@ -1,12 +1,15 @@
 //! What belongs to a running system: servers, services, their addresses and rights. [`crate::up`] runs it.
 
-use std::{collections::BTreeMap, path::PathBuf, str::FromStr as _, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr as _, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use platform::{Config, Process, provision};
+use events::{Position, RecordedEvent};
+use platform::{Config, Process, Registry, Tenant, provision};
 use rustix::process::Signal;
+use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions};
+use store::Store;
 
 use crate::{
     home::{Home, Ports},
@@ -208,29 +211,73 @@ pub fn master_key(home: &Home) -> PathBuf {
 /// Tokens of a private system may live a day, so that what `up` prints works for as long as one plays with it.
 pub const TOKEN_LIFETIME: u64 = 86_400;
 
-/// The settings of this command as a process of the system in a home.
-pub fn cli_config(home: &Home) -> anyhow::Result<Config> {
+/// The settings with which this command does a process's work on the system in a home. Where `TENURE_DATABASE_URL` is
+/// set, it and its kin are taken instead.
+pub fn config(home: &Home, process: Process) -> anyhow::Result<Config> {
     if std::env::var_os("TENURE_DATABASE_URL").is_some() || std::env::var_os("TENURE_DATABASE_URL_FILE").is_some() {
         return Config::load(Process::Cli);
     }
-    let url = database_url(home, provision::OWNER)?;
+    let url = database_url(home, role_of(process))?;
+    let eventstore_url = std::fs::read_to_string(home.path("secrets").join(EVENTSTORE_URL)).ok();
     Config::from_sources(Process::Cli, None, |variable| match variable {
         "TENURE_DATABASE_URL" => Some(url.clone()),
+        "TENURE_EVENTSTORE_URL" => eventstore_url.clone(),
         "TENURE_MASTER_KEY_FILE" => Some(master_key(home).display().to_string()),
         "TENURE_TOKEN_MAX_LIFETIME" => Some(TOKEN_LIFETIME.to_string()),
-        "TENURE_DATABASE_CONNECTIONS" => Some("4".into()),
+        "TENURE_DATABASE_CONNECTIONS" => Some("8".into()),
         _ => None,
     })
 }
 
+/// The event store of these settings.
+pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let eventstore_url = config.eventstore_url.as_ref().map(|url| url.expose_secret());
+    Store::open(config.database_url.expose_secret(), eventstore_url, 4).await.context("opening the event store")
+}
+
+/// The tenants, read once from the platform's log.
+pub struct Reader(Registry);
+
+impl Reader {
+    /// Reads them.
+    pub async fn of(store: &Store) -> anyhow::Result<Self> {
+        const PAGE: usize = 1_000;
+        let mut events = Vec::new();
+        loop {
+            let after = events.last().map_or(Position::ZERO, |event: &RecordedEvent| event.position);
+            let page = store.read_log(Registry::platform_scope(), after, PAGE).await.context("reading the platform's log")?;
+            let last = page.len() < PAGE;
+            events.extend(page);
+            if last {
+                return Ok(Self(Registry::from_events(&events)));
+            }
+        }
+    }
+    /// The tenant with a slug.
+    pub fn by_slug(&self, slug: &str) -> Option<Arc<Tenant>> {
+        self.0.by_slug(slug)
+    }
+    /// All of them, by slug.
+    pub fn all(&self) -> Vec<Arc<Tenant>> {
+        self.0.all()
+    }
+}
+
+const EVENTSTORE_URL: &str = "url-eventstore";
+
+/// Keeps the address of EventStoreDB, or forgets it.
+pub fn keep_eventstore_url(home: &Home, url: Option<&str>) -> anyhow::Result<()> {
+    match url {
+        Some(url) => home.keep_secret(EVENTSTORE_URL, url).map(drop),
+        None => match std::fs::remove_file(home.path("secrets").join(EVENTSTORE_URL)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        },
+    }
+}
+
 /// How a service is started.
-pub fn service(
-    home: &Home,
-    process: Process,
-    ports: &Ports,
-    addresses: &Addresses,
-    eventstore_url: Option<&str>,
-) -> anyhow::Result<Program> {
+pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Addresses) -> anyhow::Result<Program> {
     let port = match process {
         Process::CommandApi => ports.command_api,
         Process::QueryApi => ports.query_api,
@@ -255,8 +302,9 @@ pub fn service(
             env.push(("TENURE_NATS_PASSWORD_FILE".into(), home.path("secrets").join(format!("nats-{user}")).into()));
         }
     }
-    if let Some(url) = eventstore_url {
-        env.push(("TENURE_EVENTSTORE_URL_FILE".into(), home.keep_secret("url-eventstore", url)?.into()));
+    let eventstore_url = home.path("secrets").join(EVENTSTORE_URL);
+    if eventstore_url.is_file() {
+        env.push(("TENURE_EVENTSTORE_URL_FILE".into(), eventstore_url.into()));
     }
     Ok(Program {
         name: process.name(),

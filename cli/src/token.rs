@@ -82,7 +82,7 @@ pub async fn operator(home: &Home) -> anyhow::Result<String> {
 
 /// Signs a token as the owner of the signing keys.
 pub async fn issue(home: &Home, request: TokenRequest) -> anyhow::Result<String> {
-    let config = system::cli_config(home)?;
+    let config = system::config(home, Process::Cli)?;
     let pool = database::connect(&config, Process::Cli).await?;
     let keys = Keys::open(&config, pool.clone()).await.context("opening the key store")?;
     let token = Issuer::open(&config, &pool, &keys).await?.issue(&request)?;

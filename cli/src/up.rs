@@ -262,8 +262,9 @@ impl System {
             return Ok(());
         }
         self.step("starting the services");
+        system::keep_eventstore_url(&self.home, self.eventstore_url.as_deref())?;
         for process in [Process::Relay, Process::Projector, Process::QueryApi, Process::CommandApi] {
-            let program = system::service(&self.home, process, &self.settings.ports, &self.addresses, self.eventstore_url.as_deref())?;
+            let program = system::service(&self.home, process, &self.settings.ports, &self.addresses)?;
             self.kept.push(self.roster.keep(program));
         }
         for process in SERVICES {

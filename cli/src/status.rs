@@ -1,0 +1,247 @@
+//! `tenure status`: one screen that says what runs, how far everything is, and what is wrong. Asks the processes and the
+//! database directly, so that it also works where a service does not.
+
+use std::{collections::HashMap, fmt::Write as _, time::Duration};
+
+use events::{Position, TenantId, TenantScope};
+use platform::{Access, Process, READ_MODEL_VERSION, TenantState, TenantTx, database, read_schema};
+use serde::Serialize;
+use sqlx::PgPool;
+
+use crate::{
+    home::Home,
+    system::{self, Phase, Reader, SERVICES, State},
+};
+
+/// What is asked for.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Show it again every second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+}
+
+/// All of it.
+#[derive(Debug, Serialize)]
+struct Status {
+    home: String,
+    running: bool,
+    phase: Option<Phase>,
+    processes: Vec<ProcessLine>,
+    relay: Option<RelayLine>,
+    tenants: Vec<TenantLine>,
+    /// Why the database did not tell.
+    problem: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProcessLine {
+    name: String,
+    pid: Option<u32>,
+    restarts: u32,
+    last_exit: Option<String>,
+    /// What `/readyz` says; none for servers.
+    ready: Option<bool>,
+    address: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RelayLine {
+    /// Whether one holds the lease.
+    active: bool,
+    /// Events that are not published yet, of all tenants.
+    behind: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct TenantLine {
+    slug: String,
+    tenant_id: TenantId,
+    state: &'static str,
+    /// The end of its log.
+    head: u64,
+    /// How far it was published.
+    relayed: u64,
+    /// How far the read model is; none while there is none.
+    projected: Option<u64>,
+    /// Events between the log's end and the read model.
+    lag: u64,
+    parked: Option<Parked>,
+}
+
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+struct Parked {
+    position: i64,
+    reason: String,
+    since: String,
+}
+
+/// Runs the command.
+pub async fn run(home: &Home, options: &Options, json: bool) -> anyhow::Result<()> {
+    loop {
+        let status = gather(home).await?;
+        if json {
+            println!("{}", serde_json::to_string(&status)?);
+        } else {
+            let clear = if options.watch { "\x1b[2J\x1b[H" } else { "" };
+            print!("{clear}{}", screen(&status));
+        }
+        if !options.watch {
+            return Ok(());
+        }
+        tokio::select! { () = tokio::time::sleep(Duration::from_secs(1)) => {}, _ = tokio::signal::ctrl_c() => return Ok(()) }
+    }
+}
+
+async fn gather(home: &Home) -> anyhow::Result<Status> {
+    let running = home.is_running()?;
+    let state = State::read(home);
+    let processes = match &state {
+        Some(state) if running => processes(state).await?,
+        Some(_) | None => Vec::new(),
+    };
+    let mut status = Status {
+        home: home.root().display().to_string(),
+        running,
+        phase: state.map(|state| state.phase),
+        processes,
+        relay: None,
+        tenants: vec![],
+        problem: None,
+    };
+    if running || std::env::var_os("TENURE_DATABASE_URL").is_some() {
+        // A database that is away must not make this wait for half a minute.
+        match tokio::time::timeout(Duration::from_secs(5), database_view(home)).await {
+            Ok(Ok((relay, tenants))) => (status.relay, status.tenants) = (Some(relay), tenants),
+            Ok(Err(error)) => status.problem = Some(format!("{error:#}")),
+            Err(_) => status.problem = Some("the database does not answer".into()),
+        }
+    }
+    Ok(status)
+}
+
+async fn processes(state: &State) -> anyhow::Result<Vec<ProcessLine>> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+    let lines = state.processes.iter().map(|(name, process)| {
+        let service = SERVICES.into_iter().find(|service| service.name() == name);
+        let address = service.and_then(|service| state.addresses.of(service)).map(ToOwned::to_owned);
+        let client = &client;
+        async move {
+            let ready = match &address {
+                Some(address) => {
+                    Some(client.get(format!("{address}/readyz")).send().await.is_ok_and(|answer| answer.status().is_success()))
+                }
+                None => None,
+            };
+            let pid = process.identity.as_ref().filter(|identity| identity.is_alive()).map(|identity| identity.pid);
+            ProcessLine { name: name.clone(), pid, restarts: process.restarts, last_exit: process.last_exit.clone(), ready, address }
+        }
+    });
+    Ok(futures::future::join_all(lines).await)
+}
+
+async fn database_view(home: &Home) -> anyhow::Result<(RelayLine, Vec<TenantLine>)> {
+    let relay_config = system::config(home, Process::Relay)?;
+    let relay = database::connect(&relay_config, Process::Cli).await?;
+    let query = database::connect(&system::config(home, Process::QueryApi)?, Process::Cli).await?;
+    let store = system::open_store(&relay_config).await?;
+    let tenants = Reader::of(&store).await?.all();
+    let heads: HashMap<TenantId, Position> = store.heads().await?.into_iter().map(|head| (head.tenant, head.position)).collect();
+    let cursors: Vec<(uuid::Uuid, i64)> =
+        sqlx::query_as("select tenant_id, position from event_store.relay_cursor").fetch_all(&relay).await?;
+    let cursors: HashMap<TenantId, u64> = cursors.into_iter().map(|(id, at)| (TenantId::from_uuid(id), at.cast_unsigned())).collect();
+    let active: bool = sqlx::query_scalar("select exists (select from event_store.lease where name = 'relay' and expires_at > now())")
+        .fetch_one(&relay)
+        .await?;
+    let parked: Vec<(uuid::Uuid, i64, String, String)> = sqlx::query_as(
+        "select tenant_id, position, reason, to_char(since at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') from platform.parked",
+    )
+    .fetch_all(&query)
+    .await?;
+    let parked: HashMap<TenantId, Parked> =
+        parked.into_iter().map(|(id, position, reason, since)| (TenantId::from_uuid(id), Parked { position, reason, since })).collect();
+    let behind = heads.iter().map(|(id, head)| head.0.saturating_sub(cursors.get(id).copied().unwrap_or_default())).sum();
+    let mut lines = Vec::with_capacity(tenants.len());
+    for tenant in tenants {
+        let head = heads.get(&tenant.id).map_or(0, |head| head.0);
+        let projected = checkpoint(&query, tenant.id).await;
+        lines.push(TenantLine {
+            slug: tenant.slug.clone(),
+            tenant_id: tenant.id,
+            state: match tenant.state {
+                TenantState::Registered => "registered",
+                TenantState::Ready => "ready",
+                TenantState::Suspended => "suspended",
+                TenantState::Closed => "closed",
+            },
+            head,
+            relayed: cursors.get(&tenant.id).copied().unwrap_or_default(),
+            projected,
+            lag: head.saturating_sub(projected.unwrap_or_default()),
+            parked: parked.get(&tenant.id).cloned(),
+        });
+    }
+    Ok((RelayLine { active, behind }, lines))
+}
+
+/// How far the read model is; none where there is none.
+async fn checkpoint(query: &PgPool, tenant: TenantId) -> Option<u64> {
+    // An operator at the machine, who has the query API's own secrets, looks at a number that says nothing of people.
+    let scope = TenantScope::checked(tenant);
+    let mut tx = TenantTx::begin(query, scope, &read_schema(tenant, READ_MODEL_VERSION), Access::Read).await.ok()?;
+    let position: Option<i64> = sqlx::query_scalar("select position from checkpoint").fetch_optional(tx.conn()).await.ok()?;
+    tx.rollback().await.ok()?;
+    position.map(i64::cast_unsigned)
+}
+
+fn screen(status: &Status) -> String {
+    let mut text = String::new();
+    let phase = match &status.phase {
+        _ if !status.running => "not running; start it with `tenure up`".to_owned(),
+        Some(Phase::Starting(what)) => format!("starting: {what}"),
+        Some(Phase::Failed(why)) => format!("failed: {why}"),
+        Some(Phase::Ready | Phase::Stopped) | None => "running".to_owned(),
+    };
+    let _ = writeln!(text, "{}: {phase}\n", status.home);
+    if !status.processes.is_empty() {
+        let _ = writeln!(text, "{:<20} {:>8} {:>9}  {:<10} address", "process", "pid", "restarts", "state");
+    }
+    for process in &status.processes {
+        let state = match (process.pid, process.ready) {
+            (None, _) => "DOWN",
+            (Some(_), Some(false)) => "NOT READY",
+            (Some(_), Some(true)) => "ready",
+            (Some(_), None) => "running",
+        };
+        let pid = process.pid.map_or_else(|| "-".into(), |pid| pid.to_string());
+        let _ = writeln!(
+            text,
+            "{:<20} {pid:>8} {:>9}  {state:<10} {}",
+            process.name,
+            process.restarts,
+            process.address.as_deref().unwrap_or("-")
+        );
+    }
+    if let Some(relay) = &status.relay {
+        let active = if relay.active { "active" } else { "NOT ACTIVE: nobody holds the lease" };
+        let _ = writeln!(text, "\nrelay: {active}, {} events behind", relay.behind);
+    }
+    if !status.tenants.is_empty() {
+        let _ = writeln!(text, "\n{:<24} {:<11} {:>10} {:>10} {:>10} {:>8}", "tenant", "state", "head", "relayed", "projected", "lag");
+    }
+    for tenant in &status.tenants {
+        let projected = tenant.projected.map_or_else(|| "-".into(), |position| position.to_string());
+        let _ = writeln!(
+            text,
+            "{:<24} {:<11} {:>10} {:>10} {projected:>10} {:>8}",
+            tenant.slug, tenant.state, tenant.head, tenant.relayed, tenant.lag
+        );
+        if let Some(parked) = &tenant.parked {
+            let _ = writeln!(text, "    PARKED at {} since {}: {}", parked.position, parked.since, parked.reason);
+        }
+    }
+    if let Some(problem) = &status.problem {
+        let _ = writeln!(text, "\ndatabase: {problem}");
+    }
+    text
+}

@@ -42,6 +42,8 @@ const NOT_IN: &[(&str, &str, &str)] = &[
 
 /// The code that may vouch for a tenant, and on what ground.
 const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
+    ("cli/src/read_model.rs", "an operator at the machine names the tenant, with the projector's own secrets"),
+    ("cli/src/status.rs", "an operator at the machine looks at positions, with the query API's own secrets"),
     ("platform/src/auth.rs", "after the token was verified against the registry"),
     ("platform/src/registry.rs", "the platform's own tenant"),
     ("projector/src/consume.rs", "the projector holds the lease on the tenant's partition"),
@@ -50,6 +52,8 @@ const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
 
 /// Where a tenant is still text, and why.
 const MAY_HOLD_TENANT_TEXT: &[(&str, &str)] = &[
+    ("cli/src/import.rs", "the slug that an operator types, and that the report repeats"),
+    ("cli/src/read_model.rs", "the slug that an operator types"),
     ("cli/src/token.rs", "the slug that an operator types"),
     ("platform/src/auth/token.rs", "claims as received, before they are checked"),
 ];

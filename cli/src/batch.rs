@@ -19,6 +19,10 @@ impl Line {
     pub fn new(name: &str, key: &str, data: &Value) -> Self {
         Self(serde_json::json!({ "command": name, "key": key, "data": data }).to_string())
     }
+    /// As it is sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What became of a line.
@@ -84,6 +88,7 @@ pub async fn send(api: &Api, lines: &[Line], mut answered: impl FnMut(usize, Out
             failures = 0;
         }
         let Some(Interrupted { reason, retry_after }) = end else { continue };
+        tracing::debug!(reason, "a batch was interrupted; going on");
         failures += 1;
         if failures > PATIENCE {
             bail!("the command API does not take commands: {reason}. Run the same command again to go on; nothing is doubled");
@@ -107,7 +112,7 @@ impl Interrupted {
 }
 
 async fn request(api: &Api, lines: &[Line], mut answered: impl FnMut(Outcome)) -> anyhow::Result<Option<Interrupted>> {
-    let body = lines.iter().map(|line| line.0.as_str()).collect::<Vec<_>>().join("\n");
+    let body = lines.iter().map(Line::as_str).collect::<Vec<_>>().join("\n");
     let sent = api.command("/v1/batch").header("content-type", "application/x-ndjson").body(body).send();
     let response = match tokio::time::timeout(SILENCE, sent).await {
         Ok(Ok(response)) => response,

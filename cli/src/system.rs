@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use events::{Position, RecordedEvent};
 use platform::{Config, Process, Registry, Tenant, provision};
 use rustix::process::Signal;
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use store::Store;
@@ -231,7 +231,7 @@ pub fn config(home: &Home, process: Process) -> anyhow::Result<Config> {
 
 /// The event store of these settings.
 pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let eventstore_url = config.eventstore_url.as_ref().map(|url| url.expose_secret());
+    let eventstore_url = config.eventstore_url.as_ref().map(ExposeSecret::expose_secret);
     Store::open(config.database_url.expose_secret(), eventstore_url, 4).await.context("opening the event store")
 }
 

@@ -105,7 +105,8 @@ async fn change(api: &Api, slug: &str, what: &str, body: &serde_json::Value, bec
     wait_for(api, slug, becomes).await
 }
 
-async fn wait_for(api: &Api, slug: &str, state: &str) -> anyhow::Result<Tenant> {
+/// Waits until a tenant is in a state.
+pub async fn wait_for(api: &Api, slug: &str, state: &str) -> anyhow::Result<Tenant> {
     let deadline = tokio::time::Instant::now() + READY;
     loop {
         let found = api.tenant(slug).await;

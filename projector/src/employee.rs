@@ -15,7 +15,7 @@ use jiff::civil::Date;
 use uuid::Uuid;
 
 use crate::{
-    fold::{CannotFold, effective, is_set, patch, seq, sets, storable_day, storable_effective, storable_text},
+    fold::{CannotFold, after_first, effective, is_set, patch, seq, sets, storable_day, storable_effective, storable_text},
     rows::{AssignmentSpan, CompensationSpan, ContactSpan, Employee, Employment, PersonSpan, Rows, Until},
 };
 
@@ -157,7 +157,8 @@ impl Person {
             EmployeeEvent::AssignmentChanged(e) => {
                 storable_text([&e.reason])?;
                 let change = Assigned { change: e.changes, reason: e.reason.clone() };
-                self.period(e.employment_id.uuid(), event)?.assignments.insert(storable_effective(e.effective)?, change);
+                let assignments = &mut self.period(e.employment_id.uuid(), event)?.assignments;
+                assignments.insert(after_first(assignments, e.effective, event.event_type())?, change);
             }
             EmployeeEvent::CompensationChanged(e) => {
                 storable_text([&e.reason])?;

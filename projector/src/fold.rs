@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use events::{
-    Effective, Event, RecordedEvent,
+    Change, Effective, Event, RecordedEvent, Timeline,
     employee::{EmployeeEvent, Patch},
     organization::OrganizationEvent,
 };
@@ -171,6 +171,16 @@ pub(crate) fn storable_effective(at: Effective) -> Result<Effective, CannotFold>
     if i16::try_from(at.seq).is_ok() { Ok(at) } else { Err(CannotFold(format!("{} has more than 32,768 changes", at.on))) }
 }
 
+/// Refuses a change that does not come after the first, which creates and sets every field: there would be a row without
+/// them.
+pub(crate) fn after_first<C: Change>(changes: &Timeline<C>, at: Effective, event_type: &str) -> Result<Effective, CannotFold> {
+    match changes.changes().first() {
+        Some((first, _)) if at > *first => storable_effective(at),
+        Some((first, _)) => Err(CannotFold(format!("{event_type} on {} is not after what it changes, of {}", at.on, first.on))),
+        None => Err(CannotFold(format!("{event_type} changes what was never created"))),
+    }
+}
+
 /// Refuses a text that no column can hold. The reason names no text: it may be personal.
 pub(crate) fn storable_text<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<(), CannotFold> {
     let nul = texts.into_iter().any(|text| text.contains('\0'));
@@ -201,3 +211,6 @@ pub(crate) fn is_set(sets: i16, n: u32) -> bool {
 pub(crate) fn patch<T>(set: bool, value: Option<T>) -> Patch<T> {
     if set { value.map_or(Patch::Clear, Patch::Set) } else { Patch::Keep }
 }
+
+#[cfg(test)]
+mod tests;

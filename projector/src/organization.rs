@@ -7,17 +7,12 @@ use jiff::civil::Date;
 use uuid::Uuid;
 
 use crate::{
-    fold::{CannotFold, effective, is_set, patch, seq, sets, storable_effective, storable_text},
+    fold::{CannotFold, after_first, effective, is_set, patch, seq, sets, storable_effective, storable_text},
     rows::{DepartmentSpan, JobSpan, LocationSpan, Rows, Until},
 };
 
 fn misplaced(event: &OrganizationEvent) -> CannotFold {
     CannotFold(format!("{} does not belong to this key", event.event_type()))
-}
-
-/// Refuses a change to what was never created: its row would lack what a creation sets.
-fn after_creation<C: Change>(changes: &Timeline<C>, event: &OrganizationEvent) -> Result<(), CannotFold> {
-    if changes.changes().is_empty() { Err(CannotFold(format!("{} before it was created", event.event_type()))) } else { Ok(()) }
 }
 
 /// A department's changes, and the first day without it.
@@ -61,21 +56,17 @@ impl Department {
                 );
             }
             OrganizationEvent::DepartmentRenamed(e) => {
-                after_creation(&self.changes, event)?;
+                let at = after_first(&self.changes, e.effective, event.event_type())?;
                 storable_text([&e.name])?;
-                self.changes.insert(
-                    storable_effective(e.effective)?,
-                    DepartmentChange { name: Some(e.name.clone()), ..DepartmentChange::default() },
-                );
+                self.changes.insert(at, DepartmentChange { name: Some(e.name.clone()), ..DepartmentChange::default() });
             }
             OrganizationEvent::DepartmentMoved(e) => {
-                after_creation(&self.changes, event)?;
+                let at = after_first(&self.changes, e.effective, event.event_type())?;
                 let parent = e.parent_id.map_or(Patch::Clear, |id| Patch::Set(id.uuid()));
-                self.changes.insert(storable_effective(e.effective)?, DepartmentChange { parent, ..DepartmentChange::default() });
+                self.changes.insert(at, DepartmentChange { parent, ..DepartmentChange::default() });
             }
             OrganizationEvent::DepartmentClosed(e) => {
-                after_creation(&self.changes, event)?;
-                self.end = Some(storable_effective(e.effective)?.on);
+                self.end = Some(after_first(&self.changes, e.effective, event.event_type())?.on);
             }
             OrganizationEvent::LocationOpened(_)
             | OrganizationEvent::LocationChanged(_)
@@ -153,16 +144,12 @@ impl Location {
                 self.changes.insert(storable_effective(e.effective)?, LocationChange { code, name, time_zone });
             }
             OrganizationEvent::LocationChanged(e) => {
-                after_creation(&self.changes, event)?;
+                let at = after_first(&self.changes, e.effective, event.event_type())?;
                 storable_text(e.name.iter().chain(&e.time_zone))?;
-                self.changes.insert(
-                    storable_effective(e.effective)?,
-                    LocationChange { code: None, name: e.name.clone(), time_zone: e.time_zone.clone() },
-                );
+                self.changes.insert(at, LocationChange { code: None, name: e.name.clone(), time_zone: e.time_zone.clone() });
             }
             OrganizationEvent::LocationClosed(e) => {
-                after_creation(&self.changes, event)?;
-                self.end = Some(storable_effective(e.effective)?.on);
+                self.end = Some(after_first(&self.changes, e.effective, event.event_type())?.on);
             }
             OrganizationEvent::DepartmentCreated(_)
             | OrganizationEvent::DepartmentRenamed(_)
@@ -237,13 +224,12 @@ impl Job {
                     .insert(storable_effective(e.effective)?, JobChange { code: Some(e.code.clone()), title: Some(e.title.clone()) });
             }
             OrganizationEvent::JobRetitled(e) => {
-                after_creation(&self.changes, event)?;
+                let at = after_first(&self.changes, e.effective, event.event_type())?;
                 storable_text([&e.title])?;
-                self.changes.insert(storable_effective(e.effective)?, JobChange { code: None, title: Some(e.title.clone()) });
+                self.changes.insert(at, JobChange { code: None, title: Some(e.title.clone()) });
             }
             OrganizationEvent::JobRetired(e) => {
-                after_creation(&self.changes, event)?;
-                self.end = Some(storable_effective(e.effective)?.on);
+                self.end = Some(after_first(&self.changes, e.effective, event.event_type())?.on);
             }
             OrganizationEvent::DepartmentCreated(_)
             | OrganizationEvent::DepartmentRenamed(_)

@@ -343,3 +343,44 @@ impl CopyField for Decimal {
 pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// What it ends with.
 pub const COPY_TRAILER: &[u8] = &[0xff, 0xff];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(number: &str, expected: &[i16]) {
+        let mut out = Vec::new();
+        number.parse::<Decimal>().unwrap().copy_field(&mut out);
+        let (length, body) = out.split_at(4);
+        assert_eq!(length, (body.len() as i32).to_be_bytes());
+        let words: Vec<i16> = body.chunks(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])).collect();
+        assert_eq!(words, expected, "{number}");
+    }
+
+    /// As `numeric_send` writes them: count of digits, weight, sign, scale, digits to base 10,000.
+    #[test]
+    fn a_decimal_travels_as_postgresql_writes_it() {
+        check("0", &[0, 0, 0, 0]);
+        check("1", &[1, 0, 0, 0, 1]);
+        check("10000", &[1, 1, 0, 0, 1]);
+        check("60117", &[2, 1, 0, 0, 6, 117]);
+        check("60117.5", &[3, 1, 0, 1, 6, 117, 5000]);
+        check("0.05", &[1, -1, 0, 2, 500]);
+        check("0.00001", &[1, -2, 0, 5, 1000]);
+        check("-12.345", &[2, 0, 0x4000, 3, 12, 3450]);
+        check("999999999999.999", &[4, 2, 0, 3, 9999, 9999, 9999, 9990]);
+    }
+
+    #[test]
+    fn a_day_travels_as_days_since_2000() {
+        for (day, expected) in [("2000-01-01", 0), ("1999-12-31", -1), ("2024-02-29", 8825), ("0001-01-01", -730_119)] {
+            let mut out = Vec::new();
+            day.parse::<Date>().unwrap().copy_field(&mut out);
+            assert_eq!(out, [&4_i32.to_be_bytes()[..], &i32::to_be_bytes(expected)].concat(), "{day}");
+        }
+        let mut out = Vec::new();
+        Until(None).copy_field(&mut out);
+        assert_eq!(out[4..], i32::MAX.to_be_bytes());
+    }
+}

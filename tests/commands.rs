@@ -14,7 +14,11 @@ use events::{
     CommandHash, CommandId, CorrelationId, NewEvent, StreamName, TenantId, TenantScope,
     tenancy::{Subscription, TenancyEvent, TenantProvisioned, TenantRegistered, TenantSuspended},
 };
-use futures::{StreamExt as _, future::join_all, stream};
+use futures::{
+    StreamExt as _,
+    future::join_all,
+    stream::{self, BoxStream},
+};
 use platform::{
     Config, Gate, Keys, Process, Registry, Role,
     auth::{Issuer, TokenRequest},
@@ -26,6 +30,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, PgPool, postgres::PgConnectOptions};
 use store::{Append, Expected, Store};
+use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -107,7 +112,7 @@ impl World {
         let keys = Keys::open(&config, projector.clone()).await.unwrap();
         let store = Store::open(&url, None, 2).await.unwrap();
         let issuer = Issuer::open(&config, &owner, &keys).await.unwrap();
-        let bases = [serve(&config, &url).await, serve(&config, &url).await];
+        let bases = [serve(&config, &url, limits()).await, serve(&config, &url, limits()).await];
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         Self { bases, options, config, owner, projector, keys, store, issuer, http }
     }
@@ -203,7 +208,7 @@ impl World {
         match reply.body {
             Value::String(text) => text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
             Value::Null => vec![],
-            one => vec![one],
+            one @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => vec![one],
         }
     }
     /// A department and a job since 2000, and the hire of somebody into them on 2010-01-01.
@@ -244,8 +249,12 @@ fn raise(day: &str, amount: &str) -> Value {
     json!({"effective_on": day, "pay": pay(amount), "reason": "review"})
 }
 
+fn limits() -> batch::Limits {
+    batch::Limits { line: Duration::from_secs(5), idle: Duration::from_secs(5), stop: CancellationToken::new() }
+}
+
 /// A command API of its own on this database; its address.
-async fn serve(config: &Config, url: &str) -> String {
+async fn serve(config: &Config, url: &str, limits: batch::Limits) -> String {
     let pool = database::pool_options(8).connect_lazy_with(url.parse().unwrap());
     let store = Store::open(url, None, 8).await.unwrap();
     let keys = Keys::open(config, pool.clone()).await.unwrap();
@@ -257,7 +266,6 @@ async fn serve(config: &Config, url: &str) -> String {
     .await
     .unwrap();
     let gate = Gate::start(config, pool.clone(), registry.clone()).await.unwrap();
-    let limits = batch::Limits { line: Duration::from_secs(5), idle: Duration::from_secs(5), stop: CancellationToken::new() };
     let app = command_api::router(App::new(gate, registry, store, keys, pool, limits));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -633,21 +641,13 @@ fn a_batch_runs_in_order_where_order_matters_and_goes_on_after_a_bad_line() {
 fn a_batch_answers_while_lines_come_in_and_ends_with_its_client() {
     in_world(|world| async move {
         let tenant = world.tenant().await;
-        let line = |n: u32| {
-            let data = json!({"effective_on": "2000-01-01", "code": format!("C{n}"), "title": "T"});
-            json!({"command": "CreateJob", "key": format!("c{n}"), "data": data}).to_string() + "\n"
-        };
-        let (more, lines) = tokio::sync::mpsc::channel::<String>(1);
-        let body = stream::unfold(lines, |mut lines| async { lines.recv().await.map(|line| (Ok::<_, std::io::Error>(line), lines)) });
-        let request = world.http.post(format!("{}/v1/batch", world.bases[0])).bearer_auth(&tenant.token);
-        more.send(line(0)).await.unwrap();
-        let response = request.header("content-type", "application/x-ndjson").body(reqwest::Body::wrap_stream(body)).send().await.unwrap();
-        let mut results = response.bytes_stream();
+        let (more, mut results) = open_batch(world, &world.bases[0], &tenant).await;
+        more.send(job_line(0)).await.unwrap();
         for n in 0..5 {
-            let result: Value = serde_json::from_slice(&results.next().await.unwrap().unwrap()).unwrap();
+            let result = results.next().await.unwrap();
             assert_eq!((&result["line"], &result["status"]), (&json!(n + 1), &json!(200)), "{result}");
             // Half a line first: it waits for its other half.
-            let line = line(n + 1);
+            let line = job_line(n + 1);
             let (half, other_half) = line.split_at(9);
             more.send(half.into()).await.unwrap();
             assert!(tokio::time::timeout(Duration::from_millis(30), results.next()).await.is_err());
@@ -660,6 +660,40 @@ fn a_batch_answers_while_lines_come_in_and_ends_with_its_client() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
+}
+
+#[test]
+fn a_batch_ends_when_the_service_stops_or_nothing_comes_and_says_where() {
+    in_world(|world| async move {
+        let tenant = world.tenant().await;
+        let url = world.options.clone().username("tenure_command").to_url_lossy().to_string();
+        let stop = CancellationToken::new();
+        let stopping = serve(&world.config, &url, batch::Limits { stop: stop.clone(), ..limits() }).await;
+        let idle = serve(&world.config, &url, batch::Limits { idle: Duration::from_millis(300), ..limits() }).await;
+        for (base, code, first) in [(stopping, "stopping", 0), (idle, "timeout", 1)] {
+            let (more, mut results) = open_batch(world, &base, &tenant).await;
+            more.send(job_line(first)).await.unwrap();
+            assert_eq!(results.next().await.unwrap()["status"], 200);
+            stop.cancel();
+            let last = results.next().await.unwrap();
+            assert_eq!((&last["line"], &last["status"], &last["error"]), (&json!(2), &json!(503), &json!(code)), "{last}");
+            assert_eq!(results.next().await, None);
+        }
+    });
+}
+
+fn job_line(n: u32) -> String {
+    let data = json!({"effective_on": "2000-01-01", "code": format!("C{n}"), "title": "T"});
+    json!({"command": "CreateJob", "key": format!("c{n}"), "data": data}).to_string() + "\n"
+}
+
+/// A batch whose lines are sent by and by; its results.
+async fn open_batch(world: &World, base: &str, tenant: &Tenant) -> (Sender<String>, BoxStream<'static, Value>) {
+    let (more, lines) = tokio::sync::mpsc::channel::<String>(1);
+    let body = stream::unfold(lines, |mut lines| async { lines.recv().await.map(|line| (Ok::<_, std::io::Error>(line), lines)) });
+    let request = world.http.post(format!("{base}/v1/batch")).bearer_auth(&tenant.token).header("content-type", "application/x-ndjson");
+    let response = request.body(reqwest::Body::wrap_stream(body)).send().await.unwrap();
+    (more, response.bytes_stream().map(|line| serde_json::from_slice(&line.unwrap()).unwrap()).boxed())
 }
 
 #[test]
@@ -743,7 +777,7 @@ fn a_database_that_is_away_is_503_and_everything_heals() {
         let line = Line::open(&world.options).await;
         let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(line.port).username("tenure_command");
         let url = options.database(world.options.get_database().unwrap()).to_url_lossy().to_string();
-        let base = serve(&world.config, &url).await;
+        let base = serve(&world.config, &url, limits()).await;
         let send = async |key: &str, amount: &str| {
             let request = world.http.post(format!("{base}{}", c.path("compensation-changes"))).bearer_auth(&tenant.token);
             let response = request.header("idempotency-key", key).json(&raise("2011-01-01", amount)).send().await.unwrap();

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use events::{CommandHash, CommandId, TenantId, TenantScope};
-use platform::{Problem, ScopedTx};
+use platform::{Problem, Registry, ScopedTx};
 use sqlx::PgPool;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -20,6 +20,11 @@ const BATCH: usize = 1024;
 const READERS: usize = 4;
 /// How long the database may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Days after which an answer is forgotten; nobody retries a refused command that late. What was appended is remembered
+/// for ever, by its events.
+const REMEMBERED_DAYS: i32 = 30;
+/// How often old answers are looked for.
+const FORGET_EVERY: Duration = Duration::from_hours(1);
 
 /// A command's first answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +53,10 @@ struct Question {
 type Row = (Uuid, Uuid, i16, String);
 
 impl Answers {
-    pub(crate) fn new(pool: PgPool) -> Self {
+    pub(crate) fn new(pool: PgPool, registry: Registry) -> Self {
         let (questions, asked) = mpsc::channel(QUEUE);
         tokio::spawn(answer_questions(pool.clone(), asked));
+        tokio::spawn(forget_old(pool.clone(), registry, questions.downgrade()));
         Self { pool, questions }
     }
 
@@ -80,7 +86,7 @@ impl Answers {
             .await?;
             let rows = select(&mut tx, scope.tenant(), &[command.uuid()]).await?;
             tx.commit().await?;
-            Ok(rows.into_iter().next().map_or(first, |row| FirstAnswer::from(row)))
+            Ok(rows.into_iter().next().map_or(first, FirstAnswer::from))
         })
         .await
     }
@@ -133,6 +139,32 @@ async fn answer_tenant(pool: PgPool, questions: Vec<Question>) {
         // Who asked may have gone.
         let _ = answer.send(found.as_ref().map(|found| found.get(&command.uuid()).cloned()).map_err(Clone::clone));
     }
+}
+
+/// Forgets answers that are too old, tenant by tenant, for as long as somebody asks questions.
+async fn forget_old(pool: PgPool, registry: Registry, asking: mpsc::WeakSender<Question>) {
+    loop {
+        // Not all processes at the same time.
+        tokio::time::sleep(FORGET_EVERY.mul_f64(0.5 + fastrand::f64())).await;
+        if asking.upgrade().is_none() {
+            return;
+        }
+        for tenant in registry.all() {
+            let forgotten = within_patience(forget(&pool, TenantScope::checked(tenant.id), REMEMBERED_DAYS)).await;
+            if let Err(problem) = forgotten {
+                tracing::warn!(tenant = %tenant.id, error = problem.code, "old answers could not be removed; trying again later");
+                break;
+            }
+        }
+    }
+}
+
+async fn forget(pool: &PgPool, scope: TenantScope, days: i32) -> Result<u64, sqlx::Error> {
+    let mut tx = ScopedTx::begin(pool, scope).await?;
+    let sql = "delete from platform.command_answer where tenant_id = $1 and recorded_at < now() - make_interval(days => $2)";
+    let deleted = sqlx::query(sql).bind(scope.tenant().uuid()).bind(days).execute(tx.conn()).await?;
+    tx.commit().await?;
+    Ok(deleted.rows_affected())
 }
 
 async fn select(tx: &mut ScopedTx, tenant: TenantId, commands: &[Uuid]) -> Result<Vec<Row>, sqlx::Error> {

@@ -85,7 +85,7 @@ where
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let gate = Gate::from_ref(state);
-        let mut head = Parts::from(http::Request::new(()).into_parts().0);
+        let (mut head, ()) = http::Request::new(()).into_parts();
         head.uri = parts.uri.clone();
         head.headers = parts.headers.clone();
         let mut author = Self { actor: gate.admit(&head).await?, parts: head, gate };
@@ -298,13 +298,11 @@ async fn write(mut results: mpsc::Receiver<Pending>, pieces: mpsc::Sender<Bytes>
         while piece.len() < PIECE
             && let Ok((number, mut handle)) = results.try_recv()
         {
-            match (&mut handle).now_or_never() {
-                Some(outcome) => put(&mut piece, number, outcome),
-                None => {
-                    next = Some((number, handle));
-                    break;
-                }
-            }
+            let Some(outcome) = (&mut handle).now_or_never() else {
+                next = Some((number, handle));
+                break;
+            };
+            put(&mut piece, number, outcome);
         }
         if timeout(idle, pieces.send(piece.freeze())).await.is_ok_and(|sent| sent.is_ok()) {
             continue;
@@ -363,22 +361,18 @@ impl Lines {
         }
     }
     fn next(&mut self) -> Option<Result<Bytes, Problem>> {
-        match self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
-            Some(at) => {
-                let line = self.buffer.split_to(self.searched + at + 1).freeze();
-                self.searched = 0;
-                let too_long = std::mem::take(&mut self.skipping) || line.len() > MAX_COMMAND + 1;
-                Some(if too_long { Err(too_large("the line")) } else { Ok(line) })
-            }
-            None => {
-                self.skipping |= self.buffer.len() > MAX_COMMAND;
-                if self.skipping {
-                    self.buffer.clear();
-                }
-                self.searched = self.buffer.len();
-                None
-            }
+        if let Some(at) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
+            let line = self.buffer.split_to(self.searched + at + 1).freeze();
+            self.searched = 0;
+            let too_long = std::mem::take(&mut self.skipping) || line.len() > MAX_COMMAND + 1;
+            return Some(if too_long { Err(too_large("the line")) } else { Ok(line) });
         }
+        self.skipping |= self.buffer.len() > MAX_COMMAND;
+        if self.skipping {
+            self.buffer.clear();
+        }
+        self.searched = self.buffer.len();
+        None
     }
 }
 

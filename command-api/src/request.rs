@@ -126,13 +126,11 @@ impl IfMatch {
             for tag in text.split(',') {
                 let version =
                     tag.trim().strip_prefix('"').and_then(|t| t.strip_suffix('"')).filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
-                match version.and_then(|v| v.parse().ok()) {
-                    Some(version) => versions.push(Version(version)),
-                    None => {
-                        let detail = "If-Match must hold the ETag of an answer, such as \"7\" with its quotes, or *";
-                        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_if_match", detail));
-                    }
-                }
+                let Some(version) = version.and_then(|v| v.parse().ok()) else {
+                    let detail = "If-Match must hold the ETag of an answer, such as \"7\" with its quotes, or *";
+                    return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_if_match", detail));
+                };
+                versions.push(Version(version));
             }
         }
         Ok((!versions.is_empty()).then_some(Self::OneOf(versions)))
@@ -257,10 +255,10 @@ pub(crate) fn too_large(what: &str) -> Problem {
 }
 
 fn unreadable(rejection: BytesRejection) -> Problem {
-    match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large("the body"),
-        _ => Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body broke off; send it again"),
+    if let BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) = rejection {
+        return too_large("the body");
     }
+    Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body broke off; send it again")
 }
 
 /// 400 with line and column.

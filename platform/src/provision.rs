@@ -255,12 +255,7 @@ pub async fn create_read_schema(projector: &PgPool, scope: TenantScope, schema: 
 }
 
 /// Creates the schema if it is not there and runs `sql` in it as the tenant's writer; an existing one stays as it is.
-async fn create_tables(
-    conn: &mut PgConnection,
-    scope: TenantScope,
-    schema: &str,
-    sql: Vec<&'static str>,
-) -> anyhow::Result<()> {
+async fn create_tables(conn: &mut PgConnection, scope: TenantScope, schema: &str, sql: Vec<&'static str>) -> anyhow::Result<()> {
     let tenant = scope.tenant();
     if !is_schema_of(tenant, schema) {
         bail!("{schema:?} is not a read schema of this tenant");

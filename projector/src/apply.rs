@@ -135,7 +135,7 @@ impl Applier {
 
     /// [`Applier::apply`] for any read schema of the tenant.
     pub(crate) async fn apply_to(&self, schema: &str, scope: TenantScope, fence: i64, events: &[Sequenced]) -> Result<Applied, ApplyError> {
-        within(PATIENCE, self.apply_in_parts(schema, scope, fence, events)).await
+        within(PATIENCE, Box::pin(self.apply_in_parts(schema, scope, fence, events))).await
     }
 
     /// [`Applier::catch_up`] for any read schema, which stands at `at`.

@@ -26,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
     let stop = health::stop_signal();
     let pool = database::connect(&config, Process::Projector).await?;
     database::refuse_superuser(&pool).await?;
-    let eventstore_url = config.eventstore_url.as_ref().map(|url| url.expose_secret());
+    let eventstore_url = config.eventstore_url.as_ref().map(secrecy::ExposeSecret::expose_secret);
     let store =
         Store::open(config.database_url.expose_secret(), eventstore_url, STORE_CONNECTIONS).await.context("opening the event store")?;
     let keys = Keys::open(&config, pool.clone()).await?;

@@ -87,7 +87,7 @@ macro_rules! tables {
                     $(self.$key == other.$key)&&+
                 }
                 fn copy(&self, out: &mut Vec<u8>) {
-                    out.extend_from_slice(&(Self::INFO.columns.len() as i16).to_be_bytes());
+                    out.extend_from_slice(&word(Self::INFO.columns.len()));
                     $(self.$column.copy_field(out);)+
                 }
             }
@@ -261,8 +261,14 @@ trait CopyField {
     fn copy_field(&self, out: &mut Vec<u8>);
 }
 
+/// A count in PostgreSQL's binary format. None is near the limit: columns, and groups of a 96-bit decimal's digits.
+fn word(count: usize) -> [u8; 2] {
+    i16::try_from(count).unwrap_or(i16::MAX).to_be_bytes()
+}
+
 fn sized(bytes: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
+    // A field is a part of an event, and those are smaller than 2 GiB by far.
+    out.extend_from_slice(&i32::try_from(bytes.len()).unwrap_or(i32::MAX).to_be_bytes());
     out.extend_from_slice(bytes);
 }
 
@@ -311,6 +317,7 @@ impl<T: CopyField> CopyField for Option<T> {
 }
 impl CopyField for Decimal {
     /// Base-10,000 digits, as in `numeric_send`: count, weight, sign, scale, digits.
+    #[allow(clippy::cast_possible_truncation)] // A digit is below 10,000, a scale at most 28, and there are at most 14 digits.
     fn copy_field(&self, out: &mut Vec<u8>) {
         let scale = self.scale();
         // Shift the mantissa so that its decimals fill whole groups of four.
@@ -353,7 +360,7 @@ mod tests {
         let mut out = Vec::new();
         number.parse::<Decimal>().unwrap().copy_field(&mut out);
         let (length, body) = out.split_at(4);
-        assert_eq!(length, (body.len() as i32).to_be_bytes());
+        assert_eq!(length, i32::try_from(body.len()).unwrap().to_be_bytes());
         let words: Vec<i16> = body.chunks(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])).collect();
         assert_eq!(words, expected, "{number}");
     }

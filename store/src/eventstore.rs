@@ -46,7 +46,7 @@ const PAGE: usize = 500;
 /// How often a write that lost against another of its stream is tried: each loss is another's progress.
 const MAX_LOSSES: u32 = 24;
 /// Locks that streams share by their hash; see [`EsStore::append`].
-const TURNS: usize = 1_024;
+const TURNS: u16 = 1_024;
 /// Streams whose command index is remembered.
 const INDEXED_STREAMS: usize = 10_000;
 
@@ -159,7 +159,8 @@ impl EsStore {
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         append.validate()?;
         // Appends of this process to one stream take turns: racing each other on the server, all but one would lose.
-        let _turn = self.0.turns[self.0.hasher.hash_one(append.stream) as usize % TURNS].lock().await;
+        let turn = self.0.hasher.hash_one(append.stream) % u64::from(TURNS);
+        let _turn = self.0.turns[usize::try_from(turn).unwrap_or_default()].lock().await;
         let mut reserved = Vec::new();
         let result = self.append_reserving(&append, &mut reserved).await;
         match result {

@@ -50,7 +50,13 @@ async fn main() -> anyhow::Result<()> {
     let people = hire(&client, &options).await?;
     measure(&client, &options, &people, 2).await?; // Warm up.
     let samples = measure(&client, &options, &people, options.seconds).await?;
-    println!("{} commands at {}/s over {} people, {} cores", samples.len(), options.rate, people.len(), std::thread::available_parallelism()?);
+    println!(
+        "{} commands at {}/s over {} people, {} cores",
+        samples.len(),
+        options.rate,
+        people.len(),
+        std::thread::available_parallelism()?
+    );
     println!("{:<34} {:>8} {:>8} {:>8}", "milliseconds", "p50", "p99", "max");
     row("command sent to acknowledged", &samples, |s| s.acknowledged)?;
     row("acknowledged to visible", &samples, |s| s.visible)?;
@@ -64,7 +70,12 @@ fn row(name: &str, samples: &[Sample], of: impl Fn(&Sample) -> Duration) -> anyh
         histogram.record(u64::try_from(of(sample).as_micros())?)?;
     }
     let ms = |micros: u64| format!("{:.1}", Duration::from_micros(micros).as_secs_f64() * 1000.0);
-    println!("{name:<34} {:>8} {:>8} {:>8}", ms(histogram.value_at_quantile(0.5)), ms(histogram.value_at_quantile(0.99)), ms(histogram.max()));
+    println!(
+        "{name:<34} {:>8} {:>8} {:>8}",
+        ms(histogram.value_at_quantile(0.5)),
+        ms(histogram.value_at_quantile(0.99)),
+        ms(histogram.max())
+    );
     Ok(())
 }
 

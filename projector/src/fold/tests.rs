@@ -18,7 +18,7 @@ fn scope() -> TenantScope {
 fn person(n: u128) -> EmployeeId {
     EmployeeId::from_uuid(Uuid::from_u128(n))
 }
-fn job(n: u128) -> EmploymentId {
+fn employment(n: u128) -> EmploymentId {
     EmploymentId::from_uuid(Uuid::from_u128(n))
 }
 fn department(n: u128) -> DepartmentId {
@@ -86,7 +86,7 @@ impl Log {
 fn hired(n: u128, at: Effective) -> EmployeeHired {
     EmployeeHired {
         employee_id: person(n),
-        employment_id: job(100 + n),
+        employment_id: employment(100 + n),
         effective: at,
         original_hire_date: None,
         employee_number: Personal::Clear(format!("{n}")),
@@ -102,7 +102,7 @@ fn hired(n: u128, at: Effective) -> EmployeeHired {
     }
 }
 fn assigned(n: u128, at: Effective, changes: AssignmentChange) -> EmployeeEvent {
-    AssignmentChanged { employee_id: person(n), employment_id: job(100 + n), effective: at, changes, reason: "transfer".into() }.into()
+    AssignmentChanged { employee_id: person(n), employment_id: employment(100 + n), effective: at, changes, reason: "transfer".into() }.into()
 }
 fn to(n: u128) -> AssignmentChange {
     AssignmentChange { department_id: Some(department(n)), ..AssignmentChange::default() }
@@ -112,10 +112,10 @@ fn managed_by(manager: Patch<EmployeeId>) -> AssignmentChange {
 }
 fn paid(n: u128, at: Effective, amount: &str, per: PayPeriod) -> EmployeeEvent {
     let pay = Pay { rate: Money::new(amount.parse().unwrap(), "EUR".parse().unwrap()).unwrap(), per };
-    CompensationChanged { employee_id: person(n), employment_id: job(100 + n), effective: at, pay, reason: "review".into() }.into()
+    CompensationChanged { employee_id: person(n), employment_id: employment(100 + n), effective: at, pay, reason: "review".into() }.into()
 }
 fn left(n: u128, last: i16) -> EmployeeEvent {
-    EmployeeTerminated { employee_id: person(n), employment_id: job(100 + n), last_day_worked: day_of(last), reason: "resignation".into() }
+    EmployeeTerminated { employee_id: person(n), employment_id: employment(100 + n), last_day_worked: day_of(last), reason: "resignation".into() }
         .into()
 }
 fn created(n: u128, at: Effective) -> DepartmentCreated {
@@ -243,7 +243,7 @@ fn an_assignment_holds_until_the_next_or_the_end() {
 fn a_rehire_starts_another_employment_of_the_same_person() {
     let rehired = EmployeeRehired {
         employee_id: person(1),
-        employment_id: job(200),
+        employment_id: employment(200),
         effective: on(40, 0),
         assignment: Assignment { department_id: department(5), job_id: JobId::from_uuid(Uuid::nil()), location_id: None, manager_id: None },
         pay: Some(Pay { rate: Money::new("20".parse().unwrap(), "EUR".parse().unwrap()).unwrap(), per: PayPeriod::Hour }),
@@ -311,7 +311,7 @@ fn what_can_mean_nothing_is_refused() {
     check_refused(vec![hire()], assigned(1, on(9, 0), to(2)), "not after");
     let mut elsewhere = assigned(1, on(20, 0), to(2));
     if let EmployeeEvent::AssignmentChanged(e) = &mut elsewhere {
-        e.employment_id = job(7);
+        e.employment_id = employment(7);
     }
     check_refused(vec![hire()], elsewhere, "did not start");
     let sealed = PersonalDetailsChanged { employee_id: person(1), effective: on(20, 0), changes: Personal::Sealed("xc1:".into()) };
@@ -338,7 +338,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     (0_u8..12, 1_u128..3, at, 0_u8..8).prop_map(|(kind, n, at, value)| {
         let text = |bit: u8| (value & bit != 0).then(|| format!("text {value}"));
         let patch = |bit: u8| if value & bit == 0 { Patch::Keep } else { text(bit >> 1).map_or(Patch::Clear, Patch::Set) };
-        let day = (at.on - day_of(0)).get_days() as i16;
+        let day = i16::try_from((at.on - day_of(0)).get_days()).unwrap();
         let of_person: EmployeeEvent = match kind {
             0 => hired(n, at).into(),
             1 => assigned(n, at, to(u128::from(value))),
@@ -357,7 +357,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 let EmployeeHired { assignment, .. } = hired(n, at);
                 EmployeeRehired {
                     employee_id: person(n),
-                    employment_id: job(200 + u128::from(value)),
+                    employment_id: employment(100 * (n + 1) + u128::from(value)), // Of nobody else: ids are unique in a tenant.
                     effective: at,
                     assignment,
                     pay: None,

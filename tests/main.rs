@@ -5,6 +5,7 @@ mod servers;
 mod bad_input;
 mod commands;
 mod faults;
+mod feed;
 mod import;
 mod platform;
 mod projection;

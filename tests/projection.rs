@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) scope: TenantScope,
     pub(crate) store: Store,
     pub(crate) applier: Applier,
-    keys: platform::Keys,
+    pub(crate) keys: platform::Keys,
 }
 
 impl World {

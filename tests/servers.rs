@@ -1,7 +1,7 @@
 //! Real servers for the tests, private to one run of this binary and gone after it.
 //!
 //! - [`database_url`]: a PostgreSQL, for tests that make their own database in it; [`fresh_database`] does that.
-//! - [`nats_url`]: a NATS server that lets everybody in.
+//! - [`own_nats`]: a NATS server for one test, which lets everybody in.
 //! - [`system`]: the whole system, shared by all tests that don't hurt it. Each takes a tenant of its own.
 //! - [`own_system`]: one for a test that kills parts of it.
 //!
@@ -58,19 +58,16 @@ pub(crate) async fn fresh_database(name: &str) -> PgConnectOptions {
     server.database(&name)
 }
 
-/// The URL of this run's NATS server.
-pub(crate) async fn nats_url() -> String {
-    static SERVER: OnceCell<String> = OnceCell::const_new();
-    let start = || async {
-        let dir = run_dir().join("nats");
-        std::fs::create_dir_all(&dir).unwrap();
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let server = Nats::new(&dir, port, None, "2m", &run_dir().join("nats.log")).unwrap();
-        let url = server.url();
-        start(server.program().unwrap(), "TERM", async move { server.ready().await }).await;
-        url
-    };
-    SERVER.get_or_init(start).await.clone()
+/// The URL of a NATS server for one test, which lets everybody in.
+pub(crate) async fn own_nats() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let dir = run_dir().join(format!("nats-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+    std::fs::create_dir_all(&dir).unwrap();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let server = Nats::new(&dir, port, None, "2m", &dir.join("log")).unwrap();
+    let url = server.url();
+    start(server.program().unwrap(), "TERM", async move { server.ready().await }).await;
+    url
 }
 
 /// The whole system, shared. Without a demo company.

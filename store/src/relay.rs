@@ -5,7 +5,7 @@
 //! fails, the projector does. One relay is active, by a lease; a second that slips in only publishes duplicates.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -66,7 +66,22 @@ pub struct Relay {
     pool: PgPool,
     jetstream: jetstream::Context,
     owner: Uuid,
-    cursors: Mutex<HashMap<TenantId, Position>>,
+    cursors: Mutex<Cursors>,
+}
+
+/// How far each tenant was published.
+#[derive(Default)]
+struct Cursors {
+    at: HashMap<TenantId, Position>,
+    /// Moved since they were saved.
+    unsaved: HashSet<TenantId>,
+}
+
+impl Cursors {
+    fn advance(&mut self, tenant: TenantId, to: Position) {
+        self.at.insert(tenant, to);
+        self.unsaved.insert(tenant);
+    }
 }
 
 impl Relay {
@@ -128,7 +143,7 @@ impl Relay {
             let cursors = self.cursors.lock().await;
             heads
                 .into_iter()
-                .map(|head| (head, cursors.get(&head.tenant).copied().unwrap_or_default()))
+                .map(|head| (head, cursors.at.get(&head.tenant).copied().unwrap_or_default()))
                 .filter(|(head, at)| head.position != *at)
                 .collect()
         };
@@ -167,9 +182,9 @@ impl Relay {
             }
             for (position, ack) in acks {
                 ack.await.map_err(|e| RelayError::JetStream(e.to_string()))?;
-                self.cursors.lock().await.insert(head.tenant, position);
+                self.cursors.lock().await.advance(head.tenant, position);
             }
-            self.cursors.lock().await.insert(head.tenant, previous);
+            self.cursors.lock().await.advance(head.tenant, previous);
             metrics::counter!("tenure_relay_published_total").increment(page.len() as u64);
             at = previous;
             if page.len() < PAGE {
@@ -243,13 +258,17 @@ impl Relay {
     async fn load_cursors(&self) -> Result<(), RelayError> {
         let rows: Vec<(Uuid, i64)> =
             sqlx::query_as("select tenant_id, position from event_store.relay_cursor").fetch_all(&self.pool).await?;
-        *self.cursors.lock().await = rows.into_iter().map(|(tenant, at)| (TenantId::from_uuid(tenant), Position(at as u64))).collect();
+        let at = rows.into_iter().map(|(tenant, at)| (TenantId::from_uuid(tenant), Position(at as u64))).collect();
+        *self.cursors.lock().await = Cursors { at, unsaved: HashSet::new() };
         Ok(())
     }
 
     async fn save_cursors(&self) -> Result<(), RelayError> {
-        let (tenants, positions): (Vec<Uuid>, Vec<i64>) =
-            self.cursors.lock().await.iter().map(|(tenant, at)| (tenant.uuid(), at.0 as i64)).unzip();
+        let (tenants, positions): (Vec<Uuid>, Vec<i64>) = {
+            let mut cursors = self.cursors.lock().await;
+            let unsaved = std::mem::take(&mut cursors.unsaved);
+            unsaved.into_iter().filter_map(|tenant| Some((tenant.uuid(), cursors.at.get(&tenant)?.0 as i64))).unzip()
+        };
         sqlx::query(
             "insert into event_store.relay_cursor as c (tenant_id, position) select * from unnest($1::uuid[], $2::bigint[])
              on conflict (tenant_id) do update set position = excluded.position where c.position < excluded.position",

@@ -102,7 +102,8 @@ fn hired(n: u128, at: Effective) -> EmployeeHired {
     }
 }
 fn assigned(n: u128, at: Effective, changes: AssignmentChange) -> EmployeeEvent {
-    AssignmentChanged { employee_id: person(n), employment_id: employment(100 + n), effective: at, changes, reason: "transfer".into() }.into()
+    AssignmentChanged { employee_id: person(n), employment_id: employment(100 + n), effective: at, changes, reason: "transfer".into() }
+        .into()
 }
 fn to(n: u128) -> AssignmentChange {
     AssignmentChange { department_id: Some(department(n)), ..AssignmentChange::default() }
@@ -115,8 +116,13 @@ fn paid(n: u128, at: Effective, amount: &str, per: PayPeriod) -> EmployeeEvent {
     CompensationChanged { employee_id: person(n), employment_id: employment(100 + n), effective: at, pay, reason: "review".into() }.into()
 }
 fn left(n: u128, last: i16) -> EmployeeEvent {
-    EmployeeTerminated { employee_id: person(n), employment_id: employment(100 + n), last_day_worked: day_of(last), reason: "resignation".into() }
-        .into()
+    EmployeeTerminated {
+        employee_id: person(n),
+        employment_id: employment(100 + n),
+        last_day_worked: day_of(last),
+        reason: "resignation".into(),
+    }
+    .into()
 }
 fn created(n: u128, at: Effective) -> DepartmentCreated {
     DepartmentCreated { department_id: department(n), effective: at, code: "d".into(), name: "One".into(), parent_id: None }

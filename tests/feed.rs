@@ -1,0 +1,357 @@
+//! From the store through a real JetStream into the read model: whatever happens to messages, relays and projectors on the
+//! way, each event is applied once and in order (I2, I3, I5), and what can't be applied stops its own tenant only.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_nats::{HeaderMap, jetstream};
+use events::{
+    CommandHash, CommandId, CorrelationId, DepartmentId, Effective, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope,
+    organization::{DepartmentCreated, OrganizationEvent},
+    tenancy::{Subscription, TenancyEvent, TenantProvisioned, TenantRegistered},
+};
+use futures::FutureExt as _;
+use jiff::civil::date;
+use platform::Registry;
+use projector::{
+    apply::{Applier, Sequenced},
+    consume::Projector,
+    rebuild::rebuild,
+};
+use serde_json::value::RawValue;
+use sqlx::{ConnectOptions as _, Executor as _};
+use store::{
+    Append, Expected, PgStore, Store, feed,
+    nats::{NatsSettings, connect},
+    relay::Relay,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    projection::{World, history},
+    servers::own_nats,
+};
+
+/// A world with a NATS server. Relays and projectors run inside this process, as the programs run them.
+struct Feed {
+    world: World,
+    nats: String,
+    stop: CancellationToken,
+}
+
+impl Feed {
+    async fn new() -> Self {
+        let feed = Self { world: World::new().await, nats: own_nats().await, stop: CancellationToken::new() };
+        feed.register(feed.world.scope.tenant()).await;
+        feed
+    }
+    /// Tells the registry that a tenant is ready.
+    async fn register(&self, tenant_id: TenantId) {
+        let subscription = Subscription { plan: "test".into(), expires_at: None };
+        let name = format!("t-{}", &tenant_id.uuid().simple().to_string()[20..]);
+        let events: [TenancyEvent; 2] =
+            [TenantRegistered { tenant_id, slug: name.clone(), name, subscription }.into(), TenantProvisioned { tenant_id }.into()];
+        let events = events.map(events::Event::from);
+        self.append(Registry::platform_scope(), StreamName::tenancy(tenant_id), &events).await;
+    }
+    async fn append(&self, scope: TenantScope, stream: StreamName, events: &[events::Event]) {
+        let command_id = CommandId::from_uuid(Uuid::now_v7());
+        let new = (0..).zip(events).map(|(n, event)| NewEvent {
+            id: NewEvent::id_for(command_id, n),
+            event_type: event.event_type(),
+            schema_version: event.schema_version(),
+            data: event.to_data().unwrap(),
+        });
+        let metadata = Metadata {
+            actor: "tester".into(),
+            command_id,
+            command_hash: CommandHash(Uuid::nil()),
+            correlation_id: CorrelationId::from_uuid(Uuid::now_v7()),
+            causation_id: None,
+            traceparent: None,
+        };
+        let append = Append { scope, stream, expected: Expected::Any, events: new.collect(), claims: vec![], metadata };
+        self.world.store.append(append).await.unwrap();
+    }
+    /// One more department.
+    async fn append_department(&self, scope: TenantScope) {
+        let id = DepartmentId::from_uuid(Uuid::now_v7());
+        let effective = Effective { on: date(2000, 1, 1), seq: 0 };
+        let code = id.uuid().simple().to_string();
+        let created = DepartmentCreated { department_id: id, effective, code, name: "Another".into(), parent_id: None };
+        self.append(scope, StreamName::organization(scope), &[OrganizationEvent::from(created).into()]).await;
+    }
+    async fn connect(&self, process: &'static str) -> async_nats::Client {
+        connect(&NatsSettings { url: self.nats.clone(), credentials: None, process }).await.unwrap()
+    }
+    async fn relay(&self) -> JoinHandle<()> {
+        let url = self.world.database.pool("tenure_relay", 1).connect_options().to_url_lossy();
+        let store = Store::Postgres(PgStore::open(url.as_str(), 4).unwrap());
+        let relay = Relay::new(store, self.world.database.pool("tenure_relay", 4), self.connect("relay").await);
+        tokio::spawn(relay.run(self.stop.clone()))
+    }
+    async fn projector(&self) -> JoinHandle<()> {
+        let Applier { pool, store, keys } = self.world.applier.clone();
+        let log = store.clone();
+        let reader: platform::registry::LogReader = std::sync::Arc::new(move |after, limit| {
+            let log = log.clone();
+            async move { Ok(log.read_log(Registry::platform_scope(), after, limit).await?) }.boxed()
+        });
+        let registry = Registry::start(reader).await.unwrap();
+        let applier = Applier { pool, store, keys: keys.clone() };
+        tokio::spawn(Projector::new(applier, registry, keys, self.connect("projector").await).run(self.stop.clone()))
+    }
+    /// Waits until the tenant's read model stands at the end of its log.
+    async fn settled(&self, scope: TenantScope) {
+        let head = self.world.store.head(scope).await.unwrap();
+        let arrival = async {
+            while self.world.applier.checkpoint(scope).await.unwrap() < head {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), arrival).await.expect("the projector arrives at the end of the log");
+    }
+    /// The rows are those that a rebuild makes.
+    async fn assert_derived(&self) {
+        let live = self.world.digest().await;
+        rebuild(&self.world.applier, self.world.scope, |_| {}).await.unwrap();
+        assert_eq!(self.world.digest().await, live, "a rebuild gives the same rows (I3)");
+    }
+    /// How often each position of the world's tenant stands in JetStream.
+    async fn published(&self) -> BTreeMap<u64, u32> {
+        let stream = jetstream::new(self.connect("relay").await).get_stream(feed::STREAM).await.unwrap();
+        let mut counts = BTreeMap::new();
+        let last = stream.get_info().await.unwrap().state.last_sequence;
+        for sequence in 1..=last {
+            let message = stream.get_raw_message(sequence).await.unwrap();
+            let event = feed::decode(&message.subject, &message.payload).unwrap();
+            if event.tenant == self.world.scope.tenant() {
+                *counts.entry(event.position.0).or_default() += 1;
+            }
+        }
+        counts
+    }
+    async fn until_published(&self, head: u64) {
+        let cursor = "select coalesce((select position from event_store.relay_cursor where tenant_id = $1), 0)";
+        let arrival = async {
+            loop {
+                let at: i64 =
+                    sqlx::query_scalar(cursor).bind(self.world.scope.tenant().uuid()).fetch_one(&self.world.database.owner).await.unwrap();
+                if at.unsigned_abs() >= head {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), arrival).await.expect("the relay arrives at the end of the log");
+    }
+    async fn execute(&self, sql: &str) {
+        self.world.database.owner.execute(sql).await.unwrap();
+    }
+}
+
+fn seed(name: &str) -> fastrand::Rng {
+    let seed = std::env::var("TENURE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("{name}: seed {seed} (TENURE_TEST_SEED={seed} runs it again)");
+    fastrand::Rng::with_seed(seed)
+}
+
+/// What a relay sends for an event.
+fn message(one: &Sequenced) -> (String, HeaderMap, Vec<u8>) {
+    let event = &one.event;
+    let mut headers = HeaderMap::new();
+    headers.insert(feed::POSITION, event.position.0.to_string().as_str());
+    headers.insert(feed::PREVIOUS, one.previous.0.to_string().as_str());
+    (feed::subject(event.tenant, event.stream.category(), &event.event_type).unwrap(), headers, feed::encode(event))
+}
+
+/// A stream such as the relay makes, without its protection against duplicates.
+async fn bare_stream(client: &async_nats::Client) -> jetstream::Context {
+    let context = jetstream::new(client.clone());
+    let config = jetstream::stream::Config { name: feed::STREAM.into(), subjects: vec![feed::SUBJECTS.into()], ..Default::default() };
+    context.create_stream(config).await.unwrap();
+    context
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_dropped_doubled_and_mixed_up_change_nothing() {
+    let mut random = seed("messages");
+    let feed = Feed::new().await;
+    feed.world.append(&history(feed.world.scope, random.u64(..), 60)).await;
+    let context = bare_stream(&feed.connect("relay").await).await;
+    let projector = feed.projector().await;
+    // One message in ten is lost, one comes twice, one comes later than those after it.
+    let mut late: Vec<(usize, Sequenced)> = Vec::new();
+    for (n, one) in feed.world.log().await.into_iter().enumerate() {
+        let due: Vec<_> = late.extract_if(.., |(at, _)| *at <= n).map(|(_, one)| one).collect();
+        let fate = random.u8(0..10);
+        let times = match fate {
+            0 => 0,
+            1 => 2,
+            2 => {
+                late.push((n + random.usize(1..20), one.clone()));
+                0
+            }
+            3..=u8::MAX => 1,
+        };
+        for one in std::iter::repeat_n(one, times).chain(due) {
+            let (subject, headers, payload) = message(&one);
+            context.publish_with_headers(subject, headers, payload.into()).await.unwrap().await.unwrap();
+        }
+    }
+    feed.settled(feed.world.scope).await;
+    feed.stop.cancel();
+    projector.await.unwrap();
+    feed.assert_derived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_relays_at_once_publish_each_event_once() {
+    let mut random = seed("two relays");
+    let feed = Feed::new().await;
+    let (one, other, projector) = (feed.relay().await, feed.relay().await, feed.projector().await);
+    let all = history(feed.world.scope, random.u64(..), 40);
+    for part in all.chunks(all.len() / 10) {
+        feed.world.append(part).await;
+        // The lease is taken from whoever holds it, while it goes on for a while: both are active.
+        feed.execute("update event_store.lease set expires_at = now() - interval '1 hour'").await;
+        tokio::time::sleep(Duration::from_millis(random.u64(100..700))).await;
+    }
+    let head = all.len() as u64;
+    feed.until_published(head).await;
+    feed.settled(feed.world.scope).await;
+    feed.stop.cancel();
+    for task in [one, other, projector] {
+        task.await.unwrap();
+    }
+    let epoch: i64 =
+        sqlx::query_scalar("select epoch from event_store.lease where name = 'relay'").fetch_one(&feed.world.database.owner).await.unwrap();
+    assert!(epoch > 2, "the lease changed hands: {epoch}");
+    assert_eq!(feed.published().await, (1..=head).map(|position| (position, 1)).collect());
+    feed.assert_derived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_dies_before_it_saves_its_cursor_doubles_nothing() {
+    let mut random = seed("dying relay");
+    let feed = Feed::new().await;
+    let all = history(feed.world.scope, random.u64(..), 40);
+    let head = all.len() as u64;
+    for part in all.chunks(all.len() / 5) {
+        feed.world.append(part).await;
+        let relay = feed.relay().await;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..300))).await;
+        relay.abort();
+        let _ = relay.await;
+        // As if it had died right after the first acknowledgement of JetStream.
+        feed.execute("update event_store.relay_cursor set position = greatest(position - 20, 0); update event_store.lease set expires_at = '-infinity'").await;
+    }
+    let (relay, projector) = (feed.relay().await, feed.projector().await);
+    feed.until_published(head).await;
+    feed.settled(feed.world.scope).await;
+    feed.stop.cancel();
+    relay.await.unwrap();
+    projector.await.unwrap();
+    assert_eq!(feed.published().await, (1..=head).map(|position| (position, 1)).collect());
+    feed.assert_derived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_jetstream_lost_is_healed_from_the_store() {
+    let feed = Feed::new().await;
+    feed.world.append(&history(feed.world.scope, 7, 20)).await;
+    let relay = feed.relay().await;
+    feed.until_published(feed.world.log().await.len() as u64).await;
+    // Everything that was published is gone, and the cursor says that it was published.
+    let context = jetstream::new(feed.connect("relay").await);
+    context.delete_stream(feed::STREAM).await.unwrap();
+    let projector = feed.projector().await;
+    feed.settled(feed.world.scope).await;
+    // The relay makes the stream anew, and what comes next rings again.
+    feed.append_department(feed.world.scope).await;
+    feed.settled(feed.world.scope).await;
+    feed.stop.cancel();
+    relay.await.unwrap();
+    projector.await.unwrap();
+    feed.assert_derived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_event_parks_its_tenant_and_no_other() {
+    let feed = Feed::new().await;
+    let healthy = feed.world.database.tenant().await;
+    feed.register(healthy.tenant()).await;
+    let (relay, projector) = (feed.relay().await, feed.projector().await);
+    let poison = RawValue::from_string("{}".into()).unwrap();
+    feed.world.append(&history(feed.world.scope, 1, 5)).await;
+    let before = feed.world.log().await.len() as u64;
+    feed.world.append_raw(StreamName::organization(feed.world.scope), vec![("DepartmentPainted", 1, poison)]).await;
+    feed.append_department(healthy).await;
+    feed.settled(healthy).await;
+    let parked = async {
+        loop {
+            let rows: Vec<(Uuid, i64, String)> = sqlx::query_as("select tenant_id, position, reason from platform.parked")
+                .fetch_all(&feed.world.applier.pool)
+                .await
+                .unwrap();
+            if !rows.is_empty() {
+                return rows;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let parked = tokio::time::timeout(Duration::from_mins(1), parked).await.expect("the tenant is parked");
+    assert_eq!(parked.len(), 1, "{parked:?}");
+    let (tenant, position, reason) = &parked[0];
+    assert_eq!((*tenant, position.unsigned_abs()), (feed.world.scope.tenant().uuid(), before + 1));
+    assert!(reason.contains("DepartmentPainted"), "{reason}");
+    assert_eq!(feed.world.applier.checkpoint(feed.world.scope).await.unwrap(), Position(before), "what comes before it is applied");
+    feed.stop.cancel();
+    relay.await.unwrap();
+    projector.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_event_of_the_store_is_put_aside() {
+    let feed = Feed::new().await;
+    let context = bare_stream(&feed.connect("relay").await).await;
+    feed.world.append(&history(feed.world.scope, 3, 5)).await;
+    let other = feed.world.database.tenant().await;
+    let log = feed.world.log().await;
+    let (subject, headers, payload) = message(&log[0]);
+    let under_another = subject.replace(&feed.world.scope.tenant().to_string(), &other.tenant().to_string());
+    let without_previous = HeaderMap::new();
+    for (subject, headers, payload) in [
+        (subject.clone(), headers.clone(), b"{}".to_vec()),
+        (subject.clone(), headers.clone(), vec![0xff; 100]),
+        (under_another, headers, payload.clone()),
+        (subject, without_previous, payload),
+    ] {
+        context.publish_with_headers(subject, headers, payload.into()).await.unwrap().await.unwrap();
+    }
+    let projector = feed.projector().await;
+    for one in &log {
+        let (subject, headers, payload) = message(one);
+        context.publish_with_headers(subject, headers, payload.into()).await.unwrap().await.unwrap();
+    }
+    feed.settled(feed.world.scope).await;
+    // All messages are done with: none comes again for ever.
+    let consumer = feed::consumer(feed::partition(feed.world.scope.tenant()));
+    let done = async {
+        let stream = context.get_stream(feed::STREAM).await.unwrap();
+        loop {
+            let mut consumer: jetstream::consumer::PullConsumer = stream.get_consumer(&consumer).await.unwrap();
+            let info = consumer.info().await.unwrap();
+            if info.num_pending == 0 && info.num_ack_pending == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), done).await.expect("every message is acknowledged or put aside");
+    assert_eq!(feed.world.applier.checkpoint(other).await.unwrap(), Position::ZERO, "nothing reached the other tenant");
+    feed.stop.cancel();
+    projector.await.unwrap();
+    feed.assert_derived().await;
+}

@@ -39,6 +39,16 @@ async fn a_killed_command_api() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everything_told_to_stop() {
+    let stop = async |system: &System| {
+        for name in ["tenure-command-api", "tenure-relay", "tenure-projector", "tenure-query-api"] {
+            system.signal(name, "TERM");
+        }
+    };
+    survive("terminated", 2, stop).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_projector() {
     survive("projector", 3, async |system| system.signal("tenure-projector", "KILL")).await;
 }

@@ -13,4 +13,5 @@ mod queries;
 mod rebuild;
 mod repository;
 mod store_conformance;
+mod telemetry;
 mod up;

@@ -73,13 +73,18 @@ pub(crate) async fn own_nats() -> String {
 /// The whole system, shared. Without a demo company.
 pub(crate) async fn system() -> &'static System {
     static SYSTEM: OnceCell<System> = OnceCell::const_new();
-    SYSTEM.get_or_init(|| async { System::start("shared").await }).await
+    SYSTEM.get_or_init(|| async { System::start("shared", &[]).await }).await
 }
 
 /// A whole system for one test, stopped and removed when it is dropped.
 pub(crate) async fn own_system() -> System {
+    own_system_with(&[]).await
+}
+
+/// As [`own_system`], with variables in its environment.
+pub(crate) async fn own_system_with(env: &[(&'static str, String)]) -> System {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    System::start(&format!("own-{}", COUNT.fetch_add(1, Ordering::Relaxed))).await
+    System::start(&format!("own-{}", COUNT.fetch_add(1, Ordering::Relaxed)), env).await
 }
 
 /// A running system.
@@ -95,16 +100,16 @@ pub(crate) struct System {
 }
 
 impl System {
-    async fn start(name: &str) -> Self {
+    async fn start(name: &str, env: &[(&'static str, String)]) -> Self {
         // A blocking wait of half a minute has no place on the test's own thread.
-        let name = name.to_owned();
-        tokio::task::spawn_blocking(move || Self::start_blocking(&name)).await.unwrap()
+        let (name, env) = (name.to_owned(), env.to_vec());
+        tokio::task::spawn_blocking(move || Self::start_blocking(&name, &env)).await.unwrap()
     }
-    fn start_blocking(name: &str) -> Self {
+    fn start_blocking(name: &str, env: &[(&'static str, String)]) -> Self {
         let home = run_dir().join(name);
         let pid = std::process::id().to_string();
         let up = ["up", "--detach", "--no-demo", "--until-exit-of", &pid];
-        let info = run(&home, &up).unwrap_or_else(|error| panic!("the system does not start: {error}"));
+        let info = run_with(&home, &up, env).unwrap_or_else(|error| panic!("the system does not start: {error}"));
         let text = |key: &str| info[key].as_str().unwrap_or_else(|| panic!("no {key} in {info}")).to_owned();
         remove_after(info["supervisor"].as_u64().unwrap(), "TERM", &home);
         Self {
@@ -216,11 +221,15 @@ pub(crate) fn tenant_of(token: &str) -> TenantId {
 
 /// Runs the `tenure` that was built beside this test binary.
 fn run(home: &Path, arguments: &[&str]) -> Result<Value, String> {
+    run_with(home, arguments, &[])
+}
+fn run_with(home: &Path, arguments: &[&str], env: &[(&'static str, String)]) -> Result<Value, String> {
     let mut command = Command::new(binaries().join("tenure"));
     command.arg("--home").arg(home).arg("--json").args(arguments).stdin(Stdio::null());
     for given in ["DATABASE_URL", "NATS_URL", "EVENTSTORE_URL"] {
         command.env_remove(given);
     }
+    command.envs(env.iter().map(|(name, value)| (name, value)));
     let output = command.output().map_err(|error| error.to_string())?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {

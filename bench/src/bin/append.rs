@@ -191,7 +191,6 @@ impl Peer {
 
     /// Inserts per second.
     async fn insert(&self, tenants: u32, clients: u32, seconds: u32, measurement: u64) -> anyhow::Result<f64> {
-        let url = self.database.to_url_lossy();
         let threads = clients.min(u32::try_from(std::thread::available_parallelism()?.get())?);
         let defined = [
             format!("n={}", measurement * 1_000_000_000),
@@ -203,7 +202,14 @@ impl Peer {
         let mut pgbench = Command::new(&self.program);
         pgbench.args(["--no-vacuum", "--protocol=prepared", "--file"]).arg(&self.script);
         pgbench.args([format!("--client={clients}"), format!("--jobs={threads}"), format!("--time={seconds}")]);
-        pgbench.args(defined.iter().flat_map(|variable| ["--define", variable])).arg(url.as_str());
+        pgbench.args(defined.iter().flat_map(|variable| ["--define", variable]));
+        // Not as a URL: libpq knows other parameters than sqlx.
+        match self.database.get_socket() {
+            Some(socket) => pgbench.arg("--host").arg(socket),
+            None => pgbench.arg("--host").arg(self.database.get_host()),
+        };
+        pgbench.args([format!("--port={}", self.database.get_port()), format!("--username={}", self.database.get_username())]);
+        pgbench.arg(self.database.get_database().unwrap_or("postgres"));
         let output = tokio::time::timeout(Duration::from_secs(u64::from(seconds) + 30), pgbench.kill_on_drop(true).output()).await;
         let output = output.context("pgbench did not end")??;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -23,6 +23,21 @@ create table if not exists event_store.event (
     constraint event_command unique (tenant_id, command_id, version)
 );
 
+-- The plans of the store's statements are made once and kept. Without statistics, as in every new database, the planner may
+-- look a command or a stream up by reading the tenant's whole log (measured: 1,780 us an event instead of 16 after 3,000
+-- events). So it is told what these columns are like, for now by a row that is gone again, and for every later analysis.
+do $$
+begin
+    if not (select relrowsecurity from pg_class where oid = 'event_store.event'::regclass) then
+        alter table event_store.event alter tenant_id set (n_distinct = 20), alter stream_id set (n_distinct = -0.1), alter command_id set (n_distinct = -1);
+        if not exists (select from event_store.event) then
+            insert into event_store.event select i, 1, 'c', i, 1, i, 't', 1, '{}', 'a', i, i, i, null, null, now() from gen_random_uuid() i;
+            analyze event_store.event;
+            truncate event_store.event;
+        end if;
+    end if;
+end $$;
+
 create table if not exists event_store.tenant_head (
     tenant_id uuid   not null primary key,
     position  bigint not null

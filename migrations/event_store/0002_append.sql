@@ -4,75 +4,80 @@
 -- another command. The caller sees to it that no two appends of a batch share a stream, a command or a claim.
 -- The heads' row locks, taken in tenant order, make a tenant's writers wait for each other; every check stands in a
 -- statement after them and so sees what the one before committed (read committed).
+--
+-- Arrays named `a_` have an element per append, `e_` one per event, `c_` one per claim. The answer has an element per
+-- append: its verdict, its stream's version afterwards, the position of its last event, the claim that is taken. What
+-- the statements hand to each other are arrays too, read by subscript: joining them would cost more than writing.
 create or replace function event_store.append_batch(
     a_tenant uuid[], a_category text[], a_stream uuid[], a_expected bigint[], a_events int[], a_command uuid[], a_hash uuid[],
     a_actor text[], a_correlation uuid[], a_causation uuid[], a_traceparent text[],
     e_append int[], e_n int[], e_id uuid[], e_type text[], e_schema smallint[], e_data text[],
-    c_append int[], c_kind text[], c_digest bytea[], c_take boolean[]
-) returns table (append int, verdict smallint, version bigint, "position" bigint, recorded_at bigint, taken text)
-language plpgsql volatile as $$
-#variable_conflict use_column
+    c_append int[], c_kind text[], c_digest bytea[], c_take boolean[],
+    out verdicts smallint[], out versions bigint[], out positions bigint[], out taken text[], out recorded_at bigint
+) language plpgsql volatile as $$
 declare
-    tenants uuid[] := array(select distinct t from unnest(a_tenant) t);
-    locked  int;
+    tenants uuid[] := array(select distinct t from unnest(a_tenant) t order by t);
+    heads   bigint[];
     instant timestamptz;
+    at      int;
 begin
     execute format('set local tenure.tenants = %L', array_to_string(tenants, ','));
-    select count(*) into locked from (select 1 from event_store.tenant_head h where h.tenant_id = any (tenants) order by h.tenant_id for update) l;
-    if locked < cardinality(tenants) then
+    heads := array(select h.position from event_store.tenant_head h where h.tenant_id = any (tenants) order by h.tenant_id for update);
+    if cardinality(heads) < cardinality(tenants) then
         insert into event_store.tenant_head (tenant_id, position) select t, 0 from unnest(tenants) t order by t on conflict do nothing;
-        perform 1 from event_store.tenant_head h where h.tenant_id = any (tenants) order by h.tenant_id for update;
+        heads := array(select h.position from event_store.tenant_head h where h.tenant_id = any (tenants) order by h.tenant_id for update);
     end if;
     instant := clock_timestamp();
-    return query
-    with a as (
-        select * from unnest(a_tenant, a_category, a_stream, a_expected, a_events, a_command, a_hash, a_actor, a_correlation, a_causation, a_traceparent)
-            with ordinality as t(tenant, category, stream, expected, events, command, hash, actor, correlation, causation, traceparent, i)
-    ), c as (
-        select a.tenant, a.category, a.stream, x.* from unnest(c_append, c_kind, c_digest, c_take) as x(i, kind, digest, take) join a using (i)
-    ), judged as (
-        select a.*, now_at.v as at, r.v as replay_version, r.p as replay_position, r.t as replay_at, taken.kind as taken,
-            case when r.h is not null then case when r.h = a.hash then 1 else 4 end
-                 when a.expected >= 0 and a.expected <> now_at.v then 2
-                 when taken.kind is not null then 3
-                 else 0 end as verdict
-        from a
+    recorded_at := (extract(epoch from instant) * 1000000)::bigint;
+
+    if cardinality(c_append) > 0 then
+        select array_agg(k.kind order by a.i) into taken
+        from generate_subscripts(a_tenant, 1) as a(i)
         left join lateral (
-            select max(e.version) v, max(e.position) p, min(e.recorded_at) t, (array_agg(e.command_hash))[1] h
-            from event_store.event e where e.tenant_id = a.tenant and e.command_id = a.command
-        ) r on true
-        left join lateral (
-            select coalesce((select e.version from event_store.event e
-                where e.tenant_id = a.tenant and e.stream_id = a.stream and e.category = a.category order by e.version desc limit 1), 0) v
-        ) now_at on true
-        left join lateral (
-            select min(c.kind) kind from c join event_store.claim k on k.tenant_id = c.tenant and k.kind = c.kind and k.digest = c.digest
-            where c.i = a.i and c.take and (k.category, k.stream_id) <> (a.category, a.stream)
-        ) taken on true
-    ), placed as (
-        select j.*, h.position + sum(case when verdict = 0 then events else 0 end) over (partition by tenant order by i) as last
-        from judged j join event_store.tenant_head h on h.tenant_id = j.tenant
-    ), written as (
-        insert into event_store.event
-        select p.tenant, p.last - p.events + e.n, p.category, p.stream, p.at + e.n, e.id, e.type, e.schema, e.data,
-            p.actor, p.command, p.hash, p.correlation, p.causation, p.traceparent, instant
-        from unnest(e_append, e_n, e_id, e_type, e_schema, e_data) as e(i, n, id, type, schema, data)
-        join placed p on p.i = e.i and p.verdict = 0
-        order by 1, 2
-    ), moved as (
-        update event_store.tenant_head h set position = m.last
-        from (select tenant, max(last) as last from placed where verdict = 0 group by tenant) m where h.tenant_id = m.tenant
-    ), released as (
-        delete from event_store.claim k using c join placed p on p.i = c.i and p.verdict = 0
-        where not c.take and k.tenant_id = c.tenant and k.kind = c.kind and k.digest = c.digest and (k.category, k.stream_id) = (c.category, c.stream)
-    ), taken as (
-        insert into event_store.claim select c.tenant, c.kind, c.digest, c.category, c.stream from c join placed p on p.i = c.i and p.verdict = 0
-        where c.take on conflict do nothing
-    )
-    select p.i::int, p.verdict::smallint,
-        case p.verdict when 0 then p.at + p.events when 1 then p.replay_version else p.at end,
-        case p.verdict when 0 then p.last when 1 then p.replay_position end::bigint,
-        (extract(epoch from case p.verdict when 0 then instant else p.replay_at end) * 1000000)::bigint,
-        p.taken
-    from placed p order by p.i;
+            select min(c_kind[c.n]) as kind from generate_subscripts(c_append, 1) as c(n)
+            join event_store.claim k on k.tenant_id = a_tenant[a.i] and k.kind = c_kind[c.n] and k.digest = c_digest[c.n]
+            where c_append[c.n] = a.i and c_take[c.n] and (k.category, k.stream_id) <> (a_category[a.i], a_stream[a.i])
+        ) k on true;
+    end if;
+
+    select array_agg(case when known is not null then case when known = hash then 1 else 4 end
+                          when expected >= 0 and expected <> version then 2
+                          when taken[i] is not null then 3
+                          else 0 end order by i),
+           array_agg(version order by i)
+    into verdicts, versions
+    from (
+        select a.*,
+            (select e.command_hash from event_store.event e where e.tenant_id = a.tenant and e.command_id = a.command limit 1) as known,
+            coalesce((select e.version from event_store.event e where e.tenant_id = a.tenant and e.stream_id = a.stream
+                and e.category = a.category order by e.version desc limit 1), 0) as version
+        from unnest(a_tenant, a_category, a_stream, a_expected, a_command, a_hash) with ordinality as a(tenant, category, stream, expected, command, hash, i)
+        offset 0
+    ) judged;
+
+    positions := array_fill(null::bigint, array[cardinality(a_tenant)]);
+    for i in 1 .. cardinality(a_tenant) loop
+        if verdicts[i] = 0 then
+            at := array_position(tenants, a_tenant[i]);
+            heads[at] := heads[at] + a_events[i];
+            positions[i] := heads[at];
+        end if;
+    end loop;
+
+    insert into event_store.event
+    select a_tenant[i], positions[i] - a_events[i] + n, a_category[i], a_stream[i], versions[i] + n, id, type, schema, data,
+        a_actor[i], a_command[i], a_hash[i], a_correlation[i], a_causation[i], a_traceparent[i], instant
+    from unnest(e_append, e_n, e_id, e_type, e_schema, e_data) as e(i, n, id, type, schema, data) where verdicts[i] = 0;
+    if cardinality(c_append) > 0 then
+        delete from event_store.claim k using generate_subscripts(c_append, 1) as c(n)
+        where not c_take[n] and verdicts[c_append[n]] = 0 and k.tenant_id = a_tenant[c_append[n]] and k.kind = c_kind[n] and k.digest = c_digest[n]
+            and (k.category, k.stream_id) = (a_category[c_append[n]], a_stream[c_append[n]]);
+        insert into event_store.claim
+        select a_tenant[c_append[n]], c_kind[n], c_digest[n], a_category[c_append[n]], a_stream[c_append[n]]
+        from generate_subscripts(c_append, 1) as c(n) where c_take[n] and verdicts[c_append[n]] = 0 on conflict do nothing;
+    end if;
+    update event_store.tenant_head h set position = t.position from unnest(tenants, heads) as t(tenant, position)
+    where h.tenant_id = t.tenant and h.position <> t.position;
+    versions := array(select case verdict when 0 then version + events else version end
+        from unnest(verdicts, versions, a_events) as t(verdict, version, events));
 end $$;

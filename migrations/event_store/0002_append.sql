@@ -20,6 +20,7 @@ declare
     heads   bigint[];
     instant timestamptz;
     at      int;
+    this    int;
 begin
     execute format('set local tenure.tenants = %L', array_to_string(tenants, ','));
     heads := array(select h.position from event_store.tenant_head h where h.tenant_id = any (tenants) order by h.tenant_id for update);
@@ -30,15 +31,14 @@ begin
     instant := clock_timestamp();
     recorded_at := (extract(epoch from instant) * 1000000)::bigint;
 
-    if cardinality(c_append) > 0 then
-        select array_agg(k.kind order by a.i) into taken
-        from generate_subscripts(a_tenant, 1) as a(i)
-        left join lateral (
-            select min(c_kind[c.n]) as kind from generate_subscripts(c_append, 1) as c(n)
-            join event_store.claim k on k.tenant_id = a_tenant[a.i] and k.kind = c_kind[c.n] and k.digest = c_digest[c.n]
-            where c_append[c.n] = a.i and c_take[c.n] and (k.category, k.stream_id) <> (a_category[a.i], a_stream[a.i])
-        ) k on true;
-    end if;
+    taken := array_fill(null::text, array[cardinality(a_tenant)]);
+    for this in
+        select c from generate_subscripts(c_append, 1) c where c_take[c] and (
+            select (k.category, k.stream_id) <> (a_category[c_append[c]], a_stream[c_append[c]]) from event_store.claim k
+            where k.tenant_id = a_tenant[c_append[c]] and k.kind = c_kind[c] and k.digest = c_digest[c])
+    loop
+        taken[c_append[this]] := c_kind[this];
+    end loop;
 
     select array_agg(case when known is not null then case when known = hash then 1 else 4 end
                           when expected >= 0 and expected <> version then 2
@@ -68,13 +68,15 @@ begin
     select a_tenant[i], positions[i] - a_events[i] + n, a_category[i], a_stream[i], versions[i] + n, id, type, schema, data,
         a_actor[i], a_command[i], a_hash[i], a_correlation[i], a_causation[i], a_traceparent[i], instant
     from unnest(e_append, e_n, e_id, e_type, e_schema, e_data) as e(i, n, id, type, schema, data) where verdicts[i] = 0;
+    for this in select c from generate_subscripts(c_append, 1) c where not c_take[c] and verdicts[c_append[c]] = 0 loop
+        delete from event_store.claim k
+        where k.tenant_id = a_tenant[c_append[this]] and k.kind = c_kind[this] and k.digest = c_digest[this]
+            and (k.category, k.stream_id) = (a_category[c_append[this]], a_stream[c_append[this]]);
+    end loop;
     if cardinality(c_append) > 0 then
-        delete from event_store.claim k using generate_subscripts(c_append, 1) as c(n)
-        where not c_take[n] and verdicts[c_append[n]] = 0 and k.tenant_id = a_tenant[c_append[n]] and k.kind = c_kind[n] and k.digest = c_digest[n]
-            and (k.category, k.stream_id) = (a_category[c_append[n]], a_stream[c_append[n]]);
         insert into event_store.claim
-        select a_tenant[c_append[n]], c_kind[n], c_digest[n], a_category[c_append[n]], a_stream[c_append[n]]
-        from generate_subscripts(c_append, 1) as c(n) where c_take[n] and verdicts[c_append[n]] = 0 on conflict do nothing;
+        select a_tenant[c_append[c]], c_kind[c], c_digest[c], a_category[c_append[c]], a_stream[c_append[c]]
+        from generate_subscripts(c_append, 1) as c where c_take[c] and verdicts[c_append[c]] = 0 on conflict do nothing;
     end if;
     update event_store.tenant_head h set position = t.position from unnest(tenants, heads) as t(tenant, position)
     where h.tenant_id = t.tenant and h.position <> t.position;

@@ -139,8 +139,8 @@ impl Gate {
         }
         let agrees = |tenant: &Arc<Tenant>| tenant.slug == *slug;
         let mut tenant = self.registry.by_id(id);
-        if !tenant.as_ref().is_some_and(agrees) {
-            // Registered or renamed a moment ago, perhaps.
+        if !tenant.as_ref().is_some_and(|tenant| agrees(tenant) && tenant.state != TenantState::Registered) {
+            // Registered, made ready or renamed a moment ago, perhaps.
             if let Err(error) = self.registry.refresh().await {
                 tracing::warn!(error = format!("{error:#}"), "the tenants can't be read");
                 return Err(Problem::unavailable("store_unavailable", "the tenants can't be looked up at the moment; try again shortly"));

@@ -286,3 +286,17 @@ fn what_documents_name_exists() {
     }
     assert!(problems.is_empty(), "documents name what does not exist:\n{problems}");
 }
+
+#[test]
+fn what_dashboards_and_alerts_ask_for_is_measured() {
+    let code: String = files("rs").into_iter().map(|(_, text)| text).collect();
+    let measured = |name: &str| code.contains(&format!("!(\"{}\"", name.trim_end_matches("_bucket")));
+    let mut problems = Vec::new();
+    for path in ["deploy/alerts.yml", "deploy/grafana.json"] {
+        let text = fs::read_to_string(root().join(path)).expect("it is there");
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let metrics = words.filter(|word| ["_total", "_bucket", "_events", "_tenants"].iter().any(|end| word.ends_with(end)));
+        problems.extend(metrics.filter(|name| !measured(name)).map(|name| format!("{path}: {name}")));
+    }
+    none_of(&problems, "no code measures these; name what it measures:");
+}

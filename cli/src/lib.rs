@@ -1,7 +1,7 @@
 //! The `tenure` command: a whole system on one machine, tenants, tokens, imports, status.
 //!
 //! Reading order: [`up`] starts everything; [`system`] says what everything is; [`supervisor`] keeps it running;
-//! [`postgres`] and [`nats`] are the private servers; [`home`] is where it all lives.
+//! [`postgres`] and [`nats`] are the private servers, [`bootstrap`] sets up those that others run; [`home`] is where it all lives.
 
 pub mod up;
 
@@ -17,6 +17,8 @@ pub mod nats;
 pub mod home;
 
 pub mod process;
+
+pub mod bootstrap;
 
 pub mod show;
 

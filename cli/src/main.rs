@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tenure::{api::Endpoints, down, home::Home, import, read_model, status, tenant, token, up};
+use tenure::{api::Endpoints, bootstrap, down, home::Home, import, read_model, status, tenant, token, up};
 
 #[derive(Parser)]
 #[command(
@@ -44,6 +44,17 @@ Examples:
     Up(up::Options),
     /// Stop what `tenure up` started
     Down(down::Options),
+    /// Set up servers that somebody else runs, such as those of compose.yaml
+    #[command(
+        after_help = "Makes passwords, keys, roles, database and tables where they are missing, and gives each process a folder with its own
+secrets. Run again it changes nothing. DATABASE_URL names PostgreSQL as a superuser; without a password in it, the one
+that this made is taken. EVENTSTORE_URL names EventStoreDB, if that is the event store.
+
+Example:
+  tenure --home keys bootstrap --hand-out secrets --secrets-only     then start PostgreSQL and NATS with what is there
+  DATABASE_URL=postgres://postgres@db:5432/tenure tenure --home keys bootstrap --hand-out secrets"
+    )]
+    Bootstrap(bootstrap::Options),
     /// Create, list, suspend and resume tenants
     #[command(subcommand)]
     Tenant(tenant::Command),
@@ -91,9 +102,13 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
     // What the supervisor starts dies with the thread that started it, so that must be the first one.
     let mut runtime = match arguments.command {
         Command::Up(_) => tokio::runtime::Builder::new_current_thread(),
-        Command::Down(_) | Command::Tenant(_) | Command::Token(_) | Command::Import(_) | Command::ReadModel(_) | Command::Status(_) => {
-            tokio::runtime::Builder::new_multi_thread()
-        }
+        Command::Bootstrap(_)
+        | Command::Down(_)
+        | Command::Tenant(_)
+        | Command::Token(_)
+        | Command::Import(_)
+        | Command::ReadModel(_)
+        | Command::Status(_) => tokio::runtime::Builder::new_multi_thread(),
     };
     runtime.enable_all().build()?.block_on(dispatch(arguments))
 }
@@ -104,6 +119,7 @@ async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> an
     match command {
         Command::Up(options) => up::run(home, options, json).await?,
         Command::Down(options) => down::run(&home, &options, json).await?,
+        Command::Bootstrap(options) => bootstrap::run(&home, &options, json).await?,
         Command::Tenant(command) => tenant::run(&home, &endpoints, command, json).await?,
         Command::Token(options) => token::run(&home, &endpoints, options, json).await?,
         Command::Import(command) => return import::run(&home, &endpoints, command, json).await,

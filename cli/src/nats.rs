@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use platform::Process;
 use rustix::process::Signal;
 use store::feed::{STREAM, SUBJECTS};
 use tokio::{
@@ -70,40 +71,53 @@ impl Nats {
         ready(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await
     }
     fn configuration(&self) -> String {
-        let mut text = format!(
-            "# Written by `tenure up`.\nhost: 127.0.0.1\nport: {}\nserver_name: \"tenure-{}\"\nmax_payload: 1MB\nwrite_deadline: \"10s\"\n\
-             jetstream {{\n  store_dir: {}\n  sync_interval: {}\n  max_memory_store: 64MB\n}}\n",
-            self.port,
-            self.port,
-            quoted(&self.dir.join("jetstream").to_string_lossy()),
-            quoted(&self.sync_interval)
-        );
-        if let Some(users) = &self.users {
-            text.push_str("authorization {\n  timeout: 5\n  users: [\n");
-            let js = |call: &str| format!("$JS.API.{call}");
-            let relay = [
-                SUBJECTS.to_owned(),
-                js("INFO"),
-                js(&format!("STREAM.INFO.{STREAM}")),
-                js(&format!("STREAM.CREATE.{STREAM}")),
-                js(&format!("STREAM.UPDATE.{STREAM}")),
-            ];
-            let projector = [
-                js("INFO"),
-                js(&format!("STREAM.INFO.{STREAM}")),
-                js(&format!("CONSUMER.CREATE.{STREAM}.>")),
-                js(&format!("CONSUMER.DURABLE.CREATE.{STREAM}.>")),
-                js(&format!("CONSUMER.INFO.{STREAM}.>")),
-                js(&format!("CONSUMER.DELETE.{STREAM}.>")),
-                js(&format!("CONSUMER.MSG.NEXT.{STREAM}.>")),
-                js(&format!("CONSUMER.UNPIN.{STREAM}.>")),
-                format!("$JS.ACK.{STREAM}.>"),
-            ];
-            user(&mut text, "relay", &users.relay, &relay);
-            user(&mut text, "projector", &users.projector, &projector);
-            text.push_str("  ]\n}\n");
-        }
-        text
+        configuration("127.0.0.1", self.port, &self.dir.join("jetstream"), &self.sync_interval, self.users.as_ref())
+    }
+}
+
+/// A server's configuration: where it listens, where its files are, and what each user may do; without users it lets
+/// everybody in who reaches it.
+pub fn configuration(host: &str, port: u16, store: &Path, sync_interval: &str, users: Option<&Users>) -> String {
+    let mut text = format!(
+        "# Written by `tenure`.\nhost: {host}\nport: {port}\nserver_name: \"tenure-{port}\"\nmax_payload: 1MB\nwrite_deadline: \"10s\"\n\
+         jetstream {{\n  store_dir: {}\n  sync_interval: {}\n  max_memory_store: 64MB\n}}\n",
+        quoted(&store.to_string_lossy()),
+        quoted(sync_interval)
+    );
+    if let Some(users) = users {
+        text.push_str("authorization {\n  timeout: 5\n  users: [\n");
+        let js = |call: &str| format!("$JS.API.{call}");
+        let relay = [
+            SUBJECTS.to_owned(),
+            js("INFO"),
+            js(&format!("STREAM.INFO.{STREAM}")),
+            js(&format!("STREAM.CREATE.{STREAM}")),
+            js(&format!("STREAM.UPDATE.{STREAM}")),
+        ];
+        let projector = [
+            js("INFO"),
+            js(&format!("STREAM.INFO.{STREAM}")),
+            js(&format!("CONSUMER.CREATE.{STREAM}.>")),
+            js(&format!("CONSUMER.DURABLE.CREATE.{STREAM}.>")),
+            js(&format!("CONSUMER.INFO.{STREAM}.>")),
+            js(&format!("CONSUMER.DELETE.{STREAM}.>")),
+            js(&format!("CONSUMER.MSG.NEXT.{STREAM}.>")),
+            js(&format!("CONSUMER.UNPIN.{STREAM}.>")),
+            format!("$JS.ACK.{STREAM}.>"),
+        ];
+        user(&mut text, "relay", &users.relay, &relay);
+        user(&mut text, "projector", &users.projector, &projector);
+        text.push_str("  ]\n}\n");
+    }
+    text
+}
+
+/// The user as whom a process speaks to NATS; none for those that do not.
+pub const fn user_of(process: Process) -> Option<&'static str> {
+    match process {
+        Process::Relay => Some("relay"),
+        Process::Projector => Some("projector"),
+        Process::CommandApi | Process::QueryApi | Process::Cli => None,
     }
 }
 

@@ -109,7 +109,9 @@ async fn gather(home: &Home) -> anyhow::Result<Status> {
         tenants: vec![],
         problem: None,
     };
-    if running || std::env::var_os("TENURE_DATABASE_URL").is_some() {
+    // Where servers and services are run by others, there is no state of ours, and the database tells all the same.
+    let elsewhere = status.phase.is_none() && system::is_bootstrapped(home);
+    if running || elsewhere || std::env::var_os("TENURE_DATABASE_URL").is_some() {
         // A database that is away must not make this wait for half a minute.
         match tokio::time::timeout(Duration::from_secs(5), database_view(home)).await {
             Ok(Ok((relay, tenants))) => (status.relay, status.tenants) = (Some(relay), tenants),
@@ -197,6 +199,7 @@ async fn checkpoint(query: &PgPool, tenant: TenantId) -> Option<u64> {
 fn screen(status: &Status) -> String {
     let mut text = String::new();
     let phase = match &status.phase {
+        None if status.relay.is_some() && !status.running => "set up here, run elsewhere".to_owned(),
         _ if !status.running => "not running; start it with `tenure up`".to_owned(),
         Some(Phase::Starting(what)) => format!("starting: {what}"),
         Some(Phase::Failed(why)) => format!("failed: {why}"),

@@ -13,6 +13,7 @@ use store::Store;
 
 use crate::{
     home::{Home, Ports},
+    nats,
     process::Identity,
     supervisor::{Program, Run},
 };
@@ -137,6 +138,11 @@ fn url_secret(role: &str) -> String {
 pub fn database_url(home: &Home, role: &str) -> anyhow::Result<String> {
     let path = home.path("secrets").join(url_secret(role));
     std::fs::read_to_string(&path).with_context(|| format!("{} can't be read; start the system with `tenure up` first", path.display()))
+}
+
+/// Whether a database was set up from this home.
+pub fn is_bootstrapped(home: &Home) -> bool {
+    home.path("secrets").join(url_secret(provision::OWNER)).is_file()
 }
 
 /// The secret that holds the URL of whoever set the database up.
@@ -293,10 +299,9 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
     if process != Process::Relay {
         env.push(("TENURE_MASTER_KEY_FILE".into(), master_key(home).into()));
     }
-    if matches!(process, Process::Relay | Process::Projector) {
+    if let Some(user) = nats::user_of(process) {
         env.push(("TENURE_NATS_URL".into(), addresses.nats_url.clone().into()));
         if std::env::var_os("NATS_URL").is_none() {
-            let user = if process == Process::Relay { "relay" } else { "projector" };
             env.push(("TENURE_NATS_USER".into(), user.into()));
             home.secret(&format!("nats-{user}"))?;
             env.push(("TENURE_NATS_PASSWORD_FILE".into(), home.path("secrets").join(format!("nats-{user}")).into()));

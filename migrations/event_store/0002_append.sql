@@ -6,14 +6,15 @@
 -- statement after them and so sees what the one before committed (read committed).
 --
 -- Arrays named `a_` have an element per append, `e_` one per event, `c_` one per claim. The answer has an element per
--- append: its verdict, its stream's version afterwards, the position of its last event, the claim that is taken. What
--- the statements hand to each other are arrays too, read by subscript: joining them would cost more than writing.
+-- append: its verdict, its stream's version afterwards, the position of its last event, the claim that is taken; and, in
+-- microseconds, the instant of all of them and how long the heads' locks were waited for. What the statements hand to
+-- each other are arrays too, read by subscript: joining them would cost more than writing.
 create or replace function event_store.append_batch(
     a_tenant uuid[], a_category text[], a_stream uuid[], a_expected bigint[], a_events int[], a_command uuid[], a_hash uuid[],
     a_actor text[], a_correlation uuid[], a_causation uuid[], a_traceparent text[],
     e_append int[], e_n int[], e_id uuid[], e_type text[], e_schema smallint[], e_data text[],
     c_append int[], c_kind text[], c_digest bytea[], c_take boolean[],
-    out verdicts smallint[], out versions bigint[], out positions bigint[], out taken text[], out recorded_at bigint
+    out verdicts smallint[], out versions bigint[], out positions bigint[], out taken text[], out recorded_at bigint, out waited bigint
 ) language plpgsql volatile as $$
 declare
     tenants uuid[] := array(select distinct t from unnest(a_tenant) t order by t);
@@ -30,6 +31,7 @@ begin
     end if;
     instant := clock_timestamp();
     recorded_at := (extract(epoch from instant) * 1000000)::bigint;
+    waited := (extract(epoch from instant - statement_timestamp()) * 1000000)::bigint;
 
     taken := array_fill(null::text, array[cardinality(a_tenant)]);
     for this in

@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use events::{
@@ -33,6 +33,9 @@ const LOOK_AHEAD: usize = 1_024;
 /// Connections that write. While one batch is made durable the next is on its way; more lanes only split batches (measured:
 /// with 64 writers three are slower than two on one tenant, and not faster on fifty).
 const LANES: u32 = 2;
+/// A batch that takes longer than this, and this much more for each event, waits for the disk more than for PostgreSQL.
+const SLOW: Duration = Duration::from_micros(1_500);
+const SLOW_PER_EVENT: Duration = Duration::from_micros(40);
 /// How often a batch whose outcome is unknown is tried again.
 const MAX_ATTEMPTS: u32 = 6;
 /// Between two calls that wake the relay.
@@ -51,11 +54,14 @@ struct Inner {
     appended: Notify,
 }
 
-/// Appends that wait, and how many lanes are writing for each tenant.
+/// Appends that wait, and what the lanes are at.
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// How many lanes are writing for each tenant.
     writing: HashMap<TenantId, u32>,
+    /// Whether the last batch waited for the disk, mostly.
+    slow: bool,
 }
 
 struct Job {
@@ -127,8 +133,10 @@ async fn lane(inner: std::sync::Weak<Inner>) {
             store.arrived.notify_one();
         }
         let tenants: HashSet<TenantId> = batch.iter().map(|job| job.append.stream.tenant()).collect();
-        commit(&store, &mut conn, batch).await;
-        store.queue().done(&tenants);
+        let events: usize = batch.iter().map(|job| job.append.events.len()).sum();
+        let took = commit(&store, &mut conn, batch).await;
+        let slow = took > SLOW + SLOW_PER_EVENT.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX));
+        store.queue().done(&tenants, slow);
         // Whoever was answered and appends again does so before the next batch is taken.
         tokio::task::yield_now().await;
     }
@@ -142,8 +150,12 @@ impl Inner {
 
 impl Queue {
     /// The next batch, of tenants that no other lane is writing for: those would wait for each other in PostgreSQL. If
-    /// there are none, one tenant gets a second lane, whose batch is on its way while the first is made durable.
+    /// there are none, one tenant gets a second lane, whose batch is on its way while the first is made durable. Where that
+    /// takes long, one lane writes for all: the disk is what everybody waits for, and one large batch waits for it once.
     fn take_batch(&mut self) -> Vec<Job> {
+        if self.slow && !self.writing.is_empty() {
+            return Vec::new();
+        }
         let mut batch = self.take(|writing, tenant| !writing.contains_key(&tenant));
         if batch.is_empty() {
             let second = self.jobs.iter().map(|job| job.append.stream.tenant()).find(|tenant| self.writing.get(tenant) == Some(&1));
@@ -155,7 +167,8 @@ impl Queue {
         batch
     }
 
-    fn done(&mut self, tenants: &HashSet<TenantId>) {
+    fn done(&mut self, tenants: &HashSet<TenantId>, slow: bool) {
+        self.slow = slow;
         for tenant in tenants {
             if let Some(lanes) = self.writing.get_mut(tenant) {
                 *lanes -= 1;
@@ -198,12 +211,17 @@ impl Queue {
 }
 
 /// Commits a batch and gives everyone their own answer. An outcome that is unknown (the connection broke) is tried
-/// again: commands that had been committed are found to be replays.
-async fn commit(store: &Inner, conn: &mut Option<PoolConnection<Postgres>>, batch: Vec<Job>) {
+/// again: commands that had been committed are found to be replays. Says how long it took, without waiting for locks.
+async fn commit(store: &Inner, conn: &mut Option<PoolConnection<Postgres>>, batch: Vec<Job>) -> Duration {
     let mut attempt = 0;
+    let mut took = Duration::ZERO;
     let outcome = loop {
+        let started = Instant::now();
         match append_batch(&store.pool, conn, &batch).await {
-            Ok(rows) => break Ok(rows),
+            Ok((rows, waited)) => {
+                took = started.elapsed().saturating_sub(waited);
+                break Ok(rows);
+            }
             Err(error) => {
                 if let Some(doubtful) = conn.take() {
                     drop(doubtful.detach());
@@ -235,6 +253,7 @@ async fn commit(store: &Inner, conn: &mut Option<PoolConnection<Postgres>>, batc
             }
         }
     }
+    took
 }
 
 /// One row of `append_batch`.
@@ -253,7 +272,11 @@ const WRONG_VERSION: i16 = 2;
 const CLAIM_TAKEN: i16 = 3;
 const COMMAND_REUSED: i16 = 4;
 
-async fn append_batch(pool: &PgPool, conn: &mut Option<PoolConnection<Postgres>>, batch: &[Job]) -> Result<Vec<Outcome>, sqlx::Error> {
+async fn append_batch(
+    pool: &PgPool,
+    conn: &mut Option<PoolConnection<Postgres>>,
+    batch: &[Job],
+) -> Result<(Vec<Outcome>, Duration), sqlx::Error> {
     let conn = match conn {
         Some(conn) => conn,
         None => conn.insert(pool.acquire().await?),
@@ -267,7 +290,7 @@ async fn append_batch(pool: &PgPool, conn: &mut Option<PoolConnection<Postgres>>
         Expected::NoStream => 0,
         Expected::Exact(version) => version.0 as i64,
     };
-    let row = sqlx::query("select verdicts, versions, positions, taken, recorded_at from event_store.append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)")
+    let row = sqlx::query("select verdicts, versions, positions, taken, recorded_at, waited from event_store.append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)")
         .bind(of(|a| a.stream.tenant().uuid()))
         .bind(appends.iter().map(|a| a.stream.category().name()).collect::<Vec<_>>())
         .bind(of(|a| a.stream.id()))
@@ -301,7 +324,8 @@ async fn append_batch(pool: &PgPool, conn: &mut Option<PoolConnection<Postgres>>
         recorded_at,
         taken: taken.as_mut().and_then(|taken| taken.get_mut(n)?.take()),
     };
-    Ok(verdicts.into_iter().zip(versions).zip(positions).enumerate().map(outcome).collect())
+    let waited = Duration::from_micros(row.try_get::<i64, _>(5)?.max(0).unsigned_abs());
+    Ok((verdicts.into_iter().zip(versions).zip(positions).enumerate().map(outcome).collect(), waited))
 }
 
 /// A member's own answer.

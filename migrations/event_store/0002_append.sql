@@ -39,7 +39,7 @@ begin
             select (k.category, k.stream_id) <> (a_category[c_append[c]], a_stream[c_append[c]]) from event_store.claim k
             where k.tenant_id = a_tenant[c_append[c]] and k.kind = c_kind[c] and k.digest = c_digest[c])
     loop
-        taken[c_append[this]] := c_kind[this];
+        taken[c_append[this]] := least(taken[c_append[this]], c_kind[this]);
     end loop;
 
     select array_agg(case when known is not null then case when known = hash then 1 else 4 end

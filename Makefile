@@ -25,8 +25,8 @@ lint: ## formatting, clippy, licences
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@deploy/check-dependencies.sh
 
-bench: tools ## measure against peers in the same run; prints machine and figures
-	@deploy/bench.sh
+bench: tools ## measure against peers in the same run (BENCH="append decide": only those)
+	@deploy/bench.sh $(BENCH)
 
 build: ## the programs
 	cargo build --profile $(PROFILE)

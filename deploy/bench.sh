@@ -1,0 +1,71 @@
+#!/bin/sh
+# Builds for speed and measures, against peers and limits in the same run. Everything it starts is private, lives in a
+# temporary folder, and is gone at the end. `deploy/bench.sh append decide` runs only those.
+set -eu
+cd "$(dirname "$0")/.."
+benches=${*:-decide append commands projection visible}
+bin=${CARGO_TARGET_DIR:-target}/release
+
+echo "building for speed" >&2
+cargo build --release --workspace --quiet
+
+for dir in $(echo "$PATH" | tr ':' ' ') /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin; do
+    if [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ] && [ -x "$dir/pg_ctl" ]; then pg=$dir; fi
+done
+[ -n "${pg:-}" ] || { echo "PostgreSQL was not found; run \`make tools\`" >&2; exit 1; }
+
+# In /var/tmp, because /tmp is memory on some systems, and nothing is durable there.
+work=$(mktemp -d "${TENURE_BENCH_DIR:-/var/tmp}/tenure-bench.XXXXXX")
+export TMPDIR="$work"
+as_postgres() { (cd "$work" && "$@"); }
+if [ "$(id -u)" = 0 ]; then
+    # PostgreSQL never runs as root.
+    user=postgres; id "$user" >/dev/null 2>&1 || user=nobody
+    as_postgres() { (cd "$work" && setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups "$@"); }
+    chown "$user" "$work"
+fi
+clean_up() {
+    status=$?
+    trap - EXIT
+    if [ -f "$work/data/postmaster.pid" ]; then as_postgres "$pg/pg_ctl" -D "$work/data" -m immediate -w stop >/dev/null || true; fi
+    if [ -d "$work/home" ]; then "$bin/tenure" --home "$work/home" down --wipe >/dev/null 2>&1 || true; fi
+    rm -rf "$work"
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# The settings are those of `tenure up`; whoever may enter the folder is let in.
+as_postgres "$pg/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --locale=C >/dev/null
+as_postgres "$pg/pg_ctl" -D "$work/data" -l "$work/log" -w -o "-c listen_addresses='' -c unix_socket_directories=$work \
+    -c max_connections=300 -c shared_buffers=256MB -c max_wal_size=4GB -c checkpoint_timeout=15min -c jit=off" start >/dev/null
+url=postgres://postgres@$(echo "$work" | sed 's,/,%2F,g')/postgres
+
+cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)
+memory=$(awk '/^MemTotal/ {printf "%.0f GB", $2 / 1048576}' /proc/meminfo 2>/dev/null || true)
+synced=$(as_postgres "$pg/pg_test_fsync" --secs-per-test=1 --filename="$work/data/fsync" 2>/dev/null | awk '$1 == "fdatasync" {print $2; exit}')
+echo
+echo "machine     $(uname -sm), $(getconf _NPROCESSORS_ONLN) cores ${cpu:-}, ${memory:-memory unknown}"
+echo "disk        ${synced:-?} fdatasync/s of 8 kB in $(dirname "$work")"
+echo "versions    $("$pg/postgres" --version); $(rustc --version); commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+echo "load        $(uptime | sed 's/.*load/load/')"
+
+field() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/"; }
+for bench in $benches; do
+    printf '\n== %s\n' "$bench"
+    case $bench in
+        decide) "$bin/decide" ;;
+        append) "$bin/append" --database-url "$url" --rounds 3 --seconds 2 --pgbench "$pg/pgbench" ;;
+        commands) "$bin/commands" --database-url "$url" ;;
+        projection) "$bin/projection" "$url" ;;
+        visible)
+            system=$(env -u DATABASE_URL -u NATS_URL -u EVENTSTORE_URL "$bin/tenure" --home "$work/home" --json up --detach --no-demo --until-exit-of $$)
+            "$bin/tenure" --home "$work/home" tenant create --slug bench --name Bench >/dev/null
+            "$bin/visible" --command-api "$(echo "$system" | field command_api)" --query-api "$(echo "$system" | field query_api)" \
+                --token "$("$bin/tenure" --home "$work/home" token --tenant bench)"
+            "$bin/tenure" --home "$work/home" down --wipe >/dev/null
+            ;;
+        *) echo "the benches are decide, append, commands, projection and visible" >&2; exit 1 ;;
+    esac
+done

@@ -135,7 +135,7 @@ async fn a_generated_history_answers_right() {
 async fn ten_thousand_careers_answer_right() {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/employees");
     if !dir.is_dir() {
-        eprintln!("SKIPPED: ten_thousand_careers_answer_right needs the real history in ../shared/data/employees, which is not there");
+        crate::servers::skipped("ten_thousand_careers_answer_right needs the real history in ../shared/data/employees, which is not there");
         return;
     }
     // The answers that the data's own description gives.

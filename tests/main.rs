@@ -2,6 +2,7 @@
 
 mod servers;
 
+mod attacks;
 mod bad_input;
 mod commands;
 mod faults;

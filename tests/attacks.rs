@@ -1,0 +1,399 @@
+//! Every attack on every route of both APIs. The routes come from the OpenAPI documents, so a new one can't escape; the
+//! attacks are a table. Every byte of every answer is scanned for what belongs to another tenant (I4).
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac as _};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::servers::{System, system};
+
+/// A tenant full of canaries.
+struct Victim {
+    slug: String,
+    token: String,
+    /// Stands in every text of the tenant's, and nowhere else.
+    canary: String,
+    /// By the part of the path that names the kind, such as `employees`.
+    ids: BTreeMap<&'static str, String>,
+}
+
+struct Battlefield {
+    system: &'static System,
+    /// The attacker's own tenant.
+    own: Victim,
+    other: Victim,
+    suspended: String,
+    expired: String,
+    closed: String,
+    auditor: String,
+    routes: Vec<Route>,
+    /// The issuer's public key, for who would sign with it.
+    public_key: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+struct Route {
+    base: String,
+    method: Method,
+    path: String,
+}
+
+impl Route {
+    /// The path parts' kind, such as `employees`.
+    fn kind(&self) -> &str {
+        self.path.split('/').nth(2).unwrap_or_default()
+    }
+    fn has_id(&self) -> bool {
+        self.path.contains("{id}")
+    }
+    fn is_for_operators(&self) -> bool {
+        self.kind() == "tenants"
+    }
+    fn request(&self, id: &str) -> RequestBuilder {
+        let url = format!("{}{}", self.base, self.path.replace("{id}", id));
+        let request = field_client().request(self.method.clone(), url);
+        if self.method == Method::GET { request } else { request.header("idempotency-key", Uuid::now_v7().to_string()).json(&json!({})) }
+    }
+    /// A request as the attacker would send it about something of their own tenant.
+    fn about(&self, victim: &Victim) -> RequestBuilder {
+        self.request(victim.ids.get(self.kind()).map_or("0190a7b2-6c3e-7def-8000-0123456789ab", String::as_str))
+    }
+}
+
+fn field_client() -> reqwest::Client {
+    static CLIENT: std::sync::OnceLock<reqwest::Client> = std::sync::OnceLock::new();
+    // A runtime per test: no connection may outlive its own.
+    CLIENT
+        .get_or_init(|| {
+            let timeout = std::time::Duration::from_mins(1);
+            reqwest::Client::builder().timeout(timeout).pool_max_idle_per_host(0).build().unwrap()
+        })
+        .clone()
+}
+
+static SENT: AtomicU32 = AtomicU32::new(0);
+
+impl Battlefield {
+    async fn get() -> &'static Self {
+        static FIELD: OnceCell<Battlefield> = OnceCell::const_new();
+        FIELD.get_or_init(Self::prepare).await
+    }
+    async fn prepare() -> Self {
+        let system = system().await;
+        let unique = &Uuid::now_v7().simple().to_string()[20..];
+        let (own, other) =
+            (Victim::new(system, &format!("attack-{unique}")).await, Victim::new(system, &format!("attack-{unique}-b")).await);
+        let out_of_service = |name: &str| {
+            let slug = format!("{name}-{unique}");
+            (system.tenant(&slug), slug)
+        };
+        let (suspended, slug) = out_of_service("suspended");
+        system.tenure(&["tenant", "suspend", "--reason", "a test", &slug]);
+        let operator = system.token("platform", "operator");
+        let (expired, slug) = out_of_service("expired");
+        let id = system.tenure(&["tenant", "show", &slug])["tenant_id"].as_str().unwrap().to_owned();
+        let past = json!({"plan": "standard", "expires_at": "2020-01-01T00:00:00Z"});
+        let (status, answer) = system.post(&operator, &format!("/v1/tenants/{id}/subscription"), &slug, &past).await;
+        assert!(status < 300, "{status} {answer}");
+        let (closed, slug) = out_of_service("closed");
+        let id = system.tenure(&["tenant", "show", &slug])["tenant_id"].as_str().unwrap().to_owned();
+        let (status, answer) = system.post(&operator, &format!("/v1/tenants/{id}/closure"), &slug, &json!({"reason": "a test"})).await;
+        assert!(status < 300, "{status} {answer}");
+        let mut routes = Vec::new();
+        for base in [&system.command_api, &system.query_api] {
+            let document: Value = field_client().get(format!("{base}/openapi.json")).send().await.unwrap().json().await.unwrap();
+            for (path, methods) in document["paths"].as_object().unwrap() {
+                for (method, operation) in methods.as_object().unwrap() {
+                    assert!(operation.get("security").is_none(), "{method} {path} is open to everybody; attack it on purpose");
+                    let method = method.to_uppercase().parse().unwrap();
+                    routes.push(Route { base: base.clone(), method, path: path.clone() });
+                }
+            }
+        }
+        assert!(routes.len() > 30, "{routes:?}");
+        let jwks: Value =
+            field_client().get(format!("{}/.well-known/jwks.json", system.query_api)).send().await.unwrap().json().await.unwrap();
+        let public_key = URL_SAFE_NO_PAD.decode(jwks["keys"][0]["x"].as_str().unwrap()).unwrap();
+        let auditor = system.token(&own.slug, "auditor");
+        let field = Self { system, own, other, suspended, expired, closed, auditor, routes, public_key };
+        // Every process must know who is out of service by now.
+        for (token, code) in
+            [(&field.suspended, "tenant_suspended"), (&field.expired, "subscription_expired"), (&field.closed, "tenant_not_found")]
+        {
+            for route in [&field.routes[0], &field.routes[field.routes.len() - 1]] {
+                let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+                while field.send(route.about(&field.own).bearer_auth(token)).await.1["error"] != code {
+                    assert!(std::time::Instant::now() < deadline, "{code} is not known to {}", route.base);
+                }
+            }
+        }
+        field
+    }
+    /// Sends, and looks for what belongs to the other tenant in every byte that comes back.
+    async fn send(&self, request: RequestBuilder) -> (u16, Value) {
+        SENT.fetch_add(1, Ordering::Relaxed);
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), format!("{:?}", response.headers()));
+        let body = response.text().await.unwrap();
+        for bytes in [&headers, &body] {
+            assert!(!bytes.contains(&self.other.canary), "a canary of the other tenant: {status} {headers} {body}");
+        }
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+    async fn expect(&self, attack: &str, route: &Route, request: RequestBuilder, status: u16, code: &str) -> Value {
+        let (got, body) = self.send(request).await;
+        assert_eq!((got, body["error"].as_str()), (status, Some(code)), "{attack} on {} {}: {body}", route.method, route.path);
+        body
+    }
+    fn signed(&self, header: &Value, claims: &Value) -> String {
+        let text = format!("{}.{}", encode(header), encode(claims));
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.public_key).unwrap();
+        mac.update(text.as_bytes());
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    }
+}
+
+impl Victim {
+    async fn new(system: &System, slug: &str) -> Self {
+        let token = system.tenant(slug);
+        let canary = format!("canary{}", Uuid::new_v4().simple());
+        let post = async |path: &str, body: Value| {
+            let (status, answer) = system.post(&token, path, &format!("{path}-{canary}"), &body).await;
+            assert!(status < 300, "{status} {answer}");
+            answer["id"].as_str().unwrap().to_owned()
+        };
+        let on = "2000-01-01";
+        let department = post("/v1/departments", json!({"effective_on": on, "code": "d", "name": canary})).await;
+        let job = post("/v1/jobs", json!({"effective_on": on, "code": "j", "title": canary})).await;
+        let location = json!({"effective_on": on, "code": "l", "name": canary, "time_zone": "Europe/Vienna"});
+        let location = post("/v1/locations", location).await;
+        let hire = json!({"hire_date": "2010-01-01", "employee_number": "1",
+            "person": {"given_name": canary, "family_name": canary}, "contact": {"work_email": format!("{canary}@example.com")},
+            "assignment": {"department_id": department, "job_id": job, "location_id": location},
+            "pay": {"rate": {"amount": "1000", "currency": "EUR"}, "per": "month"}});
+        let employee = post("/v1/employees", hire).await;
+        system.settled(&token).await;
+        let ids = BTreeMap::from([("departments", department), ("jobs", job), ("locations", location), ("employees", employee)]);
+        Self { slug: slug.into(), token, canary, ids }
+    }
+}
+
+fn encode(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+fn part(token: &str, n: usize) -> Value {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(n).unwrap()).unwrap()).unwrap()
+}
+
+/// The header of a token with some fields set.
+fn with(header: &Value, fields: &[(&str, Value)]) -> Value {
+    let mut header = header.clone();
+    for (name, value) in fields {
+        header[*name] = value.clone();
+    }
+    header
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_forged_token_on_every_route() {
+    let field = Battlefield::get().await;
+    let (header, claims) = (part(&field.own.token, 0), part(&field.own.token, 1));
+    let (payload, signature) = (field.own.token.split('.').nth(1).unwrap(), field.own.token.split('.').nth(2).unwrap());
+    let unsigned = |alg: &str| format!("{}.{payload}.", encode(&with(&header, &[("alg", json!(alg))])));
+    let other_header = |fields: &[(&str, Value)]| format!("{}.{payload}.{signature}", encode(&with(&header, fields)));
+    let mut forged: Vec<(String, String)> =
+        ["none", "None", "NONE", "nOnE"].iter().map(|alg| (format!("alg {alg}"), unsigned(alg))).collect();
+    for alg in ["HS256", "HS384"] {
+        forged.push((format!("{alg} by the public key"), field.signed(&with(&header, &[("alg", json!(alg))]), &claims)));
+    }
+    for (name, fields) in [
+        ("kid with a path", vec![("kid", json!("../../../../dev/null"))]),
+        ("kid with SQL", vec![("kid", json!("' or '1'='1"))]),
+        ("kid that is no text", vec![("kid", json!(["x"]))]),
+        ("jku", vec![("jku", json!("http://127.0.0.1:1/keys"))]),
+        ("x5u", vec![("x5u", json!("http://127.0.0.1:1/keys"))]),
+        ("unknown crit", vec![("crit", json!(["exp"]))]),
+        ("an ID token", vec![("typ", json!("JWT"))]),
+        ("alg of another family", vec![("alg", json!("ES256"))]),
+    ] {
+        forged.push((name.into(), other_header(&fields)));
+    }
+    let foreign = part(&field.other.token, 1);
+    forged.push(("the other tenant's claims".into(), format!("{}.{}.{signature}", encode(&header), encode(&foreign))));
+    for (claim, value) in
+        [("exp", json!(4_102_444_800_u64)), ("roles", json!(["hr", "operator"])), ("tenant_slug", json!(field.other.slug))]
+    {
+        forged.push((format!("{claim} changed"), format!("{}.{}.{signature}", encode(&header), encode(&with(&claims, &[(claim, value)])))));
+    }
+    forged.push(("no signature".into(), format!("{}.{payload}", encode(&header))));
+    forged.push(("half a signature".into(), field.own.token[..field.own.token.len() - 40].into()));
+    forged.push(("a fourth part".into(), format!("{}.x", field.own.token)));
+    forged.push(("no token".into(), "x".into()));
+    let mut bodies = std::collections::BTreeSet::new();
+    for route in &field.routes {
+        for (name, token) in &forged {
+            let body = field.expect(name, route, route.about(&field.own).bearer_auth(token), 401, "invalid_token").await;
+            bodies.insert(body.to_string());
+        }
+        field.expect("no header", route, route.about(&field.own), 401, "missing_token").await;
+        let in_url = route.about(&field.own).query(&[("access_token", &field.own.token), ("token", &field.own.token)]);
+        field.expect("a token in the URL", route, in_url, 401, "invalid_token").await;
+        let long = route.about(&field.own).bearer_auth("x".repeat(9 * 1024));
+        field.expect("a token of 9 KiB", route, long, 431, "token_too_large").await;
+    }
+    assert_eq!(bodies.len(), 1, "all refused tokens get the same body: {bodies:?}");
+    eprintln!("{} attacks by token on {} routes", forged.len() + 3, field.routes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_wrong_tenant_on_every_route() {
+    let field = Battlefield::get().await;
+    let own = &field.own.token;
+    for route in &field.routes {
+        let mut mismatches = std::collections::BTreeSet::new();
+        for slug in [field.other.slug.as_str(), "nobody", "platform"] {
+            let by_host = route.about(&field.own).bearer_auth(own).header("host", format!("{slug}.localhost"));
+            let by_header = route.about(&field.own).bearer_auth(own).header("tenure-tenant", slug);
+            let both = route
+                .about(&field.own)
+                .bearer_auth(own)
+                .header("host", format!("{}.localhost", field.own.slug))
+                .header("tenure-tenant", slug);
+            for request in [by_host, by_header, both] {
+                mismatches.insert(field.expect(slug, route, request, 403, "tenant_mismatch").await.to_string());
+            }
+        }
+        assert_eq!(mismatches.len(), 1, "whether or not the other tenant exists: {mismatches:?}");
+        for slug in
+            ["ACME", "a_b", "a..b", "-a", "a-", "%2e%2e%2f", "a b", "a\tb", "x".repeat(41).as_str(), "'; drop schema x; --", "a*", "a>"]
+        {
+            let by_header = route.about(&field.own).bearer_auth(own).header("tenure-tenant", slug);
+            field.expect(slug, route, by_header, 400, "invalid_tenant").await;
+        }
+        for bytes in [&b"\xd0\xb0cme"[..], b"a\xe2\x80\x8bcme"] {
+            let look_alike = reqwest::header::HeaderValue::from_bytes(bytes).unwrap();
+            field
+                .expect(
+                    "look-alike",
+                    route,
+                    route.about(&field.own).bearer_auth(own).header("tenure-tenant", look_alike),
+                    400,
+                    "invalid_tenant",
+                )
+                .await;
+        }
+        for (token, status, code) in [
+            (&field.suspended, 403, "tenant_suspended"),
+            (&field.expired, 402, "subscription_expired"),
+            (&field.closed, 404, "tenant_not_found"),
+        ] {
+            field.expect(code, route, route.about(&field.own).bearer_auth(token), status, code).await;
+        }
+        if route.is_for_operators() {
+            field.expect("an HR person as operator", route, route.about(&field.own).bearer_auth(own), 403, "forbidden").await;
+        }
+        if route.method != Method::GET {
+            field.expect("an auditor writes", route, route.about(&field.own).bearer_auth(&field.auditor), 403, "forbidden").await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_foreign_or_hostile_id_on_every_route() {
+    let field = Battlefield::get().await;
+    let own = &field.own.token;
+    let hostile = [
+        "*",
+        "%3E",
+        "a.b",
+        "%20",
+        "%0D%0A",
+        "$JS",
+        "%00",
+        "..%2f..%2fetc",
+        "%27%20or%20%271%27=%271",
+        "null",
+        "-1",
+        "1e9",
+        "%F0%9F%98%80",
+        "00000000-0000-0000-0000-00000000000g",
+        &"9".repeat(300),
+    ];
+    for route in field.routes.iter().filter(|route| route.has_id() && !route.is_for_operators()) {
+        // Another tenant's is like nobody's, byte for byte, but for what names the request.
+        let mut answers = Vec::new();
+        for id in [field.other.ids[route.kind()].clone(), Uuid::now_v7().to_string()] {
+            answers.push(field.send(route.request(&id).bearer_auth(own)).await);
+        }
+        assert_eq!(answers[0], answers[1], "{} {}", route.method, route.path);
+        assert!((400..500).contains(&answers[0].0), "{} {}: {answers:?}", route.method, route.path);
+        for id in hostile {
+            let (status, body) = field.send(route.request(id).bearer_auth(own)).await;
+            assert!((400..500).contains(&status), "{id} on {} {}: {status} {body}", route.method, route.path);
+            assert!(body["error"].is_string(), "{id} on {} {}: {status} {body}", route.method, route.path);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_read_gives_its_own_canary_and_no_other() {
+    let field = Battlefield::get().await;
+    let mut seen = 0;
+    for route in field.routes.iter().filter(|route| route.method == Method::GET && !route.is_for_operators()) {
+        for query in [
+            "",
+            "as_of=2015-06-01",
+            &format!("q={}", field.other.canary),
+            &format!("q={}", field.own.canary),
+            "limit=1000",
+            "group_by=department&as_of=2015-06-01",
+        ] {
+            let url =
+                format!("{}{}?{query}", route.base, route.path.replace("{id}", field.own.ids.get(route.kind()).map_or("", String::as_str)));
+            let (status, body) = field.send(field_client().get(&url).bearer_auth(&field.own.token)).await;
+            assert!(status < 500, "{url}: {status} {body}");
+            seen += u32::from(body.to_string().contains(&field.own.canary));
+        }
+    }
+    assert!(seen > 20, "the attacker's own canary was seen in {seen} answers only: the scan sees nothing");
+}
+
+/// Runs after a load of attacks: what is logged and measured names no tenant and no person.
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_and_metrics_name_no_tenant_and_no_person() {
+    let field = Battlefield::get().await;
+    for route in &field.routes {
+        field.send(route.about(&field.own).bearer_auth(&field.own.token).header("tenure-tenant", &field.other.slug)).await;
+        field.send(route.about(&field.own).bearer_auth(&field.own.token)).await;
+    }
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(field.system.home.join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("tenure-")) {
+            texts.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+    assert!(texts.iter().any(|(_, text)| !text.is_empty()), "there are logs");
+    for base in [&field.system.command_api, &field.system.query_api] {
+        let text = field_client().get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap();
+        assert!(text.contains("http_requests_total"), "{text}");
+        texts.push((format!("{base}/metrics"), text));
+    }
+    for (place, text) in &texts {
+        for secret in [&field.own.canary, &field.other.canary, &field.own.slug, &field.own.token] {
+            let line = text.lines().find(|line| line.contains(secret.as_str()));
+            assert!(line.is_none(), "{place}: {line:?}");
+        }
+    }
+    eprintln!("{} requests sent by the suite so far", SENT.load(Ordering::Relaxed));
+}

@@ -158,7 +158,15 @@ impl World {
             .unwrap();
     }
     pub(crate) fn token(&self, tenant: TenantId, slug: &str, role: Role) -> String {
-        let request = TokenRequest { subject: "tester".into(), tenant, slug: slug.into(), roles: vec![role], lifetime_s: 600 };
+        let request = TokenRequest {
+            subject: "tester".into(),
+            tenant,
+            slug: slug.into(),
+            roles: vec![role],
+            employee: None,
+            session: None,
+            lifetime_s: 600,
+        };
         self.issuer.issue(&request).unwrap().expose_secret().to_owned()
     }
     pub(crate) fn operator(&self) -> String {

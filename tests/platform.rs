@@ -549,6 +549,8 @@ async fn an_issued_token_is_admitted_until_its_key_retires() {
         tenant: TenantId::PLATFORM,
         slug: "platform".into(),
         roles: vec![Role::Operator],
+        employee: None,
+        session: None,
         lifetime_s,
     };
     assert!(issuer.issue(&request(601)).is_err() && issuer.issue(&request(0)).is_err());

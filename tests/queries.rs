@@ -85,7 +85,15 @@ async fn start() -> World {
 
     let issuer = Issuer::open(&config, &owner, &keys).await.unwrap();
     let token = |tenant, slug: &str, role| {
-        let request = TokenRequest { subject: "tester".into(), tenant, slug: slug.into(), roles: vec![role], lifetime_s: 600 };
+        let request = TokenRequest {
+            subject: "tester".into(),
+            tenant,
+            slug: slug.into(),
+            roles: vec![role],
+            employee: None,
+            session: None,
+            lifetime_s: 600,
+        };
         issuer.issue(&request).unwrap().expose_secret().to_owned()
     };
     let tokens = BTreeMap::from([

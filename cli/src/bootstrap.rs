@@ -88,6 +88,9 @@ fn hand_out_to_servers(home: &Home, to: &Path, superuser: &str) -> anyhow::Resul
 fn hand_out_to_service(home: &Home, to: &Path, process: Process) -> anyhow::Result<()> {
     let name = process.name();
     write_private(&file(to, name, "database_url")?, system::database_url(home, system::role_of(process))?.as_bytes())?;
+    if process == Process::CommandApi {
+        write_private(&file(to, name, "identity_database_url")?, system::database_url(home, system::IDENTITY)?.as_bytes())?;
+    }
     if process != Process::Relay {
         let master_key = fs::read(system::master_key(home)).context("reading the master key")?;
         write_private(&file(to, name, "master.key")?, &master_key)?;

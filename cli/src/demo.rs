@@ -72,7 +72,14 @@ pub async fn token(home: &Home, addresses: &Addresses) -> Option<String> {
 }
 
 async fn hr(home: &Home, demo: events::TenantId, subject: &str) -> anyhow::Result<String> {
-    let request =
-        TokenRequest { subject: subject.into(), tenant: demo, slug: SLUG.into(), roles: vec![Role::Hr], lifetime_s: TOKEN_LIFETIME };
+    let request = TokenRequest {
+        subject: subject.into(),
+        tenant: demo,
+        slug: SLUG.into(),
+        roles: vec![Role::Hr],
+        employee: None,
+        session: None,
+        lifetime_s: TOKEN_LIFETIME,
+    };
     token::issue(home, request).await.context("a token for the demo company")
 }

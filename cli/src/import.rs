@@ -97,6 +97,8 @@ pub async fn run(home: &Home, endpoints: &Endpoints, command: Command, json: boo
         tenant: tenant.tenant_id,
         slug: tenant.slug.clone(),
         roles: vec![Role::Hr],
+        employee: None,
+        session: None,
         lifetime_s: TOKEN_LIFETIME,
     };
     let api = Api::for_long(home, endpoints, token::issue(home, token).await?)?;

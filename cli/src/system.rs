@@ -129,6 +129,9 @@ pub const fn role_of(process: Process) -> &'static str {
     }
 }
 
+/// The role with which command-api logs people in.
+pub const IDENTITY: &str = "tenure_identity";
+
 /// The name of the secret that holds a role's database URL.
 fn url_secret(role: &str) -> String {
     format!("url-{role}")
@@ -296,6 +299,9 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
         ("TENURE_DATABASE_URL_FILE".into(), home.path("secrets").join(url_secret(role_of(process))).into()),
         ("TENURE_TOKEN_MAX_LIFETIME".into(), TOKEN_LIFETIME.to_string().into()),
     ];
+    if process == Process::CommandApi {
+        env.push(("TENURE_IDENTITY_DATABASE_URL_FILE".into(), home.path("secrets").join(url_secret(IDENTITY)).into()));
+    }
     if process != Process::Relay {
         env.push(("TENURE_MASTER_KEY_FILE".into(), master_key(home).into()));
     }

@@ -54,7 +54,15 @@ pub async fn run(home: &Home, endpoints: &Endpoints, options: Options, json: boo
     };
     let token = issue(
         home,
-        TokenRequest { subject: options.subject, tenant, slug: options.tenant, roles: vec![options.role], lifetime_s: options.ttl },
+        TokenRequest {
+            subject: options.subject,
+            tenant,
+            slug: options.tenant,
+            roles: vec![options.role],
+            employee: None,
+            session: None,
+            lifetime_s: options.ttl,
+        },
     )
     .await?;
     if json {
@@ -74,6 +82,8 @@ pub async fn operator(home: &Home) -> anyhow::Result<String> {
             tenant: TenantId::PLATFORM,
             slug: PLATFORM.into(),
             roles: vec![Role::Operator],
+            employee: None,
+            session: None,
             lifetime_s: 600,
         },
     )

@@ -3,20 +3,28 @@
 //!
 //! Reading order: the [`Gate`] and its checks, then [`Issuer`]; how a token is verified stands in [`token`].
 
+mod external;
+mod flood;
+mod known;
+mod origin;
 mod signing;
 mod token;
 
 use std::{net::IpAddr, sync::Arc};
 
 use axum::extract::{FromRef, FromRequestParts};
-use events::{TenantId, TenantScope};
-use http::{HeaderMap, StatusCode, header::AUTHORIZATION, request::Parts};
+use events::{EmployeeId, TenantId, TenantScope};
+use http::{StatusCode, header::AUTHORIZATION, request::Parts};
 use sqlx::PgPool;
 
+use flood::Flood;
+use origin::{Hosts, Name};
 pub use signing::{Issuer, TokenRequest};
-use token::{Claims, Verifier};
+use token::{Verified, Verifier};
 
-use crate::{Config, Problem, Registry, Tenant, TenantState, health::Check, registry::PLATFORM_SLUG, tenant_tx::is_schema_of};
+use crate::{
+    Config, Problem, Registry, Tenant, TenantState, config::TrustedProxies, health::Check, registry::PLATFORM_SLUG, tenant_tx::is_schema_of,
+};
 
 /// What a token lets its subject do. Deny by default: an unknown role is no role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,6 +65,10 @@ pub struct Actor {
     pub scope: TenantScope,
     /// What the token grants.
     pub roles: Vec<Role>,
+    /// The person that the subject is, where they are employed by the tenant.
+    pub employee: Option<EmployeeId>,
+    /// The log-in that the token came of.
+    pub session: Option<uuid::Uuid>,
 }
 
 /// An actor who may read the tenant's data. A handler that takes one can't be reached without the check.
@@ -80,27 +92,84 @@ pub struct Gate {
     verifier: Arc<Verifier>,
     registry: Registry,
     base_domain: Arc<str>,
+    proxies: Arc<TrustedProxies>,
+    flood: Arc<Flood>,
 }
 
 impl Gate {
     /// A gate over the platform's verification keys (followed in the database) and tenants.
     pub async fn start(config: &Config, pool: PgPool, registry: Registry) -> anyhow::Result<Self> {
         let verifier = Verifier::start(config, pool).await?;
-        Ok(Self { verifier, registry, base_domain: config.base_domain.as_str().into() })
+        Ok(Self {
+            verifier,
+            registry,
+            base_domain: config.base_domain.as_str().into(),
+            proxies: config.trusted_proxies.clone().into(),
+            flood: Flood::new(config.tenant_requests_per_second).into(),
+        })
     }
     /// All checks up to the subscription, for a request's head.
     pub async fn admit(&self, parts: &Parts) -> Result<Actor, Problem> {
         let token = bearer(parts).map_err(|(problem, reason)| refused(problem, reason, None))?;
-        let claims = match self.verifier.verify(token) {
-            Ok(claims) => claims,
+        let verified = match self.verifier.verify(token).await {
+            Ok(verified) => verified,
             Err(token::Refusal::Invalid(reason)) => return Err(refused(invalid_token(), reason, None)),
             Err(token::Refusal::KeysUnknown) => {
                 return Err(Problem::unavailable("database_unavailable", "tokens can't be verified at the moment; try again shortly"));
             }
         };
-        let named = named_tenants(parts, &self.base_domain);
-        let (tenant, roles) = self.resolve(&claims, named).await?;
-        Ok(Actor { subject: claims.sub, scope: TenantScope::checked(tenant.id), tenant, roles })
+        let (tenant, roles) = self.resolve(&verified, self.named(parts)).await?;
+        self.flood.admit(tenant.id).map_err(|wait| {
+            let detail = "your organization sends more requests than it may; try again after Retry-After seconds";
+            let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+            problem.retry_after = u32::try_from(wait.as_secs() + 1).ok();
+            refused(problem, "the tenant sends too much", Some(tenant.id))
+        })?;
+        let claims = verified.claims;
+        let employee = claims.employee_id.and_then(|id| id.parse().ok());
+        let session = claims.sid.and_then(|id| id.parse().ok());
+        Ok(Actor { subject: claims.sub, scope: TenantScope::checked(tenant.id), tenant, roles, employee, session })
+    }
+    /// The tenant that a request without a token names by its host or header. `None` where there is no such tenant: the
+    /// answer must then be that of a wrong password.
+    pub async fn tenant_named(&self, parts: &Parts) -> Result<Option<Arc<Tenant>>, Problem> {
+        let invalid = |reason| refused(invalid_tenant(), reason, None);
+        let named = self.named(parts).map_err(invalid)?;
+        let find = |name: &Name| match name {
+            Name::Slug(slug) => self.registry.by_slug(slug),
+            Name::Id(id) => self.registry.by_id(*id),
+        };
+        let Some(first) = named.first() else { return Err(invalid("no tenant is named")) };
+        if find(first).is_none() {
+            // Registered a moment ago, perhaps.
+            self.registry.refresh().await.map_err(|error| lookup_failed(&error))?;
+        }
+        let tenant = find(first);
+        if named.iter().any(|other| find(other) != tenant) {
+            return Err(invalid("the request names two tenants"));
+        }
+        Ok(tenant)
+    }
+    /// Whether a tenant's requests are served: the checks after the token's.
+    pub fn serves(&self, tenant: &Tenant) -> Result<(), Problem> {
+        self.check_state(tenant)
+    }
+    /// Where a request came from, as far as it can be believed.
+    pub fn client_address(&self, parts: &Parts) -> Option<IpAddr> {
+        origin::client_address(parts, &self.proxies)
+    }
+    /// The tenants, as this process knows them.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+    /// Whether a name may be a tenant's own domain: not one of ours, and not a bare name.
+    pub fn is_foreign_domain(&self, domain: &str) -> bool {
+        let under_ours = domain == &*self.base_domain || domain.strip_suffix(&*self.base_domain).is_some_and(|rest| rest.ends_with('.'));
+        domain.contains('.') && !under_ours && domain.parse::<IpAddr>().is_err()
+    }
+    fn named(&self, parts: &Parts) -> Result<Vec<Name>, &'static str> {
+        let known = self.verifier.known();
+        Hosts { base_domain: &self.base_domain, proxies: &self.proxies, domains: &known.domains }.named(parts)
     }
     /// The public keys as a JSON Web Key Set (RFC 7517).
     pub fn jwks(&self) -> serde_json::Value {
@@ -116,44 +185,58 @@ impl Gate {
     }
 
     /// The tenant that the token, the host and the registry agree on, if it is to be served.
-    async fn resolve(&self, claims: &Claims, named: Result<Vec<String>, &'static str>) -> Result<(Arc<Tenant>, Vec<Role>), Problem> {
+    async fn resolve(
+        &self,
+        Verified { claims, external }: &Verified,
+        named: Result<Vec<Name>, &'static str>,
+    ) -> Result<(Arc<Tenant>, Vec<Role>), Problem> {
         let mismatch = |reason, tenant| {
             let detail = "the token is not for this tenant; use the tenant's own host and a token issued for it";
             refused(Problem::new(StatusCode::FORBIDDEN, "tenant_mismatch", detail), reason, tenant)
         };
-        let (Some(id), Some(slug), Some(schema)) = (&claims.tenant_id, &claims.tenant_slug, &claims.schema_name) else {
-            let problem =
-                Problem::new(StatusCode::FORBIDDEN, "tenant_missing", "the token names no tenant; get one that was issued for a tenant");
-            return Err(refused(problem, "a tenant claim is missing", None));
+        // An external issuer is registered for one tenant; our own tokens say three times whose they are.
+        let (id, slug) = if let Some(id) = *external {
+            (id, None)
+        } else {
+            let (Some(id), Some(slug), Some(schema)) = (&claims.tenant_id, &claims.tenant_slug, &claims.schema_name) else {
+                let detail = "the token names no tenant; get one that was issued for a tenant";
+                return Err(refused(Problem::new(StatusCode::FORBIDDEN, "tenant_missing", detail), "a tenant claim is missing", None));
+            };
+            let id: TenantId = id.parse().map_err(|_| mismatch("tenant_id is no namespace", None))?;
+            if !is_schema_of(id, schema) || schema.matches('_').count() != 2 {
+                return Err(mismatch("schema_name is not the tenant's", Some(id)));
+            }
+            (id, Some(slug.as_str()))
         };
-        let named = named.map_err(|reason| {
-            let detail = "the host or the Tenure-Tenant header does not name a tenant; a slug has 1 to 40 lower-case letters, digits and inner hyphens";
-            refused(Problem::new(StatusCode::BAD_REQUEST, "invalid_tenant", detail), reason, None)
-        })?;
-        let id: TenantId = id.parse().map_err(|_| mismatch("tenant_id is no namespace", None))?;
-        if named.iter().any(|name| name != slug) {
+        if self.verifier.known().revoked.include(id, claims) {
+            return Err(refused(invalid_token(), "the token, its log-in or its subject is revoked", Some(id)));
+        }
+        let named = named.map_err(|reason| refused(invalid_tenant(), reason, None))?;
+        let names_another =
+            |slug: &str| named.iter().any(|name| !matches!(name, Name::Slug(name) if name == slug) && *name != Name::Id(id));
+        if slug.is_some_and(names_another) {
             return Err(mismatch("the request names another tenant", Some(id)));
         }
-        if !is_schema_of(id, schema) || schema.matches('_').count() != 2 {
-            return Err(mismatch("schema_name is not the tenant's", Some(id)));
-        }
-        let agrees = |tenant: &Arc<Tenant>| tenant.slug == *slug;
+        let agrees = |tenant: &Arc<Tenant>| slug.is_none_or(|slug| tenant.slug == slug);
         let mut tenant = self.registry.by_id(id);
         if !tenant.as_ref().is_some_and(|tenant| agrees(tenant) && tenant.state != TenantState::Registered) {
             // Registered, made ready or renamed a moment ago, perhaps.
-            if let Err(error) = self.registry.refresh().await {
-                tracing::warn!(error = format!("{error:#}"), "the tenants can't be read");
-                return Err(Problem::unavailable("store_unavailable", "the tenants can't be looked up at the moment; try again shortly"));
-            }
+            self.registry.refresh().await.map_err(|error| lookup_failed(&error))?;
             tenant = self.registry.by_id(id);
         }
-        let not_found = |reason| {
-            refused(Problem::new(StatusCode::NOT_FOUND, "tenant_not_found", "there is no such tenant (any more)"), reason, Some(id))
-        };
-        let tenant = tenant.ok_or_else(|| not_found("the tenant is unknown"))?;
+        let tenant = tenant.ok_or_else(|| refused(tenant_not_found(), "the tenant is unknown", Some(id)))?;
         if !agrees(&tenant) {
             return Err(mismatch("tenant_slug is not the tenant's", Some(id)));
         }
+        if names_another(&tenant.slug) {
+            return Err(mismatch("the request names another tenant", Some(id)));
+        }
+        self.check_state(&tenant)?;
+        let roles = claims.roles.iter().filter_map(|name| Role::within(id, name)).collect();
+        Ok((tenant, roles))
+    }
+    fn check_state(&self, tenant: &Tenant) -> Result<(), Problem> {
+        let id = tenant.id;
         if self.registry.is_unreadable(id) {
             return Err(refused(
                 Problem::unavailable("tenant_not_ready", "the tenant can't be served at the moment"),
@@ -166,7 +249,7 @@ impl Gate {
             TenantState::Registered => {
                 return Err(Problem::unavailable("tenant_not_ready", "the tenant is being set up; try again shortly"));
             }
-            TenantState::Closed => return Err(not_found("the tenant is closed")),
+            TenantState::Closed => return Err(refused(tenant_not_found(), "the tenant is closed", Some(id))),
             TenantState::Suspended => {
                 let problem = Problem::new(StatusCode::FORBIDDEN, "tenant_suspended", "the tenant is suspended; ask the operator");
                 return Err(refused(problem, "the tenant is suspended", Some(id)));
@@ -180,9 +263,23 @@ impl Gate {
             );
             return Err(refused(problem, "the subscription has ended", Some(id)));
         }
-        let roles = claims.roles.iter().filter_map(|name| Role::within(id, name)).collect();
-        Ok((tenant, roles))
+        Ok(())
     }
+}
+
+fn lookup_failed(error: &anyhow::Error) -> Problem {
+    tracing::warn!(error = format!("{error:#}"), "the tenants can't be read");
+    Problem::unavailable("store_unavailable", "the tenants can't be looked up at the moment; try again shortly")
+}
+
+fn invalid_tenant() -> Problem {
+    let detail =
+        "the host or the Tenure-Tenant header does not name a tenant; a slug has 1 to 40 lower-case letters, digits and inner hyphens";
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_tenant", detail)
+}
+
+fn tenant_not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "tenant_not_found", "there is no such tenant (any more)")
 }
 
 impl Actor {
@@ -251,58 +348,6 @@ fn bearer(parts: &Parts) -> Result<&str, (Problem, &'static str)> {
     }
     let token = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     token.map(|(_, token)| token).filter(|token| !token.is_empty()).ok_or_else(|| (invalid_token(), "not a bearer token"))
-}
-
-/// The tenants that host and header name; none for the bare base domain, an address, or a name without dots.
-fn named_tenants(parts: &Parts, base_domain: &str) -> Result<Vec<String>, &'static str> {
-    let mut named = Vec::new();
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    for host in single(&parts.headers, "host")?.into_iter().chain(authority) {
-        named.extend(tenant_of_host(host, base_domain)?);
-    }
-    if let Some(slug) = single(&parts.headers, TENANT_HEADER)? {
-        named.push(checked_slug(slug)?);
-    }
-    Ok(named)
-}
-
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, &'static str> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| "a host that is not ASCII"),
-        (Some(_), Some(_)) => Err("more than one Host or Tenure-Tenant header"),
-    }
-}
-
-fn tenant_of_host(host: &str, base_domain: &str) -> Result<Option<String>, &'static str> {
-    let name = match host.rsplit_once(':') {
-        // The last colon of a bare IPv6 address is no port's.
-        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
-            if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
-                return Err("a host with a port that is no number");
-            }
-            name
-        }
-        _ => host,
-    };
-    let address = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
-    if name.eq_ignore_ascii_case(base_domain) || address.parse::<IpAddr>().is_ok() {
-        return Ok(None);
-    }
-    let split = name.len().checked_sub(base_domain.len() + 1).filter(|at| name.is_char_boundary(*at)).map(|at| name.split_at(at));
-    if let Some((slug, rest)) = split
-        && rest.strip_prefix('.').is_some_and(|rest| rest.eq_ignore_ascii_case(base_domain))
-    {
-        return checked_slug(slug).map(Some);
-    }
-    // The name of a machine or container, such as `localhost` or `query-api`, names no tenant; a foreign domain is not ours.
-    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if plain { Ok(None) } else { Err("a host that is not under the base domain") }
-}
-
-fn checked_slug(slug: &str) -> Result<String, &'static str> {
-    if is_slug(slug) { Ok(slug.to_owned()) } else { Err("a slug that none can have") }
 }
 
 /// Whether text is a slug: 1 to 40 lower-case letters, digits and inner hyphens.

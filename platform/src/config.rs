@@ -1,9 +1,16 @@
 //! Settings: `TENURE_*` variables over the TOML file that `TENURE_CONFIG` names over defaults. Every setting is a row of
 //! [`SETTINGS`]; `docs/configuration.md` shows the same rows, and a test compares them.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use anyhow::{Context as _, anyhow, bail};
+use ipnet::IpNet;
 use secrecy::SecretString;
 
 /// Which process this is; decides the PostgreSQL and NATS user, the service name in traces, and what is required.
@@ -74,6 +81,30 @@ impl FromStr for LogFormat {
     }
 }
 
+/// Whose word about where a request came from counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// Whether this address is one of theirs.
+    pub fn include(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl FromStr for TrustedProxies {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self::default());
+        }
+        let network = |part: &str| part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
+        let networks = text.split(',').map(|part| network(part.trim())).collect::<Result<_, _>>();
+        networks.map(Self).map_err(|_| "neither addresses and networks nor `none`")
+    }
+}
+
 /// The settings of one process. Every field's variable is `TENURE_` and its name in upper case; its key in the file
 /// is its name.
 #[derive(Debug, Clone)]
@@ -84,6 +115,9 @@ pub struct Config {
     pub database_url: SecretString,
     /// `TENURE_DATABASE_CONNECTIONS`: the pool's bound.
     pub database_connections: u32,
+    /// `TENURE_IDENTITY_DATABASE_URL`: the same PostgreSQL with the role `tenure_identity`; command-api only. Absent, nobody
+    /// can log in there.
+    pub identity_database_url: Option<SecretString>,
     /// `TENURE_EVENTSTORE_URL`: EventStoreDB; absent, PostgreSQL is the event store.
     pub eventstore_url: Option<SecretString>,
     /// `TENURE_NATS_URL`; required by relay and projector.
@@ -96,6 +130,10 @@ pub struct Config {
     pub master_key_file: Option<PathBuf>,
     /// `TENURE_BASE_DOMAIN`: hosts are `{slug}.{base domain}`; default `localhost`.
     pub base_domain: String,
+    /// `TENURE_TRUSTED_PROXIES`: whose `X-Forwarded-Host` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// `TENURE_TENANT_REQUESTS_PER_SECOND`: of one tenant in one process; more are answered 429 `rate_limited`.
+    pub tenant_requests_per_second: u32,
     /// `TENURE_ISSUER`: `iss` of our tokens; default `tenure`.
     pub issuer: String,
     /// `TENURE_AUDIENCE`: `aud` of our tokens; default `tenure`.
@@ -149,6 +187,11 @@ const SETTINGS: &[Setting] = &[
     ),
     setting("database_connections", Need::Default("16"), "Connections to PostgreSQL at most, 1 to 1000"),
     secret(
+        "identity_database_url",
+        Need::Optional,
+        "The same PostgreSQL with the role `tenure_identity`, for log-in and users (command-api only); without it nobody can log in",
+    ),
+    secret(
         "eventstore_url",
         Need::Optional,
         "EventStoreDB or KurrentDB, such as `esdb://es:2113`; without it PostgreSQL is the event store",
@@ -158,6 +201,16 @@ const SETTINGS: &[Setting] = &[
     secret("nats_password", Need::Optional, "That user's password"),
     setting("master_key_file", Need::Keys, "File with 64 hex digits that only its owner can read; wraps every other key"),
     setting("base_domain", Need::Default("localhost"), "Hosts are `{slug}.{base domain}`; the bare domain takes the tenant from the token"),
+    setting(
+        "trusted_proxies",
+        Need::Default("none"),
+        "Addresses and networks whose `X-Forwarded-Host` and `X-Forwarded-For` are believed, such as `10.0.0.0/8, ::1`; `none`: nobody's",
+    ),
+    setting(
+        "tenant_requests_per_second",
+        Need::Default("2000"),
+        "Requests of one tenant that a process takes; twice as many in a burst; more are answered 429 `rate_limited`",
+    ),
     setting("issuer", Need::Default("tenure"), "`iss` of access tokens"),
     setting("audience", Need::Default("tenure"), "`aud` of access tokens"),
     setting("token_max_lifetime", Need::Default("600"), "Seconds that an access token may live at most, up to 86400"),
@@ -185,12 +238,15 @@ impl Config {
             listen: values.parse("listen", "an address and a port, such as 127.0.0.1:8080")?,
             database_url: values.secret("database_url").unwrap_or_default(),
             database_connections: values.parse("database_connections", "a number from 1 to 1000")?,
+            identity_database_url: values.secret("identity_database_url"),
             eventstore_url: values.secret("eventstore_url"),
             nats_url: values.text("nats_url"),
             nats_user: values.text("nats_user"),
             nats_password: values.secret("nats_password"),
             master_key_file: values.text("master_key_file").map(PathBuf::from),
             base_domain: values.parse("base_domain", "a domain name in lower case")?,
+            trusted_proxies: values.parse("trusted_proxies", "addresses and networks, such as 10.0.0.0/8, or `none`")?,
+            tenant_requests_per_second: values.parse("tenant_requests_per_second", "a number from 1 to 1000000")?,
             issuer: values.parse("issuer", "a text")?,
             audience: values.parse("audience", "a text")?,
             token_max_lifetime: values.parse("token_max_lifetime", "a number of seconds from 1 to 86400")?,
@@ -214,6 +270,7 @@ impl Config {
         };
         within("database_connections", self.database_connections.into(), 1, 1000)?;
         within("token_max_lifetime", self.token_max_lifetime, 1, 86_400)?;
+        within("tenant_requests_per_second", self.tenant_requests_per_second.into(), 1, 1_000_000)?;
         within("request_timeout", self.request_timeout, 1, 600)?;
         within("max_concurrent_requests", self.max_concurrent_requests as u64, 1, 1_000_000)?;
         let domain_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
@@ -358,11 +415,24 @@ mod tests {
             (Process::Cli, "", &[DATABASE, ("TENURE_BASE_DOMAIN", "Example.com:80")], "without port"),
             (Process::Cli, "", &[DATABASE, ("TENURE_NATS_USER", "u")], "go together"),
             (Process::Cli, "", &[DATABASE, ("TENURE_LOG_FORMAT", "xml")], "`text` or `json`"),
+            (Process::Cli, "", &[DATABASE, ("TENURE_TRUSTED_PROXIES", "10.0.0.0/40")], "addresses and networks"),
         ];
         for (process, file, variables, expected) in cases {
             let error = format!("{:#}", load(*process, file, variables).unwrap_err());
             assert!(error.contains(expected), "{expected:?} is not in {error:?}");
         }
+    }
+
+    #[test]
+    fn only_named_proxies_are_trusted() {
+        let proxies: TrustedProxies = "10.0.0.0/8, 192.0.2.7, fd00::/8".parse().unwrap();
+        for (address, trusted) in
+            [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("192.0.2.7", true), ("192.0.2.8", false), ("fd00::1", true), ("::1", false)]
+        {
+            assert_eq!(proxies.include(address.parse().unwrap()), trusted, "{address}");
+        }
+        let nobody: TrustedProxies = "none".parse().unwrap();
+        assert!(!nobody.include("127.0.0.1".parse().unwrap()));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! `/livez`, `/readyz`, `/metrics`, and serving HTTP until told to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{Router, response::IntoResponse as _, routing::get};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{StatusCode, header::CONTENT_TYPE};
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -14,6 +15,7 @@ use hyper_util::{
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 /// Something that must work for the process to be ready: a name and a check that answers within its timeout.
 #[derive(Clone)]
@@ -90,6 +92,10 @@ pub async fn serve(listen: std::net::SocketAddr, app: Router, stop: Cancellation
     serve_on(listener, app, stop, drain).await
 }
 
+/// Who sits at the other end of the connection; in the extensions of every request that came over one.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
 /// As [`serve`], on a listener that is bound already.
 pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "listening");
@@ -105,10 +111,10 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
             let place = places.clone().acquire_owned().await;
             (place, listener.accept().await)
         };
-        let (place, stream) = tokio::select! {
+        let (place, stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
             (place, accepted) = accepted => match accepted {
-                Ok((stream, _)) => (place, stream),
+                Ok((stream, peer)) => (place, stream, peer),
                 Err(error) => {
                     // Out of file descriptors, or the peer has gone: neither ends the server.
                     tracing::warn!(%error, "accept failed");
@@ -118,7 +124,10 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
             },
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(app.clone());
+        let service = TowerToHyperService::new(app.clone().map_request(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer.ip()));
+            request
+        }));
         let connection = graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -155,7 +164,6 @@ pub fn stop_signal() -> CancellationToken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tower::ServiceExt as _;
 
     async fn ready(checks: Vec<Check>) -> (StatusCode, serde_json::Value) {
         let response = router(checks).oneshot(http::Request::get("/readyz").body(axum::body::Body::empty()).unwrap()).await.unwrap();

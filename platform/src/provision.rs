@@ -16,8 +16,8 @@ include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
 /// Owns schemas, tables and functions; may create roles.
 pub const OWNER: &str = "tenure_owner";
-/// The login roles of the services.
-pub const LOGINS: [&str; 4] = ["tenure_command", "tenure_relay", "tenure_projector", "tenure_query"];
+/// The login roles of the services; `tenure_identity` is the second one of command-api, for log-in and users.
+pub const LOGINS: [&str; 5] = ["tenure_command", "tenure_relay", "tenure_projector", "tenure_query", "tenure_identity"];
 
 /// Brings the database up to this build: login roles (with these passwords), schemas `platform` and `event_store`,
 /// grants. Runs as the owner (`tenure_owner` itself, or better a superuser, who can also take dangerous functions away
@@ -167,13 +167,17 @@ async fn harden(conn: &mut PgConnection) -> anyhow::Result<()> {
 }
 
 async fn migrate(conn: &mut PgConnection) -> anyhow::Result<()> {
+    let roles = LOGINS.join(", ");
     conn.execute(
-        "set local role tenure_owner; set local search_path = pg_catalog, pg_temp;
-         create schema if not exists platform;
-         grant usage on schema platform to tenure_command, tenure_relay, tenure_projector, tenure_query;
-         create table if not exists platform.migration (
-             name text primary key, checksum text not null, applied_at timestamptz not null default now());
-         grant select on platform.migration to tenure_command, tenure_relay, tenure_projector, tenure_query;",
+        format!(
+            "set local role tenure_owner; set local search_path = pg_catalog, pg_temp;
+             create schema if not exists platform;
+             grant usage on schema platform to {roles};
+             create table if not exists platform.migration (
+                 name text primary key, checksum text not null, applied_at timestamptz not null default now());
+             grant select on platform.migration to {roles};"
+        )
+        .as_str(),
     )
     .await
     .context("making the list of migrations")?;

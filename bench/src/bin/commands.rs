@@ -174,8 +174,15 @@ async fn serve(options: PgConnectOptions) -> anyhow::Result<(String, String)> {
     provision::provision(&projector, &Keys::open(&config, projector.clone()).await?, tenant).await?;
     register(&store, tenant.tenant()).await?;
     let issuer = Issuer::open(&config, &owner, &keys).await?;
-    let request =
-        TokenRequest { subject: "bench".into(), tenant: tenant.tenant(), slug: "bench".into(), roles: vec![Role::Hr], lifetime_s: 600 };
+    let request = TokenRequest {
+        subject: "bench".into(),
+        tenant: tenant.tenant(),
+        slug: "bench".into(),
+        roles: vec![Role::Hr],
+        employee: None,
+        session: None,
+        lifetime_s: 600,
+    };
     let token = issuer.issue(&request)?.expose_secret().to_owned();
     let reader = store.clone();
     let registry = Registry::start(Arc::new(move |after, limit| {

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use events::TenantId;
+use events::{EmployeeId, TenantId};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -26,6 +26,10 @@ pub struct TokenRequest {
     pub slug: String,
     /// What it grants.
     pub roles: Vec<Role>,
+    /// The person that the subject is, where they are employed by the tenant.
+    pub employee: Option<EmployeeId>,
+    /// The log-in that it comes of, with which it can be revoked.
+    pub session: Option<uuid::Uuid>,
     /// How long it lives, in seconds; at most `TENURE_TOKEN_MAX_LIFETIME`: 600, or 86,400 where `tenure up` sets that for
     /// its private system.
     pub lifetime_s: u64,
@@ -105,6 +109,7 @@ impl Issuer {
             aud: self.aud.clone(),
             sub: request.subject.clone(),
             jti: uuid::Uuid::now_v7().to_string(),
+            sid: request.session.map(|id| id.to_string()),
             iat: now,
             exp: now + request.lifetime_s,
             nbf: None,
@@ -112,6 +117,7 @@ impl Issuer {
             tenant_slug: Some(request.slug.clone()),
             schema_name: Some(read_schema(request.tenant, READ_MODEL_VERSION)),
             roles: request.roles.iter().map(|role| role.name().to_owned()).collect(),
+            employee_id: request.employee.map(|id| id.to_string()),
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TYPE.into());

@@ -55,6 +55,8 @@ fn world() -> World {
         verifier: Verifier::fixed(expected, keys.into()),
         registry: Registry::from_events(&record(&events)),
         base_domain: "tenure.example".into(),
+        proxies: Arc::default(),
+        flood: Flood::new(1_000_000).into(),
     };
     World { gate, ed, stranger, ec }
 }

@@ -2,19 +2,23 @@
 //! everything else is refused; the library checks the signature.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use events::{EmployeeId, TenantId};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgPool;
-use tokio::{sync::watch, time::Instant};
 
+#[cfg(test)]
+use super::known::KeySet;
+use super::{
+    external::UniqueMap,
+    known::{Following, Known},
+};
 use crate::Config;
 
 /// What a token says. All but the tenant's claims must be there and of the right type; a claim that stands twice does
@@ -25,6 +29,9 @@ pub(super) struct Claims {
     pub(super) aud: String,
     pub(super) sub: String,
     pub(super) jti: String,
+    /// The log-in that it came of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) sid: Option<String>,
     pub(super) iat: u64,
     pub(super) exp: u64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -36,18 +43,21 @@ pub(super) struct Claims {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) schema_name: Option<String>,
     pub(super) roles: Vec<String>,
+    /// The person that the subject is, where they are employed by the tenant.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) employee_id: Option<String>,
 }
 
 /// The only header that is taken: no `crit`, no `jku`, `jwk`, `x5u` or anything else that points to a key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
-    typ: String,
-    alg: SigningAlgorithm,
-    kid: String,
+pub(super) struct Head {
+    pub(super) typ: Option<String>,
+    pub(super) alg: String,
+    pub(super) kid: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SigningAlgorithm {
     EdDSA,
     ES256,
@@ -68,6 +78,15 @@ pub(super) struct VerificationKey {
     algorithm: SigningAlgorithm,
     public: Vec<u8>,
     decoding: DecodingKey,
+}
+
+impl SigningAlgorithm {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::EdDSA => "EdDSA",
+            Self::ES256 => "ES256",
+        }
+    }
 }
 
 impl VerificationKey {
@@ -93,8 +112,6 @@ impl VerificationKey {
     }
 }
 
-type KeySet = HashMap<String, VerificationKey>;
-
 /// What tokens are checked against.
 pub(super) struct Expected {
     pub(super) issuer: String,
@@ -104,67 +121,76 @@ pub(super) struct Expected {
 
 pub(super) struct Verifier {
     expected: Expected,
-    keys: watch::Receiver<(Arc<KeySet>, Instant)>,
+    known: Following,
 }
 
-/// How often the keys are read: a retired key is refused within five seconds.
-const INTERVAL: Duration = Duration::from_secs(1);
-const READ: Duration = Duration::from_secs(2);
-/// How old the keys may be while the database is away.
-const STALE: Duration = Duration::from_secs(15);
+/// A verified token's claims, and whose it is where an external issuer says so.
+pub(super) struct Verified {
+    pub(super) claims: Claims,
+    pub(super) external: Option<TenantId>,
+}
+
 /// Between clocks, in seconds.
-const LEEWAY: u64 = 5;
+pub(super) const LEEWAY: u64 = 5;
 
 impl Verifier {
     pub(super) async fn start(config: &Config, pool: PgPool) -> anyhow::Result<Arc<Self>> {
         let expected =
             Expected { issuer: config.issuer.clone(), audience: config.audience.clone(), max_lifetime: config.token_max_lifetime };
-        let keys = read_keys(&pool).await.context("reading the signing keys")?;
-        let (sender, receiver) = watch::channel((Arc::new(keys), Instant::now()));
-        tokio::spawn(async move {
-            while !sender.is_closed() {
-                tokio::time::sleep(INTERVAL).await;
-                match tokio::time::timeout(READ, read_keys(&pool)).await {
-                    Ok(Ok(keys)) => drop(sender.send((Arc::new(keys), Instant::now()))),
-                    Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "the signing keys can't be read"),
-                    Err(_) => tracing::warn!("the signing keys can't be read in time"),
-                }
-            }
-        });
-        Ok(Arc::new(Self { expected, keys: receiver }))
+        Ok(Arc::new(Self { expected, known: Following::start(pool).await? }))
     }
     #[cfg(test)]
     pub(super) fn fixed(expected: Expected, keys: KeySet) -> Arc<Self> {
-        Arc::new(Self { expected, keys: watch::channel((Arc::new(keys), Instant::now())).1 })
+        Arc::new(Self { expected, known: Following::fixed(Known { keys, ..Known::default() }) })
     }
     pub(super) fn is_fresh(&self) -> bool {
-        self.keys.borrow().1.elapsed() < STALE
+        self.known.is_fresh()
+    }
+    pub(super) fn known(&self) -> Arc<Known> {
+        self.known.now()
     }
     pub(super) fn jwks(&self) -> serde_json::Value {
-        let keys = self.keys.borrow().0.clone();
-        let mut list: Vec<_> = keys.iter().collect();
+        let known = self.known.now();
+        let mut list: Vec<_> = known.keys.iter().collect();
         list.sort_by_key(|(kid, _)| *kid);
         json!({ "keys": list.into_iter().map(|(kid, key)| key.jwk(kid)).collect::<Vec<_>>() })
     }
 
-    /// The claims of a valid access token.
-    pub(super) fn verify(&self, token: &str) -> Result<Claims, Refusal> {
+    /// The claims of a valid access token, of ours or of an issuer that a tenant trusts. Revocation is the caller's to
+    /// check, who knows the tenant.
+    pub(super) async fn verify(&self, token: &str) -> Result<Verified, Refusal> {
         if !self.is_fresh() {
             return Err(Refusal::KeysUnknown);
         }
-        let invalid = |reason| Refusal::Invalid(reason);
+        let known = self.known.now();
         let mut parts = token.split('.');
-        let (Some(head), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(invalid("not a signed JWT"));
+        let (Some(head), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Err(Refusal::Invalid("not a signed JWT"));
         };
-        let head = URL_SAFE_NO_PAD.decode(head).map_err(|_| invalid("the header is not base64url"))?;
-        let header: Header = serde_json::from_slice(&head).map_err(|_| invalid("the header is not that of an access token"))?;
-        if header.typ != TYPE {
-            return Err(invalid("the type is not at+jwt"));
+        let decode = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Invalid("the token is not base64url"));
+        let head: Head =
+            serde_json::from_slice(&decode(head)?).map_err(|_| Refusal::Invalid("the header is not that of an access token"))?;
+        if let Some(key) = head.kid.as_ref().and_then(|kid| known.keys.get(kid)) {
+            let claims = self.verify_own(token, &head, key).map_err(Refusal::Invalid)?;
+            return Ok(Verified { claims, external: None });
         }
-        let key = self.keys.borrow().0.get(&header.kid).cloned().ok_or_else(|| invalid("the key is unknown or retired"))?;
-        if key.algorithm != header.alg {
-            return Err(invalid("the algorithm is not the key's"));
+        let unknown = || Refusal::Invalid("the key is unknown or retired");
+        if known.issuers.is_empty() {
+            return Err(unknown());
+        }
+        // Not verified yet: says only whose keys to ask for.
+        let says: UniqueMap = serde_json::from_slice(&decode(payload)?).map_err(|_| Refusal::Invalid("the claims are no object"))?;
+        let issuer = says.0.get("iss").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let trust = known.issuers.get(issuer).and_then(|list| list.iter().find(|trust| trust.is_meant(&says))).ok_or_else(unknown)?;
+        Ok(Verified { claims: trust.verify(token, &head).await?, external: Some(trust.tenant) })
+    }
+
+    fn verify_own(&self, token: &str, head: &Head, key: &VerificationKey) -> Result<Claims, &'static str> {
+        if head.typ.as_deref() != Some(TYPE) {
+            return Err("the type is not at+jwt");
+        }
+        if key.algorithm.name() != head.alg {
+            return Err("the algorithm is not the key's");
         }
         let algorithm = match key.algorithm {
             SigningAlgorithm::EdDSA => Algorithm::EdDSA,
@@ -176,14 +202,14 @@ impl Verifier {
         validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
         validation.set_issuer(&[&self.expected.issuer]);
         validation.set_audience(&[&self.expected.audience]);
-        let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation).map_err(|error| invalid(reason_of(&error)))?.claims;
-        self.check(&claims).map_err(invalid)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation).map_err(|error| reason_of(&error))?.claims;
+        self.check(&claims)?;
         Ok(claims)
     }
 
     /// What the library does not check, or only where the claim is there.
     fn check(&self, claims: &Claims) -> Result<(), &'static str> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = now();
         if claims.iss != self.expected.issuer || claims.aud != self.expected.audience {
             return Err("another issuer or audience");
         }
@@ -202,11 +228,19 @@ impl Verifier {
         if claims.sub.is_empty() || claims.sub.len() > 255 || claims.jti.is_empty() || claims.jti.len() > 255 {
             return Err("no subject or id");
         }
+        if claims.employee_id.as_ref().is_some_and(|id| id.parse::<EmployeeId>().is_err()) {
+            return Err("the employee is no UUID");
+        }
         Ok(())
     }
 }
 
-fn reason_of(error: &jsonwebtoken::errors::Error) -> &'static str {
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+pub(super) fn reason_of(error: &jsonwebtoken::errors::Error) -> &'static str {
     use jsonwebtoken::errors::ErrorKind;
     #[allow(clippy::wildcard_enum_match_arm)] // for the audit log; the rest needs no distinction
     match error.kind() {
@@ -219,17 +253,4 @@ fn reason_of(error: &jsonwebtoken::errors::Error) -> &'static str {
         ErrorKind::Json(_) => "a claim is missing, doubled or of the wrong type",
         _ => "not a valid JWT",
     }
-}
-
-async fn read_keys(pool: &PgPool) -> anyhow::Result<KeySet> {
-    let rows: Vec<(String, String, Vec<u8>)> =
-        sqlx::query_as("select kid, algorithm, public_key from platform.signing_key where retired_at is null").fetch_all(pool).await?;
-    let mut keys = KeySet::new();
-    for (kid, algorithm, public) in rows {
-        match VerificationKey::new(&algorithm, public) {
-            Ok(key) => drop(keys.insert(kid, key)),
-            Err(error) => tracing::error!(kid, %error, "a signing key can't be read; its tokens are refused"),
-        }
-    }
-    Ok(keys)
 }

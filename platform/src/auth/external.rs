@@ -1,0 +1,329 @@
+//! Access tokens of other issuers, such as a tenant's own OpenID Connect provider. An operator says whose are taken, and
+//! for which tenant: issuer and audience name the tenant, a claim's values are mapped to our roles.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use data_encoding::HEXLOWER;
+use events::TenantId;
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use sqlx::{FromRow, Row as _, postgres::PgRow};
+use tokio::{sync::Mutex, time::Instant};
+
+use super::token::{Claims, Head, LEEWAY, Refusal, now, reason_of};
+
+/// An issuer whose tokens are taken for one tenant.
+pub(super) struct Trust {
+    pub(super) tenant: TenantId,
+    pub(super) issuer: String,
+    audience: String,
+    jwks_uri: String,
+    token_type: String,
+    /// Where the roles stand: a claim, or a path into one such as `realm_access.roles`.
+    roles_claim: String,
+    /// What stands there, to our role.
+    roles: BTreeMap<String, String>,
+    /// Where the person's id stands.
+    employee_claim: Option<String>,
+    keys: Keys,
+}
+
+impl<'r> FromRow<'r, PgRow> for Trust {
+    fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            tenant: TenantId::from_uuid(row.try_get("tenant_id")?),
+            issuer: row.try_get("issuer")?,
+            audience: row.try_get("audience")?,
+            jwks_uri: row.try_get("jwks_uri")?,
+            token_type: row.try_get("token_type")?,
+            roles_claim: row.try_get("roles_claim")?,
+            roles: row.try_get::<sqlx::types::Json<_>, _>("roles")?.0,
+            employee_claim: row.try_get("employee_claim")?,
+            keys: Keys::default(),
+        })
+    }
+}
+
+/// The issuer's keys by `kid`, as it publishes them.
+#[derive(Default)]
+struct Keys {
+    known: RwLock<(Arc<HashMap<String, Key>>, Option<Instant>)>,
+    /// When they were asked for last; held while they are.
+    asked: Mutex<Option<Instant>>,
+}
+
+struct Key {
+    algorithms: &'static [Algorithm],
+    decoding: DecodingKey,
+}
+
+/// Between two fetches, whatever keys tokens name.
+const AT_MOST_EVERY: Duration = Duration::from_mins(1);
+/// After which keys are fetched again, so that a withdrawn one is forgotten.
+const REFRESH: Duration = Duration::from_mins(10);
+/// How old keys may be while the issuer is away.
+const STALE: Duration = Duration::from_hours(1);
+const FETCH: Duration = Duration::from_secs(5);
+const MAX_JWKS: usize = 256 * 1024;
+const MAX_KEYS: usize = 100;
+/// Seconds that a foreign token may live at most.
+const MAX_LIFETIME: u64 = 3600;
+/// The shortest RSA modulus, in bytes: 2048 bits.
+const MIN_RSA: usize = 256;
+
+impl Trust {
+    /// Whether the registration is the same; keys don't count.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let all = |t: &Self| {
+            let texts = [&t.issuer, &t.audience, &t.jwks_uri, &t.token_type, &t.roles_claim].map(Clone::clone);
+            (t.tenant, texts, t.roles.clone(), t.employee_claim.clone())
+        };
+        all(self) == all(other)
+    }
+    /// Whether the token says that it is for this registration. Nothing is verified yet.
+    pub(super) fn is_meant(&self, claims: &UniqueMap) -> bool {
+        match claims.0.get("aud") {
+            Some(Value::String(audience)) => *audience == self.audience,
+            Some(Value::Array(list)) => list.iter().any(|audience| audience == &self.audience),
+            _ => false,
+        }
+    }
+    /// The token's claims in our terms, if it is good.
+    pub(super) async fn verify(&self, token: &str, head: &Head) -> Result<Claims, Refusal> {
+        if head.typ.as_deref().unwrap_or("JWT") != self.token_type {
+            return Err(Refusal::Invalid("a foreign token of another type"));
+        }
+        let kid = head.kid.as_deref().ok_or(Refusal::Invalid("a foreign token names no key"))?;
+        let keys = self.keys.with(kid, &self.jwks_uri).await?;
+        let key = keys.get(kid).ok_or(Refusal::Invalid("the foreign key is unknown"))?;
+        let algorithm: Algorithm = head.alg.parse().map_err(|_| Refusal::Invalid("a foreign token's algorithm is unknown"))?;
+        if !key.algorithms.contains(&algorithm) {
+            return Err(Refusal::Invalid("the algorithm is not the foreign key's"));
+        }
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = LEEWAY;
+        validation.validate_nbf = true;
+        validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        let UniqueMap(claims) =
+            jsonwebtoken::decode(token, &key.decoding, &validation).map_err(|error| Refusal::Invalid(reason_of(&error)))?.claims;
+        self.check(&claims).map_err(Refusal::Invalid)
+    }
+    fn check(&self, claims: &Map<String, Value>) -> Result<Claims, &'static str> {
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| (1..=255).contains(&text.len()));
+        let second = |name: &str| claims.get(name).and_then(Value::as_u64);
+        let (Some(sub), Some(iat), Some(exp)) = (text("sub"), second("iat"), second("exp")) else {
+            return Err("a foreign token lacks a claim, or it has another type");
+        };
+        let now = now();
+        if text("iss") != Some(&self.issuer) || iat > now + LEEWAY || exp <= iat || exp - iat > MAX_LIFETIME || exp + LEEWAY <= now {
+            return Err("a foreign token's issuer, or the time that it is good for");
+        }
+        match claims.get("nbf") {
+            None => {}
+            Some(Value::Number(nbf)) if nbf.as_u64().is_some_and(|nbf| nbf <= now + LEEWAY) => {}
+            Some(_) => return Err("a foreign token is not valid yet"),
+        }
+        let employee_id = match self.employee_claim.as_deref().and_then(|path| at(claims, path)) {
+            None => None,
+            Some(Value::String(id)) if id.parse::<uuid::Uuid>().is_ok() => Some(id.clone()),
+            Some(_) => return Err("a foreign token's employee is no UUID"),
+        };
+        let granted: Vec<&str> = match at(claims, &self.roles_claim) {
+            Some(Value::String(role)) => role.split(' ').collect(),
+            Some(Value::Array(roles)) => roles.iter().filter_map(Value::as_str).collect(),
+            _ => vec![],
+        };
+        let mut roles: Vec<String> = granted.into_iter().filter_map(|role| self.roles.get(role).cloned()).collect();
+        roles.sort_unstable();
+        roles.dedup();
+        // A foreign subject may be an e-mail address; events and logs get a digest.
+        let digest = Sha256::digest(format!("{}\n{sub}", self.issuer));
+        Ok(Claims {
+            iss: self.issuer.clone(),
+            aud: self.audience.clone(),
+            sub: format!("external:{}", HEXLOWER.encode(&digest[..16])),
+            jti: text("jti").map_or_else(|| HEXLOWER.encode(&digest), str::to_owned),
+            sid: None,
+            iat,
+            exp,
+            nbf: None,
+            tenant_id: None,
+            tenant_slug: None,
+            schema_name: None,
+            roles,
+            employee_id,
+        })
+    }
+}
+
+/// What stands at a path such as `realm_access.roles`; a claim whose own name has dots comes first.
+fn at<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
+    claims.get(path).or_else(|| {
+        let mut parts = path.split('.');
+        let first = claims.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part))
+    })
+}
+
+impl Keys {
+    /// The keys, fetched if they are old or lack this one; but never more than once a minute.
+    async fn with(&self, kid: &str, uri: &str) -> Result<Arc<HashMap<String, Key>>, Refusal> {
+        let current = || {
+            let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            (known.0.clone(), known.1.map(|at| at.elapsed()))
+        };
+        let suffices = |keys: &HashMap<String, Key>, age: Option<Duration>| age.is_some_and(|age| age < REFRESH) && keys.contains_key(kid);
+        let (keys, age) = current();
+        if suffices(&keys, age) {
+            return Ok(keys);
+        }
+        let mut asked = self.asked.lock().await;
+        let (keys, age) = current(); // somebody else may have fetched them
+        if !suffices(&keys, age) && asked.is_none_or(|at| at.elapsed() >= AT_MOST_EVERY) {
+            *asked = Some(Instant::now());
+            match fetch(uri).await {
+                Ok(fetched) => {
+                    let fetched = Arc::new(fetched);
+                    *self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner) = (fetched.clone(), Some(Instant::now()));
+                    return Ok(fetched);
+                }
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "an external issuer's keys can't be fetched"),
+            }
+        }
+        match age {
+            Some(age) if age < STALE => Ok(keys),
+            _ => Err(Refusal::KeysUnknown),
+        }
+    }
+}
+
+async fn fetch(uri: &str) -> anyhow::Result<HashMap<String, Key>> {
+    // No redirects: where keys come from is what the operator wrote down.
+    let client = reqwest::Client::builder().timeout(FETCH).redirect(reqwest::redirect::Policy::none()).build()?;
+    let mut response = client.get(uri).header("accept", "application/json").send().await?.error_for_status()?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_JWKS {
+            bail!("the key set is longer than {MAX_JWKS} bytes");
+        }
+    }
+    parse(&body)
+}
+
+fn parse(body: &[u8]) -> anyhow::Result<HashMap<String, Key>> {
+    #[derive(Deserialize)]
+    struct Set {
+        keys: Vec<Value>,
+    }
+    let set: Set = serde_json::from_slice(body).context("not a JSON Web Key Set")?;
+    let mut keys = HashMap::new();
+    // A key that is not for signatures, or of a kind that we don't know, is not there.
+    for key in set.keys.into_iter().take(MAX_KEYS) {
+        if key.get("use").is_some_and(|usage| usage != "sig") {
+            continue;
+        }
+        let Ok(jwk) = serde_json::from_value::<Jwk>(key) else { continue };
+        if let (Some(kid), Some(algorithms), Ok(decoding)) = (jwk.common.key_id.clone(), algorithms_of(&jwk), DecodingKey::from_jwk(&jwk)) {
+            keys.insert(kid, Key { algorithms, decoding });
+        }
+    }
+    Ok(keys)
+}
+
+/// The asymmetric algorithms that a key may be used with.
+fn algorithms_of(jwk: &Jwk) -> Option<&'static [Algorithm]> {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    #[expect(clippy::wildcard_enum_match_arm, reason = "foreign enums; what is not listed is refused")]
+    match &jwk.algorithm {
+        AlgorithmParameters::RSA(rsa) if URL_SAFE_NO_PAD.decode(&rsa.n).is_ok_and(|n| n.len() >= MIN_RSA) => {
+            Some(&[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512])
+        }
+        AlgorithmParameters::EllipticCurve(curve) => match curve.curve {
+            EllipticCurve::P256 => Some(&[Algorithm::ES256]),
+            EllipticCurve::P384 => Some(&[Algorithm::ES384]),
+            _ => None,
+        },
+        AlgorithmParameters::OctetKeyPair(pair) if matches!(pair.curve, EllipticCurve::Ed25519) => Some(&[Algorithm::EdDSA]),
+        _ => None,
+    }
+}
+
+/// A JSON object in which no name stands twice.
+pub(super) struct UniqueMap(pub(super) Map<String, Value>);
+
+impl<'de> Deserialize<'de> for UniqueMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = UniqueMap;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<UniqueMap, A::Error> {
+                let mut map = Map::new();
+                while let Some((name, value)) = fields.next_entry::<String, Value>()? {
+                    if map.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a name stands twice"));
+                    }
+                }
+                Ok(UniqueMap(map))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_claim_that_stands_twice_is_refused() {
+        assert!(serde_json::from_str::<UniqueMap>(r#"{"a":1,"b":2}"#).is_ok());
+        assert!(serde_json::from_str::<UniqueMap>(r#"{"a":1,"a":1}"#).is_err());
+    }
+
+    #[test]
+    fn only_keys_that_can_sign_for_others_to_verify_are_taken() {
+        let rsa = |bytes: usize| {
+            use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+            json!({"kty": "RSA", "kid": format!("rsa{bytes}"), "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(vec![255; bytes])})
+        };
+        let okp = json!({"kty": "OKP", "kid": "ed", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+        let mut encrypting = okp.clone();
+        encrypting["use"] = "enc".into();
+        encrypting["kid"] = "enc".into();
+        let set =
+            json!({"keys": [rsa(256), rsa(128), okp, encrypting, {"kty": "oct", "kid": "secret", "k": "c2VjcmV0"}, {"kty": "new"}, 7]});
+        let mut kids: Vec<_> = parse(set.to_string().as_bytes()).unwrap().into_keys().collect();
+        kids.sort_unstable();
+        assert_eq!(kids, ["ed", "rsa256"]);
+        assert!(parse(b"{}").is_err());
+    }
+
+    #[test]
+    fn a_path_leads_into_a_claim() {
+        let Value::Object(claims) = json!({"a": {"b": [1]}, "x.y": 2}) else { panic!() };
+        assert_eq!(at(&claims, "a.b"), Some(&json!([1])));
+        assert_eq!(at(&claims, "x.y"), Some(&json!(2)));
+        assert_eq!(at(&claims, "a.c"), None);
+    }
+}

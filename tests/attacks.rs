@@ -20,6 +20,8 @@ use crate::servers::{System, system};
 struct Victim {
     slug: String,
     token: String,
+    /// Of who decides who gets in.
+    owner: String,
     /// Stands in every text of the tenant's, and nowhere else.
     canary: String,
     /// By the part of the path that names the kind, such as `employees`.
@@ -36,6 +38,8 @@ struct Battlefield {
     closed: String,
     auditor: String,
     routes: Vec<Route>,
+    /// Routes that take no token.
+    open: Vec<Route>,
     /// The issuer's public key, for who would sign with it.
     public_key: Vec<u8>,
 }
@@ -58,6 +62,13 @@ impl Route {
     fn is_for_operators(&self) -> bool {
         self.kind() == "tenants"
     }
+    fn is_for_owners(&self) -> bool {
+        matches!(self.kind(), "users" | "service-accounts" | "identity-audit")
+    }
+    /// About oneself: everybody may.
+    fn is_own(&self) -> bool {
+        self.kind() == "auth"
+    }
     fn request(&self, id: &str) -> RequestBuilder {
         let url = format!("{}{}", self.base, self.path.replace("{id}", id));
         let request = field_client().request(self.method.clone(), url);
@@ -79,6 +90,9 @@ fn field_client() -> reqwest::Client {
         })
         .clone()
 }
+
+/// The routes that take no token, and have attacks of their own.
+const OPEN: &[&str] = &["/v1/auth/activation", "/v1/auth/login", "/v1/auth/logout", "/v1/auth/refresh", "/v1/auth/service-token"];
 
 static SENT: AtomicU32 = AtomicU32::new(0);
 
@@ -108,23 +122,25 @@ impl Battlefield {
         let id = system.tenure(&["tenant", "show", &slug])["tenant_id"].as_str().unwrap().to_owned();
         let (status, answer) = system.post(&operator, &format!("/v1/tenants/{id}/closure"), &slug, &json!({"reason": "a test"})).await;
         assert!(status < 300, "{status} {answer}");
-        let mut routes = Vec::new();
+        let (mut routes, mut open) = (Vec::new(), Vec::new());
         for base in [&system.command_api, &system.query_api] {
             let document: Value = field_client().get(format!("{base}/openapi.json")).send().await.unwrap().json().await.unwrap();
             for (path, methods) in document["paths"].as_object().unwrap() {
                 for (method, operation) in methods.as_object().unwrap() {
-                    assert!(operation.get("security").is_none(), "{method} {path} is open to everybody; attack it on purpose");
                     let method = method.to_uppercase().parse().unwrap();
-                    routes.push(Route { base: base.clone(), method, path: path.clone() });
+                    let route = Route { base: base.clone(), method, path: path.clone() };
+                    if operation.get("security").is_none() { routes.push(route) } else { open.push(route) }
                 }
             }
         }
-        assert!(routes.len() > 30, "{routes:?}");
+        assert!(routes.len() > 50, "{routes:?}");
+        let paths: Vec<_> = open.iter().map(|route| route.path.as_str()).collect();
+        assert_eq!(paths, OPEN, "a route that takes no token is open to everybody: attack it on purpose");
         let jwks: Value =
             field_client().get(format!("{}/.well-known/jwks.json", system.query_api)).send().await.unwrap().json().await.unwrap();
         let public_key = URL_SAFE_NO_PAD.decode(jwks["keys"][0]["x"].as_str().unwrap()).unwrap();
         let auditor = system.token(&own.slug, "auditor");
-        let field = Self { system, own, other, suspended, expired, closed, auditor, routes, public_key };
+        let field = Self { system, own, other, suspended, expired, closed, auditor, routes, open, public_key };
         // Every process must know who is out of service by now.
         for (token, code) in
             [(&field.suspended, "tenant_suspended"), (&field.expired, "subscription_expired"), (&field.closed, "tenant_not_found")]
@@ -182,8 +198,23 @@ impl Victim {
             "pay": {"rate": {"amount": "1000", "currency": "EUR"}, "per": "month"}});
         let employee = post("/v1/employees", hire).await;
         system.settled(&token).await;
-        let ids = BTreeMap::from([("departments", department), ("jobs", job), ("locations", location), ("employees", employee)]);
-        Self { slug: slug.into(), token, canary, ids }
+        let owner = system.token(slug, "owner");
+        let made = async |path: &str, body: Value, id: &str| {
+            let (status, answer) = system.post(&owner, path, &format!("{path}-{canary}"), &body).await;
+            assert!(status < 300, "{status} {answer}");
+            answer[id].as_str().unwrap().to_owned()
+        };
+        let user = made("/v1/users", json!({"email": format!("{canary}@example.com"), "roles": ["hr"]}), "user_id").await;
+        let machine = made("/v1/service-accounts", json!({"name": canary, "roles": ["hr"]}), "account_id").await;
+        let ids = BTreeMap::from([
+            ("departments", department),
+            ("jobs", job),
+            ("locations", location),
+            ("employees", employee),
+            ("users", user),
+            ("service-accounts", machine),
+        ]);
+        Self { slug: slug.into(), token, owner, canary, ids }
     }
 }
 
@@ -302,7 +333,10 @@ async fn every_wrong_tenant_on_every_route() {
         if route.is_for_operators() {
             field.expect("an HR person as operator", route, route.about(&field.own).bearer_auth(own), 403, "forbidden").await;
         }
-        if route.method != Method::GET {
+        if route.is_for_owners() {
+            field.expect("an HR person as owner", route, route.about(&field.own).bearer_auth(own), 403, "forbidden").await;
+        }
+        if route.method != Method::GET && !route.is_own() {
             field.expect("an auditor writes", route, route.about(&field.own).bearer_auth(&field.auditor), 403, "forbidden").await;
         }
     }
@@ -311,7 +345,6 @@ async fn every_wrong_tenant_on_every_route() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_foreign_or_hostile_id_on_every_route() {
     let field = Battlefield::get().await;
-    let own = &field.own.token;
     let hostile = [
         "*",
         "%3E",
@@ -330,6 +363,7 @@ async fn every_foreign_or_hostile_id_on_every_route() {
         &"9".repeat(300),
     ];
     for route in field.routes.iter().filter(|route| route.has_id() && !route.is_for_operators()) {
+        let own = if route.is_for_owners() { &field.own.owner } else { &field.own.token };
         // Another tenant's is like nobody's, byte for byte, but for what names the request.
         let mut answers = Vec::new();
         for id in [field.other.ids[route.kind()].clone(), Uuid::now_v7().to_string()] {
@@ -360,12 +394,68 @@ async fn every_read_gives_its_own_canary_and_no_other() {
         ] {
             let url =
                 format!("{}{}?{query}", route.base, route.path.replace("{id}", field.own.ids.get(route.kind()).map_or("", String::as_str)));
-            let (status, body) = field.send(field_client().get(&url).bearer_auth(&field.own.token)).await;
+            let own = if route.is_for_owners() { &field.own.owner } else { &field.own.token };
+            let (status, body) = field.send(field_client().get(&url).bearer_auth(own)).await;
             assert!(status < 500, "{url}: {status} {body}");
             seen += u32::from(body.to_string().contains(&field.own.canary));
         }
     }
     assert!(seen > 20, "the attacker's own canary was seen in {seen} answers only: the scan sees nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_open_route_gives_nothing_away() {
+    let field = Battlefield::get().await;
+    let other = field.system.tenure(&["tenant", "show", &field.other.slug])["tenant_id"].as_str().unwrap().to_owned();
+    let secret = |kind: &str, tenant: &str| format!("{kind}_{tenant}_{}", "A".repeat(43));
+    let email = format!("{}@example.com", field.other.canary);
+    let bodies = [
+        json!({}),
+        json!([]),
+        json!("text"),
+        json!({"email": email, "password": "x", "totp": null, "device": "x.y"}),
+        json!({"email": email, "password": "x", "device": secret("x", "y")}),
+        json!({"email": "'; drop table platform.user_account; --", "password": "\u{0}"}),
+        json!({"email": "a\u{0}@example.com", "password": "x".repeat(5000)}),
+        json!({"refresh_token": secret("tr", &other)}),
+        json!({"refresh_token": "tr__"}),
+        json!({"refresh_token": format!("tr_{other}_' or '1'='1")}),
+        json!({"credential": secret("ts", &other)}),
+        json!({"credential": secret("ts", "aaaaaaaaaaaaaaaaaaaaaaaaaa")}),
+        json!({"ticket": secret("tt", &other), "password": "a long enough password"}),
+        json!({"ticket": secret("tt", &other), "password": 7}),
+    ];
+    let hosts = [
+        format!("{}.localhost", field.own.slug),
+        format!("{}.localhost", field.other.slug),
+        "nobody.localhost".into(),
+        "localhost".into(),
+        "platform.localhost".into(),
+        "ACME.localhost".into(),
+        "elsewhere.example".into(),
+        "a..localhost".into(),
+    ];
+    for route in &field.open {
+        for host in &hosts {
+            for body in &bodies {
+                let request =
+                    field_client().request(route.method.clone(), format!("{}{}", route.base, route.path)).header("host", host).json(body);
+                let (status, answer) = field.send(request).await;
+                // A log-out of what is no log-in is done already.
+                let refused = (400..500).contains(&status) && answer["error"].is_string();
+                assert!(
+                    refused || (status == 204 && route.path.ends_with("/logout")),
+                    "{} at {host} with {body}: {status} {answer}",
+                    route.path
+                );
+            }
+            let raw = field_client().request(route.method.clone(), format!("{}{}", route.base, route.path)).header("host", host);
+            for (content_type, body) in [("text/plain", "{}"), ("application/json", "{"), ("application/json", "\u{feff}{}")] {
+                let (status, answer) = field.send(raw.try_clone().unwrap().header("content-type", content_type).body(body)).await;
+                assert!(matches!(status, 400 | 415 | 422), "{} at {host} with {body:?}: {status} {answer}", route.path);
+            }
+        }
+    }
 }
 
 /// Runs after a load of attacks: what is logged and measured names no tenant and no person.

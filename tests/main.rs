@@ -7,6 +7,7 @@ mod bad_input;
 mod commands;
 mod faults;
 mod feed;
+mod identity;
 mod import;
 mod platform;
 mod projection;

@@ -297,8 +297,13 @@ async fn a_request_cancelled_at_any_await_leaks_nothing_to_the_next_tenant() {
     put_canary(&projector, a).await;
     put_canary(&projector, b).await;
     let query = database.pool("tenure_query", 1);
+    // How many polls a request takes depends on the machine's load: enough rounds for a hundred cancellations.
     let mut interrupted = 0;
-    for round in 0..10 {
+    for round in 0..500 {
+        if round >= 10 && interrupted >= 100 {
+            eprintln!("cancelled at {interrupted} points in {round} rounds");
+            return;
+        }
         for polls in 0..100 {
             let request = async {
                 let mut tx = TenantTx::begin(&query, a, &schema(a), Access::Read).await.unwrap();
@@ -323,7 +328,7 @@ async fn a_request_cancelled_at_any_await_leaks_nothing_to_the_next_tenant() {
             interrupted += 1;
         }
     }
-    assert!(interrupted >= 30, "only {interrupted} await points were hit");
+    panic!("only {interrupted} cancellations");
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
     ("cli/src/read_model.rs", "an operator at the machine names the tenant, with the projector's own secrets"),
     ("cli/src/status.rs", "an operator at the machine looks at positions, with the query API's own secrets"),
     ("command-api/src/answers.rs", "old answers are removed, tenant by tenant, under row-level security"),
+    ("command-api/src/identity.rs", "the tenant that a log-in names, before there is a token; a password or secret decides the rest"),
     ("platform/src/auth.rs", "after the token was verified against the registry"),
     ("platform/src/registry.rs", "the platform's own tenant"),
     ("projector/src/consume.rs", "the projector holds the lease on the tenant's partition"),

@@ -116,7 +116,8 @@ impl System {
             command_api: text("command_api"),
             query_api: text("query_api"),
             database_url: text("database_url"),
-            client: reqwest::Client::builder().timeout(Duration::from_mins(1)).build().unwrap(),
+            // A runtime per test: no connection may outlive its own.
+            client: reqwest::Client::builder().timeout(Duration::from_mins(1)).pool_max_idle_per_host(0).build().unwrap(),
             home,
         }
     }

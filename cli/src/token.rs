@@ -21,7 +21,7 @@ pub struct Options {
     /// The tenant's slug; `platform` for operators
     #[arg(long, value_name = "SLUG")]
     tenant: String,
-    /// What the token lets its holder do: hr, auditor or operator
+    /// What the token lets its holder do: owner, hr, auditor or operator
     #[arg(long, default_value = "hr", value_parser = role)]
     role: Role,
     /// How long it lives, in seconds
@@ -33,10 +33,7 @@ pub struct Options {
 }
 
 fn role(name: &str) -> Result<Role, String> {
-    [Role::Hr, Role::Auditor, Role::Operator]
-        .into_iter()
-        .find(|role| role.name() == name)
-        .ok_or_else(|| "the roles are hr, auditor and operator".into())
+    Role::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| "the roles are owner, hr, auditor and operator".into())
 }
 
 /// The slug of the platform's own tenant.

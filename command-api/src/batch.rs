@@ -15,7 +15,7 @@ use domain::{Command, Target};
 use events::{CommandId, CorrelationId, StreamName};
 use futures::{FutureExt as _, StreamExt as _};
 use http::{StatusCode, header, request::Parts};
-use platform::{Actor, Gate, Problem, Role};
+use platform::{Actor, Gate, Problem, Role, health::Peer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::{
@@ -44,7 +44,7 @@ const BATCHES: usize = 64;
 const PIECES: usize = 64;
 const PIECE: usize = 32 * 1024;
 /// How often the token and the tenant are checked again while lines come in.
-const CHECK_AGAIN: Duration = Duration::from_secs(5);
+const CHECK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What a batch may take.
 #[derive(Debug, Clone)]
@@ -88,6 +88,9 @@ where
         let (mut head, ()) = http::Request::new(()).into_parts();
         head.uri = parts.uri.clone();
         head.headers = parts.headers.clone();
+        if let Some(peer) = parts.extensions.get::<Peer>() {
+            head.extensions.insert(*peer);
+        }
         let mut author = Self { actor: gate.admit(&head).await?, parts: head, gate };
         author.require()?;
         Ok(author)
@@ -96,7 +99,7 @@ where
 
 impl Author {
     fn require(&mut self) -> Result<(), Problem> {
-        self.actor.require(&[Role::Hr, Role::Operator])
+        self.actor.require(&[Role::Owner, Role::Hr, Role::Operator])
     }
     /// Checks again what may have changed since the batch began.
     async fn check_again(&mut self) -> Result<(), Problem> {
@@ -265,11 +268,11 @@ impl Reader {
             }
         })?;
         let parsed = Parsed::new(&line.command, line.data)?;
-        let role = match parsed.command {
-            Command::Tenancy(_) => Role::Operator,
-            Command::Organization(_) | Command::Employee(_) => Role::Hr,
+        let roles: &[Role] = match parsed.command {
+            Command::Tenancy(_) => &[Role::Operator],
+            Command::Organization(_) | Command::Employee(_) => &[Role::Owner, Role::Hr],
         };
-        self.author.actor.require(&[role])?;
+        self.author.actor.require(roles)?;
         let key = line.key.as_deref().map(str::parse::<Key>).transpose()?;
         Ok(Ask::new(self.author.actor.clone(), parsed, key.as_ref(), None, self.correlation))
     }

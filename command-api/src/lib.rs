@@ -2,11 +2,12 @@
 //!
 //! A handler takes a [`platform::Editor`] or a [`platform::Operator`], so it can't be reached without the checks; it
 //! reads the command, and [`execute`] loads, decides, seals and appends. One module per capability: [`tenancy`],
-//! [`organization`], [`employee`]; and [`batch`] for many commands at once.
+//! [`organization`], [`employee`]; [`batch`] for many commands at once; and [`identity`], which decides who gets in.
 
 pub mod batch;
 pub mod employee;
 pub mod execute;
+pub mod identity;
 pub mod organization;
 pub mod tenancy;
 

@@ -55,7 +55,7 @@ pub(crate) struct CommandProblems;
 
 impl IntoResponses for CommandProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        [
+        problems([
             ("400", "`malformed_json`, `invalid_id`, `invalid_idempotency_key`, `invalid_if_match`"),
             ("401", "`missing_token`, `invalid_token`"),
             ("402", "`subscription_expired`"),
@@ -65,6 +65,7 @@ impl IntoResponses for CommandProblems {
             ("412", "`precondition_failed`: not at the version in `If-Match`"),
             ("413", "`body_too_large`"),
             ("415", "`unsupported_media_type`"),
+            ("429", "`rate_limited`: the tenant sends too much; with `Retry-After`"),
             (
                 "422",
                 "`unknown_field`, `missing_field`, `invalid_field`, `unknown_reference`, `idempotency_key_reused`, or a rule's own code",
@@ -73,15 +74,36 @@ impl IntoResponses for CommandProblems {
                 "503",
                 "`overloaded`, `timeout`, `store_unavailable`, `database_unavailable`, `tenant_not_ready`: try again with the same key",
             ),
-        ]
-        .into_iter()
+        ])
+    }
+}
+
+/// What every request about identity may be answered with instead.
+pub(crate) struct IdentityProblems;
+
+impl IntoResponses for IdentityProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([
+            ("400", "`malformed_json`, `invalid_id`, `invalid_parameter`, `invalid_tenant`"),
+            ("401", "`missing_token`, `invalid_token`"),
+            ("402", "`subscription_expired`"),
+            ("403", "`tenant_mismatch`, `tenant_suspended`, `forbidden`"),
+            ("413", "`body_too_large`"),
+            ("415", "`unsupported_media_type`"),
+            ("429", "`rate_limited`, with `Retry-After`"),
+            ("503", "`overloaded`, `timeout`, `login_unavailable`, `database_unavailable`, `tenant_not_ready`"),
+        ])
+    }
+}
+
+fn problems<const N: usize>(all: [(&str, &str); N]) -> BTreeMap<String, RefOr<Response>> {
+    all.into_iter()
         .map(|(status, description)| {
             let content = ContentBuilder::new().schema(Some(RefOr::Ref(Ref::from_schema_name("ProblemDocument")))).build();
             let response = ResponseBuilder::new().description(description).content("application/problem+json", content).build();
             (status.to_owned(), response.into())
         })
         .collect()
-    }
 }
 
 #[derive(OpenApi)]
@@ -93,6 +115,7 @@ impl IntoResponses for CommandProblems {
     tags(
         (name = "organization", description = "Departments, locations and jobs"),
         (name = "employee", description = "People"),
+        (name = "identity", description = "Users, log-in, machines"),
         (name = "tenancy", description = "Tenants, for operators"),
         (name = "batch", description = "Many commands at once"),
     ),

@@ -13,6 +13,7 @@ use domain::{Command, ParseError};
 use events::{CommandHash, CommandId, CorrelationId, TenantId, Version};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use platform::{Actor, Problem, http::RequestId};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -171,6 +172,29 @@ impl Body {
     pub(crate) fn command_on(&self, name: &str, id_field: &'static str, id: &str) -> Result<Parsed, Problem> {
         let command = Command::parse_with_id(name, id_field, id, &self.0).map_err(unparsable)?;
         Ok(Parsed { hash: hash(name, Some((id_field, id)), &self.0)?, command })
+    }
+}
+
+/// A body that is no command: one JSON object, into its type.
+#[derive(Debug)]
+pub(crate) struct Fields<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Body(json) = Body::from_request(request, state).await?;
+        serde_json::from_str(json.get()).map(Self).map_err(|error| {
+            // What serde says may quote a value, and a value may be a password.
+            let text = error.to_string();
+            let (code, detail) = if text.starts_with("missing field") {
+                ("missing_field", "a field is missing; see /openapi.json")
+            } else if text.starts_with("unknown field") {
+                ("unknown_field", "there is a field too many; see /openapi.json")
+            } else {
+                ("invalid_field", "a field has another type than it should, or stands twice; see /openapi.json")
+            };
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use http::header::CONTENT_LENGTH;
-use platform::{Gate, Keys, Registry};
+use platform::{Gate, Keys};
 use sqlx::PgPool;
 use store::Store;
 use utoipa::{Modify as _, OpenApi as _};
@@ -21,6 +21,7 @@ use crate::{
     batch::{self, Batches},
     employee,
     execute::Executor,
+    identity::{self, Logins},
     openapi, organization,
     request::{MAX_COMMAND, too_large},
     tenancy,
@@ -32,19 +33,21 @@ pub struct App {
     gate: Gate,
     executor: Executor,
     batches: Batches,
+    logins: Logins,
 }
 
 impl App {
     /// The state of a process. `pool` keeps the answers that no event can give again; `limits` are those of a batch.
-    pub fn new(gate: Gate, registry: Registry, store: Store, keys: Keys, pool: PgPool, limits: batch::Limits) -> Self {
+    pub fn new(gate: Gate, logins: Logins, store: Store, keys: Keys, pool: PgPool, limits: batch::Limits) -> Self {
+        let registry = gate.registry().clone();
         let executor = Executor::new(store, keys, registry.clone(), Answers::new(pool, registry));
-        Self { gate, executor, batches: Batches::new(limits) }
+        Self { gate, executor, batches: Batches::new(limits), logins }
     }
 }
 
 /// Every route. `platform::http::shell` goes around it.
 pub fn router(app: App) -> Router {
-    let (commands, _) = commands().split_for_parts();
+    let (commands, _) = commands().merge(identity::routes()).split_for_parts();
     let (batches, _) = batches().split_for_parts();
     commands
         .layer(DefaultBodyLimit::max(MAX_COMMAND))
@@ -100,7 +103,11 @@ static OPENAPI: LazyLock<String> = LazyLock::new(openapi_json);
 
 /// The OpenAPI 3.1 document, pretty-printed as it stands in `openapi.json`.
 pub fn openapi_json() -> String {
-    let (_, mut document) = OpenApiRouter::with_openapi(openapi::Document::openapi()).merge(commands()).merge(batches()).split_for_parts();
+    let (_, mut document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .merge(commands())
+        .merge(identity::routes())
+        .merge(batches())
+        .split_for_parts();
     openapi::IdsInPaths.modify(&mut document);
     let mut json = document.to_pretty_json().expect("the document holds only text, numbers and lists");
     json.push('\n');

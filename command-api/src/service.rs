@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, batch, router};
+use crate::{App, batch, identity::Logins, router};
 
 /// A batch in which nothing moves for so long ends.
 const IDLE: Duration = Duration::from_mins(1);
@@ -32,10 +32,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let keys = Keys::open(&config, pool.clone()).await.context("opening the key store")?;
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
+    let logins = Logins::open(&config, keys.clone(), gate.clone()).await.context("opening the log-in")?;
     let checks = vec![Check::postgres(pool.clone()), store_check(store.clone()), registry.check(), gate.check()];
     let limits = Limits::of(&config);
     let batches = batch::Limits { line: limits.timeout, idle: IDLE, stop: stop.clone() };
-    let app = router(App::new(gate, registry, store, keys, pool, batches));
+    let app = router(App::new(gate, logins, store, keys, pool, batches));
     tracing::info!(listen = %config.listen, "serving commands");
     health::serve(config.listen, shell(app.merge(health::router(checks)), limits), stop, DRAIN).await
 }

@@ -44,7 +44,7 @@ create table platform.session (
     primary key (tenant_id, session_id),
     foreign key (tenant_id, user_id) references platform.user_account on delete cascade
 );
-create index session_user on platform.session (tenant_id, user_id) where ended_at is null;
+create index session_by_user on platform.session (tenant_id, user_id) where ended_at is null;
 create index session_expires on platform.session (expires_at);
 
 -- RLS. A refresh token works once. A used one stays as long as its session, so that its second use is seen.

@@ -29,6 +29,8 @@ use crate::{
 /// What a token lets its subject do. Deny by default: an unknown role is no role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
+    /// As `hr`, and decides who may do what: users, service accounts.
+    Owner,
     /// Reads and changes everything of the tenant.
     Hr,
     /// Reads everything of the tenant.
@@ -38,19 +40,21 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Owner, Self::Hr, Self::Auditor, Self::Operator];
+
     /// As it stands in a token.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Owner => "owner",
             Self::Hr => "hr",
             Self::Auditor => "auditor",
             Self::Operator => "operator",
         }
     }
     /// The role of this name that means something in this tenant: `operator` in the platform's own, the others elsewhere.
-    fn within(tenant: TenantId, name: &str) -> Option<Self> {
-        [Self::Hr, Self::Auditor, Self::Operator]
-            .into_iter()
-            .find(|role| role.name() == name && (*role == Self::Operator) == (tenant == TenantId::PLATFORM))
+    pub fn within(tenant: TenantId, name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name && (*role == Self::Operator) == (tenant == TenantId::PLATFORM))
     }
 }
 
@@ -77,6 +81,12 @@ pub struct Reader(pub Actor);
 /// An actor who may change the tenant's data.
 #[derive(Debug, Clone)]
 pub struct Editor(pub Actor);
+/// An actor who may decide who else gets in: an owner in their tenant, an operator in the platform's own.
+#[derive(Debug, Clone)]
+pub struct UserAdmin(pub Actor);
+/// Anybody whom a tenant lets in; for what concerns only themselves.
+#[derive(Debug, Clone)]
+pub struct Anyone(pub Actor);
 /// An actor who may manage tenants.
 #[derive(Debug, Clone)]
 pub struct Operator(pub Actor);
@@ -149,6 +159,10 @@ impl Gate {
             return Err(invalid("the request names two tenants"));
         }
         Ok(tenant)
+    }
+    /// Whether neither host nor header name a tenant.
+    pub fn names_no_tenant(&self, parts: &Parts) -> bool {
+        self.named(parts).is_ok_and(|names| names.is_empty())
     }
     /// Whether a tenant's requests are served: the checks after the token's.
     pub fn serves(&self, tenant: &Tenant) -> Result<(), Problem> {
@@ -307,9 +321,20 @@ macro_rules! extractors {
     )+};
 }
 extractors! {
-    Reader: Hr Auditor;
-    Editor: Hr;
+    Reader: Owner Hr Auditor;
+    Editor: Owner Hr;
+    UserAdmin: Owner Operator;
     Operator: Operator;
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Anyone
+where
+    Gate: FromRef<S>,
+{
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Gate::from_ref(state).admit(parts).await.map(Self)
+    }
 }
 
 /// Why a request was refused goes to the audit log, with the tenant's opaque namespace; the client gets the problem.

@@ -225,6 +225,14 @@ impl Keys {
             .await?;
         Ok(())
     }
+    /// Seals a small secret under the master key; it opens only in the same context, which should name tenant and place.
+    pub fn seal(&self, context: &str, secret: &[u8]) -> Vec<u8> {
+        self.0.master.wrap(context, secret)
+    }
+    /// Opens what [`Keys::seal`] sealed.
+    pub fn open_sealed(&self, context: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.0.master.unwrap_bytes(context, sealed)
+    }
     pub(crate) fn master(&self) -> &Wrapping {
         &self.0.master
     }

@@ -12,7 +12,7 @@ pub mod registry;
 pub mod telemetry;
 pub mod tenant_tx;
 
-pub use auth::{Actor, Editor, Gate, Operator, Reader, Role};
+pub use auth::{Actor, Anyone, Editor, Gate, Operator, Reader, Role, UserAdmin};
 pub use config::{Config, Process};
 pub use keys::Keys;
 pub use problem::{FieldProblem, Problem};

@@ -192,7 +192,10 @@ async fn serve(options: PgConnectOptions) -> anyhow::Result<(String, String)> {
     .await?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await?;
     let limits = batch::Limits { line: Duration::from_secs(30), idle: Duration::from_secs(30), stop: CancellationToken::new() };
-    let app = shell(command_api::router(App::new(gate, registry, store, keys, pool, limits)), Limits::of(&config));
+    let app = shell(
+        command_api::router(App::new(gate, command_api::identity::Logins::default(), store, keys, pool, limits)),
+        Limits::of(&config),
+    );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let base = format!("http://{}", listener.local_addr()?);
     tokio::spawn(health::serve_on(listener, app, CancellationToken::new(), Duration::ZERO));

@@ -58,10 +58,12 @@ impl<'r> FromRow<'r, PgRow> for Trust {
     }
 }
 
+type KeySet = HashMap<String, Key>;
+
 /// The issuer's keys by `kid`, as it publishes them.
 #[derive(Default)]
 struct Keys {
-    known: RwLock<(Arc<HashMap<String, Key>>, Option<Instant>)>,
+    known: RwLock<(Arc<KeySet>, Option<Instant>)>,
     /// When they were asked for last; held while they are.
     asked: Mutex<Option<Instant>>,
 }
@@ -183,12 +185,12 @@ fn at<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
 
 impl Keys {
     /// The keys, fetched if they are old or lack this one; but never more than once a minute.
-    async fn with(&self, kid: &str, uri: &str) -> Result<Arc<HashMap<String, Key>>, Refusal> {
+    async fn with(&self, kid: &str, uri: &str) -> Result<Arc<KeySet>, Refusal> {
         let current = || {
             let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             (known.0.clone(), known.1.map(|at| at.elapsed()))
         };
-        let suffices = |keys: &HashMap<String, Key>, age: Option<Duration>| age.is_some_and(|age| age < REFRESH) && keys.contains_key(kid);
+        let suffices = |keys: &KeySet, age: Option<Duration>| age.is_some_and(|age| age < REFRESH) && keys.contains_key(kid);
         let (keys, age) = current();
         if suffices(&keys, age) {
             return Ok(keys);
@@ -213,7 +215,7 @@ impl Keys {
     }
 }
 
-async fn fetch(uri: &str) -> anyhow::Result<HashMap<String, Key>> {
+async fn fetch(uri: &str) -> anyhow::Result<KeySet> {
     // No redirects: where keys come from is what the operator wrote down.
     let client = reqwest::Client::builder().timeout(FETCH).redirect(reqwest::redirect::Policy::none()).build()?;
     let mut response = client.get(uri).header("accept", "application/json").send().await?.error_for_status()?;
@@ -227,7 +229,7 @@ async fn fetch(uri: &str) -> anyhow::Result<HashMap<String, Key>> {
     parse(&body)
 }
 
-fn parse(body: &[u8]) -> anyhow::Result<HashMap<String, Key>> {
+fn parse(body: &[u8]) -> anyhow::Result<KeySet> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<Value>,

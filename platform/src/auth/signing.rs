@@ -45,11 +45,11 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Loads the newest signing key, or makes the first one. `pool` must be the owner's: the services' roles can't read
-    /// private keys.
+    /// Loads the newest signing key that every verifier knows by now, or makes the first one. `pool` must be the owner's,
+    /// or the log-in's: the other roles can't read private keys, and only the owner can make one.
     pub async fn open(config: &Config, pool: &PgPool, keys: &Keys) -> anyhow::Result<Self> {
         let newest = "select kid, private_key from platform.signing_key where retired_at is null and algorithm = 'EdDSA'
-                      order by created_at desc, kid desc limit 1";
+                      order by created_at < now() - interval '5 seconds' desc, created_at desc, kid desc limit 1";
         let row: Option<(String, Vec<u8>)> =
             sqlx::query_as(newest).fetch_optional(pool).await.context("reading the signing keys as the owner")?;
         let (kid, wrapped) = match row {

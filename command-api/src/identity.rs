@@ -1,0 +1,319 @@
+//! Who gets in: users, log-ins, machines, and other issuers whose tokens are taken.
+//!
+//! Everything here works on tables that only the role `tenure_identity` reaches, through a pool of its own. Passwords and
+//! tokens never come near the event store. Reading order: [`login`], then [`users`], [`machines`], [`own`] (what one does
+//! with one's own account), [`trust`] (operators); below them [`passwords`], [`attempts`], [`totp`].
+
+mod attempts;
+mod login;
+mod machines;
+mod own;
+mod passwords;
+mod totp;
+mod trust;
+mod users;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use events::{EmployeeId, TenantId, TenantScope};
+use http::StatusCode;
+use platform::{
+    Actor, Config, Gate, Keys, Problem, Process, Role, ScopedTx, Tenant,
+    auth::{Issuer, TokenRequest},
+    database,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
+use tokio::{sync::Mutex, time::Instant};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use self::passwords::Passwords;
+use crate::App;
+
+/// The routes.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(login::log_in))
+        .routes(routes!(login::refresh))
+        .routes(routes!(login::log_out))
+        .routes(routes!(login::activate))
+        .routes(routes!(machines::service_token))
+        .routes(routes!(own::who_am_i))
+        .routes(routes!(own::change_password))
+        .routes(routes!(own::set_up_totp))
+        .routes(routes!(own::remove_totp))
+        .routes(routes!(own::confirm_totp))
+        .routes(routes!(own::revoke_token))
+        .routes(routes!(users::invite_user, users::users))
+        .routes(routes!(users::user))
+        .routes(routes!(users::change_user))
+        .routes(routes!(users::invite_again))
+        .routes(routes!(users::disable_user))
+        .routes(routes!(users::enable_user))
+        .routes(routes!(users::identity_audit))
+        .routes(routes!(machines::create_service_account, machines::service_accounts))
+        .routes(routes!(machines::disable_service_account))
+        .routes(routes!(trust::add_domain, trust::domains))
+        .routes(routes!(trust::remove_domain))
+        .routes(routes!(trust::trust_issuer, trust::issuers))
+        .routes(routes!(trust::distrust_issuer))
+}
+
+/// How long an access token lives.
+const ACCESS: Duration = Duration::from_mins(10);
+/// How long a log-in lasts at most, and without being used.
+const SESSION: Duration = Duration::from_hours(30 * 24);
+const IDLE: Duration = Duration::from_hours(24);
+/// How long an invitation is good.
+const TICKET: Duration = Duration::from_hours(7 * 24);
+/// How long the signing key is used before it is looked up again: a rotation takes effect within this.
+const SIGNER_AGE: Duration = Duration::from_secs(5);
+const CONNECTIONS: u32 = 8;
+
+/// What the routes work with; empty where the process has no way to the identity tables.
+#[derive(Clone, Default)]
+pub struct Logins(Option<Arc<Identity>>);
+
+/// Log-in and all that belongs to it.
+pub(crate) struct Identity {
+    pool: PgPool,
+    keys: Keys,
+    gate: Gate,
+    config: Config,
+    passwords: Passwords,
+    signer: Mutex<Option<(Arc<Issuer>, Instant)>>,
+}
+
+impl Logins {
+    /// Opens the way to the identity tables, if the settings name one.
+    pub async fn open(config: &Config, keys: Keys, gate: Gate) -> anyhow::Result<Self> {
+        let Some(url) = &config.identity_database_url else {
+            tracing::warn!("TENURE_IDENTITY_DATABASE_URL is not set: nobody can log in here");
+            return Ok(Self(None));
+        };
+        let mut config = config.clone();
+        config.database_url = url.clone();
+        config.database_connections = CONNECTIONS;
+        let pool = database::connect(&config, Process::CommandApi).await.context("TENURE_IDENTITY_DATABASE_URL")?;
+        database::refuse_superuser(&pool).await?;
+        let passwords = Passwords::new()?;
+        Ok(Self(Some(Arc::new(Identity { pool, keys, gate, config, passwords, signer: Mutex::new(None) }))))
+    }
+    fn get(&self) -> Result<&Identity, Problem> {
+        let detail = "this server logs nobody in; use another one, or a token of another issuer";
+        self.0.as_deref().ok_or_else(|| Problem::unavailable("login_unavailable", detail))
+    }
+}
+
+/// Whom an access token is for.
+struct Subject {
+    name: String,
+    roles: Vec<String>,
+    employee: Option<Uuid>,
+    session: Option<Uuid>,
+}
+
+impl Identity {
+    /// A signed access token, and the seconds that it lives.
+    async fn access_token(&self, tenant: &Tenant, subject: Subject) -> Result<(SecretString, u64), Problem> {
+        let lifetime_s = ACCESS.as_secs().min(self.config.token_max_lifetime);
+        let request = TokenRequest {
+            subject: subject.name,
+            tenant: tenant.id,
+            slug: tenant.slug.clone(),
+            roles: subject.roles.iter().filter_map(|role| Role::within(tenant.id, role)).collect(),
+            employee: subject.employee.map(EmployeeId::from_uuid),
+            session: subject.session,
+            lifetime_s,
+        };
+        let token = self.signer().await?.issue(&request).map_err(|error| Problem::internal(&format_args!("{error:#}")))?;
+        Ok((token, lifetime_s))
+    }
+    async fn signer(&self) -> Result<Arc<Issuer>, Problem> {
+        let mut signer = self.signer.lock().await;
+        if let Some((issuer, since)) = &*signer
+            && since.elapsed() < SIGNER_AGE
+        {
+            return Ok(issuer.clone());
+        }
+        let issuer = Issuer::open(&self.config, &self.pool, &self.keys).await.map_err(|error| {
+            tracing::error!(error = format!("{error:#}"), "the signing key can't be read");
+            Problem::unavailable("login_unavailable", "nobody can be logged in at the moment; try again shortly")
+        })?;
+        let issuer = Arc::new(issuer);
+        *signer = Some((issuer.clone(), Instant::now()));
+        Ok(issuer)
+    }
+    /// What an e-mail address is found by.
+    async fn email_digest(&self, scope: TenantScope, email: &str) -> Result<[u8; 32], Problem> {
+        Ok(self.keys.claim_digest(scope, "login_email", email).await?)
+    }
+    fn seal_email(&self, scope: TenantScope, user: Uuid, email: &str) -> Vec<u8> {
+        self.keys.seal(&email_context(scope, user), email.as_bytes())
+    }
+    fn open_email(&self, scope: TenantScope, user: Uuid, sealed: &[u8]) -> Result<String, Problem> {
+        let bytes = self.keys.open_sealed(&email_context(scope, user), sealed)?;
+        String::from_utf8(bytes.to_vec()).map_err(|error| Problem::internal(&error))
+    }
+    async fn begin(&self, scope: TenantScope) -> Result<ScopedTx, Problem> {
+        Ok(ScopedTx::begin(&self.pool, scope).await?)
+    }
+    /// Makes tokens void before they expire: within a second or two, everywhere.
+    async fn revoke(&self, tx: &mut ScopedTx, scope: TenantScope, kind: &str, id: &str) -> Result<(), Problem> {
+        // Beyond this no token that it concerns can live.
+        let until = self.config.token_max_lifetime.max(3600) + 60;
+        sqlx::query("delete from platform.revocation where until < now()").execute(tx.conn()).await?;
+        sqlx::query(
+            "insert into platform.revocation (tenant_id, kind, id, until) values ($1, $2, $3, now() + $4 * interval '1 second')
+             on conflict (tenant_id, kind, id) do update set revoked_at = now(), until = excluded.until",
+        )
+        .bind(scope.tenant().uuid())
+        .bind(kind)
+        .bind(id)
+        .bind(i64::try_from(until).unwrap_or(i64::MAX))
+        .execute(tx.conn())
+        .await?;
+        Ok(())
+    }
+    /// Ends a user's log-ins, all or all but one.
+    async fn end_sessions(&self, tx: &mut ScopedTx, scope: TenantScope, user: Uuid, but: Option<Uuid>, why: &str) -> Result<(), Problem> {
+        let ended: Vec<Uuid> = sqlx::query_scalar(
+            "update platform.session set ended_at = now(), ended_why = $4
+             where tenant_id = $1 and user_id = $2 and ended_at is null and session_id is distinct from $3 returning session_id",
+        )
+        .bind(scope.tenant().uuid())
+        .bind(user)
+        .bind(but)
+        .bind(why)
+        .fetch_all(tx.conn())
+        .await?;
+        for session in ended {
+            self.revoke(tx, scope, "session", &session.to_string()).await?;
+        }
+        Ok(())
+    }
+    /// A ticket that activates an account once.
+    async fn ticket(&self, tx: &mut ScopedTx, scope: TenantScope, user: Uuid) -> Result<String, Problem> {
+        let ticket = Bearer::fresh("tt", scope.tenant())?;
+        sqlx::query("delete from platform.user_ticket where tenant_id = $1 and (user_id = $2 or expires_at < now())")
+            .bind(scope.tenant().uuid())
+            .bind(user)
+            .execute(tx.conn())
+            .await?;
+        sqlx::query(
+            "insert into platform.user_ticket (tenant_id, digest, user_id, expires_at) values ($1, $2, $3, now() + $4 * interval '1 second')",
+        )
+        .bind(scope.tenant().uuid())
+        .bind(ticket.digest())
+        .bind(user)
+        .bind(TICKET.as_secs_f64())
+        .execute(tx.conn())
+        .await?;
+        Ok(ticket.0)
+    }
+}
+
+/// Writes down a decision. `subject` is whom it is about, `actor` who made it.
+async fn audit(
+    tx: &mut ScopedTx,
+    scope: TenantScope,
+    action: &'static str,
+    outcome: &'static str,
+    subject: Option<&str>,
+    actor: Option<&Actor>,
+) -> Result<(), Problem> {
+    let (tenant, actor) = (scope.tenant(), actor.map(|actor| actor.subject.as_str()));
+    tracing::info!(target: "audit", %tenant, action, outcome, subject, actor, "identity");
+    metrics::counter!("identity_decisions_total", "action" => action, "outcome" => outcome).increment(1);
+    sqlx::query("insert into platform.identity_audit (tenant_id, action, outcome, subject, actor) values ($1, $2, $3, $4, $5)")
+        .bind(tenant.uuid())
+        .bind(action)
+        .bind(outcome)
+        .bind(subject)
+        .bind(actor)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// A secret that stands for itself: `{kind}_{namespace}_{256 random bits}`. Only its digest is kept.
+struct Bearer(String);
+
+impl Bearer {
+    fn fresh(kind: &str, tenant: TenantId) -> Result<Self, Problem> {
+        let secret = secret().map_err(|error| Problem::internal(&error))?;
+        Ok(Self(format!("{kind}_{}_{secret}", tenant.namespace())))
+    }
+    /// The tenant that it names, if it has the shape of this kind.
+    fn read(kind: &str, text: &str) -> Option<(Self, TenantId)> {
+        let (namespace, secret) = text.strip_prefix(kind)?.strip_prefix('_')?.split_once('_')?;
+        let tenant = namespace.parse().ok()?;
+        (secret.len() == 43).then(|| (Self(text.to_owned()), tenant))
+    }
+    fn digest(&self) -> Vec<u8> {
+        Sha256::digest(self.0.as_bytes()).to_vec()
+    }
+}
+
+/// 256 random bits as text.
+fn secret() -> anyhow::Result<String> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).context("the operating system gives no random bytes")?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// The address in the form in which it is compared.
+fn normalized_email(text: &str) -> Result<String, Problem> {
+    let email = text.trim().to_lowercase();
+    let good = email.len() <= 254
+        && email.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.') && !domain.contains('@'))
+        && !email.chars().any(|c| c.is_whitespace() || c.is_control());
+    if good {
+        return Ok(email);
+    }
+    let detail = "is not an e-mail address";
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("email {detail}"));
+    Err(problem.field("/email", "invalid_email", detail))
+}
+
+/// 422 unless each is the name of a role of this tenant.
+fn check_roles(tenant: TenantId, roles: &[String]) -> Result<(), Problem> {
+    match roles.iter().position(|role| Role::within(tenant, role).is_none()) {
+        None if roles.len() <= 32 => Ok(()),
+        place => {
+            let names: Vec<_> = Role::ALL.into_iter().filter(|role| Role::within(tenant, role.name()).is_some()).map(Role::name).collect();
+            let detail = format!("the roles here are {}", names.join(", "));
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_role", detail.clone());
+            Err(problem.field(format!("/roles/{}", place.unwrap_or(32)), "unknown_role", detail))
+        }
+    }
+}
+
+/// The right to a tenant's identity tables. What may be done there, a password, a secret or an operator's token decides.
+fn scope_of(tenant: &Tenant) -> TenantScope {
+    TenantScope::checked(tenant.id)
+}
+
+fn user_name(user: Uuid) -> String {
+    format!("user:{user}")
+}
+fn user_of(subject: &str) -> Option<Uuid> {
+    subject.strip_prefix("user:")?.parse().ok()
+}
+fn email_context(scope: TenantScope, user: Uuid) -> String {
+    format!("login email\n{}\n{user}", scope.tenant())
+}
+
+/// 404 `not_found`: as for what never was.
+fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such object")
+}
+
+/// The token answer's secret, for serialization.
+fn exposed(secret: &SecretString) -> String {
+    secret.expose_secret().to_owned()
+}

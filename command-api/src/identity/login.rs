@@ -1,0 +1,407 @@
+//! Logging in, staying in, getting out.
+
+use axum::{Json, extract::State};
+use events::TenantScope;
+use http::{StatusCode, request::Parts};
+use platform::{Problem, Registry, ScopedTx, Tenant, TenantState};
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Bearer, IDLE, Identity, Logins, SESSION, Subject,
+    attempts::{Attempt, Trier},
+    audit, exposed, normalized_email, passwords, scope_of, totp, user_name,
+};
+use crate::request::Fields;
+
+/// What one logs in with.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogIn {
+    /// The address to which the account belongs.
+    email: String,
+    /// The password.
+    #[schema(format = Password)]
+    password: String,
+    /// Six digits, where the account asks for them.
+    #[serde(default)]
+    totp: Option<String>,
+    /// `device` of an earlier log-in: with it nobody else's failures count against you.
+    #[serde(default)]
+    device: Option<String>,
+}
+
+/// What a log-in gives.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Tokens {
+    /// For `Authorization: Bearer …`.
+    access_token: String,
+    /// `Bearer`
+    token_type: &'static str,
+    /// Seconds until the access token ends.
+    expires_in: u64,
+    /// Gets the next access token, once, and the next refresh token with it.
+    refresh_token: String,
+    /// Seconds until the refresh token ends if it is not used.
+    refresh_expires_in: u64,
+    /// To be kept on this device and sent with the next log-in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+}
+
+#[derive(FromRow)]
+struct Account {
+    user_id: Uuid,
+    state: String,
+    roles: Vec<String>,
+    employee_id: Option<Uuid>,
+    password_hash: Option<String>,
+    totp_secret: Option<Vec<u8>>,
+    totp_confirmed: bool,
+}
+
+/// Log in with e-mail address and password, at the tenant's host or with `Tenure-Tenant`.
+///
+/// Whoever is not let in gets the same answer after the same time, whether or not account or tenant exist.
+#[utoipa::path(post, path = "/v1/auth/login", tag = "identity", security(()), request_body = LogIn, responses(
+    (status = 200, description = "Logged in", body = Tokens),
+    (status = 400, description = "`malformed_json`; `invalid_tenant`: neither host nor header name a tenant"),
+    (status = 401, description = "`invalid_credentials`; `totp_required`: the password was right, now the six digits"),
+    (status = 402, description = "`subscription_expired`"),
+    (status = 403, description = "`tenant_suspended`"),
+    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
+    (status = 429, description = "`rate_limited`, with `Retry-After`"),
+    (status = 503, description = "`login_unavailable`, `overloaded`, `database_unavailable`"),
+))]
+pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<LogIn>) -> Result<Json<Tokens>, Problem> {
+    let identity = logins.get()?;
+    let found = identity.gate.tenant_named(&parts).await?;
+    // A tenant that can't have log-ins is treated as one without accounts, in the platform's own scope.
+    let tenant = found.filter(|tenant| matches!(tenant.state, TenantState::Ready | TenantState::Suspended));
+    let scope = tenant.as_deref().map_or(Registry::platform_scope(), scope_of);
+    let email = normalized_email(&ask.email).unwrap_or_default();
+    let name = if tenant.is_some() { email } else { format!("nowhere\n{email}") };
+    let account = identity.email_digest(scope, &name).await?;
+    let device = match &ask.device {
+        Some(device) => identity.known_device(scope, &account, device).await?,
+        None => None,
+    };
+    let trier = Trier { account: &account, source: identity.gate.client_address(&parts), device: device.as_deref() };
+    let attempt = Attempt::count(&identity.pool, &identity.keys, scope, &trier).await?;
+
+    let mut tx = identity.begin(scope).await?;
+    let row: Option<Account> = sqlx::query_as(
+        "select user_id, state, roles, employee_id, password_hash, totp_secret, totp_confirmed
+         from platform.user_account where tenant_id = $1 and email_digest = $2",
+    )
+    .bind(scope.tenant().uuid())
+    .bind(account.as_slice())
+    .fetch_optional(tx.conn())
+    .await?;
+    tx.commit().await?;
+    let active = row.filter(|row| row.state == "active");
+    let good = identity.passwords.verify(ask.password, active.as_ref().and_then(|row| row.password_hash.clone())).await?;
+    let (Some(tenant), Some(user), true) = (tenant, active.as_ref(), good) else {
+        return Err(identity.refuse(scope, active.map(|row| row.user_id), "wrong credentials").await);
+    };
+    let mut tx = identity.begin(scope).await?;
+    if let (true, Some(secret)) = (user.totp_confirmed, &user.totp_secret) {
+        let Some(code) = &ask.totp else {
+            tx.rollback().await?;
+            let detail = "this account asks for the six digits that its app shows; send them as totp";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "totp_required", detail));
+        };
+        if !totp::take(&identity.keys, &mut tx, scope, user.user_id, secret, code).await? {
+            tx.rollback().await?;
+            return Err(identity.refuse(scope, Some(user.user_id), "wrong code").await);
+        }
+    }
+    identity.gate.serves(&tenant)?;
+    attempt.succeeded(&mut tx).await?;
+    let session = Uuid::now_v7();
+    sqlx::query(
+        "insert into platform.session (tenant_id, session_id, user_id, expires_at) values ($1, $2, $3, now() + $4 * interval '1 second')",
+    )
+    .bind(scope.tenant().uuid())
+    .bind(session)
+    .bind(user.user_id)
+    .bind(SESSION.as_secs_f64())
+    .execute(tx.conn())
+    .await?;
+    // What nobody needs any more goes bit by bit.
+    sqlx::query("delete from platform.session where tenant_id = $1 and expires_at < now() - interval '1 day'")
+        .bind(scope.tenant().uuid())
+        .execute(tx.conn())
+        .await?;
+    sqlx::query("delete from platform.login_attempts where tenant_id = $1 and window_ends < now()")
+        .bind(scope.tenant().uuid())
+        .execute(tx.conn())
+        .await?;
+    let refresh = identity.refresh_token(&mut tx, scope, session).await?;
+    audit(&mut tx, scope, "log_in", "granted", Some(&user_name(user.user_id)), None).await?;
+    tx.commit().await?;
+    let device = match device {
+        Some(_) => None,
+        None => Some(identity.new_device(scope, &account).await?),
+    };
+    identity.tokens(&tenant, user, session, refresh, device).await.map(Json)
+}
+
+/// A refresh token, or the end of one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Refresh {
+    /// As the log-in, or the last refresh, gave it.
+    refresh_token: String,
+}
+
+#[derive(FromRow)]
+struct Family {
+    session_id: Uuid,
+    used: bool,
+    alive: bool,
+}
+
+/// Get the next access token. A refresh token works once: its second use ends the log-in, for whoever holds it.
+#[utoipa::path(post, path = "/v1/auth/refresh", tag = "identity", security(()), request_body = Refresh, responses(
+    (status = 200, description = "The next tokens", body = Tokens),
+    (status = 400, description = "`malformed_json`; `invalid_grant`: log in again; `invalid_tenant`"),
+    (status = 402, description = "`subscription_expired`"),
+    (status = 403, description = "`tenant_suspended`"),
+    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
+    (status = 503, description = "`login_unavailable`, `database_unavailable`"),
+))]
+pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<Refresh>) -> Result<Json<Tokens>, Problem> {
+    let identity = logins.get()?;
+    let (token, tenant) = identity.bearer("tr", &ask.refresh_token, &parts).await?.ok_or_else(invalid_grant)?;
+    identity.gate.serves(&tenant)?;
+    let scope = scope_of(&tenant);
+    let mut tx = identity.begin(scope).await?;
+    // Locked: of two uses at once one comes second.
+    let family: Option<Family> = sqlx::query_as(
+        "select t.session_id, t.used_at is not null as used, s.ended_at is null and s.expires_at > now() and t.expires_at > now() as alive
+         from platform.refresh_token t join platform.session s using (tenant_id, session_id)
+         where t.tenant_id = $1 and t.digest = $2 for update",
+    )
+    .bind(scope.tenant().uuid())
+    .bind(token.digest())
+    .fetch_optional(tx.conn())
+    .await?;
+    let Some(family) = family else {
+        tx.rollback().await?;
+        return Err(invalid_grant());
+    };
+    let user: Account = sqlx::query_as(
+        "select user_id, state, roles, employee_id, password_hash, totp_secret, totp_confirmed
+         from platform.user_account join platform.session using (tenant_id, user_id) where tenant_id = $1 and session_id = $2",
+    )
+    .bind(scope.tenant().uuid())
+    .bind(family.session_id)
+    .fetch_one(tx.conn())
+    .await?;
+    let subject = user_name(user.user_id);
+    if family.used && family.alive {
+        sqlx::query(
+            "update platform.session set ended_at = now(), ended_why = 'refresh token used twice' where tenant_id = $1 and session_id = $2",
+        )
+        .bind(scope.tenant().uuid())
+        .bind(family.session_id)
+        .execute(tx.conn())
+        .await?;
+        identity.revoke(&mut tx, scope, "session", &family.session_id.to_string()).await?;
+        audit(&mut tx, scope, "refresh", "reuse_detected", Some(&subject), None).await?;
+        tx.commit().await?;
+        return Err(invalid_grant());
+    }
+    if family.used || !family.alive || user.state != "active" {
+        audit(&mut tx, scope, "refresh", "refused", Some(&subject), None).await?;
+        tx.commit().await?;
+        return Err(invalid_grant());
+    }
+    sqlx::query("update platform.refresh_token set used_at = now() where tenant_id = $1 and digest = $2")
+        .bind(scope.tenant().uuid())
+        .bind(token.digest())
+        .execute(tx.conn())
+        .await?;
+    let next = identity.refresh_token(&mut tx, scope, family.session_id).await?;
+    tx.commit().await?;
+    identity.tokens(&tenant, &user, family.session_id, next, None).await.map(Json)
+}
+
+/// End a log-in: its refresh tokens at once, its access tokens within seconds. An unknown one is ended already.
+#[utoipa::path(post, path = "/v1/auth/logout", tag = "identity", security(()), request_body = Refresh, responses(
+    (status = 204, description = "Logged out"),
+    (status = 400, description = "`malformed_json`, `invalid_tenant`"),
+    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
+    (status = 503, description = "`login_unavailable`, `database_unavailable`"),
+))]
+pub(crate) async fn log_out(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<Refresh>) -> Result<StatusCode, Problem> {
+    let identity = logins.get()?;
+    let Some((token, tenant)) = identity.bearer("tr", &ask.refresh_token, &parts).await? else { return Ok(StatusCode::NO_CONTENT) };
+    let scope = scope_of(&tenant);
+    let mut tx = identity.begin(scope).await?;
+    let ended: Option<(Uuid, Uuid)> = sqlx::query_as(
+        "update platform.session set ended_at = now(), ended_why = 'logged out'
+         where tenant_id = $1 and ended_at is null
+           and session_id = (select session_id from platform.refresh_token where tenant_id = $1 and digest = $2)
+         returning session_id, user_id",
+    )
+    .bind(scope.tenant().uuid())
+    .bind(token.digest())
+    .fetch_optional(tx.conn())
+    .await?;
+    if let Some((session, user)) = ended {
+        identity.revoke(&mut tx, scope, "session", &session.to_string()).await?;
+        audit(&mut tx, scope, "log_out", "granted", Some(&user_name(user)), None).await?;
+    }
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What an invitation becomes an account with.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Activation {
+    /// As the invitation says.
+    ticket: String,
+    /// The password from now on.
+    #[schema(format = Password)]
+    password: String,
+}
+
+/// Take up an invitation, or set a new password with one. All earlier log-ins end.
+#[utoipa::path(post, path = "/v1/auth/activation", tag = "identity", security(()), request_body = Activation, responses(
+    (status = 204, description = "The account is active; log in"),
+    (status = 400, description = "`malformed_json`; `invalid_ticket`: unknown, used or too old; ask for another; `invalid_tenant`"),
+    (status = 422, description = "`weak_password`, `missing_field`, `unknown_field`, `invalid_field`"),
+    (status = 503, description = "`login_unavailable`, `overloaded`, `database_unavailable`"),
+))]
+pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<Activation>) -> Result<StatusCode, Problem> {
+    let invalid = || Problem::new(StatusCode::BAD_REQUEST, "invalid_ticket", "the invitation is unknown, used or too old; ask for another");
+    let identity = logins.get()?;
+    let (ticket, tenant) = identity.bearer("tt", &ask.ticket, &parts).await?.ok_or_else(invalid)?;
+    let scope = scope_of(&tenant);
+    let mut tx = identity.begin(scope).await?;
+    let found: Option<(Uuid, Vec<u8>)> = sqlx::query_as(
+        "select user_id, email from platform.user_ticket join platform.user_account using (tenant_id, user_id)
+         where tenant_id = $1 and digest = $2 and expires_at > now() and state <> 'disabled'",
+    )
+    .bind(scope.tenant().uuid())
+    .bind(ticket.digest())
+    .fetch_optional(tx.conn())
+    .await?;
+    tx.commit().await?;
+    let (user, email) = found.ok_or_else(invalid)?;
+    passwords::check(&ask.password, &identity.open_email(scope, user, &email)?)?;
+    let hash = identity.passwords.hash(ask.password).await?;
+    let mut tx = identity.begin(scope).await?;
+    let taken = sqlx::query("delete from platform.user_ticket where tenant_id = $1 and digest = $2 and expires_at > now()")
+        .bind(scope.tenant().uuid())
+        .bind(ticket.digest())
+        .execute(tx.conn())
+        .await?;
+    let activated = sqlx::query(
+        "update platform.user_account set password_hash = $3, state = 'active', changed_at = now()
+         where tenant_id = $1 and user_id = $2 and state <> 'disabled'",
+    )
+    .bind(scope.tenant().uuid())
+    .bind(user)
+    .bind(hash)
+    .execute(tx.conn())
+    .await?;
+    if taken.rows_affected() == 0 || activated.rows_affected() == 0 {
+        tx.rollback().await?;
+        return Err(invalid());
+    }
+    identity.end_sessions(&mut tx, scope, user, None, "new password").await?;
+    audit(&mut tx, scope, "activate", "granted", Some(&user_name(user)), None).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Identity {
+    /// Writes down that somebody was not let in, and answers as always.
+    async fn refuse(&self, scope: TenantScope, user: Option<Uuid>, reason: &'static str) -> Problem {
+        let written = async {
+            let mut tx = self.begin(scope).await?;
+            audit(&mut tx, scope, "log_in", "refused", user.map(user_name).as_deref(), None).await?;
+            tx.commit().await?;
+            Ok::<_, Problem>(())
+        };
+        match written.await {
+            Ok(()) => {
+                tracing::info!(target: "audit", reason, "log-in refused");
+                Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "e-mail address, password or code are not right")
+            }
+            // What can't be written down is not decided (I8).
+            Err(problem) => problem,
+        }
+    }
+    /// The tenant that a bearer secret names and the request does not deny.
+    pub(super) async fn bearer(&self, kind: &str, text: &str, parts: &Parts) -> Result<Option<(Bearer, std::sync::Arc<Tenant>)>, Problem> {
+        let Some((bearer, id)) = Bearer::read(kind, text) else { return Ok(None) };
+        let named = match self.gate.tenant_named(parts).await {
+            Ok(tenant) => tenant,
+            // Neither host nor header name one: then the secret alone does.
+            Err(problem) if problem.code == "invalid_tenant" && self.gate.names_no_tenant(parts) => self.gate.registry().by_id(id),
+            Err(problem) => return Err(problem),
+        };
+        Ok(named.filter(|tenant| tenant.id == id).map(|tenant| (bearer, tenant)))
+    }
+    async fn refresh_token(&self, tx: &mut ScopedTx, scope: TenantScope, session: Uuid) -> Result<Bearer, Problem> {
+        let token = Bearer::fresh("tr", scope.tenant())?;
+        sqlx::query(
+            "insert into platform.refresh_token (tenant_id, digest, session_id, expires_at) values ($1, $2, $3, now() + $4 * interval '1 second')",
+        )
+        .bind(scope.tenant().uuid())
+        .bind(token.digest())
+        .bind(session)
+        .bind(IDLE.as_secs_f64())
+        .execute(tx.conn())
+        .await?;
+        Ok(token)
+    }
+    async fn tokens(
+        &self,
+        tenant: &Tenant,
+        user: &Account,
+        session: Uuid,
+        refresh: Bearer,
+        device: Option<String>,
+    ) -> Result<Tokens, Problem> {
+        let subject =
+            Subject { name: user_name(user.user_id), roles: user.roles.clone(), employee: user.employee_id, session: Some(session) };
+        let (token, expires_in) = self.access_token(tenant, subject).await?;
+        Ok(Tokens {
+            access_token: exposed(&token),
+            token_type: "Bearer",
+            expires_in,
+            refresh_token: refresh.0,
+            refresh_expires_in: IDLE.as_secs(),
+            device,
+        })
+    }
+    /// A proof that an account was logged in to from here: a random name, and its digest under the tenant's key.
+    async fn new_device(&self, scope: TenantScope, account: &[u8]) -> Result<String, Problem> {
+        let name = super::secret().map_err(|error| Problem::internal(&error))?;
+        Ok(format!("{name}.{}", self.device_proof(scope, account, &name).await?))
+    }
+    /// The device's name, if its proof is good.
+    async fn known_device(&self, scope: TenantScope, account: &[u8], device: &str) -> Result<Option<String>, Problem> {
+        let Some((name, proof)) = device.split_once('.').filter(|(name, _)| name.len() == 43) else { return Ok(None) };
+        let good = self.device_proof(scope, account, name).await?;
+        let equal = aws_lc_rs::constant_time::verify_slices_are_equal(good.as_bytes(), proof.as_bytes()).is_ok();
+        Ok(equal.then(|| name.to_owned()))
+    }
+    async fn device_proof(&self, scope: TenantScope, account: &[u8], name: &str) -> Result<String, Problem> {
+        let account = data_encoding::HEXLOWER.encode(account);
+        let digest = self.keys.claim_digest(scope, "login_device", &format!("{account}\n{name}")).await?;
+        Ok(data_encoding::HEXLOWER.encode(&digest))
+    }
+}
+
+fn invalid_grant() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_grant", "the refresh token is not good (any more); log in again")
+}

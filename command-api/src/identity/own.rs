@@ -1,0 +1,279 @@
+//! What one does with one's own account.
+
+use axum::{Json, extract::State};
+use events::TenantId;
+use http::StatusCode;
+use platform::{Anyone, Problem};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Logins,
+    attempts::{Attempt, Trier},
+    audit, not_found, passwords, totp, user_name, user_of,
+};
+use crate::request::Fields;
+
+/// Whom a token is for.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Me {
+    /// The token's subject.
+    subject: String,
+    /// The tenant's namespace.
+    #[schema(value_type = String)]
+    tenant_id: TenantId,
+    /// The tenant's slug.
+    tenant_slug: String,
+    /// What it grants.
+    roles: Vec<&'static str>,
+    /// Which person it is.
+    employee_id: Option<Uuid>,
+}
+
+/// Who you are to this tenant.
+#[utoipa::path(get, path = "/v1/auth/me", tag = "identity", responses(
+    (status = 200, description = "You", body = Me),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn who_am_i(Anyone(actor): Anyone) -> Json<Me> {
+    Json(Me {
+        subject: actor.subject,
+        tenant_id: actor.tenant.id,
+        tenant_slug: actor.tenant.slug.clone(),
+        roles: actor.roles.iter().map(|role| role.name()).collect(),
+        employee_id: actor.employee.map(events::EmployeeId::uuid),
+    })
+}
+
+/// From one password to another.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangePassword {
+    /// The password until now.
+    #[schema(format = Password)]
+    current: String,
+    /// The password from now on.
+    #[schema(format = Password)]
+    password: String,
+}
+
+/// Change your password. Your other log-ins end.
+#[utoipa::path(post, path = "/v1/auth/password", tag = "identity", request_body = ChangePassword, responses(
+    (status = 204, description = "Changed"),
+    (status = 422, description = "`weak_password`, `wrong_password`, `missing_field`, `unknown_field`, `invalid_field`"),
+    (status = 404, description = "`not_found`: the token is not a user's"),
+    (status = 429, description = "`rate_limited`, with `Retry-After`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn change_password(
+    State(logins): State<Logins>,
+    Anyone(actor): Anyone,
+    Fields(ask): Fields<ChangePassword>,
+) -> Result<StatusCode, Problem> {
+    let (identity, user) = (logins.get()?, user_of(&actor.subject).ok_or_else(not_found)?);
+    let subject = user_name(user);
+    let trier = Trier { account: subject.as_bytes(), source: None, device: None };
+    let attempt = Attempt::count(&identity.pool, &identity.keys, actor.scope, &trier).await?;
+    let mut tx = identity.begin(actor.scope).await?;
+    let found: Option<(Vec<u8>, Option<String>)> =
+        sqlx::query_as("select email, password_hash from platform.user_account where tenant_id = $1 and user_id = $2 and state = 'active'")
+            .bind(actor.tenant.id.uuid())
+            .bind(user)
+            .fetch_optional(tx.conn())
+            .await?;
+    tx.commit().await?;
+    let (email, hash) = found.ok_or_else(not_found)?;
+    passwords::check(&ask.password, &identity.open_email(actor.scope, user, &email)?)?;
+    if !identity.passwords.verify(ask.current, hash.clone()).await? {
+        let detail = "the current password is another one";
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_password", detail);
+        return Err(problem.field("/current", "wrong_password", detail));
+    }
+    let next = identity.passwords.hash(ask.password).await?;
+    let mut tx = identity.begin(actor.scope).await?;
+    // Only in the place of the one that was verified.
+    let changed = sqlx::query(
+        "update platform.user_account set password_hash = $3, changed_at = now()
+         where tenant_id = $1 and user_id = $2 and state = 'active' and password_hash = $4",
+    )
+    .bind(actor.tenant.id.uuid())
+    .bind(user)
+    .bind(next)
+    .bind(hash)
+    .execute(tx.conn())
+    .await?;
+    if changed.rows_affected() == 0 {
+        tx.rollback().await?;
+        return Err(Problem::new(StatusCode::CONFLICT, "conflict", "the account was changed meanwhile; try again"));
+    }
+    attempt.succeeded(&mut tx).await?;
+    identity.end_sessions(&mut tx, actor.scope, user, actor.session, "new password").await?;
+    audit(&mut tx, actor.scope, "change_password", "granted", Some(&subject), None).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What an authenticator app needs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TotpSecret {
+    /// `otpauth://…`, for a QR code. It is shown only here.
+    url: String,
+}
+
+/// Ask for a secret for an authenticator app. Log-in asks for its digits once they were confirmed.
+#[utoipa::path(post, path = "/v1/auth/totp", tag = "identity", responses(
+    (status = 201, description = "The secret", body = TotpSecret),
+    (status = 404, description = "`not_found`: the token is not a user's"),
+    (status = 409, description = "`totp_active`: remove it first"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn set_up_totp(State(logins): State<Logins>, Anyone(actor): Anyone) -> Result<(StatusCode, Json<TotpSecret>), Problem> {
+    let (identity, user) = (logins.get()?, user_of(&actor.subject).ok_or_else(not_found)?);
+    let fresh = totp::fresh(&identity.keys, actor.scope, user, &actor.tenant.slug)?;
+    let mut tx = identity.begin(actor.scope).await?;
+    let set = sqlx::query(
+        "update platform.user_account set totp_secret = $3, totp_step = 0, changed_at = now()
+         where tenant_id = $1 and user_id = $2 and state = 'active' and not totp_confirmed",
+    )
+    .bind(actor.tenant.id.uuid())
+    .bind(user)
+    .bind(fresh.sealed)
+    .execute(tx.conn())
+    .await?;
+    if set.rows_affected() == 0 {
+        let known: Option<bool> =
+            sqlx::query_scalar("select totp_confirmed from platform.user_account where tenant_id = $1 and user_id = $2")
+                .bind(actor.tenant.id.uuid())
+                .bind(user)
+                .fetch_optional(tx.conn())
+                .await?;
+        tx.rollback().await?;
+        known.filter(|confirmed| *confirmed).ok_or_else(not_found)?;
+        return Err(Problem::new(StatusCode::CONFLICT, "totp_active", "the account asks for six digits already; remove that first"));
+    }
+    audit(&mut tx, actor.scope, "set_up_totp", "granted", Some(&user_name(user)), None).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(TotpSecret { url: fresh.url })))
+}
+
+/// Six digits.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Code {
+    /// As the app shows them now.
+    code: String,
+}
+
+/// Show that the app has the secret: from now on log-in asks for its digits.
+#[utoipa::path(post, path = "/v1/auth/totp/confirmation", tag = "identity", request_body = Code, responses(
+    (status = 204, description = "Confirmed"),
+    (status = 404, description = "`not_found`: there is nothing to confirm"),
+    (status = 422, description = "`wrong_code`, `missing_field`, `unknown_field`, `invalid_field`"),
+    (status = 429, description = "`rate_limited`, with `Retry-After`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn confirm_totp(
+    State(logins): State<Logins>,
+    Anyone(actor): Anyone,
+    Fields(ask): Fields<Code>,
+) -> Result<StatusCode, Problem> {
+    use_code(logins, actor, &ask.code, "totp_confirmed = true", "confirm_totp").await
+}
+
+/// Stop asking for six digits.
+#[utoipa::path(post, path = "/v1/auth/totp/removal", tag = "identity", request_body = Code, responses(
+    (status = 204, description = "Removed"),
+    (status = 404, description = "`not_found`: there is none"),
+    (status = 422, description = "`wrong_code`, `missing_field`, `unknown_field`, `invalid_field`"),
+    (status = 429, description = "`rate_limited`, with `Retry-After`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn remove_totp(
+    State(logins): State<Logins>,
+    Anyone(actor): Anyone,
+    Fields(ask): Fields<Code>,
+) -> Result<StatusCode, Problem> {
+    use_code(logins, actor, &ask.code, "totp_confirmed = false, totp_secret = null", "remove_totp").await
+}
+
+async fn use_code(
+    logins: Logins,
+    actor: platform::Actor,
+    code: &str,
+    change: &'static str,
+    action: &'static str,
+) -> Result<StatusCode, Problem> {
+    let (identity, user) = (logins.get()?, user_of(&actor.subject).ok_or_else(not_found)?);
+    let subject = format!("totp {}", user_name(user));
+    let trier = Trier { account: subject.as_bytes(), source: None, device: None };
+    let attempt = Attempt::count(&identity.pool, &identity.keys, actor.scope, &trier).await?;
+    let mut tx = identity.begin(actor.scope).await?;
+    let secret: Option<Vec<u8>> = sqlx::query_scalar(
+        "select totp_secret from platform.user_account where tenant_id = $1 and user_id = $2 and totp_secret is not null and state = 'active'",
+    )
+    .bind(actor.tenant.id.uuid())
+    .bind(user)
+    .fetch_optional(tx.conn())
+    .await?;
+    let Some(secret) = secret else {
+        tx.rollback().await?;
+        return Err(not_found());
+    };
+    if !totp::take(&identity.keys, &mut tx, actor.scope, user, &secret, code).await? {
+        tx.rollback().await?;
+        return Err(totp::wrong_code());
+    }
+    let sql = format!("update platform.user_account set {change}, changed_at = now() where tenant_id = $1 and user_id = $2");
+    sqlx::query(&sql).bind(actor.tenant.id.uuid()).bind(user).execute(tx.conn()).await?;
+    attempt.succeeded(&mut tx).await?;
+    audit(&mut tx, actor.scope, action, "granted", Some(&user_name(user)), None).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which tokens are to be made void: one by its id, or all.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeToken {
+    /// The token's `jti`.
+    #[serde(default)]
+    token_id: Option<String>,
+    /// All tokens that you have, and all your log-ins.
+    #[serde(default)]
+    all: bool,
+}
+
+/// Make your tokens void before they expire: one by its id, or all. It bites within seconds.
+#[utoipa::path(post, path = "/v1/auth/revocation", tag = "identity", request_body = RevokeToken, responses(
+    (status = 204, description = "Void"),
+    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn revoke_token(
+    State(logins): State<Logins>,
+    Anyone(actor): Anyone,
+    Fields(ask): Fields<RevokeToken>,
+) -> Result<StatusCode, Problem> {
+    let identity = logins.get()?;
+    let mut tx = identity.begin(actor.scope).await?;
+    match (&ask.token_id, ask.all) {
+        (Some(id), false) if (1..=255).contains(&id.len()) && !id.contains('\0') => {
+            identity.revoke(&mut tx, actor.scope, "token", id).await?;
+        }
+        (None, true) => {
+            if let Some(user) = user_of(&actor.subject) {
+                identity.end_sessions(&mut tx, actor.scope, user, None, "revoked").await?;
+            }
+            identity.revoke(&mut tx, actor.scope, "subject", &actor.subject).await?;
+        }
+        (Some(_) | None, _) => {
+            tx.rollback().await?;
+            let detail = "send either token_id, a token's jti of 1 to 255 characters, or all: true";
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", detail).field("/token_id", "invalid_id", detail));
+        }
+    }
+    audit(&mut tx, actor.scope, "revoke", "granted", Some(&actor.subject), None).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,310 @@
+//! What operators decide about a tenant's way in: domains of its own, and other issuers whose tokens are taken. Not the
+//! tenant's to decide: a domain must be shown to be theirs, and an issuer's keys are fetched by us.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State};
+use events::{TenantId, TenantScope};
+use http::StatusCode;
+use platform::{Operator, Problem, Role};
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use utoipa::ToSchema;
+
+use super::{Identity, Logins, audit, not_found, scope_of};
+use crate::request::{Fields, Id};
+
+/// A domain of a tenant's own.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Domain {
+    /// In lower case and without port, such as `hr.acme.example`.
+    domain: String,
+}
+
+/// Let a tenant be reached under a domain of its own. That it is the tenant's must have been shown before.
+#[utoipa::path(post, path = "/v1/tenants/{id}/domains", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")),
+    request_body = Domain, responses(
+    (status = 204, description = "It is, or was already"),
+    (status = 404, description = "`not_found`"),
+    (status = 409, description = "`domain_taken`"),
+    (status = 422, description = "`invalid_field`, `missing_field`, `unknown_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn add_domain(
+    State(logins): State<Logins>,
+    Operator(actor): Operator,
+    Id(tenant): Id<TenantId>,
+    Fields(ask): Fields<Domain>,
+) -> Result<StatusCode, Problem> {
+    let identity = logins.get()?;
+    let scope = identity.known(tenant)?;
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if ask.domain.len() > 253 || !ask.domain.split('.').all(label) || !identity.gate.is_foreign_domain(&ask.domain) {
+        let detail = "must be a domain name in lower case and without port, and not one under ours";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", detail).field("/domain", "invalid_domain", detail));
+    }
+    let mut tx = identity.begin(scope).await?;
+    sqlx::query("insert into platform.tenant_domain (domain, tenant_id) values ($1, $2) on conflict do nothing")
+        .bind(&ask.domain)
+        .bind(tenant.uuid())
+        .execute(tx.conn())
+        .await?;
+    let whose: uuid::Uuid =
+        sqlx::query_scalar("select tenant_id from platform.tenant_domain where domain = $1").bind(&ask.domain).fetch_one(tx.conn()).await?;
+    if whose != tenant.uuid() {
+        tx.rollback().await?;
+        return Err(Problem::new(StatusCode::CONFLICT, "domain_taken", "the domain is another tenant's"));
+    }
+    audit(&mut tx, scope, "add_domain", "granted", None, Some(&actor)).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A tenant is no longer reached under a domain.
+#[utoipa::path(post, path = "/v1/tenants/{id}/domains/removal", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")),
+    request_body = Domain, responses(
+    (status = 204, description = "It is not, or was not before"),
+    (status = 404, description = "`not_found`"),
+    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn remove_domain(
+    State(logins): State<Logins>,
+    Operator(actor): Operator,
+    Id(tenant): Id<TenantId>,
+    Fields(ask): Fields<Domain>,
+) -> Result<StatusCode, Problem> {
+    let identity = logins.get()?;
+    let scope = identity.known(tenant)?;
+    let mut tx = identity.begin(scope).await?;
+    sqlx::query("delete from platform.tenant_domain where domain = $1 and tenant_id = $2")
+        .bind(&ask.domain)
+        .bind(tenant.uuid())
+        .execute(tx.conn())
+        .await?;
+    audit(&mut tx, scope, "remove_domain", "granted", None, Some(&actor)).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// List a tenant's own domains.
+#[utoipa::path(get, path = "/v1/tenants/{id}/domains", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")), responses(
+    (status = 200, description = "Its domains", body = Vec<Domain>),
+    (status = 404, description = "`not_found`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn domains(State(logins): State<Logins>, _: Operator, Id(tenant): Id<TenantId>) -> Result<Json<Vec<Domain>>, Problem> {
+    let identity = logins.get()?;
+    let mut tx = identity.begin(identity.known(tenant)?).await?;
+    let names: Vec<String> =
+        sqlx::query_scalar("select domain from platform.tenant_domain where tenant_id = $1 order by domain limit 1000")
+            .bind(tenant.uuid())
+            .fetch_all(tx.conn())
+            .await?;
+    tx.commit().await?;
+    Ok(Json(names.into_iter().map(|domain| Domain { domain }).collect()))
+}
+
+/// An issuer whose access tokens are taken for one tenant.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExternalIssuer {
+    /// `iss` of its tokens.
+    issuer: String,
+    /// `aud` of its tokens; issuer and audience together name the tenant.
+    audience: String,
+    /// Where its keys are published: https, or http on this machine.
+    jwks_uri: String,
+    /// `typ` of its access tokens: `at+jwt` (RFC 9068) or `JWT`.
+    #[serde(default = "at_jwt")]
+    token_type: String,
+    /// The claim with the roles, or the path to one, such as `realm_access.roles`.
+    #[serde(default = "roles")]
+    roles_claim: String,
+    /// What stands there, to a role of ours. What is not listed means nothing.
+    roles: BTreeMap<String, String>,
+    /// The claim with the person's id, where there is one.
+    #[serde(default)]
+    employee_claim: Option<String>,
+}
+
+fn at_jwt() -> String {
+    "at+jwt".into()
+}
+fn roles() -> String {
+    "roles".into()
+}
+
+#[derive(FromRow)]
+struct Row {
+    issuer: String,
+    audience: String,
+    jwks_uri: String,
+    token_type: String,
+    roles_claim: String,
+    roles: sqlx::types::Json<BTreeMap<String, String>>,
+    employee_claim: Option<String>,
+}
+
+/// Take an issuer's access tokens for a tenant, from a second or two on.
+#[utoipa::path(post, path = "/v1/tenants/{id}/issuers", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")),
+    request_body = ExternalIssuer, responses(
+    (status = 204, description = "Taken"),
+    (status = 404, description = "`not_found`"),
+    (status = 409, description = "`issuer_taken`: another tenant has this issuer with this audience"),
+    (status = 422, description = "`unknown_role`, `invalid_field`, `missing_field`, `unknown_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn trust_issuer(
+    State(logins): State<Logins>,
+    Operator(actor): Operator,
+    Id(tenant): Id<TenantId>,
+    Fields(ask): Fields<ExternalIssuer>,
+) -> Result<StatusCode, Problem> {
+    let identity = logins.get()?;
+    let scope = identity.known(tenant)?;
+    ask.check(tenant, &identity.config.issuer)?;
+    let mut tx = identity.begin(scope).await?;
+    let taken = sqlx::query(
+        "insert into platform.external_issuer as e (tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)
+         on conflict (issuer, audience) do update set jwks_uri = excluded.jwks_uri, token_type = excluded.token_type,
+             roles_claim = excluded.roles_claim, roles = excluded.roles, employee_claim = excluded.employee_claim
+         where e.tenant_id = excluded.tenant_id",
+    )
+    .bind(tenant.uuid())
+    .bind(&ask.issuer)
+    .bind(&ask.audience)
+    .bind(&ask.jwks_uri)
+    .bind(&ask.token_type)
+    .bind(&ask.roles_claim)
+    .bind(sqlx::types::Json(&ask.roles))
+    .bind(&ask.employee_claim)
+    .execute(tx.conn())
+    .await?;
+    if taken.rows_affected() == 0 {
+        tx.rollback().await?;
+        let detail = "another tenant has this issuer with this audience; ask the issuer for another audience";
+        return Err(Problem::new(StatusCode::CONFLICT, "issuer_taken", detail));
+    }
+    audit(&mut tx, scope, "trust_issuer", "granted", None, Some(&actor)).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// List the issuers whose tokens are taken for a tenant.
+#[utoipa::path(get, path = "/v1/tenants/{id}/issuers", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")), responses(
+    (status = 200, description = "Its issuers", body = Vec<ExternalIssuer>),
+    (status = 404, description = "`not_found`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn issuers(
+    State(logins): State<Logins>,
+    _: Operator,
+    Id(tenant): Id<TenantId>,
+) -> Result<Json<Vec<ExternalIssuer>>, Problem> {
+    let identity = logins.get()?;
+    let mut tx = identity.begin(identity.known(tenant)?).await?;
+    let rows: Vec<Row> = sqlx::query_as("select * from platform.external_issuer where tenant_id = $1 order by issuer, audience limit 1000")
+        .bind(tenant.uuid())
+        .fetch_all(tx.conn())
+        .await?;
+    tx.commit().await?;
+    let shown = |row: Row| ExternalIssuer {
+        issuer: row.issuer,
+        audience: row.audience,
+        jwks_uri: row.jwks_uri,
+        token_type: row.token_type,
+        roles_claim: row.roles_claim,
+        roles: row.roles.0,
+        employee_claim: row.employee_claim,
+    };
+    Ok(Json(rows.into_iter().map(shown).collect()))
+}
+
+/// An issuer, to be forgotten.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IssuerName {
+    /// `iss` of its tokens.
+    issuer: String,
+    /// `aud` of its tokens.
+    audience: String,
+}
+
+/// Take an issuer's tokens no longer, from a second or two on.
+#[utoipa::path(post, path = "/v1/tenants/{id}/issuers/removal", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")),
+    request_body = IssuerName, responses(
+    (status = 204, description = "Not taken, or not before"),
+    (status = 404, description = "`not_found`"),
+    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn distrust_issuer(
+    State(logins): State<Logins>,
+    Operator(actor): Operator,
+    Id(tenant): Id<TenantId>,
+    Fields(ask): Fields<IssuerName>,
+) -> Result<StatusCode, Problem> {
+    let identity = logins.get()?;
+    let scope = identity.known(tenant)?;
+    let mut tx = identity.begin(scope).await?;
+    sqlx::query("delete from platform.external_issuer where tenant_id = $1 and issuer = $2 and audience = $3")
+        .bind(tenant.uuid())
+        .bind(&ask.issuer)
+        .bind(&ask.audience)
+        .execute(tx.conn())
+        .await?;
+    audit(&mut tx, scope, "distrust_issuer", "granted", None, Some(&actor)).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl ExternalIssuer {
+    fn check(&self, tenant: TenantId, own: &str) -> Result<(), Problem> {
+        let invalid = |field: &str, detail: &str| {
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field} {detail}"));
+            Err(problem.field(format!("/{field}"), "invalid_field", detail))
+        };
+        for (field, text, most) in [
+            ("issuer", &self.issuer, 255),
+            ("audience", &self.audience, 255),
+            ("jwks_uri", &self.jwks_uri, 1024),
+            ("roles_claim", &self.roles_claim, 100),
+        ] {
+            if !(1..=most).contains(&text.len()) || text.chars().any(char::is_control) {
+                return invalid(field, "is empty, too long, or holds control characters");
+            }
+        }
+        if self.issuer == own {
+            return invalid("issuer", "is our own");
+        }
+        let local = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"];
+        if !self.jwks_uri.starts_with("https://") && !local.iter().any(|prefix| self.jwks_uri.starts_with(prefix)) {
+            return invalid("jwks_uri", "must be an https URL");
+        }
+        if !matches!(self.token_type.as_str(), "at+jwt" | "JWT") {
+            return invalid("token_type", "must be at+jwt or JWT");
+        }
+        if self.roles.len() > 100 || self.roles.iter().any(|(name, _)| name.len() > 255) {
+            return invalid("roles", "has more than 100 entries, or one that is too long");
+        }
+        let ours: Vec<_> = self.roles.values().cloned().collect();
+        match ours.iter().position(|role| Role::within(tenant, role).is_none()) {
+            None => Ok(()),
+            Some(_) => super::check_roles(tenant, &ours),
+        }
+    }
+}
+
+impl Identity {
+    fn known(&self, tenant: TenantId) -> Result<TenantScope, Problem> {
+        self.gate.registry().by_id(tenant).map(|tenant| scope_of(&tenant)).ok_or_else(not_found)
+    }
+}

@@ -1,0 +1,430 @@
+//! Log-in and what belongs to it, over HTTP, on the whole system.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sqlx::Executor as _;
+use totp_rs::TOTP;
+use uuid::Uuid;
+
+use crate::servers::{System, own_system_with, system};
+
+/// A tenant of its own, and who decides there who gets in.
+struct Company {
+    system: &'static System,
+    slug: String,
+    owner: String,
+}
+
+const PASSWORD: &str = "correct horse battery staple";
+
+impl Company {
+    async fn new(name: &str) -> Self {
+        let system = system().await;
+        let slug = format!("{name}-{}", &Uuid::now_v7().simple().to_string()[20..]);
+        system.tenant(&slug);
+        Self { system, owner: system.token(&slug, "owner"), slug }
+    }
+    async fn post(&self, token: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.system.post(token, path, &Uuid::now_v7().to_string(), body).await
+    }
+    /// Without a token, at the tenant's host.
+    async fn open(&self, path: &str, body: &Value) -> (u16, Value) {
+        open_at(self.system, &format!("{}.localhost", self.slug), path, body).await
+    }
+    async fn invite(&self, email: &str, role: &str) -> (String, String) {
+        let (status, answer) = self.post(&self.owner, "/v1/users", &json!({"email": email, "roles": [role]})).await;
+        assert_eq!(status, 201, "{answer}");
+        (text(&answer, "user_id"), text(&answer, "ticket"))
+    }
+    /// An active user; the id.
+    async fn user(&self, email: &str, role: &str) -> String {
+        let (user, ticket) = self.invite(email, role).await;
+        let (status, answer) = self.open("/v1/auth/activation", &json!({"ticket": ticket, "password": PASSWORD})).await;
+        assert_eq!(status, 204, "{answer}");
+        user
+    }
+    async fn log_in(&self, email: &str) -> Value {
+        let (status, answer) = self.open("/v1/auth/login", &json!({"email": email, "password": PASSWORD})).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+    /// Waits until a token is refused everywhere.
+    async fn is_void_everywhere(&self, token: &str) {
+        let asked = Instant::now();
+        for url in [format!("{}/v1/departments", self.system.query_api), format!("{}/v1/auth/me", self.system.command_api)] {
+            loop {
+                let response = self.system.client.get(&url).bearer_auth(token).send().await.unwrap();
+                if response.status() == 401 {
+                    assert_eq!(response.json::<Value>().await.unwrap()["error"], "invalid_token");
+                    break;
+                }
+                assert!(asked.elapsed() < Duration::from_secs(30), "{url} still takes the token");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        eprintln!("void everywhere after {:?}", asked.elapsed());
+    }
+    async fn works(&self, token: &str) -> bool {
+        let url = format!("{}/v1/departments", self.system.query_api);
+        self.system.client.get(&url).bearer_auth(token).send().await.unwrap().status() == 200
+    }
+}
+
+async fn open_at(system: &System, host: &str, path: &str, body: &Value) -> (u16, Value) {
+    let response = system.client.post(format!("{}{path}", system.command_api)).header("host", host).json(body).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
+}
+
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or_else(|| panic!("no {field} in {value}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_an_invitation_to_the_end_of_a_log_in() {
+    let company = Company::new("login").await;
+    let (user, ticket) = company.invite("  Ada.Lovelace@Example.com ", "hr").await;
+    // Before the account is active nobody gets in.
+    let credentials = json!({"email": "ada.lovelace@example.com", "password": PASSWORD});
+    assert_eq!(company.open("/v1/auth/login", &credentials).await.1["error"], "invalid_credentials");
+    let weak = json!({"ticket": ticket, "password": "ada.lovelace-2026"});
+    assert_eq!(company.open("/v1/auth/activation", &weak).await.1["error"], "weak_password");
+    let activation = json!({"ticket": ticket, "password": PASSWORD});
+    assert_eq!(company.open("/v1/auth/activation", &activation).await.0, 204);
+    assert_eq!(company.open("/v1/auth/activation", &activation).await.1["error"], "invalid_ticket", "once");
+
+    let tokens = company.log_in("ADA.LOVELACE@example.com").await;
+    let access = text(&tokens, "access_token");
+    assert!(company.works(&access).await);
+    let me: Value = company
+        .system
+        .client
+        .get(format!("{}/v1/auth/me", company.system.command_api))
+        .bearer_auth(&access)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!((text(&me, "subject"), &me["roles"]), (format!("user:{user}"), &json!(["hr"])));
+    assert_eq!(company.post(&access, "/v1/users", &json!({"email": "x@example.com", "roles": ["owner"]})).await.1["error"], "forbidden");
+
+    // Refresh tokens rotate; the second use of one ends the whole log-in, and only that one.
+    let other = text(&company.log_in("ada.lovelace@example.com").await, "access_token");
+    let first = json!({"refresh_token": text(&tokens, "refresh_token")});
+    let (status, second) = company.open("/v1/auth/refresh", &first).await;
+    assert_eq!(status, 200, "{second}");
+    assert!(company.works(&text(&second, "access_token")).await);
+    assert_eq!(
+        company.open("/v1/auth/refresh", &first).await,
+        (400, problem(400, "invalid_grant", &company.open("/v1/auth/refresh", &first).await.1))
+    );
+    assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": second["refresh_token"]})).await.1["error"], "invalid_grant");
+    company.is_void_everywhere(&access).await;
+    company.is_void_everywhere(&text(&second, "access_token")).await;
+    assert!(company.works(&other).await, "another log-in goes on");
+
+    let url = format!("{}/v1/identity-audit", company.system.command_api);
+    let audit: Value = company.system.client.get(url).bearer_auth(&company.owner).send().await.unwrap().json().await.unwrap();
+    let seen: Vec<String> = audit.as_array().unwrap().iter().map(|e| format!("{} {}", text(e, "action"), text(e, "outcome"))).collect();
+    for decision in ["invite granted", "log_in refused", "activate granted", "log_in granted", "refresh reuse_detected", "refresh refused"]
+    {
+        assert!(seen.iter().any(|s| s == decision), "{decision} in {seen:?}");
+    }
+    assert!(!audit.to_string().contains("lovelace"), "an audit entry holds ids, not addresses");
+}
+
+/// The same document, whatever its detail.
+fn problem(status: u16, code: &str, like: &Value) -> Value {
+    assert_eq!((like["status"].as_u64(), like["error"].as_str()), (Some(status.into()), Some(code)), "{like}");
+    like.clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_revoked_is_void_everywhere() {
+    let company = Company::new("revoke").await;
+    let user = company.user("grace@example.com", "hr").await;
+    // One token by its id; the log-in goes on.
+    let tokens = company.log_in("grace@example.com").await;
+    let access = text(&tokens, "access_token");
+    let claims: Value = {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(access.split('.').nth(1).unwrap()).unwrap()).unwrap()
+    };
+    assert_eq!(company.post(&access, "/v1/auth/revocation", &json!({"token_id": claims["jti"]})).await.0, 204);
+    company.is_void_everywhere(&access).await;
+    let (status, next) = company.open("/v1/auth/refresh", &json!({"refresh_token": tokens["refresh_token"]})).await;
+    assert_eq!(status, 200, "{next}");
+    // A log-out ends one log-in.
+    let (a, b) = (company.log_in("grace@example.com").await, company.log_in("grace@example.com").await);
+    for _ in 0..2 {
+        assert_eq!(company.open("/v1/auth/logout", &json!({"refresh_token": a["refresh_token"]})).await.0, 204);
+    }
+    company.is_void_everywhere(&text(&a, "access_token")).await;
+    assert!(company.works(&text(&b, "access_token")).await);
+    // Other roles, by a refresh.
+    let (status, changed) =
+        company.post(&company.owner, &format!("/v1/users/{user}/roles"), &json!({"roles": ["auditor"], "employee_id": null})).await;
+    assert_eq!((status, &changed["roles"]), (200, &json!(["auditor"])), "{changed}");
+    company.is_void_everywhere(&text(&b, "access_token")).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await; // tokens say when they were issued in seconds
+    let (status, auditor) = company.open("/v1/auth/refresh", &json!({"refresh_token": b["refresh_token"]})).await;
+    assert_eq!(status, 200, "{auditor}");
+    let auditor = text(&auditor, "access_token");
+    assert!(company.works(&auditor).await);
+    let department = json!({"effective_on": "2000-01-01", "code": "d", "name": "D"});
+    assert_eq!(company.post(&auditor, "/v1/departments", &department).await.1["error"], "forbidden");
+    // Disabled: nothing works any more, and enabled again only a new log-in does.
+    let c = company.log_in("grace@example.com").await;
+    assert_eq!(company.post(&company.owner, &format!("/v1/users/{user}/disabling"), &json!({})).await.1["state"], "disabled");
+    assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": c["refresh_token"]})).await.1["error"], "invalid_grant");
+    let credentials = json!({"email": "grace@example.com", "password": PASSWORD});
+    assert_eq!(company.open("/v1/auth/login", &credentials).await.1["error"], "invalid_credentials");
+    for token in [&auditor, &text(&c, "access_token")] {
+        company.is_void_everywhere(token).await;
+    }
+    assert_eq!(company.post(&company.owner, &format!("/v1/users/{user}/enabling"), &json!({})).await.1["state"], "active");
+    assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": c["refresh_token"]})).await.1["error"], "invalid_grant");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert!(company.works(&text(&company.log_in("grace@example.com").await, "access_token")).await);
+    // A new password ends the other log-ins, not the one that set it.
+    let (here, there) = (company.log_in("grace@example.com").await, company.log_in("grace@example.com").await);
+    let (token, next) = (text(&here, "access_token"), "an entirely different sentence");
+    let change = |current: &str, password: &str| json!({"current": current, "password": password});
+    assert_eq!(company.post(&token, "/v1/auth/password", &change("not the right one", next)).await.1["error"], "wrong_password");
+    assert_eq!(company.post(&token, "/v1/auth/password", &change(PASSWORD, "short")).await.1["error"], "weak_password");
+    assert_eq!(company.post(&token, "/v1/auth/password", &change(PASSWORD, next)).await.0, 204);
+    company.is_void_everywhere(&text(&there, "access_token")).await;
+    assert!(company.works(&token).await);
+    assert_eq!(company.open("/v1/auth/login", &credentials).await.1["error"], "invalid_credentials");
+    // All at once, by oneself.
+    assert_eq!(company.post(&token, "/v1/auth/revocation", &json!({"all": true})).await.0, 204);
+    company.is_void_everywhere(&token).await;
+    assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": here["refresh_token"]})).await.1["error"], "invalid_grant");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_learns_who_has_an_account() {
+    let (company, elsewhere) = (Company::new("known").await, Company::new("elsewhere").await);
+    company.user("known@example.com", "hr").await;
+    let disabled = company.user("disabled@example.com", "hr").await;
+    company.post(&company.owner, &format!("/v1/users/{disabled}/disabling"), &json!({})).await;
+    company.invite("invited@example.com", "hr").await;
+    let own = format!("{}.localhost", company.slug);
+    let attempts = [
+        (own.clone(), "known@example.com", "a wrong password, but long"),
+        (own.clone(), "unknown@example.com", PASSWORD),
+        (own.clone(), "disabled@example.com", PASSWORD),
+        (own.clone(), "invited@example.com", PASSWORD),
+        (own.clone(), "no address at all", PASSWORD),
+        (format!("{}.localhost", elsewhere.slug), "known@example.com", PASSWORD),
+        ("nobody-at-all.localhost".to_owned(), "known@example.com", PASSWORD),
+    ];
+    let mut answers = Vec::new();
+    let mut times = vec![Vec::new(); attempts.len()];
+    for round in 0..6 {
+        for (n, (host, email, password)) in attempts.iter().enumerate() {
+            let began = Instant::now();
+            answers.push(open_at(company.system, host, "/v1/auth/login", &json!({"email": email, "password": password})).await);
+            // The first finds nothing in the caches.
+            if round > 0 {
+                times[n].push(began.elapsed());
+            }
+        }
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "one answer for all: {answers:?}");
+    assert_eq!(answers[0].0, 401);
+    // The work is the same: hashing a password outweighs the rest by far, so who skips it is at a small fraction.
+    let least: Vec<_> = times.iter().map(|times| *times.iter().min().unwrap()).collect();
+    let (fastest, slowest) = (least.iter().min().unwrap(), least.iter().max().unwrap());
+    assert!(fastest.as_secs_f64() > slowest.as_secs_f64() * 0.4, "{attempts:?} took {least:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_digits_work_once() {
+    let company = Company::new("totp").await;
+    let user = company.user("otp@example.com", "hr").await;
+    let token = text(&company.log_in("otp@example.com").await, "access_token");
+    let (status, secret) = company.post(&token, "/v1/auth/totp", &json!({})).await;
+    assert_eq!(status, 201, "{secret}");
+    let totp = TOTP::from_url(text(&secret, "url")).unwrap();
+    let code = || totp.generate_current().unwrap();
+    assert_eq!(company.post(&token, "/v1/auth/totp/confirmation", &json!({"code": "000000x"})).await.1["error"], "wrong_code");
+    // Not asked for before it was confirmed.
+    company.log_in("otp@example.com").await;
+    let used = code();
+    assert_eq!(company.post(&token, "/v1/auth/totp/confirmation", &json!({"code": used})).await.0, 204);
+    assert_eq!(company.post(&token, "/v1/auth/totp", &json!({})).await.1["error"], "totp_active");
+    let with = |code: &str| json!({"email": "otp@example.com", "password": PASSWORD, "totp": code});
+    let without = json!({"email": "otp@example.com", "password": PASSWORD});
+    assert_eq!(company.open("/v1/auth/login", &without).await.1["error"], "totp_required");
+    assert_eq!(company.open("/v1/auth/login", &with(&used)).await.1["error"], "invalid_credentials", "a code works once");
+    let wrong_password = json!({"email": "otp@example.com", "password": "wrong and long enough", "totp": "123456"});
+    assert_eq!(company.open("/v1/auth/login", &wrong_password).await.1["error"], "invalid_credentials");
+    // The next one, which the skew allows already.
+    let next = totp.generate(u64::try_from(jiff::Timestamp::now().as_second()).unwrap() + 30);
+    let (status, tokens) = company.open("/v1/auth/login", &with(&next)).await;
+    assert_eq!(status, 200, "{tokens}");
+    assert_eq!(company.open("/v1/auth/login", &with(&next)).await.0, 401);
+    // Who lost the app is invited again.
+    let (status, invitation) = company.post(&company.owner, &format!("/v1/users/{user}/invitation"), &json!({})).await;
+    assert_eq!(status, 201, "{invitation}");
+    let activation = json!({"ticket": invitation["ticket"], "password": PASSWORD});
+    assert_eq!(company.open("/v1/auth/activation", &activation).await.0, 204);
+    company.log_in("otp@example.com").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_gets_in_by_its_credential() {
+    let company = Company::new("machine").await;
+    let account = json!({"name": "payroll export", "roles": ["auditor"]});
+    let (status, made) = company.post(&company.owner, "/v1/service-accounts", &account).await;
+    assert_eq!(status, 201, "{made}");
+    let ask = json!({"credential": made["credential"]});
+    let (status, answer) = company.open("/v1/auth/service-token", &ask).await;
+    assert_eq!(status, 200, "{answer}");
+    let token = text(&answer, "access_token");
+    assert!(company.works(&token).await);
+    assert_eq!(company.post(&token, "/v1/auth/totp", &json!({})).await.0, 404, "a machine has no app");
+    // A host that names nobody leaves it to the credential; another tenant's is refused like any wrong one.
+    assert_eq!(open_at(company.system, "localhost", "/v1/auth/service-token", &ask).await.0, 200);
+    let other = Company::new("othermachine").await;
+    for wrong in [ask.clone(), json!({"credential": "ts_x_y"}), json!({"credential": text(&made, "credential").replace("ts_", "tr_")})] {
+        let (status, answer) = other.open("/v1/auth/service-token", &wrong).await;
+        assert_eq!((status, answer["error"].as_str()), (401, Some("invalid_credentials")));
+    }
+    let path = format!("/v1/service-accounts/{}/disabling", text(&made, "account_id"));
+    assert_eq!(other.post(&other.owner, &path, &json!({})).await.0, 404, "another tenant's");
+    assert_eq!(company.post(&company.owner, &path, &json!({})).await.0, 204);
+    assert_eq!(company.open("/v1/auth/service-token", &ask).await.0, 401);
+    company.is_void_everywhere(&token).await;
+}
+
+/// On a system whose proxies are trusted, so that requests can come from anywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn guessing_and_floods_are_slowed_and_nobody_is_locked_out_of_their_own_device() {
+    let env = [("TENURE_TRUSTED_PROXIES", "127.0.0.1".to_owned()), ("TENURE_TENANT_REQUESTS_PER_SECOND", "20".to_owned())];
+    let system: &'static System = Box::leak(Box::new(own_system_with(&env).await));
+    system.tenant("acme");
+    system.tenant("other");
+    let company = Company { system, slug: "acme".into(), owner: system.token("acme", "owner") };
+    company.user("victim@example.com", "hr").await;
+    let from = async |address: &str, body: &Value| {
+        let request = system.client.post(format!("{}/v1/auth/login", system.command_api)).header("host", "acme.localhost");
+        let response = request.header("x-forwarded-for", address).json(body).send().await.unwrap();
+        let retry = response.headers().get("retry-after").is_some();
+        (response.status().as_u16(), retry, response.json::<Value>().await.unwrap())
+    };
+    let right = json!({"email": "victim@example.com", "password": PASSWORD});
+    let (status, _, tokens) = from("198.51.100.1", &right).await;
+    assert_eq!(status, 200, "{tokens}");
+    let device = text(&tokens, "device");
+
+    // From one place: ten, whether the account exists or not, and also if all are sent at once.
+    for (address, email) in [("203.0.113.1", "victim@example.com"), ("203.0.113.2", "nobody@example.com")] {
+        let guess = json!({"email": email, "password": "a wrong password, but long"});
+        let answers = futures::future::join_all((0..14).map(|_| from(address, &guess))).await;
+        let refused = answers.iter().filter(|(status, ..)| *status == 401).count();
+        let limited = answers.iter().filter(|(status, retry, body)| *status == 429 && *retry && body["error"] == "rate_limited").count();
+        assert_eq!((refused, limited), (10, 4), "{answers:?}");
+    }
+    assert_eq!(from("203.0.113.1", &right).await.0, 429, "the right password does not help there");
+    assert_eq!(from("198.51.100.7", &right).await.0, 200, "and elsewhere nothing is locked");
+    // From everywhere: strangers are held up after a hundred, the victim's own device is not.
+    let guess = json!({"email": "victim@example.com", "password": "a wrong password, but long"});
+    for n in 0..11_u8 {
+        let address = format!("192.0.2.{n}");
+        futures::future::join_all((0..10).map(|_| from(&address, &guess))).await;
+    }
+    assert_eq!(from("198.51.100.8", &right).await.0, 429);
+    let known = json!({"email": "victim@example.com", "password": PASSWORD, "device": device});
+    assert_eq!(from("198.51.100.8", &known).await.0, 200, "a known device gets in");
+    let forged = json!({"email": "victim@example.com", "password": PASSWORD, "device": format!("{}x", &device[..device.len() - 1])});
+    assert_eq!(from("198.51.100.8", &forged).await.0, 429, "a forged one does not");
+
+    // A domain of the tenant's own, and a host that a proxy forwards.
+    let operator = system.token("platform", "operator");
+    let ids = ["acme", "other"].map(|slug| system.tenure(&["tenant", "show", slug])["tenant_id"].as_str().unwrap().to_owned());
+    let domain = json!({"domain": "hr.acme.example"});
+    assert_eq!(company.post(&operator, &format!("/v1/tenants/{}/domains", ids[0]), &domain).await.0, 204);
+    assert_eq!(company.post(&operator, &format!("/v1/tenants/{}/domains", ids[1]), &domain).await.1["error"], "domain_taken");
+    for bad in ["acme.localhost", "localhost", "HR.acme.example", "hr.acme.example:443", "127.0.0.1", "a..b"] {
+        let (status, answer) = company.post(&operator, &format!("/v1/tenants/{}/domains", ids[0]), &json!({"domain": bad})).await;
+        assert_eq!((status, answer["error"].as_str()), (422, Some("invalid_field")), "{bad}");
+    }
+    let (acme, other) = (system.token("acme", "hr"), system.token("other", "hr"));
+    let ask = async |token: &str, headers: &[(&str, &str)]| {
+        tokio::time::sleep(Duration::from_millis(100)).await; // below the tenant's rate
+        let mut request = system.client.get(format!("{}/v1/departments", system.query_api)).bearer_auth(token);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while ask(&acme, &[("host", "hr.acme.example")]).await != 200 {
+        assert!(Instant::now() < deadline, "the domain is not known");
+    }
+    assert_eq!(ask(&other, &[("host", "hr.acme.example")]).await, 403);
+    assert_eq!(ask(&acme, &[("host", "x"), ("x-forwarded-host", "acme.localhost")]).await, 200);
+    assert_eq!(ask(&other, &[("host", "x"), ("x-forwarded-host", "acme.localhost")]).await, 403);
+    assert_eq!(ask(&acme, &[("host", "x"), ("x-forwarded-host", "hr.acme.example"), ("tenure-tenant", "other")]).await, 403);
+    assert_eq!(ask(&acme, &[("host", "x"), ("x-forwarded-host", "hr.acme.example, other.localhost")]).await, 400);
+    assert_eq!(company.post(&operator, &format!("/v1/tenants/{}/domains/removal", ids[0]), &domain).await.0, 204);
+
+    // A tenant's flood is answered 429, and no other tenant notices.
+    let flood = futures::future::join_all((0..200).map(|_| {
+        let request = system.client.get(format!("{}/v1/departments", system.query_api)).bearer_auth(&acme);
+        async move {
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), response.headers().contains_key("retry-after"))
+        }
+    }))
+    .await;
+    assert!(flood.contains(&(429, true)), "{flood:?}");
+    assert!(flood.iter().all(|(status, _)| matches!(status, 200 | 429)), "{flood:?}");
+    assert_eq!(ask(&other, &[]).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn password_material_is_in_reach_of_the_log_in_only() {
+    let company = Company::new("reach").await;
+    company.user("reach@example.com", "hr").await;
+    let pool = company.system.pool().await;
+    let readable: Vec<String> = sqlx::query_scalar(
+        "select r.rolname || ' ' || c.relname from pg_roles r, pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = 'platform' and r.rolname ~ '^tenure_(command|relay|projector|query)$'
+           and c.relname in ('user_account', 'user_ticket', 'session', 'refresh_token', 'service_account', 'login_attempts', 'identity_audit')
+           and has_any_column_privilege(r.oid, c.oid, 'select, insert, update')",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(readable, Vec::<String>::new());
+    // And the log-in's role reaches nothing of the tenants' business, and sees no row without a tenant.
+    let mut conn = pool.acquire().await.unwrap();
+    conn.execute("set role tenure_identity").await.unwrap();
+    for table in ["event_store.event", "platform.person_key", "platform.tenant_key"] {
+        assert!(conn.execute(format!("select * from {table}").as_str()).await.is_err(), "{table}");
+    }
+    let seen: i64 = sqlx::query_scalar("select count(*) from platform.user_account").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(seen, 0, "row-level security is forced");
+    conn.execute("reset role").await.unwrap();
+    let stored: (String, Vec<u8>) = sqlx::query_as("select password_hash, email from platform.user_account where tenant_id = $1")
+        .bind(crate::servers::tenant_of(&company.owner).uuid())
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert!(stored.0.starts_with("$argon2id$"));
+    assert!(!String::from_utf8_lossy(&stored.1).contains("reach"), "addresses are sealed");
+    let events: i64 = sqlx::query_scalar("select count(*) from event_store.event where tenant_id = $1")
+        .bind(crate::servers::tenant_of(&company.owner).uuid())
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(events, 0, "nothing of it is an event");
+    drop(conn);
+    pool.close().await;
+}

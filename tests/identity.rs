@@ -302,6 +302,45 @@ async fn a_machine_gets_in_by_its_credential() {
     company.is_void_everywhere(&token).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_keys_rotate_and_the_command_line_invites() {
+    let system: &'static System = Box::leak(Box::new(own_system_with(&[]).await));
+    system.tenant("acme");
+    let company = Company { system, slug: "acme".into(), owner: system.token("acme", "owner") };
+    let invited = system.tenure(&["user", "--tenant", "acme", "invite", "cli@example.com", "--role", "hr"]);
+    let activation = json!({"ticket": invited["ticket"], "password": PASSWORD});
+    assert_eq!(company.open("/v1/auth/activation", &activation).await.0, 204);
+    let listed = system.tenure(&["user", "--tenant", "acme", "list"]);
+    assert_eq!((listed[0]["email"].as_str(), listed[0]["state"].as_str()), (Some("cli@example.com"), Some("active")));
+
+    let old = text(&company.log_in("cli@example.com").await, "access_token");
+    let kid = |token: &str| {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let head = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+        text(&serde_json::from_slice(&head).unwrap(), "kid")
+    };
+    let keys = system.tenure(&["key", "rotate"]);
+    let (first, second) = (text(&keys[0], "kid"), text(&keys[1], "kid"));
+    assert_eq!(kid(&old), first);
+    // The new key signs once everybody knows it; no log-in in between meets a verifier that does not.
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let new = loop {
+        let token = text(&company.log_in("cli@example.com").await, "access_token");
+        assert!(company.works(&token).await, "signed by {}", kid(&token));
+        if kid(&token) == second {
+            break token;
+        }
+        assert!(Instant::now() < deadline, "the new key does not sign");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    assert!(company.works(&old).await, "the old key still verifies");
+    let jwks: Value = system.client.get(format!("{}/.well-known/jwks.json", system.query_api)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(jwks["keys"].as_array().unwrap().len(), 2);
+    system.tenure(&["key", "retire", &first]);
+    company.is_void_everywhere(&old).await;
+    assert!(company.works(&new).await);
+}
+
 /// On a system whose proxies are trusted, so that requests can come from anywhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_and_floods_are_slowed_and_nobody_is_locked_out_of_their_own_device() {

@@ -9,6 +9,7 @@ mod faults;
 mod feed;
 mod identity;
 mod import;
+mod oidc;
 mod platform;
 mod projection;
 mod queries;

@@ -59,6 +59,7 @@ const MAY_HOLD_TENANT_TEXT: &[(&str, &str)] = &[
     ("cli/src/import.rs", "the slug that an operator types, and that the report repeats"),
     ("cli/src/read_model.rs", "the slug that an operator types"),
     ("cli/src/token.rs", "the slug that an operator types"),
+    ("cli/src/user.rs", "the slug that an operator types"),
     ("platform/src/auth/token.rs", "claims as received, before they are checked"),
 ];
 

@@ -101,6 +101,10 @@ impl Api {
     pub async fn post(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Value> {
         self.send(self.client.post(format!("{}{path}", self.commands)).header("idempotency-key", key).json(body)).await
     }
+    /// A read of what only the command API knows, such as users.
+    pub async fn get_from_commands<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.send(self.client.get(format!("{}{path}", self.commands))).await
+    }
     /// A request to the command API, to be filled and sent by the caller.
     pub fn command(&self, path: &str) -> RequestBuilder {
         self.client.post(format!("{}{path}", self.commands)).bearer_auth(&self.token)

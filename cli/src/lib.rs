@@ -30,6 +30,10 @@ pub mod tenant;
 
 pub mod token;
 
+pub mod user;
+
+pub mod key;
+
 pub mod import;
 
 pub mod batch;

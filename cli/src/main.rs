@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tenure::{api::Endpoints, bootstrap, down, home::Home, import, read_model, status, tenant, token, up};
+use tenure::{api::Endpoints, bootstrap, down, home::Home, import, key, read_model, status, tenant, token, up, user};
 
 #[derive(Parser)]
 #[command(
@@ -15,6 +15,8 @@ use tenure::{api::Endpoints, bootstrap, down, home::Home, import, read_model, st
   tenure tenant create --slug acme --name Acme     a tenant of your own
   tenure import employees --tenant acme ./history  its people's careers, from CSV
   tenure token --tenant acme                       a token for curl
+  tenure user --tenant acme invite ada@example.com --role owner
+                                                   somebody who can log in
   tenure status                                    what runs, and how far everything is
   tenure down --wipe                               stop, and remove all data"
 )]
@@ -64,6 +66,11 @@ Example:
   tenure token --tenant acme --role auditor --ttl 600
   tenure token --tenant platform --role operator")]
     Token(token::Options),
+    /// Invite, list, disable and enable the users of a tenant
+    User(user::Options),
+    /// Rotate, list and retire the keys that sign access tokens
+    #[command(subcommand)]
+    Key(key::Command),
     /// Play a history in
     #[command(subcommand)]
     Import(import::Command),
@@ -106,6 +113,8 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
         | Command::Down(_)
         | Command::Tenant(_)
         | Command::Token(_)
+        | Command::User(_)
+        | Command::Key(_)
         | Command::Import(_)
         | Command::ReadModel(_)
         | Command::Status(_) => tokio::runtime::Builder::new_multi_thread(),
@@ -122,6 +131,8 @@ async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> an
         Command::Bootstrap(options) => bootstrap::run(&home, &options, json).await?,
         Command::Tenant(command) => tenant::run(&home, &endpoints, command, json).await?,
         Command::Token(options) => token::run(&home, &endpoints, options, json).await?,
+        Command::User(options) => user::run(&home, &endpoints, options, json).await?,
+        Command::Key(command) => key::run(&home, command, json).await?,
         Command::Import(command) => return import::run(&home, &endpoints, command, json).await,
         Command::ReadModel(command) => read_model::run(&home, command, json).await?,
         Command::Status(options) => status::run(&home, &options, json).await?,

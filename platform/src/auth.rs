@@ -127,6 +127,10 @@ impl Gate {
             Err(token::Refusal::KeysUnknown) => {
                 return Err(Problem::unavailable("database_unavailable", "tokens can't be verified at the moment; try again shortly"));
             }
+            Err(token::Refusal::IssuerAway) => {
+                let detail = "the issuer of the token does not give its keys at the moment; try again shortly";
+                return Err(Problem::unavailable("issuer_unavailable", detail));
+            }
         };
         let (tenant, roles) = self.resolve(&verified, self.named(parts)).await?;
         self.flood.admit(tenant.id).map_err(|wait| {

@@ -210,7 +210,7 @@ impl Keys {
         }
         match age {
             Some(age) if age < STALE => Ok(keys),
-            _ => Err(Refusal::KeysUnknown),
+            _ => Err(Refusal::IssuerAway),
         }
     }
 }

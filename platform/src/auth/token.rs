@@ -71,6 +71,8 @@ pub(super) enum Refusal {
     Invalid(&'static str),
     /// The keys could not be read for too long; what can't be checked is refused (I8).
     KeysUnknown,
+    /// An external issuer's keys can't be had.
+    IssuerAway,
 }
 
 #[derive(Clone)]

@@ -1,7 +1,6 @@
 //! Each bad input gets a problem document that says what to mend, and changes nothing.
 
 use events::{TenantId, tenancy::TenantProvisioned};
-use platform::Role;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -295,11 +294,11 @@ fn tenants_that_are_not_to_be_served() {
         let nobody = TenantId::from_uuid(Uuid::now_v7());
         let known = world.tenant().await;
         let with = |token| Tenant { token, scope: known.scope, slug: known.slug.clone() };
-        let unknown = with(world.token(nobody, "nobody", Role::Hr));
+        let unknown = with(world.token(nobody, "nobody", "hr"));
         check(world, &unknown, "/v1/jobs", &job, (404, "tenant_not_found"), "").await;
         check(world, &with(String::new()), "/v1/jobs", &job, (401, "missing_token"), "").await;
         check(world, &with("x.y.z".into()), "/v1/jobs", &job, (401, "invalid_token"), "").await;
-        let other_slug = with(world.token(known.scope.tenant(), "another", Role::Hr));
+        let other_slug = with(world.token(known.scope.tenant(), "another", "hr"));
         check(world, &other_slug, "/v1/jobs", &job, (403, "tenant_mismatch"), "").await;
         check_with(world, &known, "/v1/jobs", &[JSON, ("tenure-tenant", &cases[0].0.slug)], &job, (403, "tenant_mismatch"), "").await;
     });

@@ -2,6 +2,7 @@
 
 mod servers;
 
+mod access;
 mod attacks;
 mod bad_input;
 mod commands;

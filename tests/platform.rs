@@ -11,7 +11,7 @@ use std::{
 use events::{EmployeeId, TenantId, TenantScope};
 use futures::{StreamExt as _, stream};
 use platform::{
-    Access, Config, Gate, Keys, Problem, Process, READ_MODEL_VERSION, Registry, Role, ScopedTx, TenantTx,
+    Access, Config, Gate, Keys, Problem, Process, READ_MODEL_VERSION, Registry, ScopedTx, TenantTx,
     auth::{Issuer, TokenRequest},
     database, keys,
     keys::KeyError,
@@ -553,7 +553,7 @@ async fn an_issued_token_is_admitted_until_its_key_retires() {
         subject: "operator-1".into(),
         tenant: TenantId::PLATFORM,
         slug: "platform".into(),
-        roles: vec![Role::Operator],
+        roles: vec!["operator".into()],
         employee: None,
         session: None,
         lifetime_s,

@@ -14,7 +14,7 @@ use events::{
     tenancy::{Subscription, TenantProvisioned, TenantRegistered},
 };
 use platform::{
-    Access, Config, Gate, Keys, Process, READ_MODEL_VERSION, Registry, Role, TenantTx,
+    Access, Config, Gate, Keys, Process, READ_MODEL_VERSION, Registry, TenantTx,
     auth::{Issuer, TokenRequest},
     database,
     http::{Limits, shell},
@@ -84,12 +84,12 @@ async fn start() -> World {
     fill(&pool("tenure_projector"), scopes[2], CROWD).await;
 
     let issuer = Issuer::open(&config, &owner, &keys).await.unwrap();
-    let token = |tenant, slug: &str, role| {
+    let token = |tenant, slug: &str, role: &str| {
         let request = TokenRequest {
             subject: "tester".into(),
             tenant,
             slug: slug.into(),
-            roles: vec![role],
+            roles: vec![role.to_owned()],
             employee: None,
             session: None,
             lifetime_s: 600,
@@ -97,11 +97,11 @@ async fn start() -> World {
         issuer.issue(&request).unwrap().expose_secret().to_owned()
     };
     let tokens = BTreeMap::from([
-        ("hr", token(scopes[0].tenant(), "acme", Role::Hr)),
-        ("auditor", token(scopes[0].tenant(), "acme", Role::Auditor)),
-        ("other", token(scopes[1].tenant(), "other", Role::Hr)),
-        ("crowd", token(scopes[2].tenant(), "crowd", Role::Hr)),
-        ("operator", token(TenantId::PLATFORM, "platform", Role::Operator)),
+        ("hr", token(scopes[0].tenant(), "acme", "hr")),
+        ("auditor", token(scopes[0].tenant(), "acme", "auditor")),
+        ("other", token(scopes[1].tenant(), "other", "hr")),
+        ("crowd", token(scopes[2].tenant(), "crowd", "hr")),
+        ("operator", token(TenantId::PLATFORM, "platform", "operator")),
     ]);
 
     let reader = store.clone();

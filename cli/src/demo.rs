@@ -4,7 +4,7 @@
 mod company;
 
 use anyhow::{Context as _, bail};
-use platform::{Role, auth::TokenRequest};
+use platform::auth::TokenRequest;
 
 use crate::{
     api::{Api, Endpoints},
@@ -76,7 +76,7 @@ async fn hr(home: &Home, demo: events::TenantId, subject: &str) -> anyhow::Resul
         subject: subject.into(),
         tenant: demo,
         slug: SLUG.into(),
-        roles: vec![Role::Hr],
+        roles: vec!["hr".into()],
         employee: None,
         session: None,
         lifetime_s: TOKEN_LIFETIME,

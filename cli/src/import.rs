@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
-use platform::{Role, auth::TokenRequest};
+use platform::auth::TokenRequest;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -96,7 +96,7 @@ pub async fn run(home: &Home, endpoints: &Endpoints, command: Command, json: boo
         subject: "import".into(),
         tenant: tenant.tenant_id,
         slug: tenant.slug.clone(),
-        roles: vec![Role::Hr],
+        roles: vec!["hr".into()],
         employee: None,
         session: None,
         lifetime_s: TOKEN_LIFETIME,

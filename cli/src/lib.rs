@@ -34,6 +34,8 @@ pub mod user;
 
 pub mod key;
 
+pub mod access;
+
 pub mod import;
 
 pub mod batch;

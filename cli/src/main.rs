@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tenure::{api::Endpoints, bootstrap, down, home::Home, import, key, read_model, status, tenant, token, up, user};
+use tenure::{access, api::Endpoints, bootstrap, down, home::Home, import, key, read_model, status, tenant, token, up, user};
 
 #[derive(Parser)]
 #[command(
@@ -68,6 +68,9 @@ Example:
     Token(token::Options),
     /// Invite, list, disable and enable the users of a tenant
     User(user::Options),
+    /// Say what a role lets its holder see and change, and which rule says so
+    #[command(subcommand)]
+    Access(access::Command),
     /// Rotate, list and retire the keys that sign access tokens
     #[command(subcommand)]
     Key(key::Command),
@@ -115,6 +118,7 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
         | Command::Token(_)
         | Command::User(_)
         | Command::Key(_)
+        | Command::Access(_)
         | Command::Import(_)
         | Command::ReadModel(_)
         | Command::Status(_) => tokio::runtime::Builder::new_multi_thread(),
@@ -132,6 +136,7 @@ async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> an
         Command::Tenant(command) => tenant::run(&home, &endpoints, command, json).await?,
         Command::Token(options) => token::run(&home, &endpoints, options, json).await?,
         Command::User(options) => user::run(&home, &endpoints, options, json).await?,
+        Command::Access(command) => access::run(&home, &endpoints, command, json).await?,
         Command::Key(command) => key::run(&home, command, json).await?,
         Command::Import(command) => return import::run(&home, &endpoints, command, json).await,
         Command::ReadModel(command) => read_model::run(&home, command, json).await?,

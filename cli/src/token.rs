@@ -1,9 +1,10 @@
 //! `tenure token`: access tokens of the local issuer.
 
 use anyhow::{Context as _, bail};
-use events::TenantId;
+use events::{EmployeeId, TenantId};
 use platform::{
-    Keys, Process, Role,
+    Keys, Process,
+    access::is_role_name,
     auth::{Issuer, TokenRequest},
     database,
 };
@@ -21,9 +22,13 @@ pub struct Options {
     /// The tenant's slug; `platform` for operators
     #[arg(long, value_name = "SLUG")]
     tenant: String,
-    /// What the token lets its holder do: owner, hr, auditor or operator
+    /// What the token lets its holder do: employee, manager, hr, payroll, auditor, owner, a role of the tenant's own, or in
+    /// the platform's tenant operator; may be given several times
     #[arg(long, default_value = "hr", value_parser = role)]
-    role: Role,
+    role: Vec<String>,
+    /// Which person its holder is; `self` and `line` of their roles are theirs
+    #[arg(long, value_name = "ID")]
+    employee: Option<EmployeeId>,
     /// How long it lives, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     ttl: u64,
@@ -32,8 +37,8 @@ pub struct Options {
     subject: String,
 }
 
-fn role(name: &str) -> Result<Role, String> {
-    Role::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| "the roles are owner, hr, auditor and operator".into())
+fn role(name: &str) -> Result<String, String> {
+    if is_role_name(name) { Ok(name.into()) } else { Err("a role is a name of lower-case letters, digits and hyphens, such as hr".into()) }
 }
 
 /// The slug of the platform's own tenant.
@@ -42,7 +47,7 @@ pub const PLATFORM: &str = "platform";
 /// Runs the command.
 pub async fn run(home: &Home, endpoints: &Endpoints, options: Options, json: bool) -> anyhow::Result<()> {
     let tenant = if options.tenant == PLATFORM {
-        if options.role != Role::Operator {
+        if options.role != ["operator"] {
             bail!("the platform's own tenant knows only the role operator; add --role operator");
         }
         TenantId::PLATFORM
@@ -55,8 +60,8 @@ pub async fn run(home: &Home, endpoints: &Endpoints, options: Options, json: boo
             subject: options.subject,
             tenant,
             slug: options.tenant,
-            roles: vec![options.role],
-            employee: None,
+            roles: options.role,
+            employee: options.employee,
             session: None,
             lifetime_s: options.ttl,
         },
@@ -78,7 +83,7 @@ pub async fn operator(home: &Home) -> anyhow::Result<String> {
             subject: "cli".into(),
             tenant: TenantId::PLATFORM,
             slug: PLATFORM.into(),
-            roles: vec![Role::Operator],
+            roles: vec!["operator".into()],
             employee: None,
             session: None,
             lifetime_s: 600,

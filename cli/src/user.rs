@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use events::TenantId;
-use platform::{Role, auth::TokenRequest};
+use platform::auth::TokenRequest;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -59,11 +59,12 @@ Example:
 /// Runs the command.
 pub async fn run(home: &Home, endpoints: &Endpoints, Options { tenant: slug, command }: Options, json: bool) -> anyhow::Result<()> {
     let (tenant, role) = if slug == token::PLATFORM {
-        (TenantId::PLATFORM, Role::Operator)
+        (TenantId::PLATFORM, "operator")
     } else {
-        (Api::operator(home, endpoints).await?.tenant(&slug).await?.tenant_id, Role::Owner)
+        (Api::operator(home, endpoints).await?.tenant(&slug).await?.tenant_id, "owner")
     };
-    let request = TokenRequest { subject: "cli".into(), tenant, slug, roles: vec![role], employee: None, session: None, lifetime_s: 600 };
+    let request =
+        TokenRequest { subject: "cli".into(), tenant, slug, roles: vec![role.into()], employee: None, session: None, lifetime_s: 600 };
     let api = Api::new(home, endpoints, token::issue(home, request).await?)?;
     let key = Uuid::now_v7().to_string();
     let shown = match command {

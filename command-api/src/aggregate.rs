@@ -1,7 +1,8 @@
 //! An aggregate of any capability: what decides a command, and what remembers it.
 
 use domain::{Command, Facts, Reference, Refusal, Standing, employee, organization, tenancy};
-use events::{Category, Event, Position, StreamName, Version};
+use events::{Category, DepartmentId, Event, Position, StreamName, Version};
+use jiff::civil::Date;
 
 /// The state that an aggregate's rules read, with the place in the log that it was folded up to.
 #[derive(Debug, Clone)]
@@ -78,6 +79,22 @@ impl Aggregate {
             State::Tenancy(_) => Standing::Unknown,
             State::Organization(state) => state.standing(to, on),
             State::Employee(state) => state.standing(on),
+        }
+    }
+
+    /// Where and for whom the person works on a day.
+    pub(crate) fn place(&self, on: Date) -> Option<employee::Place> {
+        match &self.state {
+            State::Employee(state) => state.place(on),
+            State::Tenancy(_) | State::Organization(_) => None,
+        }
+    }
+
+    /// A department and those above it on a day.
+    pub(crate) fn departments_above(&self, id: DepartmentId, on: Date) -> Vec<DepartmentId> {
+        match &self.state {
+            State::Organization(state) => state.chain_of(id, on),
+            State::Tenancy(_) | State::Employee(_) => vec![id],
         }
     }
 

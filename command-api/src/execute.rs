@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 use crate::{
+    access,
     aggregate::Aggregate,
     aggregates::{Aggregates, Known, unavailable},
     answers::{Answers, FirstAnswer},
@@ -198,7 +199,11 @@ impl Executor {
         let started = Instant::now();
         let name = ask.command.name();
         let span = tracing::info_span!("command", otel.name = name, command = name, command_id = %ask.command_id, stream = %ask.stream());
-        let result = self.0.once(ask).instrument(span).await;
+        let result = async {
+            access::check(&self.0.aggregates, ask).await?;
+            self.0.once(ask).await
+        };
+        let result = result.instrument(span).await;
         let outcome = match &result {
             Ok(answer) if answer.replayed => "replayed",
             Ok(answer) if answer.events.is_empty() => "nothing",
@@ -451,7 +456,7 @@ fn object_id(command: &Command) -> String {
     }
 }
 
-fn refused(refusal: &domain::Refusal) -> Problem {
+pub(crate) fn refused(refusal: &domain::Refusal) -> Problem {
     let status = if refusal.code() == "not_found" { StatusCode::NOT_FOUND } else { StatusCode::UNPROCESSABLE_ENTITY };
     let problem = Problem::new(status, refusal.code(), refusal.to_string());
     match refusal.field() {

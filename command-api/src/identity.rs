@@ -1,7 +1,7 @@
 //! Who gets in: users, log-ins, machines, and other issuers whose tokens are taken.
 //!
 //! Everything here works on tables that only the role `tenure_identity` reaches, through a pool of its own. Passwords and
-//! tokens never come near the event store. Reading order: [`login`], then [`users`], [`machines`], [`own`] (what one does
+//! tokens never come near the event store. Reading order: [`login`], then [`users`], [`machines`], [`roles`], [`own`] (what one does
 //! with one's own account), [`trust`] (operators); below them [`passwords`], [`attempts`], [`totp`].
 
 mod attempts;
@@ -9,6 +9,7 @@ mod login;
 mod machines;
 mod own;
 mod passwords;
+mod roles;
 mod totp;
 mod trust;
 mod users;
@@ -20,7 +21,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use events::{EmployeeId, TenantId, TenantScope};
 use http::StatusCode;
 use platform::{
-    Actor, Config, Gate, Keys, Problem, Process, Role, ScopedTx, Tenant,
+    Actor, Config, Gate, Keys, Problem, Process, ScopedTx, Tenant,
+    access::{BUILT_IN, TenantAccess},
     auth::{Issuer, TokenRequest},
     database,
 };
@@ -57,6 +59,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(users::identity_audit))
         .routes(routes!(machines::create_service_account, machines::service_accounts))
         .routes(routes!(machines::disable_service_account))
+        .routes(routes!(roles::make_role, roles::roles))
+        .routes(routes!(roles::remove_role))
+        .routes(routes!(roles::delegate, roles::delegations))
+        .routes(routes!(roles::revoke_delegation))
         .routes(routes!(trust::add_domain, trust::domains))
         .routes(routes!(trust::remove_domain))
         .routes(routes!(trust::trust_issuer, trust::issuers))
@@ -125,7 +131,7 @@ impl Identity {
             subject: subject.name,
             tenant: tenant.id,
             slug: tenant.slug.clone(),
-            roles: subject.roles.iter().filter_map(|role| Role::within(tenant.id, role)).collect(),
+            roles: subject.roles,
             employee: subject.employee.map(EmployeeId::from_uuid),
             session: subject.session,
             lifetime_s,
@@ -280,17 +286,21 @@ fn normalized_email(text: &str) -> Result<String, Problem> {
     Err(problem.field("/email", "invalid_email", detail))
 }
 
-/// 422 unless each is the name of a role of this tenant.
-fn check_roles(tenant: TenantId, roles: &[String]) -> Result<(), Problem> {
-    match roles.iter().position(|role| Role::within(tenant, role).is_none()) {
-        None if roles.len() <= 32 => Ok(()),
-        place => {
-            let names: Vec<_> = Role::ALL.into_iter().filter(|role| Role::within(tenant, role.name()).is_some()).map(Role::name).collect();
-            let detail = format!("the roles here are {}", names.join(", "));
-            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_role", detail.clone());
-            Err(problem.field(format!("/roles/{}", place.unwrap_or(32)), "unknown_role", detail))
-        }
+/// 422 unless each is the name of a role of this tenant; 403 where one holds more than who hands it out.
+async fn check_roles(tx: &mut ScopedTx, actor: &Actor, tenant: TenantId, roles: &[String]) -> Result<(), Problem> {
+    let access = TenantAccess::read(tx, TenantScope::checked(tenant)).await?;
+    let contents: Vec<_> = roles.iter().map(|role| access.content(tenant, role)).collect();
+    let place = contents.iter().position(Option::is_none).or((roles.len() > 32).then_some(32));
+    if let Some(place) = place {
+        let built_in = BUILT_IN.into_iter().filter(|role| role.is_for(tenant)).map(|role| role.name);
+        let names: Vec<_> = built_in.chain(access.roles.iter().map(|(name, _)| name.as_str())).collect();
+        let detail = format!("the roles here are {}, at most 32 of them", names.join(", "));
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_role", detail.clone());
+        return Err(problem.field(format!("/roles/{place}"), "unknown_role", detail));
     }
+    // Who decides about users of another tenant is an operator, and bound by that tenant's roles only.
+    let covered = actor.tenant.id != tenant || contents.iter().flatten().all(|content| actor.grants.cover(content));
+    if covered { Ok(()) } else { Err(actor.forbidden()) }
 }
 
 /// The right to a tenant's identity tables. What may be done there, a password, a secret or an operator's token decides.

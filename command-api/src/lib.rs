@@ -11,6 +11,7 @@ pub mod identity;
 pub mod organization;
 pub mod tenancy;
 
+mod access;
 mod aggregate;
 mod aggregates;
 mod answers;

@@ -23,40 +23,13 @@ pub use signing::{Issuer, TokenRequest};
 use token::{Verified, Verifier};
 
 use crate::{
-    Config, Problem, Registry, Tenant, TenantState, config::TrustedProxies, health::Check, registry::PLATFORM_SLUG, tenant_tx::is_schema_of,
+    Config, Problem, Registry, Tenant, TenantState,
+    access::{AccessBook, Action, Duty, FieldClass, Grants},
+    config::TrustedProxies,
+    health::Check,
+    registry::PLATFORM_SLUG,
+    tenant_tx::is_schema_of,
 };
-
-/// What a token lets its subject do. Deny by default: an unknown role is no role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// As `hr`, and decides who may do what: users, service accounts.
-    Owner,
-    /// Reads and changes everything of the tenant.
-    Hr,
-    /// Reads everything of the tenant.
-    Auditor,
-    /// Of the platform tenant only: registers, suspends and lists tenants.
-    Operator,
-}
-
-impl Role {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Owner, Self::Hr, Self::Auditor, Self::Operator];
-
-    /// As it stands in a token.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Owner => "owner",
-            Self::Hr => "hr",
-            Self::Auditor => "auditor",
-            Self::Operator => "operator",
-        }
-    }
-    /// The role of this name that means something in this tenant: `operator` in the platform's own, the others elsewhere.
-    pub fn within(tenant: TenantId, name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.name() == name && (*role == Self::Operator) == (tenant == TenantId::PLATFORM))
-    }
-}
 
 /// A verified subject in a verified tenant.
 #[derive(Debug, Clone)]
@@ -67,29 +40,38 @@ pub struct Actor {
     pub tenant: Arc<Tenant>,
     /// The right to its data.
     pub scope: TenantScope,
-    /// What the token grants.
-    pub roles: Vec<Role>,
+    /// The names of the roles that the token carries; what they mean is in `grants`.
+    pub roles: Vec<String>,
+    /// What they may do.
+    pub grants: Grants,
     /// The person that the subject is, where they are employed by the tenant.
     pub employee: Option<EmployeeId>,
     /// The log-in that the token came of.
     pub session: Option<uuid::Uuid>,
 }
 
-/// An actor who may read the tenant's data. A handler that takes one can't be reached without the check.
+/// An actor who may read something of the tenant's; whose facts, `grants` say. A handler that takes one can't be reached
+/// without the check.
 #[derive(Debug, Clone)]
 pub struct Reader(pub Actor);
-/// An actor who may change the tenant's data.
+/// An actor who may change something of the tenant's; what of whom, `grants` say.
 #[derive(Debug, Clone)]
 pub struct Editor(pub Actor);
-/// An actor who may decide who else gets in: an owner in their tenant, an operator in the platform's own.
+/// An actor who may decide who else gets in.
 #[derive(Debug, Clone)]
 pub struct UserAdmin(pub Actor);
-/// Anybody whom a tenant lets in; for what concerns only themselves.
+/// An actor who may make roles.
 #[derive(Debug, Clone)]
-pub struct Anyone(pub Actor);
+pub struct RoleAdmin(pub Actor);
+/// An actor who may read what was decided about identity.
+#[derive(Debug, Clone)]
+pub struct AuditReader(pub Actor);
 /// An actor who may manage tenants.
 #[derive(Debug, Clone)]
 pub struct Operator(pub Actor);
+/// Anybody whom a tenant lets in; for what concerns only themselves.
+#[derive(Debug, Clone)]
+pub struct Anyone(pub Actor);
 
 /// Names the tenant where the host does not; must agree with the token like a host.
 pub const TENANT_HEADER: &str = "tenure-tenant";
@@ -104,18 +86,20 @@ pub struct Gate {
     base_domain: Arc<str>,
     proxies: Arc<TrustedProxies>,
     flood: Arc<Flood>,
+    access: AccessBook,
 }
 
 impl Gate {
     /// A gate over the platform's verification keys (followed in the database) and tenants.
     pub async fn start(config: &Config, pool: PgPool, registry: Registry) -> anyhow::Result<Self> {
-        let verifier = Verifier::start(config, pool).await?;
+        let verifier = Verifier::start(config, pool.clone()).await?;
         Ok(Self {
             verifier,
             registry,
             base_domain: config.base_domain.as_str().into(),
             proxies: config.trusted_proxies.clone().into(),
             flood: Flood::new(config.tenant_requests_per_second).into(),
+            access: AccessBook::new(Some(pool)),
         })
     }
     /// All checks up to the subscription, for a request's head.
@@ -132,7 +116,7 @@ impl Gate {
                 return Err(Problem::unavailable("issuer_unavailable", detail));
             }
         };
-        let (tenant, roles) = self.resolve(&verified, self.named(parts)).await?;
+        let tenant = self.resolve(&verified, self.named(parts)).await?;
         self.flood.admit(tenant.id).map_err(|wait| {
             let detail = "your organization sends more requests than it may; try again after Retry-After seconds";
             let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
@@ -142,7 +126,11 @@ impl Gate {
         let claims = verified.claims;
         let employee = claims.employee_id.and_then(|id| id.parse().ok());
         let session = claims.sid.and_then(|id| id.parse().ok());
-        Ok(Actor { subject: claims.sub, scope: TenantScope::checked(tenant.id), tenant, roles, employee, session })
+        let scope = TenantScope::checked(tenant.id);
+        let version = self.verifier.known().access.get(&tenant.id).copied();
+        let access = self.access.of(scope, version).await?;
+        let grants = Grants::of(tenant.id, &access, &claims.sub, &claims.roles, employee);
+        Ok(Actor { subject: claims.sub, scope, tenant, roles: claims.roles, grants, employee, session })
     }
     /// The tenant that a request without a token names by its host or header. `None` where there is no such tenant: the
     /// answer must then be that of a wrong password.
@@ -207,7 +195,7 @@ impl Gate {
         &self,
         Verified { claims, external }: &Verified,
         named: Result<Vec<Name>, &'static str>,
-    ) -> Result<(Arc<Tenant>, Vec<Role>), Problem> {
+    ) -> Result<Arc<Tenant>, Problem> {
         let mismatch = |reason, tenant| {
             let detail = "the token is not for this tenant; use the tenant's own host and a token issued for it";
             refused(Problem::new(StatusCode::FORBIDDEN, "tenant_mismatch", detail), reason, tenant)
@@ -250,8 +238,7 @@ impl Gate {
             return Err(mismatch("the request names another tenant", Some(id)));
         }
         self.check_state(&tenant)?;
-        let roles = claims.roles.iter().filter_map(|name| Role::within(id, name)).collect();
-        Ok((tenant, roles))
+        Ok(tenant)
     }
     fn check_state(&self, tenant: &Tenant) -> Result<(), Problem> {
         let id = tenant.id;
@@ -301,44 +288,40 @@ fn tenant_not_found() -> Problem {
 }
 
 impl Actor {
-    /// Refuses an actor who has none of these roles.
-    pub fn require(&self, any: &[Role]) -> Result<(), Problem> {
-        if any.iter().any(|role| self.roles.contains(role)) {
-            return Ok(());
-        }
-        let names: Vec<_> = any.iter().map(|role| role.name()).collect();
-        let problem = Problem::new(StatusCode::FORBIDDEN, "forbidden", format!("this needs the role {}", names.join(" or ")));
-        Err(refused(problem, "the role is missing", Some(self.tenant.id)))
+    /// Refuses an actor who may not do this.
+    pub fn require(&self, duty: Duty) -> Result<(), Problem> {
+        if self.grants.has(duty) { Ok(()) } else { Err(self.forbidden()) }
+    }
+    /// Refuses an actor who may not do this to anybody.
+    pub fn require_any(&self, action: Action, class: FieldClass) -> Result<(), Problem> {
+        if self.grants.any(action, class) { Ok(()) } else { Err(self.forbidden()) }
+    }
+    /// 403 `forbidden`, written down.
+    pub fn forbidden(&self) -> Problem {
+        let detail = "your roles don't allow this; `tenure access explain` and GET /v1/access/explain show what they do";
+        refused(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail), "no grant allows it", Some(self.tenant.id))
     }
 }
 
 macro_rules! extractors {
-    ($($name:ident: $($role:ident)+;)+) => {$(
+    ($($name:ident: |$actor:ident| $allowed:expr;)+) => {$(
         impl<S: Send + Sync> FromRequestParts<S> for $name where Gate: FromRef<S> {
             type Rejection = Problem;
             async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-                let actor = Gate::from_ref(state).admit(parts).await?;
-                actor.require(&[$(Role::$role),+])?;
-                Ok(Self(actor))
+                let $actor = Gate::from_ref(state).admit(parts).await?;
+                if $allowed { Ok(Self($actor)) } else { Err($actor.forbidden()) }
             }
         }
     )+};
 }
 extractors! {
-    Reader: Owner Hr Auditor;
-    Editor: Owner Hr;
-    UserAdmin: Owner Operator;
-    Operator: Operator;
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Anyone
-where
-    Gate: FromRef<S>,
-{
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Gate::from_ref(state).admit(parts).await.map(Self)
-    }
+    Reader: |actor| actor.grants.any(Action::Read, FieldClass::Directory);
+    Editor: |actor| actor.grants.any_of(Action::Change);
+    UserAdmin: |actor| actor.grants.has(Duty::ManageUsers);
+    RoleAdmin: |actor| actor.grants.has(Duty::ManageRoles);
+    AuditReader: |actor| actor.grants.has(Duty::ReadAudit);
+    Operator: |actor| actor.grants.has(Duty::ManageTenants);
+    Anyone: |actor| { let _ = &actor; true };
 }
 
 /// Why a request was refused goes to the audit log, with the tenant's opaque namespace; the client gets the problem.

@@ -1,5 +1,6 @@
 //! What every service shares: config, tenants, tokens, the tenant transaction, keys, problems, telemetry, health.
 
+pub mod access;
 pub mod auth;
 pub mod config;
 pub mod database;
@@ -12,7 +13,7 @@ pub mod registry;
 pub mod telemetry;
 pub mod tenant_tx;
 
-pub use auth::{Actor, Anyone, Editor, Gate, Operator, Reader, Role, UserAdmin};
+pub use auth::{Actor, Anyone, AuditReader, Editor, Gate, Operator, Reader, RoleAdmin, UserAdmin};
 pub use config::{Config, Process};
 pub use keys::Keys;
 pub use problem::{FieldProblem, Problem};

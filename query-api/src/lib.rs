@@ -2,8 +2,9 @@
 //!
 //! A handler takes a [`platform::Reader`], so it can't be reached without the checks; it runs one SQL statement in the
 //! tenant's transaction, and what the statement answers is the body. One module per capability: [`tenancy`],
-//! [`organization`], [`employee`]; and [`reports`] over them.
+//! [`organization`], [`employee`]; [`reports`] over them; and [`access`], which says what one may see and why.
 
+pub mod access;
 pub mod employee;
 pub mod organization;
 pub mod reports;
@@ -14,6 +15,7 @@ mod openapi;
 mod params;
 mod read;
 mod service;
+mod sight;
 
 pub use params::{Day, Fresh, Limit};
 pub use read::Reads;
@@ -67,6 +69,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(organization::jobs))
         .routes(routes!(organization::job))
         .routes(routes!(reports::headcount))
+        .routes(routes!(access::explain))
         .routes(routes!(tenancy::tenants))
         .routes(routes!(tenancy::tenant))
 }

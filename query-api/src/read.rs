@@ -9,13 +9,16 @@ use platform::{Access, Problem, Reader, TenantTx, read_schema};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{
-    FromRow, PgPool, Postgres,
+    Execute as _, FromRow, PgPool, Postgres,
     postgres::{PgArguments, PgRow},
     query::QueryAs,
 };
 use tokio::time::Instant;
 
-use crate::params::{Day, Fresh};
+use crate::{
+    params::{Day, Fresh},
+    sight::Sight,
+};
 
 /// The tenants' read models.
 #[derive(Debug, Clone)]
@@ -65,12 +68,23 @@ impl Reads {
         Self { pool }
     }
 
-    /// Runs one statement for a reader once the read model is fresh enough.
+    /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.
     pub(crate) async fn one<R: Positioned>(
         &self,
         reader: &Reader,
         fresh: Fresh,
         query: QueryAs<'_, Postgres, R, PgArguments>,
+    ) -> Result<R, Problem> {
+        self.one_as(reader, &Sight::of(&reader.0), fresh, query).await
+    }
+
+    /// As [`Reads::one`], with another sight than the reader's whole.
+    pub(crate) async fn one_as<R: Positioned>(
+        &self,
+        reader: &Reader,
+        sight: &Sight,
+        fresh: Fresh,
+        mut query: QueryAs<'_, Postgres, R, PgArguments>,
     ) -> Result<R, Problem> {
         let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
         let deadline = Instant::now() + fresh.wait;
@@ -84,7 +98,14 @@ impl Reads {
                 row.position
             };
             if reached >= fresh.position {
-                let row = query.fetch_one(tx.conn()).await.map_err(unreadable)?;
+                let row = if sight.is_whole() {
+                    query.fetch_one(tx.conn()).await.map_err(unreadable)?
+                } else {
+                    let arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
+                    // Whom it is for stands in the text, so keeping it prepared would not pay.
+                    let seen = sight.restrict(query.sql(), &schema);
+                    sqlx::query_as_with(&seen, arguments).persistent(false).fetch_one(tx.conn()).await.map_err(unreadable)?
+                };
                 tx.commit().await.map_err(unreadable)?;
                 // A cut-over between the two statements may have gone back; then the next round decides.
                 if row.position() < fresh.position {

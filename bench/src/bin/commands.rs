@@ -20,7 +20,7 @@ use events::{
 };
 use hdrhistogram::Histogram;
 use platform::{
-    Config, Gate, Keys, Process, Registry, Role,
+    Config, Gate, Keys, Process, Registry,
     auth::{Issuer, TokenRequest},
     database, health,
     http::{Limits, shell},
@@ -178,7 +178,7 @@ async fn serve(options: PgConnectOptions) -> anyhow::Result<(String, String)> {
         subject: "bench".into(),
         tenant: tenant.tenant(),
         slug: "bench".into(),
-        roles: vec![Role::Hr],
+        roles: vec!["hr".into()],
         employee: None,
         session: None,
         lifetime_s: 600,

@@ -63,13 +63,13 @@ pub(crate) async fn create_service_account(
     Fields(ask): Fields<CreateServiceAccount>,
 ) -> Result<(StatusCode, Json<Credential>), Problem> {
     let identity = logins.get()?;
-    check_roles(actor.tenant.id, &ask.roles)?;
     if !(1..=100).contains(&ask.name.chars().count()) || ask.name.chars().any(char::is_control) {
         let detail = "a name has 1 to 100 characters";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", detail).field("/name", "invalid_name", detail));
     }
     let (account, credential) = (Uuid::now_v7(), Bearer::fresh("ts", actor.tenant.id)?);
     let mut tx = identity.begin(actor.scope).await?;
+    check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
     sqlx::query("insert into platform.service_account (tenant_id, account_id, name, roles, secret_digest) values ($1, $2, $3, $4, $5)")
         .bind(actor.tenant.id.uuid())
         .bind(account)

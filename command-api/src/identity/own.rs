@@ -26,7 +26,7 @@ pub(crate) struct Me {
     /// The tenant's slug.
     tenant_slug: String,
     /// What it grants.
-    roles: Vec<&'static str>,
+    roles: Vec<String>,
     /// Which person it is.
     employee_id: Option<Uuid>,
 }
@@ -41,7 +41,7 @@ pub(crate) async fn who_am_i(Anyone(actor): Anyone) -> Json<Me> {
         subject: actor.subject,
         tenant_id: actor.tenant.id,
         tenant_slug: actor.tenant.slug.clone(),
-        roles: actor.roles.iter().map(|role| role.name()).collect(),
+        roles: actor.roles,
         employee_id: actor.employee.map(events::EmployeeId::uuid),
     })
 }

@@ -6,7 +6,7 @@ use axum::{
 };
 use events::TenantScope;
 use http::StatusCode;
-use platform::{Problem, ScopedTx, UserAdmin};
+use platform::{AuditReader, Problem, ScopedTx, UserAdmin};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
@@ -102,9 +102,9 @@ pub(crate) async fn invite_user(
 ) -> Result<(StatusCode, Json<Invitation>), Problem> {
     let identity = logins.get()?;
     let email = normalized_email(&ask.email)?;
-    check_roles(actor.tenant.id, &ask.roles)?;
     let (user, digest) = (Uuid::now_v7(), identity.email_digest(actor.scope, &email).await?);
     let mut tx = identity.begin(actor.scope).await?;
+    check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
     let invited = sqlx::query(
         "insert into platform.user_account (tenant_id, user_id, email_digest, email, state, roles, employee_id)
          values ($1, $2, $3, $4, 'invited', $5, $6) on conflict (tenant_id, email_digest) do nothing",
@@ -193,9 +193,10 @@ pub(crate) async fn change_user(
     Fields(ask): Fields<ChangeUser>,
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
-    check_roles(actor.tenant.id, &ask.roles)?;
     let mut tx = identity.begin(actor.scope).await?;
+    check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
     find(&mut tx, actor.scope, user).await?;
+    identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;
     sqlx::query("update platform.user_account set roles = $3, employee_id = $4, changed_at = now() where tenant_id = $1 and user_id = $2")
         .bind(actor.tenant.id.uuid())
         .bind(user)
@@ -253,6 +254,7 @@ pub(crate) async fn disable_user(
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
     set_state(&mut tx, actor.scope, user, "'disabled'").await?;
+    identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;
     sqlx::query("delete from platform.user_ticket where tenant_id = $1 and user_id = $2")
         .bind(actor.tenant.id.uuid())
         .bind(user)
@@ -320,7 +322,7 @@ pub(crate) struct Since {
 ))]
 pub(crate) async fn identity_audit(
     State(logins): State<Logins>,
-    UserAdmin(actor): UserAdmin,
+    AuditReader(actor): AuditReader,
     since: Result<Query<Since>, QueryRejection>,
 ) -> Result<Json<Vec<Decision>>, Problem> {
     let Query(since) = since.map_err(|_| invalid_query())?;

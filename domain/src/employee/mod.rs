@@ -10,7 +10,7 @@ mod refusal;
 mod tests;
 
 use events::{
-    Change, Effective, EmployeeId, EmploymentId, Personal, Timeline,
+    Change, DepartmentId, Effective, EmployeeId, EmploymentId, Personal, Timeline,
     employee::{
         Assignment, AssignmentChange, AssignmentChanged, CompensationChanged, ContactDetails, ContactDetailsChange, ContactDetailsChanged,
         EmployeeEvent, EmployeeHired, EmployeeRehired, EmployeeTerminated, Patch, Pay, PersonalDetails, PersonalDetailsChange,
@@ -275,6 +275,31 @@ impl State {
             Self::Known(_) => Standing::NotThen,
         }
     }
+
+    /// Where and for whom the person works on a day; of who does not, by the employment that ended last, else the next.
+    pub fn place(&self, on: Date) -> Option<Place> {
+        let Self::Known(person) = self else { return None };
+        let before = || person.employments.iter().rev().find(|e| e.from <= on);
+        let employment = person.employed_on(on).or_else(before).or(person.employments.first())?;
+        let last_day = employment.end.as_ref().map_or(Date::MAX, |(day, _)| *day);
+        let day = on.min(last_day).max(employment.from);
+        let held = employment.assignments.changes().iter().rev().filter(|(at, _)| at.on <= day);
+        let department_id = held.clone().find_map(|(_, change)| change.department_id)?;
+        let manager = held.map(|(_, change)| change.manager_id).find(|change| !change.is_keep());
+        let manager_id = if let Some(Patch::Set(manager)) = manager { Some(manager) } else { None };
+        Some(Place { department_id, manager_id, left: last_day < on })
+    }
+}
+
+/// Where and for whom somebody works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The department.
+    pub department_id: DepartmentId,
+    /// The person reported to.
+    pub manager_id: Option<EmployeeId>,
+    /// Whether the employment has ended before the day.
+    pub left: bool,
 }
 
 impl Person {

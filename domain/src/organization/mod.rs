@@ -215,6 +215,19 @@ impl State {
         }
     }
 
+    /// A department and those above it on a day, from below.
+    pub fn chain_of(&self, id: DepartmentId, on: Date) -> Vec<DepartmentId> {
+        let mut chain = vec![id];
+        // As many steps as there are departments lead to a root, unless history is broken; then stop all the same.
+        while let Some(above) = chain.last().and_then(|id| self.departments.get(*id)).and_then(|d| d.parent_on(on)) {
+            if chain.len() > self.departments.len() {
+                break;
+            }
+            chain.push(above);
+        }
+        chain
+    }
+
     /// Whether `parent` may stand above `id` on every day of `[on, until)`.
     fn check_parent(&self, id: DepartmentId, parent: DepartmentId, on: Date, until: Option<Date>) -> Result<(), Refusal> {
         if parent == id {

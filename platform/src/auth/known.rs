@@ -28,6 +28,8 @@ pub(super) struct Known {
     /// By issuer; one issuer may serve several tenants, each by an audience of its own.
     pub(super) issuers: HashMap<String, Vec<Arc<Trust>>>,
     pub(super) domains: HashMap<String, TenantId>,
+    /// The version of what a tenant decided about access, where it decided anything.
+    pub(super) access: HashMap<TenantId, i64>,
 }
 
 /// Tokens that are void before they expire.
@@ -119,5 +121,7 @@ async fn read(pool: &PgPool, before: &Known) -> anyhow::Result<Known> {
     }
     let domains: Vec<(String, Uuid)> = sqlx::query_as("select domain, tenant_id from platform.tenant_domain").fetch_all(&mut *conn).await?;
     known.domains = domains.into_iter().map(|(domain, tenant)| (domain, TenantId::from_uuid(tenant))).collect();
+    let versions: Vec<(Uuid, i64)> = sqlx::query_as("select tenant_id, version from platform.access_version").fetch_all(&mut *conn).await?;
+    known.access = versions.into_iter().map(|(tenant, version)| (TenantId::from_uuid(tenant), version)).collect();
     Ok(known)
 }

@@ -9,10 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::SecretString;
 use sqlx::PgPool;
 
-use super::{
-    Role,
-    token::{Claims, TYPE},
-};
+use super::token::{Claims, TYPE};
 use crate::{Config, Keys, READ_MODEL_VERSION, read_schema};
 
 /// What to put into a token.
@@ -24,8 +21,8 @@ pub struct TokenRequest {
     pub tenant: TenantId,
     /// Its slug.
     pub slug: String,
-    /// What it grants.
-    pub roles: Vec<Role>,
+    /// The names of its roles: built-in ones ([`crate::access::BUILT_IN`]) or the tenant's own.
+    pub roles: Vec<String>,
     /// The person that the subject is, where they are employed by the tenant.
     pub employee: Option<EmployeeId>,
     /// The log-in that it comes of, with which it can be revoked.
@@ -116,7 +113,7 @@ impl Issuer {
             tenant_id: Some(request.tenant.namespace()),
             tenant_slug: Some(request.slug.clone()),
             schema_name: Some(read_schema(request.tenant, READ_MODEL_VERSION)),
-            roles: request.roles.iter().map(|role| role.name().to_owned()).collect(),
+            roles: request.roles.clone(),
             employee_id: request.employee.map(|id| id.to_string()),
         };
         let mut header = Header::new(Algorithm::EdDSA);

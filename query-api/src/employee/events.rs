@@ -10,7 +10,8 @@ use store::{Store, StoreError};
 use crate::{
     cursor::{Cursor, Listing},
     params::{Day, Fresh, Id, Limit, invalid, params},
-    read::{Answer, behind, not_found},
+    read::{Answer, Body, Reads, behind, not_found},
+    sight::Sight,
 };
 
 params! {
@@ -35,11 +36,12 @@ pub(crate) struct EventPage {
     next_cursor: Option<String>,
 }
 
-/// A person's recorded events, first to last.
+/// A person's recorded events, first to last; for those who may see directory, personal facts and pay of the person.
 #[utoipa::path(get, path = "/v1/employees/{id}/events", tag = "employee", params(("id" = uuid::Uuid, Path), EventListParams),
     responses((status = 200, description = "The answer", body = EventPage, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn recorded_events(
     State(store): State<Store>,
+    State(reads): State<Reads>,
     reader: Reader,
     Id(id): Id<EmployeeId>,
     params: EventListParams,
@@ -54,6 +56,16 @@ pub(crate) async fn recorded_events(
         Some(Ok(bytes)) => Version(u64::from_be_bytes(bytes)),
         Some(Err(_)) => return Err(invalid("cursor", "holds no version")),
     };
+    // An event holds facts of several classes: it is for those who may see all of them.
+    let sight = Sight::of(&reader.0);
+    if !sight.is_whole() {
+        let sql = format!(
+            "select (select position from checkpoint) as position, (select '{{}}' from employee e where e.employee_id = $1 and {}) as body",
+            Sight::WHOLE
+        );
+        let seen: Body = reads.one_as(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid())).await?;
+        seen.body.ok_or_else(not_found)?;
+    }
     let limit = usize::try_from(params.limit.unwrap_or_default().0).unwrap_or(1);
     // The head first: what the stream then holds is at least that new.
     let head = store.head(scope).await.map_err(unreadable)?;

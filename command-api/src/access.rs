@@ -1,0 +1,141 @@
+//! Whether an actor may send a command: looked at before it is decided, for every route and every line of a batch.
+//!
+//! Most actors may change everybody's facts of a class, or nobody's; for them nothing is read. For the others the person's
+//! place of today decides. Whom an actor can't reach is to them as if they were not there.
+
+use std::time::Duration;
+
+use domain::{Command, employee::Command as E};
+use events::{DepartmentId, EmployeeId, StreamName};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use platform::{
+    Problem,
+    access::{Action, Duty, FieldClass, Sight},
+};
+use tokio::time::Instant;
+
+use crate::{aggregates::Aggregates, execute::Ask};
+
+/// How old what is known of the place of somebody may be.
+const PLACE_AGE: Duration = Duration::from_secs(1);
+/// Managers above one person that are looked at; no organization has as many levels.
+const LEVELS: usize = 64;
+
+/// What an employee command touches.
+const fn classes(command: &E) -> &'static [FieldClass] {
+    use FieldClass::{Directory, Pay, Personal};
+    match command {
+        E::HireEmployee(_) => &[Directory, Personal, Pay],
+        E::RehireEmployee(_) => &[Directory, Pay],
+        E::ChangeAssignment(_) | E::TerminateEmployee(_) => &[Directory],
+        E::ChangeCompensation(_) => &[Pay],
+        E::ChangePersonalDetails(_) => &[Directory, Personal],
+        // The address at work is of the directory.
+        E::ChangeContactDetails(c) => {
+            if c.changes.work_email.is_keep() {
+                &[Personal]
+            } else {
+                &[Directory, Personal]
+            }
+        }
+    }
+}
+
+/// The department that a command puts somebody into.
+const fn target_department(command: &E) -> Option<DepartmentId> {
+    match command {
+        E::HireEmployee(c) => Some(c.assignment.department_id),
+        E::RehireEmployee(c) => Some(c.assignment.department_id),
+        E::ChangeAssignment(c) => c.changes.department_id,
+        E::ChangeCompensation(_) | E::ChangePersonalDetails(_) | E::ChangeContactDetails(_) | E::TerminateEmployee(_) => None,
+    }
+}
+
+/// 403 `forbidden` if the actor may not change such facts, 404 `not_found` if not those of this person.
+pub(crate) async fn check(aggregates: &Aggregates, ask: &Ask) -> Result<(), Problem> {
+    let grants = &ask.actor.grants;
+    let command = match &ask.command {
+        Command::Tenancy(_) => return ask.actor.require(Duty::ManageTenants),
+        Command::Organization(_) => {
+            let everywhere = grants.sight(Action::Change, FieldClass::Directory).all;
+            return if everywhere { Ok(()) } else { Err(ask.actor.forbidden()) };
+        }
+        Command::Employee(command) => command,
+    };
+    let sights: Vec<Sight> = classes(command).iter().map(|class| grants.sight(Action::Change, *class)).collect();
+    if sights.iter().any(Sight::is_empty) {
+        return Err(ask.actor.forbidden());
+    }
+    if sights.iter().all(|sight| sight.all) {
+        return Ok(());
+    }
+    let looker = Looker { aggregates, ask, today: Timestamp::now().to_zoned(TimeZone::UTC).date() };
+    let person = command.employee_id();
+    for sight in sights.iter().filter(|sight| !sight.all) {
+        if !matches!(command, E::HireEmployee(_)) && !looker.reaches(sight, person).await? {
+            return Err(absent());
+        }
+        // Nobody can be put where the actor's reach ends.
+        if let Some(department) = target_department(command)
+            && !looker.is_within(sight, department).await?
+        {
+            return Err(ask.actor.forbidden());
+        }
+    }
+    Ok(())
+}
+
+/// As for a person who never was.
+fn absent() -> Problem {
+    let refusal = domain::Refusal::from(domain::employee::Refusal::NotFound);
+    crate::execute::refused(&refusal)
+}
+
+struct Looker<'l> {
+    aggregates: &'l Aggregates,
+    ask: &'l Ask,
+    today: Date,
+}
+
+impl Looker<'_> {
+    async fn reaches(&self, sight: &Sight, person: EmployeeId) -> Result<bool, Problem> {
+        if sight.people.contains(&person) {
+            return Ok(true);
+        }
+        let Some(place) = self.place(person).await? else { return Ok(false) };
+        if self.is_within(sight, place.department_id).await? {
+            return Ok(true);
+        }
+        if sight.lines.is_empty() || place.left {
+            return Ok(false);
+        }
+        let mut above = place.manager_id;
+        for _ in 0..LEVELS {
+            match above {
+                None => return Ok(false),
+                Some(manager) if sight.lines.contains(&manager) => return Ok(true),
+                Some(manager) => above = self.place(manager).await?.and_then(|place| place.manager_id),
+            }
+        }
+        Ok(false)
+    }
+    async fn is_within(&self, sight: &Sight, department: DepartmentId) -> Result<bool, Problem> {
+        if sight.departments.is_empty() {
+            return Ok(false);
+        }
+        let scope = self.ask.actor.scope;
+        let organization = self.aggregates.read_since(scope, StreamName::organization(scope), recently()).await?;
+        let chain = organization.aggregate.departments_above(department, self.today);
+        Ok(chain.iter().any(|department| sight.departments.contains(department)))
+    }
+    async fn place(&self, person: EmployeeId) -> Result<Option<domain::employee::Place>, Problem> {
+        let scope = self.ask.actor.scope;
+        let known = self.aggregates.read_since(scope, StreamName::employee(scope, person), recently()).await?;
+        Ok(known.aggregate.place(self.today))
+    }
+}
+
+fn recently() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(PLACE_AGE).unwrap_or(now)
+}

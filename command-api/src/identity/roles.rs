@@ -1,0 +1,316 @@
+//! A tenant's own roles, and what one delegates to another for a time.
+
+use axum::{Json, extract::State};
+use events::TenantScope;
+use http::StatusCode;
+use jiff::Timestamp;
+use platform::{
+    Anyone, Problem, RoleAdmin, ScopedTx,
+    access::{BUILT_IN, BuiltIn, Duty, RoleContent, TenantAccess, is_role_name},
+};
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, types::Json as Column};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Identity, Logins, audit, not_found};
+use crate::request::{Fields, Id};
+
+/// A role.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Role {
+    /// Its name.
+    name: String,
+    /// Whether every tenant has it; then it can't be changed.
+    built_in: bool,
+    /// What it is made of.
+    #[serde(flatten)]
+    content: RoleContent,
+}
+
+/// A role of the tenant's own.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MakeRole {
+    /// A lower-case letter, then up to 39 letters, digits and hyphens; not that of a built-in role.
+    name: String,
+    /// What may be done to facts about people; at most 64.
+    permissions: Vec<platform::access::Permission>,
+    /// What else may be done.
+    #[serde(default)]
+    duties: Vec<Duty>,
+}
+
+/// A role's name.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RoleName {
+    /// The name.
+    name: String,
+}
+
+/// List the roles: the built-in ones and the tenant's own.
+#[utoipa::path(get, path = "/v1/roles", tag = "identity", responses(
+    (status = 200, description = "The roles", body = Vec<Role>),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn roles(State(logins): State<Logins>, Anyone(actor): Anyone) -> Result<Json<Vec<Role>>, Problem> {
+    let mut tx = logins.get()?.begin(actor.scope).await?;
+    let access = TenantAccess::read(&mut tx, actor.scope).await?;
+    tx.commit().await?;
+    let built_in = BUILT_IN.into_iter().filter(|role| role.is_for(actor.tenant.id));
+    let built_in = built_in.map(|role| Role { name: role.name.into(), built_in: true, content: role.content() });
+    let own = access.roles.into_iter().map(|(name, content)| Role { name, built_in: false, content });
+    Ok(Json(built_in.chain(own).collect()))
+}
+
+/// Make a role, or make one anew. Nobody can put into it what they don't hold themselves. It takes effect within seconds.
+#[utoipa::path(post, path = "/v1/roles", tag = "identity", request_body = MakeRole, responses(
+    (status = 204, description = "Made"),
+    (status = 422, description = "`invalid_field`, `missing_field`, `unknown_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn make_role(
+    State(logins): State<Logins>,
+    RoleAdmin(actor): RoleAdmin,
+    Fields(ask): Fields<MakeRole>,
+) -> Result<StatusCode, Problem> {
+    let content = RoleContent { permissions: ask.permissions, duties: ask.duties };
+    if !is_role_name(&ask.name) || BUILT_IN.iter().any(|role| role.name == ask.name) {
+        return Err(invalid("/name", "must be a lower-case letter and up to 39 letters, digits and hyphens, and no built-in role's"));
+    }
+    if content.permissions.len() > 64 || content.duties.len() > 16 {
+        return Err(invalid("/permissions", "must be at most 64, and duties at most 16"));
+    }
+    if content.duties.contains(&Duty::ManageTenants) {
+        return Err(invalid("/duties", "must not hold manage_tenants, which is the operators'"));
+    }
+    if !actor.grants.cover(&content) {
+        return Err(actor.forbidden());
+    }
+    let identity = logins.get()?;
+    let mut tx = identity.begin(actor.scope).await?;
+    sqlx::query(
+        "insert into platform.access_role (tenant_id, name, content) values ($1, $2, $3)
+         on conflict (tenant_id, name) do update set content = excluded.content, changed_at = now()",
+    )
+    .bind(actor.tenant.id.uuid())
+    .bind(&ask.name)
+    .bind(Column(&content))
+    .execute(tx.conn())
+    .await?;
+    identity.access_changed(&mut tx, actor.scope).await?;
+    audit(&mut tx, actor.scope, "make_role", "granted", Some(&ask.name), Some(&actor)).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Remove a role of the tenant's own. Who has it has nothing by it any more, within seconds.
+#[utoipa::path(post, path = "/v1/roles/removal", tag = "identity", request_body = RoleName, responses(
+    (status = 204, description = "Removed, or never there"),
+    (status = 422, description = "`invalid_field`, `missing_field`, `unknown_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn remove_role(
+    State(logins): State<Logins>,
+    RoleAdmin(actor): RoleAdmin,
+    Fields(ask): Fields<RoleName>,
+) -> Result<StatusCode, Problem> {
+    let identity = logins.get()?;
+    let mut tx = identity.begin(actor.scope).await?;
+    let removed = sqlx::query("delete from platform.access_role where tenant_id = $1 and name = $2")
+        .bind(actor.tenant.id.uuid())
+        .bind(&ask.name)
+        .execute(tx.conn())
+        .await?;
+    if removed.rows_affected() > 0 {
+        identity.access_changed(&mut tx, actor.scope).await?;
+        audit(&mut tx, actor.scope, "remove_role", "granted", Some(&ask.name), Some(&actor)).await?;
+    }
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is delegated, to whom and for how long.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Delegate {
+    /// The subject who gets it, such as `user:…`.
+    to: String,
+    /// Which of your roles. Their `self` and `line` stay yours: who stands in for a manager sees the manager's line.
+    roles: Vec<String>,
+    /// From when, such as 2026-12-01T00:00:00Z; now if absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    starts_at: Option<Timestamp>,
+    /// Until when; at most a year after the start.
+    #[schema(value_type = String, format = DateTime)]
+    ends_at: Timestamp,
+}
+
+/// A delegation.
+#[derive(Serialize, FromRow, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the contract's name")]
+pub(crate) struct Delegation {
+    /// The delegation.
+    delegation_id: Uuid,
+    /// Who delegated.
+    from_subject: String,
+    /// Who acts in their place.
+    to_subject: String,
+    /// With which roles.
+    roles: Vec<String>,
+    /// From when, UTC.
+    starts_at: String,
+    /// Until when, UTC.
+    ends_at: String,
+    /// Whether it was ended before.
+    revoked: bool,
+}
+
+/// A delegation that was made.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Delegated {
+    /// The delegation.
+    delegation_id: Uuid,
+}
+
+/// Let somebody act with some of your roles for a time. What was delegated to you, you can't delegate on.
+#[utoipa::path(post, path = "/v1/delegations", tag = "identity", request_body = Delegate, responses(
+    (status = 201, description = "Delegated", body = Delegated),
+    (status = 422, description = "`unknown_role`: not one of yours; `invalid_field`, `missing_field`, `unknown_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn delegate(
+    State(logins): State<Logins>,
+    Anyone(actor): Anyone,
+    Fields(ask): Fields<Delegate>,
+) -> Result<(StatusCode, Json<Delegated>), Problem> {
+    if !(1..=255).contains(&ask.to.len()) || ask.to.chars().any(char::is_control) || ask.to == actor.subject {
+        return Err(invalid("/to", "must be another subject, 1 to 255 characters"));
+    }
+    let starts_at = ask.starts_at.unwrap_or_else(Timestamp::now);
+    let seconds = ask.ends_at.as_second() - starts_at.as_second();
+    if !(1..=366 * 86_400).contains(&seconds) || ask.ends_at <= Timestamp::now() {
+        return Err(invalid("/ends_at", "must be in the future, after the start, and at most a year after it"));
+    }
+    // Of one's own roles: those in the token, which a delegation does not add to.
+    let foreign = ask.roles.iter().position(|role| !actor.roles.contains(role));
+    if let Some(place) = foreign.or(ask.roles.is_empty().then_some(0)) {
+        let detail = format!("must be roles of yours: {}", actor.roles.join(", "));
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_role", detail.clone());
+        return Err(problem.field(format!("/roles/{place}"), "unknown_role", detail));
+    }
+    if ask.roles.iter().any(|role| BuiltIn::within(actor.tenant.id, role).is_some_and(|role| !role.content().duties.is_empty())) {
+        return Err(invalid("/roles", "must not hold a role with duties, such as owner: invite another one instead"));
+    }
+    let identity = logins.get()?;
+    let id = Uuid::now_v7();
+    let mut tx = identity.begin(actor.scope).await?;
+    sqlx::query(
+        "insert into platform.delegation (tenant_id, delegation_id, from_subject, to_subject, roles, anchor, starts_at, ends_at)
+         values ($1, $2, $3, $4, $5, $6, to_timestamp($7::float8 / 1000), to_timestamp($8::float8 / 1000))",
+    )
+    .bind(actor.tenant.id.uuid())
+    .bind(id)
+    .bind(&actor.subject)
+    .bind(&ask.to)
+    .bind(&ask.roles)
+    .bind(actor.employee.map(events::EmployeeId::uuid))
+    .bind(starts_at.as_millisecond())
+    .bind(ask.ends_at.as_millisecond())
+    .execute(tx.conn())
+    .await?;
+    identity.access_changed(&mut tx, actor.scope).await?;
+    audit(&mut tx, actor.scope, "delegate", "granted", Some(&ask.to), Some(&actor)).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(Delegated { delegation_id: id })))
+}
+
+/// List the delegations from you and to you; who makes roles sees all. At most 1,000, newest first.
+#[utoipa::path(get, path = "/v1/delegations", tag = "identity", responses(
+    (status = 200, description = "The delegations", body = Vec<Delegation>),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn delegations(State(logins): State<Logins>, Anyone(actor): Anyone) -> Result<Json<Vec<Delegation>>, Problem> {
+    let mut tx = logins.get()?.begin(actor.scope).await?;
+    let found = sqlx::query_as(
+        "select delegation_id, from_subject, to_subject, roles, revoked_at is not null as revoked,
+             to_char(starts_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as starts_at,
+             to_char(ends_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as ends_at
+         from platform.delegation where tenant_id = $1 and ($2 or from_subject = $3 or to_subject = $3) order by delegation_id desc limit 1000",
+    )
+    .bind(actor.tenant.id.uuid())
+    .bind(actor.grants.has(Duty::ManageRoles))
+    .bind(&actor.subject)
+    .fetch_all(tx.conn())
+    .await?;
+    tx.commit().await?;
+    Ok(Json(found))
+}
+
+/// End a delegation of yours before its time; who makes roles can end every one.
+#[utoipa::path(post, path = "/v1/delegations/{id}/revocation", tag = "identity", params(("id" = Uuid, Path, description = "The delegation")), responses(
+    (status = 204, description = "Ended, or so already"),
+    (status = 404, description = "`not_found`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn revoke_delegation(
+    State(logins): State<Logins>,
+    Anyone(actor): Anyone,
+    Id(id): Id<Uuid>,
+) -> Result<StatusCode, Problem> {
+    let identity = logins.get()?;
+    let mut tx = identity.begin(actor.scope).await?;
+    let ended = sqlx::query(
+        "update platform.delegation set revoked_at = coalesce(revoked_at, now())
+         where tenant_id = $1 and delegation_id = $2 and ($3 or from_subject = $4)",
+    )
+    .bind(actor.tenant.id.uuid())
+    .bind(id)
+    .bind(actor.grants.has(Duty::ManageRoles))
+    .bind(&actor.subject)
+    .execute(tx.conn())
+    .await?;
+    if ended.rows_affected() == 0 {
+        tx.rollback().await?;
+        return Err(not_found());
+    }
+    identity.access_changed(&mut tx, actor.scope).await?;
+    audit(&mut tx, actor.scope, "revoke_delegation", "granted", None, Some(&actor)).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Identity {
+    /// Has every service read the tenant's decisions about access again.
+    async fn access_changed(&self, tx: &mut ScopedTx, scope: TenantScope) -> Result<(), Problem> {
+        sqlx::query(
+            "insert into platform.access_version as v (tenant_id, version) values ($1, 1)
+             on conflict (tenant_id) do update set version = v.version + 1",
+        )
+        .bind(scope.tenant().uuid())
+        .execute(tx.conn())
+        .await?;
+        Ok(())
+    }
+    /// What somebody delegated ends when their own rights change.
+    pub(super) async fn end_delegations(&self, tx: &mut ScopedTx, scope: TenantScope, subject: &str) -> Result<(), Problem> {
+        let ended = sqlx::query(
+            "update platform.delegation set revoked_at = now() where tenant_id = $1 and from_subject = $2 and revoked_at is null",
+        )
+        .bind(scope.tenant().uuid())
+        .bind(subject)
+        .execute(tx.conn())
+        .await?;
+        if ended.rows_affected() > 0 {
+            self.access_changed(tx, scope).await?;
+        }
+        Ok(())
+    }
+}
+
+fn invalid(pointer: &str, detail: &str) -> Problem {
+    let field = pointer.trim_start_matches('/');
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field} {detail}")).field(pointer, "invalid_field", detail)
+}

@@ -1,0 +1,497 @@
+//! Who may do what to whom. Deny by default: what no grant allows is not allowed.
+//!
+//! A *role* is made of *permissions*: an action, a class of fields, and a reach. Built-in roles are data ([`BUILT_IN`]);
+//! a tenant makes others of the same parts. What an actor holds are [`Grants`]: those of their roles, and those that
+//! others delegated to them for a time. query-api turns the reach of reading into SQL, command-api checks that of
+//! changing before it decides.
+
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
+
+use events::{DepartmentId, EmployeeId, TenantId, TenantScope};
+use jiff::Timestamp;
+use moka::future::Cache;
+use serde::{Deserialize, Serialize};
+use sqlx::{PgPool, types::Json};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::ScopedTx;
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Look.
+    Read,
+    /// Send commands.
+    Change,
+}
+
+/// What kind of facts about a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldClass {
+    /// Name, number, work e-mail, department, job, place of work, manager, when employed.
+    Directory,
+    /// Day of birth, gender, private e-mail, telephone, why an employment ended.
+    Personal,
+    /// Rates of pay, and sums of them.
+    Pay,
+    /// What a doctor would write. Nothing is of this class yet; no role has it but `owner`, and everyone about themselves.
+    Medical,
+}
+
+impl FieldClass {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Directory, Self::Personal, Self::Pay, Self::Medical];
+}
+
+/// As they stand in JSON.
+macro_rules! named {
+    ($($name:ident: $($text:literal $variant:ident)+;)+) => {$(
+        impl FromStr for $name {
+            type Err = &'static str;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(concat!("must be one of:", $(" ", $text),+)),
+                }
+            }
+        }
+    )+};
+}
+named! {
+    Action: "read" Read "change" Change;
+    FieldClass: "directory" Directory "personal" Personal "pay" Pay "medical" Medical;
+}
+
+/// About whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Oneself.
+    #[serde(rename = "self")]
+    Oneself,
+    /// Everybody whose chain of managers leads to oneself today, or will once they start.
+    Line,
+    /// Everybody in a department or one below it; of those who left, by the last one.
+    #[schema(value_type = Uuid)]
+    Department(DepartmentId),
+    /// Everybody.
+    All,
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Oneself => f.write_str("self"),
+            Self::Line => f.write_str("line"),
+            Self::Department(id) => write!(f, "department {id}"),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
+/// One thing that may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Permission {
+    /// What is done.
+    pub action: Action,
+    /// To what.
+    pub class: FieldClass,
+    /// About whom.
+    pub reach: Reach,
+}
+
+/// Something that is not about a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Duty {
+    /// Decide who gets in: users, service accounts.
+    ManageUsers,
+    /// Make roles, and delegate for others.
+    ManageRoles,
+    /// Read what was decided about identity.
+    ReadAudit,
+    /// Register, suspend and list tenants; in the platform's own tenant only.
+    ManageTenants,
+}
+
+/// What a role is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleContent {
+    /// What may be done to facts about people.
+    pub permissions: Vec<Permission>,
+    /// What else may be done.
+    #[serde(default)]
+    pub duties: Vec<Duty>,
+}
+
+/// A role that every tenant has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// As it stands in a token.
+    pub name: &'static str,
+    /// What it is, for people.
+    pub what: &'static str,
+    permissions: &'static [(Action, &'static [FieldClass], Reach)],
+    duties: &'static [Duty],
+}
+
+use Action::{Change, Read};
+use FieldClass::{Directory, Medical, Pay, Personal};
+
+/// The built-in roles. `operator` exists in the platform's own tenant only, the others everywhere else.
+pub const BUILT_IN: [BuiltIn; 7] = [
+    BuiltIn {
+        name: "employee",
+        what: "sees the directory, everything about themselves, and changes how they are reached",
+        permissions: &[
+            (Read, &[Directory], Reach::All),
+            (Read, &[Personal, Pay, Medical], Reach::Oneself),
+            (Change, &[Personal], Reach::Oneself),
+        ],
+        duties: &[],
+    },
+    BuiltIn {
+        name: "manager",
+        what: "sees the directory, and the pay of their line",
+        permissions: &[(Read, &[Directory], Reach::All), (Read, &[Pay], Reach::Line)],
+        duties: &[],
+    },
+    BuiltIn {
+        name: "hr",
+        what: "sees and changes everything about everybody but what is medical",
+        permissions: &[(Read, &[Directory, Personal, Pay], Reach::All), (Change, &[Directory, Personal, Pay], Reach::All)],
+        duties: &[],
+    },
+    BuiltIn {
+        name: "payroll",
+        what: "sees the directory and everybody's pay, and changes pay",
+        permissions: &[(Read, &[Directory, Pay], Reach::All), (Change, &[Pay], Reach::All)],
+        duties: &[],
+    },
+    BuiltIn {
+        name: "auditor",
+        what: "sees everything about everybody but what is medical, and who was let in",
+        permissions: &[(Read, &[Directory, Personal, Pay], Reach::All)],
+        duties: &[Duty::ReadAudit],
+    },
+    BuiltIn {
+        name: "owner",
+        what: "sees and changes everything, and decides who gets in and as what",
+        permissions: &[
+            (Read, &[Directory, Personal, Pay, Medical], Reach::All),
+            (Change, &[Directory, Personal, Pay, Medical], Reach::All),
+        ],
+        duties: &[Duty::ManageUsers, Duty::ManageRoles, Duty::ReadAudit],
+    },
+    BuiltIn {
+        name: "operator",
+        what: "registers, suspends and lists tenants, and decides who else does; sees nothing of theirs",
+        permissions: &[],
+        duties: &[Duty::ManageTenants, Duty::ManageUsers, Duty::ReadAudit],
+    },
+];
+
+impl BuiltIn {
+    /// The built-in role of this name that means something in this tenant.
+    pub fn within(tenant: TenantId, name: &str) -> Option<Self> {
+        BUILT_IN.into_iter().find(|role| role.name == name && role.is_for(tenant))
+    }
+    /// Whether the role means something in this tenant.
+    pub fn is_for(self, tenant: TenantId) -> bool {
+        (self.name == "operator") == (tenant == TenantId::PLATFORM)
+    }
+    /// What it is made of.
+    pub fn content(self) -> RoleContent {
+        let permissions = self
+            .permissions
+            .iter()
+            .flat_map(|(action, classes, reach)| classes.iter().map(|class| Permission { action: *action, class: *class, reach: *reach }));
+        RoleContent { permissions: permissions.collect(), duties: self.duties.to_vec() }
+    }
+}
+
+/// Whether a role may have this name: a lower-case letter, then up to 39 letters, digits and hyphens.
+pub fn is_role_name(name: &str) -> bool {
+    (1..=40).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// A permission that somebody holds, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// What.
+    pub permission: Permission,
+    /// Whose self and line are meant.
+    pub anchor: Option<EmployeeId>,
+    /// The role, and the delegation if it came by one.
+    pub rule: Rule,
+}
+
+/// What made a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Rule {
+    /// The role.
+    pub role: String,
+    /// The delegation through which it came.
+    pub delegation: Option<Uuid>,
+}
+
+/// All that somebody may do.
+#[derive(Debug, Clone, Default)]
+pub struct Grants(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    grants: Vec<Grant>,
+    duties: BTreeSet<Duty>,
+}
+
+/// About whom one class of facts may be seen or changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sight {
+    /// About everybody; then the rest says nothing.
+    pub all: bool,
+    /// About these.
+    pub people: BTreeSet<EmployeeId>,
+    /// About the lines of these.
+    pub lines: BTreeSet<EmployeeId>,
+    /// About those in these departments and below.
+    pub departments: BTreeSet<DepartmentId>,
+}
+
+impl Sight {
+    /// Whether it is about nobody.
+    pub fn is_empty(&self) -> bool {
+        !self.all && self.people.is_empty() && self.lines.is_empty() && self.departments.is_empty()
+    }
+    fn add(&mut self, grant: &Grant) {
+        match (grant.permission.reach, grant.anchor) {
+            (Reach::All, _) => self.all = true,
+            (Reach::Department(id), _) => drop(self.departments.insert(id)),
+            (Reach::Oneself, Some(person)) => drop(self.people.insert(person)),
+            (Reach::Line, Some(person)) => drop(self.lines.insert(person)),
+            // Somebody who is nobody here has neither self nor line.
+            (Reach::Oneself | Reach::Line, None) => {}
+        }
+    }
+}
+
+impl Grants {
+    /// What these roles grant to a subject in a tenant. A name that is neither a built-in nor the tenant's own grants
+    /// nothing.
+    pub fn of(tenant: TenantId, access: &TenantAccess, subject: &str, roles: &[String], employee: Option<EmployeeId>) -> Self {
+        let mut inner = Inner::default();
+        inner.add(tenant, access, roles, employee, None);
+        let now = Timestamp::now();
+        for delegation in access.delegations.iter().filter(|d| d.to == subject && d.starts_at <= now && now < d.ends_at) {
+            inner.add(tenant, access, &delegation.roles, delegation.anchor, Some(delegation.id));
+        }
+        Self(Arc::new(inner))
+    }
+    /// Whether anything of this class may be done to anybody.
+    pub fn any(&self, action: Action, class: FieldClass) -> bool {
+        self.with(action, class).next().is_some()
+    }
+    /// Whether anything may be done at all.
+    pub fn any_of(&self, action: Action) -> bool {
+        self.0.grants.iter().any(|grant| grant.permission.action == action)
+    }
+    /// Whether this is theirs to do.
+    pub fn has(&self, duty: Duty) -> bool {
+        self.0.duties.contains(&duty)
+    }
+    /// About whom it may be done.
+    pub fn sight(&self, action: Action, class: FieldClass) -> Sight {
+        let mut sight = Sight::default();
+        self.with(action, class).for_each(|grant| sight.add(grant));
+        sight
+    }
+    /// The grants that allow something of this class, the widest first.
+    pub fn reasons(&self, action: Action, class: FieldClass) -> Vec<(Grant, Sight)> {
+        let mut reasons: Vec<_> = self.with(action, class).cloned().collect();
+        reasons.sort_by_key(|grant| std::cmp::Reverse(grant.permission.reach));
+        let sight = |grant: Grant| {
+            let mut sight = Sight::default();
+            sight.add(&grant);
+            (grant, sight)
+        };
+        reasons.into_iter().map(sight).collect()
+    }
+    /// Whether whoever holds these may hand out all of that: nobody can give what they don't have.
+    pub fn cover(&self, content: &RoleContent) -> bool {
+        let covers = |wanted: &Permission| {
+            self.with(wanted.action, wanted.class)
+                .any(|grant| grant.permission.reach == Reach::All || grant.permission.reach == wanted.reach)
+        };
+        content.permissions.iter().all(covers) && content.duties.iter().all(|duty| self.has(*duty))
+    }
+    fn with(&self, action: Action, class: FieldClass) -> impl Iterator<Item = &Grant> {
+        self.0.grants.iter().filter(move |grant| grant.permission.action == action && grant.permission.class == class)
+    }
+}
+
+impl Inner {
+    fn add(&mut self, tenant: TenantId, access: &TenantAccess, roles: &[String], anchor: Option<EmployeeId>, delegation: Option<Uuid>) {
+        for name in roles {
+            let Some(content) = access.content(tenant, name) else { continue };
+            let rule = Rule { role: name.clone(), delegation };
+            self.grants.extend(content.permissions.iter().map(|p| Grant { permission: *p, anchor, rule: rule.clone() }));
+            self.duties.extend(content.duties);
+        }
+    }
+}
+
+/// What a tenant decided about access: its own roles, and what is delegated now or later.
+#[derive(Debug, Clone, Default)]
+pub struct TenantAccess {
+    /// By name.
+    pub roles: Vec<(String, RoleContent)>,
+    delegations: Vec<Delegation>,
+}
+
+#[derive(Debug, Clone)]
+struct Delegation {
+    id: Uuid,
+    to: String,
+    roles: Vec<String>,
+    anchor: Option<EmployeeId>,
+    starts_at: Timestamp,
+    ends_at: Timestamp,
+}
+
+type DelegationRow = (Uuid, String, Vec<String>, Option<Uuid>, i64, i64);
+
+impl TenantAccess {
+    /// What a role of this name is made of here.
+    pub fn content(&self, tenant: TenantId, name: &str) -> Option<RoleContent> {
+        let own = || self.roles.iter().find(|(own, _)| own == name).map(|(_, content)| content.clone());
+        BuiltIn::within(tenant, name).map(BuiltIn::content).or_else(own)
+    }
+    /// Reads it, within a transaction of the tenant's.
+    pub async fn read(tx: &mut ScopedTx, scope: TenantScope) -> Result<Self, sqlx::Error> {
+        let roles: Vec<(String, Json<RoleContent>)> =
+            sqlx::query_as("select name, content from platform.access_role where tenant_id = $1 order by name")
+                .bind(scope.tenant().uuid())
+                .fetch_all(tx.conn())
+                .await?;
+        let delegations: Vec<DelegationRow> = sqlx::query_as(
+            "select delegation_id, to_subject, roles, anchor, (extract(epoch from starts_at) * 1000)::bigint, (extract(epoch from ends_at) * 1000)::bigint
+             from platform.delegation where tenant_id = $1 and revoked_at is null and ends_at > now()",
+        )
+        .bind(scope.tenant().uuid())
+        .fetch_all(tx.conn())
+        .await?;
+        let instant = |ms: i64| Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN);
+        let delegation = |(id, to, roles, anchor, starts, ends): DelegationRow| Delegation {
+            id,
+            to,
+            roles,
+            anchor: anchor.map(EmployeeId::from_uuid),
+            starts_at: instant(starts),
+            ends_at: instant(ends),
+        };
+        Ok(Self {
+            roles: roles.into_iter().map(|(name, content)| (name, content.0)).collect(),
+            delegations: delegations.into_iter().map(delegation).collect(),
+        })
+    }
+}
+
+/// What the tenants decided, read when it is asked for and kept until its version moves.
+#[derive(Clone)]
+pub(crate) struct AccessBook {
+    pool: Option<PgPool>,
+    kept: Cache<(TenantId, i64), Arc<TenantAccess>>,
+}
+
+impl AccessBook {
+    pub(crate) fn new(pool: Option<PgPool>) -> Self {
+        Self { pool, kept: Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_mins(10)).build() }
+    }
+    /// What a tenant decided, as of a version; none without one.
+    pub(crate) async fn of(&self, scope: TenantScope, version: Option<i64>) -> Result<Arc<TenantAccess>, sqlx::Error> {
+        let (Some(version), Some(pool)) = (version, &self.pool) else { return Ok(Arc::default()) };
+        let read = async {
+            let mut tx = ScopedTx::begin(pool, scope).await?;
+            let access = TenantAccess::read(&mut tx, scope).await?;
+            tx.commit().await?;
+            Ok::<_, sqlx::Error>(Arc::new(access))
+        };
+        self.kept.try_get_with((scope.tenant(), version), read).await.map_err(|error| {
+            // Shared by all who waited for it.
+            if crate::problem::database_is_away(&error) { sqlx::Error::PoolTimedOut } else { sqlx::Error::Protocol(error.to_string()) }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant() -> TenantId {
+        TenantId::from_uuid(Uuid::from_u128(7))
+    }
+    fn grants(roles: &[&str], employee: Option<u128>) -> Grants {
+        let roles: Vec<_> = roles.iter().map(|role| (*role).to_owned()).collect();
+        Grants::of(tenant(), &TenantAccess::default(), "s", &roles, employee.map(|n| EmployeeId::from_uuid(Uuid::from_u128(n))))
+    }
+
+    #[test]
+    fn what_no_grant_allows_is_not_allowed() {
+        for roles in [&[][..], &["nobody"], &["HR"], &["operator"], &["hr "]] {
+            let grants = grants(roles, Some(1));
+            for class in FieldClass::ALL {
+                assert!(grants.sight(Read, class).is_empty() && grants.sight(Change, class).is_empty(), "{roles:?}");
+            }
+            assert!(!grants.has(Duty::ManageTenants) && !grants.has(Duty::ManageUsers), "{roles:?}");
+        }
+        // Who is nobody here has no self.
+        assert!(grants(&["employee"], None).sight(Read, Pay).is_empty());
+        let nobody_but_the_owner_is_a_doctor =
+            BUILT_IN.iter().filter(|role| role.content().permissions.iter().any(|p| p.class == Medical && p.reach == Reach::All));
+        assert_eq!(nobody_but_the_owner_is_a_doctor.map(|role| role.name).collect::<Vec<_>>(), ["owner"]);
+        let platform = Grants::of(TenantId::PLATFORM, &TenantAccess::default(), "s", &["operator".into(), "hr".into()], None);
+        assert!(platform.has(Duty::ManageTenants) && !platform.any_of(Read) && !platform.any_of(Change));
+    }
+
+    #[test]
+    fn roles_add_up_and_say_why() {
+        let both = grants(&["manager", "employee"], Some(3));
+        let sight = both.sight(Read, Pay);
+        assert_eq!((sight.all, sight.people.len(), sight.lines.len()), (false, 1, 1));
+        assert!(both.sight(Read, Directory).all);
+        let reasons: Vec<_> = both.reasons(Read, Pay).into_iter().map(|(g, _)| format!("{} {}", g.rule.role, g.permission.reach)).collect();
+        assert_eq!(reasons, ["manager line", "employee self"]);
+    }
+
+    #[test]
+    fn nobody_hands_out_what_they_do_not_have() {
+        let of = |action, class, reach| RoleContent { permissions: vec![Permission { action, class, reach }], duties: vec![] };
+        let owner = grants(&["owner"], None);
+        let hr = grants(&["hr"], None);
+        let manager = grants(&["manager"], Some(1));
+        assert!(owner.cover(&of(Read, Medical, Reach::Line)) && !hr.cover(&of(Read, Medical, Reach::Oneself)));
+        assert!(manager.cover(&of(Read, Pay, Reach::Line)) && !manager.cover(&of(Read, Pay, Reach::All)));
+        assert!(!hr.cover(&RoleContent { permissions: vec![], duties: vec![Duty::ManageUsers] }));
+        for role in BUILT_IN.iter().filter(|role| role.is_for(tenant())) {
+            assert!(owner.cover(&role.content()), "{}", role.name);
+        }
+    }
+
+    #[test]
+    fn a_role_reads_as_it_is_written() {
+        let text = r#"{"permissions":[{"action":"read","class":"pay","reach":"line"},
+            {"action":"change","class":"personal","reach":{"department":"0190a7b2-6c3e-7def-8000-0123456789ab"}},
+            {"action":"read","class":"directory","reach":"self"}],"duties":["manage_users"]}"#;
+        let content: RoleContent = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::from_value::<RoleContent>(serde_json::to_value(&content).unwrap()).unwrap(), content);
+        assert_eq!(content.permissions[2].reach, Reach::Oneself);
+        assert!(serde_json::from_str::<RoleContent>(r#"{"permissions":[{"action":"read","class":"pay","reach":"everything"}]}"#).is_err());
+    }
+}

@@ -1,0 +1,208 @@
+//! What a reader may see, in SQL and in one place: every statement against a read model goes through [`Sight::restrict`].
+//!
+//! A reader who may see everything runs the statement as it is. For any other, each table about people is hidden behind
+//! a common table expression of the same name with only the people, and of these only the fields, that they may see.
+//! A statement can't reach around it, because it names tables without a schema; a table that is missing from [`HIDDEN`]
+//! fails a test.
+
+use std::fmt::Write as _;
+
+use platform::{
+    Actor,
+    access::{self, Action, FieldClass},
+};
+
+/// What a reader may see of each class of fields.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sight {
+    directory: access::Sight,
+    personal: access::Sight,
+    pay: access::Sight,
+}
+
+/// The tables about people: their columns, and those that are personal. `compensation_span` as a whole is pay.
+const HIDDEN: &[(&str, &[&str], &[&str])] = &[
+    ("employee", &["employee_id", "employee_number", "original_hire_date", "stream_version"], &[]),
+    ("employment", &["employment_id", "employee_id", "starts_on", "ends_on"], &["termination_reason"]),
+    (
+        "person_span",
+        &["employee_id", "valid_from", "seq", "valid_to", "given_name", "family_name", "sets", "search"],
+        &["birth_date", "gender"],
+    ),
+    ("contact_span", &["employee_id", "valid_from", "seq", "valid_to", "work_email", "sets"], &["private_email", "phone"]),
+    (
+        "assignment_span",
+        &[
+            "employment_id",
+            "employee_id",
+            "valid_from",
+            "seq",
+            "valid_to",
+            "department_id",
+            "job_id",
+            "location_id",
+            "manager_id",
+            "reason",
+            "sets",
+        ],
+        &[],
+    ),
+    (
+        "compensation_span",
+        &["employment_id", "employee_id", "valid_from", "seq", "valid_to", "rate", "currency", "per", "annual", "reason"],
+        &[],
+    ),
+];
+
+impl Sight {
+    /// What an actor may see.
+    pub(crate) fn of(actor: &Actor) -> Self {
+        let sight = |class| actor.grants.sight(Action::Read, class);
+        Self { directory: sight(FieldClass::Directory), personal: sight(FieldClass::Personal), pay: sight(FieldClass::Pay) }
+    }
+    /// Only one rule's sight of one class, as if it were the directory: to ask whom it reaches.
+    pub(crate) fn only(class: access::Sight) -> Self {
+        Self { directory: class, ..Self::default() }
+    }
+    /// Only those people of whom every class may be seen.
+    pub(crate) const WHOLE: &str =
+        "e.employee_id in (select employee_id from seen_personal) and e.employee_id in (select employee_id from seen_pay)";
+
+    /// Whether nothing is hidden.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.directory.all && self.personal.all && self.pay.all
+    }
+    /// The statement, which then sees only that. `schema` is the tenant's, checked.
+    pub(crate) fn restrict(&self, statement: &str, schema: &str) -> String {
+        let mut sql = String::from("with recursive ");
+        for (name, sight) in [("seen_directory", &self.directory), ("seen_personal", &self.personal), ("seen_pay", &self.pay)] {
+            people(&mut sql, name, sight, schema);
+        }
+        for (table, columns, personal) in HIDDEN {
+            let class = if *table == "compensation_span" { ("seen_pay", &self.pay) } else { ("seen_directory", &self.directory) };
+            let mut shown: Vec<String> = columns.iter().map(|column| format!("x.{column}")).collect();
+            shown.extend(personal.iter().map(|column| {
+                if self.personal.all {
+                    format!("x.{column}")
+                } else {
+                    format!("case when x.employee_id in (select employee_id from seen_personal) then x.{column} end as {column}")
+                }
+            }));
+            let _ = write!(sql, "{table} as not materialized (select {} from \"{schema}\".{table} x", shown.join(", "));
+            // Who may see the pay of somebody sees it where they see the person, too.
+            let filters = [Some(("seen_directory", &self.directory)), (class.0 == "seen_pay").then_some(class)];
+            let filters: Vec<_> = filters
+                .into_iter()
+                .flatten()
+                .filter(|(_, sight)| !sight.all)
+                .map(|(name, _)| format!("x.employee_id in (select employee_id from {name})"))
+                .collect();
+            if !filters.is_empty() {
+                let _ = write!(sql, " where {}", filters.join(" and "));
+            }
+            sql.push_str("), ");
+        }
+        let statement = statement.trim_start();
+        if let Some(rest) = statement.strip_prefix("with recursive ").or_else(|| statement.strip_prefix("with ")) {
+            sql.push_str(rest);
+        } else {
+            sql.truncate(sql.len() - 2);
+            sql.push(' ');
+            sql.push_str(statement);
+        }
+        sql
+    }
+}
+
+/// Of UTC, whatever the server's zone.
+const TODAY: &str = "(now() at time zone 'utc')::date";
+
+/// The people whom a class of fields may be seen of, as of today.
+fn people(sql: &mut String, name: &str, sight: &access::Sight, schema: &str) {
+    let list = |ids: Vec<String>| format!("array[{}]::uuid[]", ids.join(", "));
+    let people = list(sight.people.iter().map(|id| format!("'{}'", id.uuid())).collect());
+    let mut sets =
+        vec![if sight.all { format!("select employee_id from \"{schema}\".employee") } else { format!("select unnest({people})") }];
+    if !sight.lines.is_empty() {
+        // Down from each, by the assignments of today and of those who start later; `union` ends a ring.
+        let roots = list(sight.lines.iter().map(|id| format!("'{}'", id.uuid())).collect());
+        let _ = write!(
+            sql,
+            "{name}_line (employee_id) as (
+                select unnest({roots})
+                union select a.employee_id from {name}_line l
+                join \"{schema}\".assignment_span a on a.manager_id = l.employee_id
+                join \"{schema}\".employment m on m.employment_id = a.employment_id and {TODAY} < m.ends_on
+                    and a.valid_from <= greatest({TODAY}, m.starts_on) and greatest({TODAY}, m.starts_on) < a.valid_to), "
+        );
+        sets.push(format!("select employee_id from {name}_line where employee_id <> all ({roots})"));
+    }
+    if !sight.departments.is_empty() {
+        let roots = list(sight.departments.iter().map(|id| format!("'{}'", id.uuid())).collect());
+        // Of each person the employment of today, else the one that ended last, else the next; its department then.
+        let _ = write!(
+            sql,
+            "{name}_tree (department_id) as (
+                select unnest({roots})
+                union select s.department_id from {name}_tree t join \"{schema}\".department_span s on s.parent_id = t.department_id
+                    and s.valid_from <= {TODAY} and {TODAY} < s.valid_to), "
+        );
+        sets.push(format!(
+            "select a.employee_id from {name}_tree t join \"{schema}\".assignment_span a on a.department_id = t.department_id
+             join \"{schema}\".employment m on m.employment_id = a.employment_id
+                 and a.valid_from <= greatest(least({TODAY}, m.ends_on - 1), m.starts_on)
+                 and greatest(least({TODAY}, m.ends_on - 1), m.starts_on) < a.valid_to
+             where m.employment_id = (select n.employment_id from \"{schema}\".employment n where n.employee_id = a.employee_id
+                 order by n.starts_on > {TODAY}, abs(n.starts_on - {TODAY}) limit 1)"
+        ));
+    }
+    let _ = write!(sql, "{name} (employee_id) as ({}), ", sets.join(" union "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table about people that is not hidden would be seen by everybody.
+    #[test]
+    fn every_table_about_people_is_hidden_with_all_its_columns() {
+        let (tables, _) = platform::provision::read_model_sql();
+        let mut about_people = Vec::new();
+        let code = |sql: &str| sql.lines().map(|line| line.split("--").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+        let sql = tables.iter().map(|sql| code(sql)).collect::<String>();
+        for statement in sql.split(';') {
+            let Some((_, rest)) = statement.split_once("create table ") else { continue };
+            let Some((name, body)) = rest.split_once(" (") else { continue };
+            let columns: Vec<&str> = body
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with(')'))
+                .filter_map(|line| line.split_whitespace().next())
+                .collect();
+            if !columns.contains(&"employee_id") {
+                continue;
+            }
+            about_people.push(name);
+            let hidden = HIDDEN.iter().find(|(table, ..)| *table == name);
+            let (_, open, personal) = hidden.unwrap_or_else(|| panic!("{name} is about people: hide it in sight.rs"));
+            for column in &columns {
+                assert!(open.contains(column) || personal.contains(column), "{name}.{column}: say in sight.rs of which class it is");
+            }
+            assert_eq!(open.len() + personal.len(), columns.len(), "{name}");
+        }
+        assert_eq!(about_people.len(), HIDDEN.len());
+    }
+
+    #[test]
+    fn a_statement_keeps_its_own_expressions() {
+        let sight = Sight::default();
+        for (statement, end) in [
+            ("select 1", ") select 1"),
+            ("with a as (select 1) select * from a", "), a as (select 1) select * from a"),
+            ("  with recursive a as (select 1) select * from a", "), a as (select 1) select * from a"),
+        ] {
+            let sql = sight.restrict(statement, "t_x_r1");
+            assert!(sql.starts_with("with recursive ") && sql.ends_with(end), "{sql}");
+        }
+    }
+}

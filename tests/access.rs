@@ -1,0 +1,407 @@
+//! Who sees and changes what, over HTTP: every built-in role, the tenant's own, and what is delegated. And that
+//! `/v1/access/explain` says of each what the routes do.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::servers::{System, system};
+
+/// A small company: Sales with Field below it, and Works. Ceo above Head (Sales) above Rep (Field) and Former (Field, left);
+/// Smith (Works) below Ceo; Novice (Field) starts under Head in years.
+struct Company {
+    system: &'static System,
+    slug: String,
+    hr: String,
+    people: BTreeMap<&'static str, String>,
+    departments: BTreeMap<&'static str, String>,
+}
+
+impl Company {
+    async fn new(name: &str) -> Self {
+        let system = system().await;
+        let slug = format!("{name}-{}", &Uuid::now_v7().simple().to_string()[20..]);
+        let hr = system.tenant(&slug);
+        let mut company = Self { system, slug, hr, people: BTreeMap::new(), departments: BTreeMap::new() };
+        for (code, above) in [("sales", None), ("field", Some("sales")), ("works", None)] {
+            let parent = above.map(|above| company.departments[above].clone());
+            let body = json!({"effective_on": "2000-01-01", "code": code, "name": code, "parent_id": parent});
+            let id = company.must(&company.hr, "/v1/departments", &body).await;
+            company.departments.insert(code, id);
+        }
+        let job = company.must(&company.hr, "/v1/jobs", &json!({"effective_on": "2000-01-01", "code": "j", "title": "J"})).await;
+        for (name, department, manager, start) in [
+            ("ceo", "works", None, "2005-01-01"),
+            ("head", "sales", Some("ceo"), "2006-01-01"),
+            ("rep", "field", Some("head"), "2007-01-01"),
+            ("former", "field", Some("head"), "2007-01-01"),
+            ("smith", "works", Some("ceo"), "2008-01-01"),
+            ("novice", "field", Some("head"), "2099-01-01"),
+        ] {
+            let manager = manager.map(|manager| company.people[manager].clone());
+            let body = json!({"hire_date": start, "employee_number": name,
+                "person": {"given_name": name, "family_name": "Test", "birth_date": "1980-01-01", "gender": "x"},
+                "contact": {"work_email": format!("{name}@work.example"), "private_email": format!("{name}@home.example")},
+                "assignment": {"department_id": company.departments[department], "job_id": job, "manager_id": manager},
+                "pay": {"rate": {"amount": "1000", "currency": "EUR"}, "per": "month"}});
+            let id = company.must(&company.hr, "/v1/employees", &body).await;
+            company.people.insert(name, id);
+        }
+        let leaves = json!({"last_day_worked": "2012-12-31", "reason": "resignation"});
+        company.must(&company.hr, &format!("/v1/employees/{}/termination", company.people["former"]), &leaves).await;
+        system.settled(&company.hr).await;
+        company
+    }
+    async fn post(&self, token: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.system.post(token, path, &Uuid::now_v7().to_string(), body).await
+    }
+    async fn must(&self, token: &str, path: &str, body: &Value) -> String {
+        let (status, answer) = self.post(token, path, body).await;
+        assert!(status < 300, "{path} {body}: {status} {answer}");
+        answer["id"].as_str().unwrap_or_default().to_owned()
+    }
+    async fn get(&self, token: &str, path: &str) -> (u16, Value) {
+        let response = self.system.client.get(format!("{}{path}", self.system.query_api)).bearer_auth(token).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+    /// A token with these roles; of a person, where it says so.
+    fn token(&self, roles: &[&str], person: Option<&str>) -> String {
+        let mut arguments = vec!["token", "--tenant", &self.slug, "--subject"];
+        let subject = format!("test-{}", person.unwrap_or("nobody"));
+        arguments.push(&subject);
+        for role in roles {
+            arguments.extend(["--role", role]);
+        }
+        if let Some(person) = person {
+            arguments.extend(["--employee", &self.people[person]]);
+        }
+        self.system.tenure(&arguments)["token"].as_str().unwrap().to_owned()
+    }
+    /// What a token sees of everybody, by asking each route; they must agree.
+    async fn seen(&self, token: &str) -> Seen {
+        let mut seen = Seen::default();
+        for (name, id) in &self.people {
+            let (status, person) = self.get(token, &format!("/v1/employees/{id}")).await;
+            let (history_status, history) = self.get(token, &format!("/v1/employees/{id}/history")).await;
+            let (events_status, events) = self.get(token, &format!("/v1/employees/{id}/events")).await;
+            assert_eq!(status, history_status, "{name}");
+            if status == 404 {
+                let absent = self.get(token, &format!("/v1/employees/{}", Uuid::now_v7())).await;
+                assert_eq!((status, &person), (absent.0, &absent.1), "as if {name} were not there");
+                assert_eq!(events_status, 404, "{name} {events}");
+                continue;
+            }
+            assert_eq!(status, 200, "{name} {person}");
+            seen.directory.insert((*name).into());
+            assert_eq!(person["person"]["given_name"], **name);
+            assert_eq!(person["contact"]["work_email"], format!("{name}@work.example"));
+            let personal = !person["person"]["birth_date"].is_null();
+            for field in [
+                &person["person"]["gender"],
+                &person["contact"]["private_email"],
+                &history["personal"][0]["birth_date"],
+                &history["contact"][0]["private_email"],
+            ] {
+                assert_eq!(!field.is_null(), personal, "{name} {person} {history}");
+            }
+            let pay = history["compensations"].as_array().is_some_and(|rows| !rows.is_empty());
+            if !matches!(*name, "former" | "novice") {
+                assert_eq!(!person["pay"].is_null(), pay, "{name} {person}");
+            }
+            if *name == "former" {
+                assert_eq!(!history["employments"][0]["termination_reason"].is_null(), personal, "{history}");
+            }
+            if personal {
+                seen.personal.insert((*name).into());
+            }
+            if pay {
+                seen.pay.insert((*name).into());
+            }
+            assert_eq!(events_status == 200, personal && pay, "{name}: events are for who sees all of it");
+        }
+        // Lists, search, chart and sums tell the same people and the same pay, and no more.
+        let mut listed = BTreeSet::new();
+        for status in ["active", "terminated", "not_yet_hired"] {
+            let (_, page) = self.get(token, &format!("/v1/employees?status={status}")).await;
+            listed.extend(page["items"].as_array().unwrap().iter().map(|item| item["given_name"].as_str().unwrap().to_owned()));
+        }
+        assert_eq!(listed, seen.directory);
+        let (_, found) = self.get(token, "/v1/employees?q=test").await;
+        let active: BTreeSet<String> =
+            seen.directory.iter().filter(|name| !matches!(name.as_str(), "former" | "novice")).cloned().collect();
+        assert_eq!(found["items"].as_array().unwrap().len(), active.len());
+        let (_, chart) = self.get(token, "/v1/org-chart").await;
+        let nodes: BTreeSet<String> =
+            chart["nodes"].as_array().unwrap().iter().map(|node| node["given_name"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(nodes, active);
+        for group_by in ["department", "job", "location"] {
+            let (_, report) = self.get(token, &format!("/v1/reports/headcount?group_by={group_by}")).await;
+            assert_eq!(report["total"]["headcount"], active.len(), "{report}");
+            let paid = active.intersection(&seen.pay).count();
+            let sum = report["total"]["annual_pay"].as_array().unwrap().first().map(|sum| sum["amount"].as_str().unwrap().to_owned());
+            assert_eq!(sum, (paid > 0).then(|| (paid * 12_000).to_string()), "{report}");
+        }
+        let (_, report) = self.get(token, "/v1/reports/headcount?group_by=month").await;
+        assert_eq!(report["total"]["headcount"], active.len(), "{report}");
+        // And the explanation is what happened.
+        for (name, id) in &self.people {
+            for (class, people) in [("directory", &seen.directory), ("personal", &seen.personal), ("pay", &seen.pay)] {
+                let (status, why) = self.get(token, &format!("/v1/access/explain?class={class}&employee={id}")).await;
+                if seen.directory.contains(*name) {
+                    assert_eq!((status, why["allowed"].as_bool()), (200, Some(people.contains(*name))), "{name} {class} {why}");
+                    assert_eq!(why["because"].is_null(), !people.contains(*name), "{why}");
+                } else {
+                    assert_eq!(status, 404, "{why}");
+                }
+            }
+        }
+        seen
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    directory: BTreeSet<String>,
+    personal: BTreeSet<String>,
+    pay: BTreeSet<String>,
+}
+
+fn names(list: &str) -> BTreeSet<String> {
+    list.split_whitespace().map(str::to_owned).collect()
+}
+
+const ALL: &str = "ceo former head novice rep smith";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_role_sees_what_it_is_made_of() {
+    let company = Company::new("roles").await;
+    for (roles, person, directory, personal, pay) in [
+        (&["employee"][..], Some("rep"), ALL, "rep", "rep"),
+        (&["employee"], None, ALL, "", ""),
+        (&["manager"], Some("head"), ALL, "", "novice rep"),
+        (&["manager"], Some("ceo"), ALL, "", "head novice rep smith"),
+        (&["manager"], Some("smith"), ALL, "", ""),
+        (&["manager", "employee"], Some("head"), ALL, "head", "head novice rep"),
+        (&["payroll"], None, ALL, "", ALL),
+        (&["hr"], None, ALL, ALL, ALL),
+        (&["auditor"], None, ALL, ALL, ALL),
+        (&["owner"], None, ALL, ALL, ALL),
+        (&["employee", "nobody"], Some("rep"), ALL, "rep", "rep"),
+    ] {
+        let seen = company.seen(&company.token(roles, person)).await;
+        assert_eq!(seen, Seen { directory: names(directory), personal: names(personal), pay: names(pay) }, "{roles:?} {person:?}");
+    }
+    for roles in [&["nobody"][..], &["operator"]] {
+        let (status, answer) = company.get(&company.token(roles, Some("rep")), "/v1/employees").await;
+        assert_eq!((status, answer["error"].as_str()), (403, Some("forbidden")), "{roles:?}");
+    }
+    let explained = company.system.tenure(&[
+        "access",
+        "explain",
+        "--tenant",
+        &company.slug,
+        "--role",
+        "manager",
+        "--as-employee",
+        &company.people["head"],
+        "--class",
+        "pay",
+        "--employee",
+        &company.people["rep"],
+    ]);
+    assert_eq!(
+        (explained["allowed"].as_bool(), explained["because"]["role"].as_str(), explained["because"]["reach"].as_str()),
+        (Some(true), Some("manager"), Some("line"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_of_the_tenants_own_reaches_as_far_as_it_says() {
+    let company = Company::new("own").await;
+    let owner = company.token(&["owner"], None);
+    let sales = &company.departments["sales"];
+    let read = |class: &str, reach: Value| json!({"action": "read", "class": class, "reach": reach});
+    let partner = json!({"name": "sales-partner", "permissions": [
+        read("directory", json!({"department": sales})), read("personal", json!({"department": sales})),
+        {"action": "change", "class": "directory", "reach": {"department": sales}}, {"action": "change", "class": "personal", "reach": {"department": sales}}]});
+    company.must(&owner, "/v1/roles", &partner).await;
+    company
+        .must(
+            &owner,
+            "/v1/roles",
+            &json!({"name": "lead", "permissions": [read("directory", json!("line")), read("pay", json!("line")),
+        {"action": "change", "class": "pay", "reach": "line"}]}),
+        )
+        .await;
+    company
+        .must(&owner, "/v1/roles", &json!({"name": "hermit", "permissions": [read("directory", json!("self")), read("pay", json!("all"))]}))
+        .await;
+    let wait = company.token(&["hermit"], Some("rep"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while company.get(&wait, "/v1/employees").await.0 != 200 {
+        assert!(Instant::now() < deadline, "the role is not known");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (role, person, directory, personal, pay) in [
+        ("sales-partner", None, "former head novice rep", "former head novice rep", ""),
+        ("lead", Some("head"), "novice rep", "", "novice rep"),
+        ("lead", Some("ceo"), "head novice rep smith", "", "head novice rep smith"),
+        // Whose pay one may see, one sees only with whom one may see.
+        ("hermit", Some("rep"), "rep", "", "rep"),
+    ] {
+        let seen = company.seen(&company.token(&[role], person)).await;
+        assert_eq!(seen, Seen { directory: names(directory), personal: names(personal), pay: names(pay) }, "{role} {person:?}");
+    }
+
+    // Changing obeys the same reach, alone and in a batch.
+    let (partner, lead) = (company.token(&["sales-partner"], None), company.token(&["lead"], Some("head")));
+    let people = &company.people;
+    let pay =
+        json!({"effective_on": "2020-01-01", "pay": {"rate": {"amount": "1100", "currency": "EUR"}, "per": "month"}, "reason": "raise"});
+    let reach = json!({"effective_on": "2020-01-01", "changes": {"phone": "+4312345"}});
+    let to = |department: &str| json!({"effective_on": "2020-01-01", "changes": {"department_id": company.departments[department]}, "reason": "transfer"});
+    let hire = |department: &str| {
+        json!({"hire_date": "2020-01-01", "employee_number": Uuid::now_v7().to_string(), "person": {"given_name": "N", "family_name": "N"},
+            "assignment": {"department_id": company.departments[department], "job_id": Uuid::now_v7()}})
+    };
+    for (token, person, what, body, status) in [
+        (&partner, "rep", "contact-details", reach.clone(), 200),
+        (&partner, "smith", "contact-details", reach.clone(), 404),
+        (&partner, "rep", "compensation-changes", pay.clone(), 403),
+        (&partner, "rep", "assignment-changes", to("sales"), 200),
+        (&partner, "rep", "assignment-changes", to("works"), 403),
+        (&partner, "smith", "assignment-changes", to("sales"), 404),
+        (&lead, "rep", "compensation-changes", pay.clone(), 200),
+        (&lead, "smith", "compensation-changes", pay.clone(), 404),
+        (&lead, "head", "compensation-changes", pay.clone(), 404),
+        (&lead, "former", "compensation-changes", pay.clone(), 404),
+        (&lead, "rep", "contact-details", reach.clone(), 403),
+    ] {
+        let (got, answer) = company.post(token, &format!("/v1/employees/{}/{what}", people[person]), &body).await;
+        assert_eq!(got, status, "{person} {what}: {answer}");
+        if status == 404 {
+            let absent = company.post(token, &format!("/v1/employees/{}/{what}", Uuid::now_v7()), &body).await;
+            assert_eq!((got, answer), absent, "as if {person} were not there");
+        }
+    }
+    assert_eq!(company.post(&partner, "/v1/employees", &hire("field")).await.1["error"], "forbidden", "hiring sets pay, too");
+    assert_eq!(company.post(&partner, "/v1/departments", &json!({"effective_on": "2000-01-01", "code": "x", "name": "X"})).await.0, 403);
+    let employee = company.token(&["employee"], Some("rep"));
+    for (person, what, body, status) in [
+        ("rep", "contact-details", json!({"effective_on": "2021-01-01", "changes": {"private_email": "new@home.example"}}), 200),
+        ("rep", "contact-details", json!({"effective_on": "2021-01-01", "changes": {"work_email": "new@work.example"}}), 403),
+        ("head", "contact-details", reach.clone(), 404),
+        ("rep", "compensation-changes", pay.clone(), 403),
+    ] {
+        let (got, answer) = company.post(&employee, &format!("/v1/employees/{}/{what}", people[person]), &body).await;
+        assert_eq!(got, status, "{person} {what}: {answer}");
+    }
+    let line = |person: &str| json!({"command": "ChangeCompensation", "data": {"employee_id": people[person], "effective_on": "2022-01-01", "pay": pay["pay"], "reason": "raise"}});
+    let batch = format!("{}\n{}\n", line("rep"), line("smith"));
+    let request = company.system.client.post(format!("{}/v1/batch", company.system.command_api)).bearer_auth(&lead);
+    let answer = request.header("content-type", "application/x-ndjson").body(batch).send().await.unwrap().text().await.unwrap();
+    let statuses: Vec<_> = answer.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [200, 404], "{answer}");
+
+    // Nobody hands out what they don't have, and what is removed is gone within seconds.
+    let admin = json!({"name": "role-admin", "permissions": [read("directory", json!("all"))], "duties": ["manage_roles", "manage_users"]});
+    company.must(&owner, "/v1/roles", &admin).await;
+    let admin = company.token(&["role-admin"], None);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let listed = async || {
+        let url = format!("{}/v1/users", company.system.command_api);
+        company.system.client.get(url).bearer_auth(&admin).send().await.unwrap().status().as_u16()
+    };
+    while listed().await != 200 {
+        assert!(Instant::now() < deadline, "the role is not known");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (path, body) in [
+        ("/v1/roles", json!({"name": "more", "permissions": [read("pay", json!("all"))]})),
+        ("/v1/roles", json!({"name": "more", "permissions": [], "duties": ["read_audit"]})),
+        ("/v1/users", json!({"email": "friend@example.com", "roles": ["owner"]})),
+        ("/v1/service-accounts", json!({"name": "friend", "roles": ["hr"]})),
+    ] {
+        assert_eq!(company.post(&admin, path, &body).await.1["error"], "forbidden", "{path} {body}");
+    }
+    company.must(&admin, "/v1/roles", &json!({"name": "less", "permissions": [read("directory", json!("line"))]})).await;
+    for bad in [
+        json!({"name": "hr", "permissions": []}),
+        json!({"name": "Big", "permissions": []}),
+        json!({"name": "x", "permissions": [], "duties": ["manage_tenants"]}),
+        json!({"name": "x", "permissions": [{"action": "read", "class": "pay", "reach": "everything"}]}),
+    ] {
+        assert_eq!(company.post(&owner, "/v1/roles", &bad).await.0, 422, "{bad}");
+    }
+    assert_eq!(company.post(&owner, "/v1/roles/removal", &json!({"name": "lead"})).await.0, 204);
+    while company.get(&lead, "/v1/employees").await.0 != 403 {
+        assert!(Instant::now() < deadline, "the removed role still grants");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stands_in_sees_the_others_line_for_as_long_as_it_lasts() {
+    let company = Company::new("delegate").await;
+    let (head, smith) = (company.token(&["manager"], Some("head")), company.token(&["employee"], Some("smith")));
+    let before = company.seen(&smith).await;
+    assert_eq!(before.pay, names("smith"));
+    let until = |hours: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).to_string();
+    for (body, code) in [
+        (json!({"to": "test-smith", "roles": ["hr"], "ends_at": until(1)}), "unknown_role"),
+        (json!({"to": "test-smith", "roles": [], "ends_at": until(1)}), "unknown_role"),
+        (json!({"to": "test-smith", "roles": ["manager"], "ends_at": until(-1)}), "invalid_field"),
+        (json!({"to": "test-smith", "roles": ["manager"], "ends_at": until(24 * 800)}), "invalid_field"),
+        (json!({"to": "test-head", "roles": ["manager"], "ends_at": until(1)}), "invalid_field"),
+        (json!({"to": "test-smith", "roles": ["manager"]}), "missing_field"),
+    ] {
+        assert_eq!(company.post(&head, "/v1/delegations", &body).await.1["error"], code, "{body}");
+    }
+    let delegate = async |body: Value| {
+        let (status, answer) = company.post(&head, "/v1/delegations", &body).await;
+        assert_eq!(status, 201, "{answer}");
+        answer["delegation_id"].as_str().unwrap().to_owned()
+    };
+    // One that begins tomorrow gives nothing today.
+    delegate(json!({"to": "test-smith", "roles": ["manager"], "starts_at": until(24), "ends_at": until(48)})).await;
+    let id = delegate(json!({"to": "test-smith", "roles": ["manager"], "ends_at": until(1)})).await;
+    let sees = async |name: &str| {
+        let (_, person) = company.get(&smith, &format!("/v1/employees/{}", company.people[name])).await;
+        !person["pay"].is_null()
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !sees("rep").await {
+        assert!(Instant::now() < deadline, "the delegation is not known");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(company.seen(&smith).await.pay, names("novice rep smith"));
+    let (_, why) = company.get(&smith, &format!("/v1/access/explain?class=pay&employee={}", company.people["rep"])).await;
+    assert_eq!((why["because"]["role"].as_str(), why["because"]["delegation"].as_str()), (Some("manager"), Some(id.as_str())), "{why}");
+    // What was delegated can't be delegated on, and only those concerned see and end it.
+    let on = json!({"to": "test-rep", "roles": ["manager"], "ends_at": until(1)});
+    assert_eq!(company.post(&smith, "/v1/delegations", &on).await.1["error"], "unknown_role");
+    let rep = company.token(&["employee"], Some("rep"));
+    let path = format!("/v1/delegations/{id}/revocation");
+    assert_eq!(company.post(&rep, &path, &json!({})).await.0, 404);
+    assert_eq!(company.post(&smith, &path, &json!({})).await.0, 404);
+    assert_eq!(company.post(&head, &path, &json!({})).await.0, 204);
+    while sees("rep").await {
+        assert!(Instant::now() < deadline, "the delegation still grants");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // One that ends by itself.
+    let seconds = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(4);
+    delegate(json!({"to": "test-smith", "roles": ["manager"], "ends_at": seconds.to_string()})).await;
+    while !sees("rep").await {
+        assert!(Instant::now() < deadline, "the delegation is not known");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while sees("rep").await {
+        assert!(Instant::now() < deadline, "the delegation has no end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

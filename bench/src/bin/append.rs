@@ -1,27 +1,44 @@
-//! How fast does the PostgreSQL engine append, next to `pgbench` inserting the same rows one by one?
+//! How fast does the PostgreSQL engine append, next to what the same PostgreSQL can do at best?
 //!
-//! Makes a database of its own in the server given, and drops it afterwards. Every round measures both, one after the
-//! other and in turns first, so that whatever else the machine does weighs on both. The peer inserts a row with the same
-//! columns and the same three indexes per transaction, by prepared statements, with as many clients, and checks nothing:
-//! no version, no idempotency, no row-level security, no order. Both are durable (`fsync` and `synchronous_commit` on).
+//! Makes a database of its own in the server given, and drops it afterwards. Every round measures all of it, one after the
+//! other and in turns first, so that whatever else the machine does weighs on all. All are durable (`fsync` and
+//! `synchronous_commit` on), and write rows with the same columns into tables with the same three indexes:
+//!
+//! - Tenure's store: writers in a closed loop, each of which waits for its answer;
+//! - `pgbench`: as many clients, a row per transaction by prepared statements;
+//! - multi-row inserts: as many clients, the events of one command per transaction, by a prepared statement over arrays;
+//! - binary COPY, [`COPIED`] rows per transaction, on one connection and on one per core.
+//!
+//! None but the first checks anything: no version, no idempotency, no row-level security, no order.
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
+use bench::{
+    Rounds,
+    copy::{ACTOR, Row, Rows, TRACEPARENT, fill},
+    cores, histogram, in_database, ms, round,
+};
 use clap::Parser;
 use events::{CommandHash, CommandId, CorrelationId, EmployeeId, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope, Version};
-use serde_json::value::RawValue;
+use hdrhistogram::Histogram;
+use serde_json::{json, value::RawValue};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use store::{Append, Expected, PgStore, Store};
-use tokio::process::Command;
+use tokio::{process::Command, task::JoinSet};
 use uuid::Uuid;
 
 /// Events per stream: what a person's career has.
 const PER_STREAM: u64 = 10;
+/// Rows of one COPY.
+const COPIED: u64 = 10_000;
 
 #[derive(Parser)]
 struct Options {
@@ -35,14 +52,23 @@ struct Options {
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// How many writers, or clients.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     writers: Vec<u32>,
     /// How many tenants they write for.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 50])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 50, 1000])]
     tenants: Vec<u32>,
+    /// How many events an append carries.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10])]
+    events_per_command: Vec<u32>,
     /// Bytes of data in an event.
     #[arg(long, default_value_t = 300)]
     bytes: usize,
+    /// Events that are in the store already; some 1 kB of disk each.
+    #[arg(long, default_value_t = 0)]
+    prefill: u64,
+    /// A line of JSON per row instead of a table.
+    #[arg(long)]
+    json: bool,
     /// Where pgbench is; absent, the newest of Debian's.
     #[arg(long)]
     pgbench: Option<PathBuf>,
@@ -51,134 +77,339 @@ struct Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let server: PgConnectOptions = options.database_url.parse().context("--database-url is no PostgreSQL URL")?;
-    let name = format!("bench_append_{}", Uuid::now_v7().simple());
-    let mut admin = PgConnection::connect_with(&server).await.context("connecting to --database-url")?;
-    for setting in ["fsync", "synchronous_commit"] {
-        let value: String = sqlx::query_scalar(&format!("show {setting}")).fetch_one(&mut admin).await?;
-        ensure!(value == "on", "{setting} is {value}: a comparison of what is not durable says nothing");
-    }
-    admin.execute(format!("create database {name}").as_str()).await?;
-    let outcome = run(&options, server.database(&name)).await;
-    admin.execute(format!("drop database {name} with (force)").as_str()).await?;
-    outcome
+    in_database(&options.database_url, "append", |database| run(&options, database)).await
 }
 
 async fn run(options: &Options, database: PgConnectOptions) -> anyhow::Result<()> {
     let owner = PgPool::connect_with(database.clone()).await?;
     platform::provision::bootstrap(&owner, &[]).await?;
     // The same columns and indexes, and nothing else.
-    owner.execute("create schema bench; create table bench.peer (like event_store.event including indexes)").await?;
+    for table in ["peer", "multi_row", "copied"] {
+        owner
+            .execute(
+                format!("create schema if not exists bench; create table bench.{table} (like event_store.event including indexes)")
+                    .as_str(),
+            )
+            .await?;
+    }
     // The store as its own role, whom row-level security binds, without a change to that role's password.
     let url = database.clone().options([("role", "tenure_command")]).to_url_lossy();
     let store = Store::Postgres(PgStore::open(url.as_str(), 16)?);
     let data: Arc<str> = format!("{{\"reason\":\"{}\"}}", "x".repeat(options.bytes.saturating_sub(13))).into();
-    let peer = Peer::new(options, database, &data)?;
+    let bench = Bench { pgbench: Pgbench::new(options, database.clone(), &data)?, owner, store, data, database, seconds: options.seconds };
 
-    println!("appends/s, median of {} rounds of {} s, {} cores", options.rounds, options.seconds, std::thread::available_parallelism()?);
-    println!("{:>7} {:>7} {:>10} {:>10}   {:>6}  (lowest to highest)", "tenants", "writers", "tenure", "pgbench", "ratio");
-    let mut measurement = 0;
+    if !options.json {
+        println!("events/s, medians of {} rounds of {} s, {} cores", options.rounds, options.seconds, cores());
+        println!(
+            "{:>7} {:>7} {:>6} {:>9} {:>8} {:>8}   {:<18} {:<18} {:<18} {:<18}",
+            "tenants",
+            "writers",
+            "events",
+            "tenure",
+            "p50 ms",
+            "p99 ms",
+            "/ pgbench",
+            "/ multi-row",
+            "/ COPY",
+            format!("/ COPY x{}", cores())
+        );
+    }
     for &tenants in &options.tenants {
-        for &writers in &options.writers {
-            let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-            let scopes: Arc<[TenantScope]> = (0..tenants).map(|_| TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()))).collect();
-            for round in 0..options.rounds {
-                measurement += 1;
-                let (own, other);
-                if round % 2 == 0 {
-                    own = append(&store, &scopes, writers, options.seconds, &data).await?;
-                    other = peer.insert(tenants, writers, options.seconds, measurement).await?;
-                } else {
-                    other = peer.insert(tenants, writers, options.seconds, measurement).await?;
-                    own = append(&store, &scopes, writers, options.seconds, &data).await?;
-                }
-                ours.push(own);
-                theirs.push(other);
-                ratios.push(own / other);
-            }
-            let [own, other, ratio] = [&mut ours, &mut theirs, &mut ratios].map(|figures| {
-                figures.sort_unstable_by(f64::total_cmp);
-                figures[figures.len() / 2]
-            });
-            let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
-            println!("{tenants:>7} {writers:>7} {own:>10.0} {other:>10.0}   {ratio:>6.2}  ({least:.2} to {most:.2})");
+        let scopes: Arc<[TenantScope]> = (0..tenants).map(|_| TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()))).collect();
+        bench.prefill(&scopes, options.prefill).await?;
+        let cases = options.events_per_command.iter().flat_map(|&events| options.writers.iter().map(move |&writers| (writers, events)));
+        let mut cases: Vec<Case> = cases.map(|(writers, events)| Case::new(writers, events)).collect();
+        let mut limits = [Rounds::default(), Rounds::default()];
+        for nth in 0..options.rounds {
+            bench.round(nth, &scopes, &mut cases, &mut limits).await?;
+        }
+        for case in &cases {
+            case.print(tenants, &limits, options);
+        }
+        if !options.json {
+            println!("{tenants:>7} tenants: COPY {:.0} rows/s, on {} connections {:.0}", limits[0].median(), cores(), limits[1].median());
         }
     }
-    read(&store).await
+    if options.json { Ok(()) } else { bench.read().await }
 }
 
-/// Writers in a closed loop: each waits for its answer before it appends again. Appends per second.
-async fn append(store: &Store, scopes: &Arc<[TenantScope]>, writers: u32, seconds: u32, data: &Arc<str>) -> anyhow::Result<f64> {
-    let (started, length) = (Instant::now(), Duration::from_secs(seconds.into()));
-    let mut tasks = tokio::task::JoinSet::new();
-    for writer in 0..writers {
-        let (store, scopes, data) = (store.clone(), scopes.clone(), data.clone());
-        tasks.spawn(async move {
-            let mut streams = vec![(EmployeeId::from_uuid(Uuid::nil()), PER_STREAM); scopes.len()];
-            let mut count = 0_u64;
-            while started.elapsed() < length {
-                let tenant = (writer as usize + usize::try_from(count)?) % scopes.len();
-                let (employee, version) = &mut streams[tenant];
-                if *version == PER_STREAM {
-                    (*employee, *version) = (EmployeeId::from_uuid(Uuid::now_v7()), 0);
-                }
-                let stream = StreamName::employee(scopes[tenant], *employee);
-                store.append(one(scopes[tenant], stream, Version(*version), &data)?).await?;
-                *version += 1;
-                count += 1;
+/// So many writers, so many events per append.
+struct Case {
+    writers: u32,
+    events: u32,
+    tenure: Rounds,
+    times: Histogram<u64>,
+    pgbench: Rounds,
+    multi_row: Rounds,
+    /// Tenure over pgbench, multi-row, COPY, COPY on several connections; of the same round.
+    ratios: [Rounds; 4],
+}
+
+impl Case {
+    fn new(writers: u32, events: u32) -> Self {
+        let rounds = Rounds::default;
+        let ratios = [rounds(), rounds(), rounds(), rounds()];
+        Self { writers, events, tenure: rounds(), times: histogram(), pgbench: rounds(), multi_row: rounds(), ratios }
+    }
+    fn print(&self, tenants: u32, limits: &[Rounds; 2], options: &Options) {
+        let Self { writers, events, tenure, times, ratios: [pgbench, multi_row, copy, copies], .. } = self;
+        if options.json {
+            let line = json!({
+                "bench": "append", "tenants": tenants, "writers": writers, "events_per_command": events, "prefill": options.prefill,
+                "cores": cores(), "tenure": tenure.json(), "p50_ms": ms(times, 0.5), "p99_ms": ms(times, 0.99),
+                "pgbench": self.pgbench.json(), "multi_row": self.multi_row.json(), "copy": limits[0].json(), "copy_parallel": limits[1].json(),
+                "ratio_pgbench": pgbench.json(), "ratio_multi_row": multi_row.json(), "ratio_copy": copy.json(), "ratio_copy_parallel": copies.json(),
+            });
+            println!("{line}");
+        } else {
+            let (rate, p50, p99) = (round(tenure.median()), ms(times, 0.5), ms(times, 0.99));
+            println!(
+                "{tenants:>7} {writers:>7} {events:>6} {rate:>9.0} {p50:>8.2} {p99:>8.2}   {pgbench:<18} {multi_row:<18} {copy:<18} {copies:<18}"
+            );
+        }
+    }
+}
+
+/// What all measurements share.
+struct Bench {
+    store: Store,
+    owner: PgPool,
+    database: PgConnectOptions,
+    pgbench: Pgbench,
+    data: Arc<str>,
+    seconds: u32,
+}
+
+impl Bench {
+    /// Everything once, in one order or the other.
+    async fn round(&self, nth: u32, scopes: &Arc<[TenantScope]>, cases: &mut [Case], limits: &mut [Rounds; 2]) -> anyhow::Result<()> {
+        let copies = [self.copy(scopes, 1).await?, self.copy(scopes, cores()).await?];
+        for (limit, rate) in limits.iter_mut().zip(copies) {
+            limit.push(rate);
+        }
+        for case in cases {
+            let (own, single, multi);
+            if nth.is_multiple_of(2) {
+                own = self.append(scopes, case).await?;
+                single = self.pgbench.insert(scopes, case.writers, self.seconds).await?;
+                multi = self.insert(scopes, case).await?;
+            } else {
+                multi = self.insert(scopes, case).await?;
+                single = self.pgbench.insert(scopes, case.writers, self.seconds).await?;
+                own = self.append(scopes, case).await?;
             }
-            anyhow::Ok(count)
-        });
+            case.tenure.push(own);
+            case.pgbench.push(single);
+            case.multi_row.push(multi);
+            for (ratio, peer) in case.ratios.iter_mut().zip([single, multi, copies[0], copies[1]]) {
+                ratio.push(own / peer);
+            }
+        }
+        Ok(())
     }
-    let mut count = 0;
-    while let Some(task) = tasks.join_next().await {
-        count += task??;
+
+    /// Events per second of writers in a closed loop: each waits for its answer before it appends again.
+    async fn append(&self, scopes: &Arc<[TenantScope]>, case: &mut Case) -> anyhow::Result<f64> {
+        let (started, length, events) = (Instant::now(), Duration::from_secs(self.seconds.into()), u64::from(case.events));
+        let mut tasks = JoinSet::new();
+        for writer in 0..case.writers as usize {
+            let (store, scopes, data) = (self.store.clone(), scopes.clone(), self.data.clone());
+            tasks.spawn(async move {
+                let mut streams = vec![(EmployeeId::from_uuid(Uuid::nil()), PER_STREAM); scopes.len()];
+                let mut times = histogram();
+                // Writers start at different tenants, and each goes through all.
+                let mut tenant = writer * scopes.len() / 256;
+                while started.elapsed() < length {
+                    tenant = (tenant + 1) % scopes.len();
+                    let (employee, version) = &mut streams[tenant];
+                    if *version >= PER_STREAM {
+                        (*employee, *version) = (EmployeeId::from_uuid(Uuid::now_v7()), 0);
+                    }
+                    let stream = StreamName::employee(scopes[tenant], *employee);
+                    let append = command(scopes[tenant], stream, Version(*version), events, &data)?;
+                    let sent = Instant::now();
+                    store.append(append).await?;
+                    times.saturating_record(u64::try_from(sent.elapsed().as_micros())?);
+                    *version += events;
+                }
+                anyhow::Ok(times)
+            });
+        }
+        let mut count = 0;
+        while let Some(times) = tasks.join_next().await {
+            let times = times??;
+            count += times.len();
+            case.times.add(times)?;
+        }
+        Ok((count * events) as f64 / started.elapsed().as_secs_f64())
     }
-    Ok(count as f64 / started.elapsed().as_secs_f64())
+
+    /// Rows per second of as many clients that insert as many rows by one statement, and wait for their answer.
+    async fn insert(&self, scopes: &Arc<[TenantScope]>, case: &Case) -> anyhow::Result<f64> {
+        self.owner.execute("truncate bench.multi_row").await?;
+        let mut connections = Vec::new();
+        for _ in 0..case.writers {
+            connections.push(PgConnection::connect_with(&self.database).await?);
+        }
+        let (started, length, events) = (Instant::now(), Duration::from_secs(self.seconds.into()), u64::from(case.events));
+        let mut tasks = JoinSet::new();
+        for (client, mut connection) in (0_u64..).zip(connections) {
+            let (scopes, data, clients) = (scopes.clone(), self.data.to_string(), u64::from(case.writers));
+            tasks.spawn(async move {
+                let (mut rows, mut stream) = (0, Uuid::nil());
+                while started.elapsed() < length {
+                    let tenant = scopes[usize::try_from(client + rows / events)? % scopes.len()].tenant().uuid();
+                    if rows % PER_STREAM == 0 {
+                        stream = Uuid::now_v7();
+                    }
+                    let command = Uuid::now_v7();
+                    // Positions of different clients are different ones.
+                    let positions: Vec<i64> =
+                        (rows..rows + events).map(|row| i64::try_from(row * clients + client)).collect::<Result<_, _>>()?;
+                    let versions: Vec<i64> =
+                        (rows..rows + events).map(|row| i64::try_from(row % PER_STREAM.max(events))).collect::<Result<_, _>>()?;
+                    let ids: Vec<Uuid> = (0..events).map(|_| Uuid::now_v7()).collect();
+                    let datas = vec![&*data; usize::try_from(events)?];
+                    sqlx::query(MULTI_ROW)
+                        .bind(tenant)
+                        .bind(positions)
+                        .bind(stream)
+                        .bind(versions)
+                        .bind(ids)
+                        .bind(datas)
+                        .bind(ACTOR)
+                        .bind(command)
+                        .bind(TRACEPARENT)
+                        .execute(&mut connection)
+                        .await?;
+                    rows += events;
+                }
+                anyhow::Ok((rows, connection))
+            });
+        }
+        let (mut count, mut done) = (0, Vec::new());
+        while let Some(task) = tasks.join_next().await {
+            let (rows, connection) = task??;
+            count += rows;
+            done.push(connection);
+        }
+        let rate = count as f64 / started.elapsed().as_secs_f64();
+        for connection in done {
+            connection.close().await?;
+        }
+        Ok(rate)
+    }
+
+    /// Rows per second by COPY.
+    async fn copy(&self, scopes: &Arc<[TenantScope]>, connections: usize) -> anyhow::Result<f64> {
+        self.owner.execute("truncate bench.copied").await?;
+        let (started, length) = (Instant::now(), Duration::from_secs(self.seconds.into()));
+        let mut tasks = JoinSet::new();
+        for copier in 0..connections as u64 {
+            let (database, scopes, data) = (self.database.clone(), scopes.clone(), self.data.clone());
+            tasks.spawn(async move {
+                let mut connection = PgConnection::connect_with(&database).await?;
+                let mut count = 0;
+                while started.elapsed() < length {
+                    careers(&scopes, copier << 40 | count, COPIED, &data).copy(&mut connection, "bench.copied").await?;
+                    count += COPIED;
+                }
+                connection.close().await?;
+                anyhow::Ok(count)
+            });
+        }
+        let mut count = 0;
+        while let Some(copied) = tasks.join_next().await {
+            count += copied??;
+        }
+        Ok(count as f64 / started.elapsed().as_secs_f64())
+    }
+
+    /// Events that are there already.
+    async fn prefill(&self, scopes: &[TenantScope], events: u64) -> anyhow::Result<()> {
+        if events == 0 {
+            return Ok(());
+        }
+        let part = COPIED * 10;
+        fill(&self.database, events.div_ceil(part), |n| Ok(careers(scopes, n * part, part, &self.data))).await
+    }
+
+    /// How fast the longest log is read, as a rebuild does.
+    async fn read(&self) -> anyhow::Result<()> {
+        let heads = self.store.heads().await?;
+        let longest = heads.iter().max_by_key(|head| head.position.0).context("nothing was appended")?;
+        let scope = TenantScope::checked(longest.tenant);
+        let (started, mut after, mut count) = (Instant::now(), Position::ZERO, 0);
+        loop {
+            let page = self.store.read_log(scope, after, 2_000).await?;
+            let Some(last) = page.last() else { break };
+            after = last.position;
+            count += page.len();
+        }
+        println!("reading a log of {count} events in pages of 2000: {:.0} events/s", count as f64 / started.elapsed().as_secs_f64());
+        Ok(())
+    }
 }
 
-fn one(scope: TenantScope, stream: StreamName, version: Version, data: &str) -> anyhow::Result<Append> {
+const MULTI_ROW: &str = "insert into bench.multi_row
+    select $1, position, 'employee', $3, version, id, 'CompensationChanged', 2, data, $7, $8, $8, $8, null, $9, clock_timestamp()
+    from unnest($2::bigint[], $4::bigint[], $5::uuid[], $6::text[]) as e(position, version, id, data)";
+
+/// Streams of [`PER_STREAM`] events, tenant after tenant.
+fn careers(scopes: &[TenantScope], from: u64, count: u64, data: &str) -> Rows {
+    let mut rows = Rows::default();
+    let tenants = scopes.len() as u64;
+    for career in 0..count / PER_STREAM {
+        let (stream, nth) = (Uuid::now_v7(), from / PER_STREAM + career);
+        let tenant = scopes[usize::try_from(nth % tenants).unwrap_or(0)].tenant().uuid();
+        for version in 1..=PER_STREAM {
+            let (position, id) = (nth / tenants * PER_STREAM + version, Uuid::now_v7());
+            let (category, event_type) = ("employee", "CompensationChanged");
+            rows.push(&Row {
+                tenant,
+                position,
+                category,
+                stream,
+                version,
+                id,
+                event_type,
+                schema_version: 2,
+                data,
+                command: Uuid::now_v7(),
+            });
+        }
+    }
+    rows
+}
+
+fn command(scope: TenantScope, stream: StreamName, version: Version, events: u64, data: &str) -> anyhow::Result<Append> {
     let command_id = CommandId::from_uuid(Uuid::now_v7());
     let metadata = Metadata {
-        actor: "0190a7b2-6c3e-7def-8000-0123456789ab".into(),
+        actor: ACTOR.into(),
         command_id,
         command_hash: CommandHash(command_id.uuid()),
         correlation_id: CorrelationId::from_uuid(command_id.uuid()),
         causation_id: None,
         traceparent: Some(TRACEPARENT.into()),
     };
-    let data = RawValue::from_string(data.to_owned())?;
-    let event = NewEvent { id: NewEvent::id_for(command_id, 0), event_type: "CompensationChanged", schema_version: 2, data };
-    Ok(Append { scope, stream, expected: Expected::Exact(version), events: vec![event], claims: Vec::new(), metadata })
-}
-
-const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-/// How fast the longest log is read, as a rebuild does.
-async fn read(store: &Store) -> anyhow::Result<()> {
-    let heads = store.heads().await?;
-    let longest = heads.iter().max_by_key(|head| head.position.0).context("nothing was appended")?;
-    let scope = TenantScope::checked(longest.tenant);
-    let (started, mut after, mut count) = (Instant::now(), Position::ZERO, 0);
-    loop {
-        let page = store.read_log(scope, after, 2_000).await?;
-        let Some(last) = page.last() else { break };
-        after = last.position;
-        count += page.len();
-    }
-    println!("reading a log of {count} events in pages of 2000: {:.0} events/s", count as f64 / started.elapsed().as_secs_f64());
-    Ok(())
+    let event = |n| {
+        let data = RawValue::from_string(data.to_owned())?;
+        anyhow::Ok(NewEvent { id: NewEvent::id_for(command_id, n), event_type: "CompensationChanged", schema_version: 2, data })
+    };
+    let events = (0..usize::try_from(events)?).map(event).collect::<Result<_, _>>()?;
+    Ok(Append { scope, stream, expected: Expected::Exact(version), events, claims: Vec::new(), metadata })
 }
 
 /// `pgbench`, and the script that it runs.
-struct Peer {
+struct Pgbench {
     program: PathBuf,
     script: PathBuf,
     database: PgConnectOptions,
     data: Arc<str>,
+    measurement: AtomicU64,
 }
 
-impl Peer {
+impl Pgbench {
     fn new(options: &Options, database: PgConnectOptions, data: &Arc<str>) -> anyhow::Result<Self> {
         let program = match &options.pgbench {
             Some(program) => program.clone(),
@@ -186,11 +417,12 @@ impl Peer {
         };
         let script = std::env::temp_dir().join(format!("tenure-append-{}.sql", std::process::id()));
         std::fs::write(&script, SCRIPT)?;
-        Ok(Self { program, script, database, data: data.clone() })
+        Ok(Self { program, script, database, data: data.clone(), measurement: AtomicU64::new(0) })
     }
 
     /// Inserts per second.
-    async fn insert(&self, tenants: u32, clients: u32, seconds: u32, measurement: u64) -> anyhow::Result<f64> {
+    async fn insert(&self, scopes: &[TenantScope], clients: u32, seconds: u32) -> anyhow::Result<f64> {
+        let (tenants, measurement) = (scopes.len(), self.measurement.fetch_add(1, Ordering::Relaxed) + 1);
         let threads = clients.min(u32::try_from(std::thread::available_parallelism()?.get())?);
         let defined = [
             format!("n={}", measurement * 1_000_000_000),
@@ -213,13 +445,13 @@ impl Peer {
         let output = tokio::time::timeout(Duration::from_secs(u64::from(seconds) + 30), pgbench.kill_on_drop(true).output()).await;
         let output = output.context("pgbench did not end")??;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "pgbench failed: {err}");
+        ensure!(output.status.success(), "pgbench failed: {}", err.lines().next().unwrap_or_default());
         let rate = out.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
         rate.with_context(|| format!("pgbench printed no rate: {out}"))
     }
 }
 
-impl Drop for Peer {
+impl Drop for Pgbench {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.script); // It is in the directory for temporary files.
     }
@@ -228,8 +460,8 @@ impl Drop for Peer {
 /// Ids grow as UUIDv7 do, and a stream gets as many events, so that the indexes are written in the same places.
 const SCRIPT: &str = r"\set n :n + 1
 \set tenant (:client_id + :n) % :tenants
-\set id :n * 64 + :client_id
-\set stream :id / 640 * 64 + :client_id
+\set id :n * 256 + :client_id
+\set stream :id / 2560 * 256 + :client_id
 \set version :n % 10
 insert into bench.peer values (lpad(to_hex(:measurement * 1000 + :tenant), 32, '0')::uuid, :id, 'employee', lpad(to_hex(:stream::bigint), 32, '0')::uuid, :version, lpad(to_hex(:id::bigint), 32, '0')::uuid, 'CompensationChanged', 2::smallint, :data, '0190a7b2-6c3e-7def-8000-0123456789ab', lpad(to_hex(:id::bigint), 32, '0')::uuid, lpad(to_hex(:id::bigint), 32, '0')::uuid, lpad(to_hex(:id::bigint), 32, '0')::uuid, null, :traceparent, clock_timestamp());
 ";

@@ -63,11 +63,11 @@ impl Route {
         self.kind() == "tenants"
     }
     fn is_for_owners(&self) -> bool {
-        matches!(self.kind(), "users" | "service-accounts" | "identity-audit")
+        matches!(self.kind(), "users" | "service-accounts" | "identity-audit") || (self.kind() == "roles" && self.method != Method::GET)
     }
     /// About oneself: everybody may.
     fn is_own(&self) -> bool {
-        self.kind() == "auth"
+        matches!(self.kind(), "auth" | "delegations")
     }
     fn request(&self, id: &str) -> RequestBuilder {
         let url = format!("{}{}", self.base, self.path.replace("{id}", id));
@@ -206,7 +206,11 @@ impl Victim {
         };
         let user = made("/v1/users", json!({"email": format!("{canary}@example.com"), "roles": ["hr"]}), "user_id").await;
         let machine = made("/v1/service-accounts", json!({"name": canary, "roles": ["hr"]}), "account_id").await;
+        let delegation = json!({"to": "nobody", "roles": ["hr"], "ends_at": "2099-01-01T00:00:00Z", "starts_at": "2098-12-01T00:00:00Z"});
+        let (status, delegated) = system.post(&token, "/v1/delegations", &canary, &delegation).await;
+        assert_eq!(status, 201, "{delegated}");
         let ids = BTreeMap::from([
+            ("delegations", delegated["delegation_id"].as_str().unwrap().to_owned()),
             ("departments", department),
             ("jobs", job),
             ("locations", location),

@@ -32,7 +32,8 @@ pub(crate) struct ProblemDocument {
     detail: String,
     /// The stable code.
     error: String,
-    /// The fields at fault.
+    /// The fields at fault, where there are any.
+    #[schema(required = false)]
     errors: Vec<FieldProblem>,
 }
 

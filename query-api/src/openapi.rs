@@ -31,6 +31,7 @@ pub(crate) struct ProblemDocument {
     error: String,
     /// The fields at fault.
     #[schema(required = false)]
+    #[schema(required = false)]
     errors: Vec<FieldProblem>,
 }
 

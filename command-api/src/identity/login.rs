@@ -71,6 +71,8 @@ struct Account {
     (status = 401, description = "`invalid_credentials`; `totp_required`: the password was right, now the six digits"),
     (status = 402, description = "`subscription_expired`"),
     (status = 403, description = "`tenant_suspended`"),
+    (status = 413, description = "`body_too_large`"),
+    (status = 415, description = "`unsupported_media_type`"),
     (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
     (status = 429, description = "`rate_limited`, with `Retry-After`"),
     (status = 503, description = "`login_unavailable`, `overloaded`, `database_unavailable`"),
@@ -170,6 +172,8 @@ struct Family {
     (status = 400, description = "`malformed_json`; `invalid_grant`: log in again; `invalid_tenant`"),
     (status = 402, description = "`subscription_expired`"),
     (status = 403, description = "`tenant_suspended`"),
+    (status = 413, description = "`body_too_large`"),
+    (status = 415, description = "`unsupported_media_type`"),
     (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
     (status = 503, description = "`login_unavailable`, `database_unavailable`"),
 ))]
@@ -234,6 +238,8 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "identity", security(()), request_body = Refresh, responses(
     (status = 204, description = "Logged out"),
     (status = 400, description = "`malformed_json`, `invalid_tenant`"),
+    (status = 413, description = "`body_too_large`"),
+    (status = 415, description = "`unsupported_media_type`"),
     (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
     (status = 503, description = "`login_unavailable`, `database_unavailable`"),
 ))]
@@ -275,6 +281,8 @@ pub(crate) struct Activation {
 #[utoipa::path(post, path = "/v1/auth/activation", tag = "identity", security(()), request_body = Activation, responses(
     (status = 204, description = "The account is active; log in"),
     (status = 400, description = "`malformed_json`; `invalid_ticket`: unknown, used or too old; ask for another; `invalid_tenant`"),
+    (status = 413, description = "`body_too_large`"),
+    (status = 415, description = "`unsupported_media_type`"),
     (status = 422, description = "`weak_password`, `missing_field`, `unknown_field`, `invalid_field`"),
     (status = 503, description = "`login_unavailable`, `overloaded`, `database_unavailable`"),
 ))]

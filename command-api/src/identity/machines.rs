@@ -162,6 +162,8 @@ pub(crate) struct ServiceToken {
     (status = 401, description = "`invalid_credentials`"),
     (status = 402, description = "`subscription_expired`"),
     (status = 403, description = "`tenant_suspended`"),
+    (status = 413, description = "`body_too_large`"),
+    (status = 415, description = "`unsupported_media_type`"),
     (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
     (status = 429, description = "`rate_limited`, with `Retry-After`"),
     (status = 503, description = "`login_unavailable`, `database_unavailable`"),

@@ -405,3 +405,215 @@ async fn who_stands_in_sees_the_others_line_for_as_long_as_it_lasts() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+impl Company {
+    /// Waits until the services know what was decided about a role.
+    async fn known(&self, token: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let knows = async |base: &str, path: &str| {
+            self.system.client.get(format!("{base}{path}")).bearer_auth(token).send().await.unwrap().status() == 200
+        };
+        while !(knows(&self.system.query_api, "/v1/employees").await && knows(&self.system.command_api, "/v1/users").await) {
+            assert!(Instant::now() < deadline, "the role is not known");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    async fn refused(&self, token: &str, path: &str, body: Value) {
+        let (status, answer) = self.post(token, path, &body).await;
+        assert_eq!((status, answer["error"].as_str()), (403, Some("forbidden")), "{path} {body} {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_decides_about_others_gets_nothing_by_it() {
+    let company = Company::new("admins").await;
+    let owner = company.token(&["owner"], None);
+    let directory = json!({"action": "read", "class": "directory", "reach": "all"});
+    let admin = json!({"name": "admin", "permissions": [directory], "duties": ["manage_roles", "manage_users"]});
+    company.must(&owner, "/v1/roles", &admin).await;
+    let invite = async |email: &str, roles: &[&str]| {
+        let (status, answer) = company.post(&owner, "/v1/users", &json!({"email": email, "roles": roles})).await;
+        assert_eq!(status, 201, "{answer}");
+        answer["user_id"].as_str().unwrap().to_owned()
+    };
+    let (boss, clerk, peer) = (
+        invite("boss@example.com", &["owner"]).await,
+        invite("clerk@example.com", &["payroll"]).await,
+        invite("peer@example.com", &["admin"]).await,
+    );
+    let admin = company.token(&["admin", "employee", "manager"], Some("smith"));
+    company.known(&admin).await;
+
+    // A puppet who is said to be somebody else has what the admin has about nobody but themselves.
+    for role in ["employee", "manager"] {
+        company
+            .refused(&admin, "/v1/users", json!({"email": "p@example.com", "roles": [role], "employee_id": company.people["ceo"]}))
+            .await;
+    }
+    for reach in ["self", "line"] {
+        let pay = json!({"action": "read", "class": "pay", "reach": reach});
+        company.refused(&admin, "/v1/roles", json!({"name": "mine", "permissions": [pay]})).await;
+    }
+    // A ticket opens an account; so does a role, and an enabling.
+    for user in [&boss, &clerk] {
+        company.refused(&admin, &format!("/v1/users/{user}/invitation"), json!({})).await;
+        company.refused(&admin, &format!("/v1/users/{user}/roles"), json!({"roles": [], "employee_id": null})).await;
+        company.refused(&admin, &format!("/v1/users/{user}/enabling"), json!({})).await;
+    }
+    company.refused(&admin, &format!("/v1/users/{boss}/disabling"), json!({})).await;
+    for (path, status) in [(format!("/v1/users/{clerk}/disabling"), 200), (format!("/v1/users/{peer}/invitation"), 201)] {
+        assert_eq!(company.post(&admin, &path, &json!({})).await.0, status, "{path}");
+    }
+    // A role that is removed is gone from those who had it, whatever is made under its name later.
+    assert_eq!(company.post(&owner, "/v1/roles/removal", &json!({"name": "admin"})).await.0, 204);
+    let url = format!("{}/v1/users/{peer}", company.system.command_api);
+    let shown: Value = company.system.client.get(url).bearer_auth(&owner).send().await.unwrap().json().await.unwrap();
+    assert_eq!(shown["roles"], json!([]), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delegation_passes_on_work_only_and_ends_with_its_maker() {
+    let company = Company::new("stand-in").await;
+    let owner = company.token(&["owner"], None);
+    let all = |class: &str| json!({"action": "read", "class": class, "reach": "all"});
+    let admin = json!({"name": "admin", "permissions": [all("directory"), all("pay")], "duties": ["manage_users"]});
+    company.must(&owner, "/v1/roles", &admin).await;
+    let admin = company.token(&["admin"], None);
+    company.known(&admin).await;
+    let until = |hours: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).to_string();
+    let delegate = async |token: &str, roles: &[&str], hours: i64| {
+        company.post(token, "/v1/delegations", &json!({"to": "test-rep", "roles": roles, "ends_at": until(hours)})).await
+    };
+    assert_eq!(delegate(&admin, &["admin"], 1).await.1["error"], "invalid_field", "a say in who gets in");
+    let smith = company.token(&["employee", "manager"], Some("smith"));
+    assert_eq!(delegate(&smith, &["employee"], 24 * 40).await.1["error"], "invalid_field", "for longer than can be followed");
+    assert_eq!(delegate(&smith, &["employee"], 1).await.0, 201);
+
+    // A machine's delegation ends with the machine, although the machine made it for longer.
+    let (_, machine) = company.post(&owner, "/v1/service-accounts", &json!({"name": "m", "roles": ["payroll"]})).await;
+    let url = format!("{}/v1/auth/service-token", company.system.command_api);
+    let request = company.system.client.post(url).json(&json!({"credential": machine["credential"]}));
+    let machine_token: Value = request.send().await.unwrap().json().await.unwrap();
+    let machine_token = machine_token["access_token"].as_str().unwrap();
+    assert_eq!(delegate(machine_token, &["payroll", "payroll"], 24 * 300).await.0, 201);
+    let rep = company.token(&["employee"], Some("rep"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let until_pay = async |seen: bool| {
+        let path = format!("/v1/employees/{}", company.people["smith"]);
+        while company.get(&rep, &path).await.1["pay"].is_null() == seen {
+            assert!(Instant::now() < deadline, "pay should be seen: {seen}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    until_pay(true).await;
+    // What smith may see of themselves is not passed on, what they see of others is: nothing, but by payroll.
+    let (_, person) = company.get(&rep, &format!("/v1/employees/{}", company.people["smith"])).await;
+    assert!(person["person"]["birth_date"].is_null(), "{person}");
+    let path = format!("/v1/service-accounts/{}/disabling", machine["account_id"].as_str().unwrap());
+    assert_eq!(company.post(&owner, &path, &json!({})).await.0, 204);
+    let late = delegate(machine_token, &["payroll"], 1).await;
+    assert!(matches!(late.0, 401 | 403), "the token may not be known to be void yet, and passes nothing on: {late:?}");
+    until_pay(false).await;
+
+    for _ in 1..20 {
+        assert_eq!(delegate(&smith, &["employee"], 1).await.0, 201);
+    }
+    assert_eq!(delegate(&smith, &["employee"], 1).await.1["error"], "too_many_delegations");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_brings_somebody_within_their_own_reach() {
+    let company = Company::new("reach").await;
+    let owner = company.token(&["owner"], None);
+    let works = &company.departments["works"];
+    let of = |action: &str, class: &str, reach: Value| json!({"action": action, "class": class, "reach": reach});
+    let (see, line) = (of("read", "directory", json!("all")), [of("read", "pay", json!("line")), of("change", "pay", json!("line"))]);
+    for role in [
+        json!({"name": "mover", "permissions": [see, of("change", "directory", json!("all")), of("read", "pay", json!({"department": works}))]}),
+        json!({"name": "lead", "permissions": [see, line[0], line[1]]}),
+        json!({"name": "probe", "permissions": [see], "duties": ["manage_users"]}),
+    ] {
+        company.must(&owner, "/v1/roles", &role).await;
+    }
+    company.known(&company.token(&["probe"], None)).await;
+    let (mover, both) = (company.token(&["mover"], None), company.token(&["mover", "manager"], Some("rep")));
+    let change = |changes: Value| json!({"effective_on": "2020-01-01", "changes": changes, "reason": "transfer"});
+    let path = |name: &str| format!("/v1/employees/{}/assignment-changes", company.people[name]);
+    company.refused(&mover, &path("rep"), change(json!({"department_id": works}))).await;
+    company.refused(&both, &path("head"), change(json!({"manager_id": company.people["rep"]}))).await;
+    for (token, name, changes) in [
+        (&mover, "rep", json!({"department_id": company.departments["sales"]})),
+        (&mover, "smith", json!({"location_id": null, "manager_id": company.people["ceo"]})),
+        (&both, "head", json!({"manager_id": company.people["smith"]})),
+    ] {
+        let (status, answer) = company.post(token, &path(name), &change(changes)).await;
+        assert_eq!(status, 200, "{name} {answer}");
+    }
+
+    // Smith, below the ceo, stands in for the ceo: what is smith's own, smith does not change. And a line ends at a manager
+    // who left, for those who read, those who change and those who ask why.
+    let leaves = json!({"last_day_worked": "2025-12-31", "reason": "resignation"});
+    company.must(&company.hr, &format!("/v1/employees/{}/termination", company.people["head"]), &leaves).await;
+    company.system.settled(&company.hr).await;
+    let ceo = company.token(&["lead"], Some("ceo"));
+    let until = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let (status, answer) = company.post(&ceo, "/v1/delegations", &json!({"to": "test-smith", "roles": ["lead"], "ends_at": until})).await;
+    assert_eq!(status, 201, "{answer}");
+    let smith = company.token(&["employee"], Some("smith"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let knows = async || {
+        let path = format!("/v1/access/explain?class=pay&action=change&employee={}", company.people["smith"]);
+        let (_, why) = company.get(&smith, &path).await;
+        !why["rules"].as_array().unwrap().is_empty()
+    };
+    while !knows().await {
+        assert!(Instant::now() < deadline, "the delegation is not known");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let pay =
+        json!({"effective_on": "2021-01-01", "pay": {"rate": {"amount": "1200", "currency": "EUR"}, "per": "month"}, "reason": "raise"});
+    for (who, token, name, reads, changes) in [
+        ("ceo", &ceo, "smith", true, true),
+        ("ceo", &ceo, "head", false, false),
+        ("ceo", &ceo, "rep", false, false),
+        ("ceo", &ceo, "ceo", false, false),
+        ("smith", &smith, "smith", true, false),
+        ("smith", &smith, "ceo", false, false),
+    ] {
+        let id = &company.people[name];
+        let (status, _) = company.post(token, &format!("/v1/employees/{id}/compensation-changes"), &pay).await;
+        let (_, history) = company.get(token, &format!("/v1/employees/{id}/history")).await;
+        let (_, read) = company.get(token, &format!("/v1/access/explain?class=pay&employee={id}")).await;
+        let (_, change) = company.get(token, &format!("/v1/access/explain?class=pay&employee={id}&action=change")).await;
+        assert_eq!((status == 200, change["allowed"].as_bool()), (changes, Some(changes)), "{who} {name} {change}");
+        assert_eq!((history["compensations"] != json!([]), read["allowed"].as_bool()), (reads, Some(reads)), "{who} {name} {read}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_hidden_leaves_no_trace_in_a_history() {
+    let company = Company::new("traces").await;
+    let id = &company.people["rep"];
+    for (what, changes) in [
+        ("personal-details", json!({"gender": "y"})),
+        ("contact-details", json!({"private_email": "z@home.example"})),
+        ("contact-details", json!({"work_email": "z@work.example"})),
+    ] {
+        let day = if changes["work_email"].is_null() { "2011-03-04" } else { "2012-03-04" };
+        let body = json!({"effective_on": day, "changes": changes});
+        company.must(&company.hr, &format!("/v1/employees/{id}/{what}"), &body).await;
+    }
+    company.system.settled(&company.hr).await;
+    let path = format!("/v1/employees/{id}/history");
+    let rows = |history: &Value, part: &str| -> Vec<String> {
+        history[part].as_array().unwrap().iter().map(|row| format!("{} {} {}", row["valid_from"], row["valid_to"], row["sets"])).collect()
+    };
+    let (_, whole) = company.get(&company.hr, &path).await;
+    assert_eq!((rows(&whole, "personal").len(), rows(&whole, "contact").len()), (2, 3), "{whole}");
+    assert_eq!(whole["assignments"][0]["reason"], "hire");
+    let (_, open) = company.get(&company.token(&["employee"], Some("smith")), &path).await;
+    assert_eq!(rows(&open, "personal"), [r#""2007-01-01" null ["given_name","family_name"]"#]);
+    let contact = [r#""2007-01-01" "2012-03-04" ["work_email"]"#, r#""2012-03-04" null ["work_email"]"#];
+    assert_eq!(rows(&open, "contact"), contact);
+    assert!(open["assignments"][0]["reason"].is_null() && open["compensations"] == json!([]), "{open}");
+}

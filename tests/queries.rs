@@ -525,7 +525,17 @@ async fn a_history_shows_every_row_and_what_each_change_set() {
     let assignments: Vec<_> = history
         .assignments
         .iter()
-        .map(|a| format!("{} {} {} {} {:?} {}", a.valid_from, a.seq, a.department.code.as_deref().unwrap(), a.superseded, a.sets, a.reason))
+        .map(|a| {
+            format!(
+                "{} {} {} {} {:?} {}",
+                a.valid_from,
+                a.seq,
+                a.department.code.as_deref().unwrap(),
+                a.superseded,
+                a.sets,
+                a.reason.as_deref().unwrap()
+            )
+        })
         .collect();
     assert_eq!(
         assignments,

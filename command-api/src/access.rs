@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
-use domain::{Command, employee::Command as E};
-use events::{DepartmentId, EmployeeId, StreamName};
+use domain::{
+    Command,
+    employee::{Command as E, Place},
+};
+use events::{DepartmentId, EmployeeId, StreamName, employee::Patch};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use platform::{
     Problem,
@@ -41,13 +44,16 @@ const fn classes(command: &E) -> &'static [FieldClass] {
     }
 }
 
-/// The department that a command puts somebody into.
-const fn target_department(command: &E) -> Option<DepartmentId> {
+/// The department that a command puts somebody into, and whom it puts them under.
+const fn target(command: &E) -> (Option<DepartmentId>, Option<EmployeeId>) {
     match command {
-        E::HireEmployee(c) => Some(c.assignment.department_id),
-        E::RehireEmployee(c) => Some(c.assignment.department_id),
-        E::ChangeAssignment(c) => c.changes.department_id,
-        E::ChangeCompensation(_) | E::ChangePersonalDetails(_) | E::ChangeContactDetails(_) | E::TerminateEmployee(_) => None,
+        E::HireEmployee(c) => (Some(c.assignment.department_id), c.assignment.manager_id),
+        E::RehireEmployee(c) => (Some(c.assignment.department_id), c.assignment.manager_id),
+        E::ChangeAssignment(c) => match c.changes.manager_id {
+            Patch::Set(manager) => (c.changes.department_id, Some(manager)),
+            Patch::Keep | Patch::Clear => (c.changes.department_id, None),
+        },
+        E::ChangeCompensation(_) | E::ChangePersonalDetails(_) | E::ChangeContactDetails(_) | E::TerminateEmployee(_) => (None, None),
     }
 }
 
@@ -66,7 +72,11 @@ pub(crate) async fn check(aggregates: &Aggregates, ask: &Ask) -> Result<(), Prob
     if sights.iter().any(Sight::is_empty) {
         return Err(ask.actor.forbidden());
     }
-    if sights.iter().all(|sight| sight.all) {
+    let (department, manager) = target(command);
+    // Of a person to be hired the actor knows all there is.
+    let moves = !matches!(command, E::HireEmployee(_)) && (department.is_some() || manager.is_some());
+    let by_place = if moves { grants.by_place() } else { Vec::new() };
+    if sights.iter().all(|sight| sight.all) && by_place.is_empty() {
         return Ok(());
     }
     let looker = Looker { aggregates, ask, today: Timestamp::now().to_zoned(TimeZone::UTC).date() };
@@ -76,9 +86,21 @@ pub(crate) async fn check(aggregates: &Aggregates, ask: &Ask) -> Result<(), Prob
             return Err(absent());
         }
         // Nobody can be put where the actor's reach ends.
-        if let Some(department) = target_department(command)
+        if let Some(department) = department
             && !looker.is_within(sight, department).await?
         {
+            return Err(ask.actor.forbidden());
+        }
+    }
+    // Nor can anybody be brought within a reach of the actor's that they were not in: who may say who works for whom would
+    // else see what they may not.
+    for sight in &by_place {
+        let brought = match (department, manager) {
+            (Some(department), _) if looker.is_within(sight, department).await? => true,
+            (_, Some(manager)) => sight.lines.contains(&manager) || looker.is_below(sight, manager).await?,
+            _ => false,
+        };
+        if brought && !looker.reaches(sight, person).await? {
             return Err(ask.actor.forbidden());
         }
     }
@@ -102,19 +124,24 @@ impl Looker<'_> {
         if sight.people.contains(&person) {
             return Ok(true);
         }
-        let Some(place) = self.place(person).await? else { return Ok(false) };
-        if self.is_within(sight, place.department_id).await? {
-            return Ok(true);
-        }
-        if sight.lines.is_empty() || place.left {
+        // What is one's own, nobody decides by standing above or beside oneself.
+        if self.ask.actor.employee == Some(person) {
             return Ok(false);
         }
-        let mut above = place.manager_id;
+        let Some(place) = self.place(person).await? else { return Ok(false) };
+        Ok(self.is_within(sight, place.department_id).await? || self.is_below(sight, person).await?)
+    }
+    /// Whether the chain of managers, of people who have not left, leads to one of the lines'.
+    async fn is_below(&self, sight: &Sight, person: EmployeeId) -> Result<bool, Problem> {
+        if sight.lines.is_empty() {
+            return Ok(false);
+        }
+        let mut at = person;
         for _ in 0..LEVELS {
-            match above {
-                None => return Ok(false),
-                Some(manager) if sight.lines.contains(&manager) => return Ok(true),
-                Some(manager) => above = self.place(manager).await?.and_then(|place| place.manager_id),
+            match self.place(at).await? {
+                Some(Place { left: false, manager_id: Some(manager), .. }) if sight.lines.contains(&manager) => return Ok(true),
+                Some(Place { left: false, manager_id: Some(manager), .. }) => at = manager,
+                Some(_) | None => return Ok(false),
             }
         }
         Ok(false)
@@ -128,7 +155,7 @@ impl Looker<'_> {
         let chain = organization.aggregate.departments_above(department, self.today);
         Ok(chain.iter().any(|department| sight.departments.contains(department)))
     }
-    async fn place(&self, person: EmployeeId) -> Result<Option<domain::employee::Place>, Problem> {
+    async fn place(&self, person: EmployeeId) -> Result<Option<Place>, Problem> {
         let scope = self.ask.actor.scope;
         let known = self.aggregates.read_since(scope, StreamName::employee(scope, person), recently()).await?;
         Ok(known.aggregate.place(self.today))

@@ -303,6 +303,20 @@ async fn check_roles(tx: &mut ScopedTx, actor: &Actor, tenant: TenantId, roles: 
     if covered { Ok(()) } else { Err(actor.forbidden()) }
 }
 
+/// 403 where somebody with these roles may do more than the actor, who would decide what they may do, or come in as them.
+async fn check_roles_held(tx: &mut ScopedTx, actor: &Actor, roles: &[String]) -> Result<(), Problem> {
+    let access = TenantAccess::read(tx, actor.scope).await?;
+    let mut contents = roles.iter().filter_map(|role| access.content(actor.tenant.id, role));
+    if contents.all(|content| actor.grants.cover(&content)) { Ok(()) } else { Err(actor.forbidden()) }
+}
+
+/// 403 where somebody with these roles has a say that the actor has not.
+async fn check_duties_held(tx: &mut ScopedTx, actor: &Actor, roles: &[String]) -> Result<(), Problem> {
+    let access = TenantAccess::read(tx, actor.scope).await?;
+    let mut contents = roles.iter().filter_map(|role| access.content(actor.tenant.id, role));
+    if contents.all(|content| actor.grants.cover_duties(&content)) { Ok(()) } else { Err(actor.forbidden()) }
+}
+
 /// The right to a tenant's identity tables. What may be done there, a password, a secret or an operator's token decides.
 fn scope_of(tenant: &Tenant) -> TenantScope {
     TenantScope::checked(tenant.id)

@@ -323,13 +323,33 @@ impl Grants {
         };
         reasons.into_iter().map(sight).collect()
     }
-    /// Whether whoever holds these may hand out all of that: nobody can give what they don't have.
+    /// Whether whoever holds these may hand out all of that for good: nobody can give what they don't have, or have only
+    /// for a time. `self` and `line` mean whoever gets it, so only who reaches everybody has them to give.
     pub fn cover(&self, content: &RoleContent) -> bool {
         let covers = |wanted: &Permission| {
-            self.with(wanted.action, wanted.class)
-                .any(|grant| grant.permission.reach == Reach::All || grant.permission.reach == wanted.reach)
+            self.with(wanted.action, wanted.class).any(|grant| {
+                let reach = grant.permission.reach;
+                let same = matches!(reach, Reach::Department(_)) && reach == wanted.reach;
+                grant.rule.delegation.is_none() && (reach == Reach::All || same)
+            })
         };
-        content.permissions.iter().all(covers) && content.duties.iter().all(|duty| self.has(*duty))
+        content.permissions.iter().all(covers) && self.cover_duties(content)
+    }
+    /// Whether all of that content's duties are theirs, too.
+    pub fn cover_duties(&self, content: &RoleContent) -> bool {
+        content.duties.iter().all(|duty| self.has(*duty))
+    }
+    /// What reaches some people only, and by where they stand rather than by who they are.
+    pub fn by_place(&self) -> Vec<Sight> {
+        let both = [Action::Read, Action::Change].into_iter().flat_map(|action| FieldClass::ALL.map(|class| self.sight(action, class)));
+        let mut sights: Vec<Sight> = Vec::new();
+        let by_place = |sight: &Sight| !(sight.lines.is_empty() && sight.departments.is_empty());
+        for sight in both.filter(|sight| !sight.all).filter(by_place) {
+            if !sights.contains(&sight) {
+                sights.push(sight);
+            }
+        }
+        sights
     }
     fn with(&self, action: Action, class: FieldClass) -> impl Iterator<Item = &Grant> {
         self.0.grants.iter().filter(move |grant| grant.permission.action == action && grant.permission.class == class)
@@ -341,8 +361,12 @@ impl Inner {
         for name in roles {
             let Some(content) = access.content(tenant, name) else { continue };
             let rule = Rule { role: name.clone(), delegation };
-            self.grants.extend(content.permissions.iter().map(|p| Grant { permission: *p, anchor, rule: rule.clone() }));
-            self.duties.extend(content.duties);
+            // Who stands in for another does their work: neither their private affairs nor their say in who may do what.
+            let passed_on = |p: &&Permission| delegation.is_none() || p.reach != Reach::Oneself;
+            self.grants.extend(content.permissions.iter().filter(passed_on).map(|p| Grant { permission: *p, anchor, rule: rule.clone() }));
+            if delegation.is_none() {
+                self.duties.extend(content.duties);
+            }
         }
     }
 }
@@ -477,11 +501,38 @@ mod tests {
         let hr = grants(&["hr"], None);
         let manager = grants(&["manager"], Some(1));
         assert!(owner.cover(&of(Read, Medical, Reach::Line)) && !hr.cover(&of(Read, Medical, Reach::Oneself)));
-        assert!(manager.cover(&of(Read, Pay, Reach::Line)) && !manager.cover(&of(Read, Pay, Reach::All)));
+        // Another's line is not the manager's own.
+        assert!(!manager.cover(&of(Read, Pay, Reach::Line)) && !manager.cover(&of(Read, Pay, Reach::All)));
+        assert!(manager.cover(&of(Read, Directory, Reach::Oneself)) && hr.cover(&of(Read, Pay, Reach::Line)));
         assert!(!hr.cover(&RoleContent { permissions: vec![], duties: vec![Duty::ManageUsers] }));
         for role in BUILT_IN.iter().filter(|role| role.is_for(tenant())) {
             assert!(owner.cover(&role.content()), "{}", role.name);
         }
+    }
+
+    #[test]
+    fn a_delegation_passes_on_work_and_nothing_else() {
+        let admin = RoleContent {
+            permissions: vec![Permission { action: Read, class: Pay, reach: Reach::All }],
+            duties: vec![Duty::ManageRoles, Duty::ManageUsers],
+        };
+        let day = jiff::SignedDuration::from_hours(24);
+        let delegation = Delegation {
+            id: Uuid::from_u128(1),
+            to: "s".into(),
+            roles: ["employee", "manager", "admin"].map(str::to_owned).to_vec(),
+            anchor: Some(EmployeeId::from_uuid(Uuid::from_u128(9))),
+            starts_at: Timestamp::now() - day,
+            ends_at: Timestamp::now() + day,
+        };
+        let access = TenantAccess { roles: vec![("admin".into(), admin)], delegations: vec![delegation] };
+        let grants = Grants::of(tenant(), &access, "s", &[], None);
+        assert!(grants.sight(Read, Personal).is_empty() && grants.sight(Change, Personal).is_empty(), "another's own affairs");
+        assert_eq!(grants.sight(Read, Pay).lines.len(), 1, "the manager's line");
+        assert!(!grants.has(Duty::ManageRoles) && !grants.has(Duty::ManageUsers));
+        let pay = RoleContent { permissions: vec![Permission { action: Read, class: Pay, reach: Reach::All }], duties: vec![] };
+        assert!(grants.sight(Read, Pay).all && !grants.cover(&pay), "what one has for a time one can't give for good");
+        assert!(Grants::of(tenant(), &access, "t", &[], None).sight(Read, Directory).is_empty());
     }
 
     #[test]

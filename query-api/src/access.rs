@@ -1,6 +1,7 @@
 //! What the asker may see or change, and which rule says so.
 
 use axum::extract::State;
+use events::EmployeeId;
 use platform::{
     Problem, Reader,
     access::{Action, FieldClass, Reach, Rule},
@@ -79,6 +80,9 @@ pub(crate) async fn explain(State(reads): State<Reads>, reader: Reader, params: 
     let (mut because, mut rules) = (None, Vec::new());
     for (grant, sight) in reader.0.grants.reasons(action, class) {
         let rule = Because { rule: grant.rule, reach: grant.permission.reach };
+        // As command-api has it: what is one's own, nobody changes by standing above or beside oneself.
+        let own = action == Action::Change && employee.is_some() && employee == reader.0.employee.map(EmployeeId::uuid);
+        let sight = if own && !sight.all { platform::access::Sight { people: sight.people, ..Default::default() } } else { sight };
         if because.is_none() && (sight.all || employee.is_none() || reaches(&Sight::only(sight)).await?.1) {
             because = Some(rule.clone());
         }

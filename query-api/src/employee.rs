@@ -56,7 +56,7 @@ pub struct Employee {
     pub employment: Option<Employment>,
     /// Where, as what and for whom the person works; null if not employed on that day.
     pub assignment: Option<Assignment>,
-    /// The pay; null if not employed on that day or unknown.
+    /// The pay; null if not employed on that day, unknown, or not the asker's to see.
     pub pay: Option<Pay>,
 }
 
@@ -91,7 +91,7 @@ impl std::str::FromStr for Status {
     }
 }
 
-/// Who a person is. Null is unknown or erased.
+/// Who a person is. Null is unknown, erased, or not the asker's to see: the birth date and the gender are personal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Person {
@@ -106,7 +106,7 @@ pub struct Person {
     pub gender: Option<String>,
 }
 
-/// How a person is reached. Null is unknown or erased.
+/// How a person is reached. Null is unknown, erased, or not the asker's to see: all but the address at work is personal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Contact {
@@ -130,7 +130,7 @@ pub struct Employment {
     /// The first day no longer employed; null while open.
     #[schema(format = Date)]
     pub ends_on: Option<String>,
-    /// Why it ended.
+    /// Why it ended; null where the asker may not see personal facts of the person.
     pub termination_reason: Option<String>,
 }
 
@@ -173,8 +173,8 @@ pub struct Assignment {
     pub location: Option<Named>,
     /// The person reported to; null at the top.
     pub manager: Option<Manager>,
-    /// Why it last changed.
-    pub reason: String,
+    /// Why it last changed; null where the asker may not see personal facts of the person.
+    pub reason: Option<String>,
 }
 
 /// A rate of pay. Amounts are exact decimals as text.

@@ -26,26 +26,14 @@ const HIDDEN: &[(&str, &[&str], &[&str])] = &[
     ("employment", &["employment_id", "employee_id", "starts_on", "ends_on"], &["termination_reason"]),
     (
         "person_span",
-        &["employee_id", "valid_from", "seq", "valid_to", "given_name", "family_name", "sets", "search"],
-        &["birth_date", "gender"],
+        &["employee_id", "valid_from", "seq", "valid_to", "given_name", "family_name", "search"],
+        &["birth_date", "gender", "sets"],
     ),
-    ("contact_span", &["employee_id", "valid_from", "seq", "valid_to", "work_email", "sets"], &["private_email", "phone"]),
+    ("contact_span", &["employee_id", "valid_from", "seq", "valid_to", "work_email"], &["private_email", "phone", "sets"]),
     (
         "assignment_span",
-        &[
-            "employment_id",
-            "employee_id",
-            "valid_from",
-            "seq",
-            "valid_to",
-            "department_id",
-            "job_id",
-            "location_id",
-            "manager_id",
-            "reason",
-            "sets",
-        ],
-        &[],
+        &["employment_id", "employee_id", "valid_from", "seq", "valid_to", "department_id", "job_id", "location_id", "manager_id", "sets"],
+        &["reason"],
     ),
     (
         "compensation_span",
@@ -53,6 +41,9 @@ const HIDDEN: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
 ];
+
+/// Of `sets`, the bits of the fields that are not personal: where a change set no other, `sets` is null.
+const OPEN_SETS: &[(&str, u16)] = &[("person_span", 0b11), ("contact_span", 0b1)];
 
 impl Sight {
     /// What an actor may see.
@@ -82,10 +73,12 @@ impl Sight {
             let class = if *table == "compensation_span" { ("seen_pay", &self.pay) } else { ("seen_directory", &self.directory) };
             let mut shown: Vec<String> = columns.iter().map(|column| format!("x.{column}")).collect();
             shown.extend(personal.iter().map(|column| {
+                let bits = OPEN_SETS.iter().find(|(name, _)| name == table && *column == "sets");
+                let otherwise = bits.map(|(_, bits)| format!(" else nullif(x.{column} & {bits}::smallint, 0)")).unwrap_or_default();
                 if self.personal.all {
                     format!("x.{column}")
                 } else {
-                    format!("case when x.employee_id in (select employee_id from seen_personal) then x.{column} end as {column}")
+                    format!("case when x.employee_id in (select employee_id from seen_personal) then x.{column}{otherwise} end as {column}")
                 }
             }));
             let _ = write!(sql, "{table} as not materialized (select {} from \"{schema}\".{table} x", shown.join(", "));
@@ -124,22 +117,20 @@ fn people(sql: &mut String, name: &str, sight: &access::Sight, schema: &str) {
     let mut sets =
         vec![if sight.all { format!("select employee_id from \"{schema}\".employee") } else { format!("select unnest({people})") }];
     if !sight.lines.is_empty() {
-        // Down from each, by the assignments of today and of those who start later; `union` ends a ring.
+        // Down from each, by whom those report to who have not left; `union` ends a ring.
         let roots = list(sight.lines.iter().map(|id| format!("'{}'", id.uuid())).collect());
+        let place = place(schema);
         let _ = write!(
             sql,
             "{name}_line (employee_id) as (
-                select unnest({roots})
+                select a.employee_id from \"{schema}\".assignment_span a {place} and {TODAY} < m.ends_on where a.manager_id = any ({roots})
                 union select a.employee_id from {name}_line l
-                join \"{schema}\".assignment_span a on a.manager_id = l.employee_id
-                join \"{schema}\".employment m on m.employment_id = a.employment_id and {TODAY} < m.ends_on
-                    and a.valid_from <= greatest({TODAY}, m.starts_on) and greatest({TODAY}, m.starts_on) < a.valid_to), "
+                join \"{schema}\".assignment_span a on a.manager_id = l.employee_id {place} and {TODAY} < m.ends_on), "
         );
-        sets.push(format!("select employee_id from {name}_line where employee_id <> all ({roots})"));
+        sets.push(format!("select employee_id from {name}_line"));
     }
     if !sight.departments.is_empty() {
         let roots = list(sight.departments.iter().map(|id| format!("'{}'", id.uuid())).collect());
-        // Of each person the employment of today, else the one that ended last, else the next; its department then.
         let _ = write!(
             sql,
             "{name}_tree (department_id) as (
@@ -148,15 +139,24 @@ fn people(sql: &mut String, name: &str, sight: &access::Sight, schema: &str) {
                     and s.valid_from <= {TODAY} and {TODAY} < s.valid_to), "
         );
         sets.push(format!(
-            "select a.employee_id from {name}_tree t join \"{schema}\".assignment_span a on a.department_id = t.department_id
-             join \"{schema}\".employment m on m.employment_id = a.employment_id
-                 and a.valid_from <= greatest(least({TODAY}, m.ends_on - 1), m.starts_on)
-                 and greatest(least({TODAY}, m.ends_on - 1), m.starts_on) < a.valid_to
-             where m.employment_id = (select n.employment_id from \"{schema}\".employment n where n.employee_id = a.employee_id
-                 order by n.starts_on > {TODAY}, abs(n.starts_on - {TODAY}) limit 1)"
+            "select a.employee_id from {name}_tree t join \"{schema}\".assignment_span a on a.department_id = t.department_id {}",
+            place(schema)
         ));
     }
     let _ = write!(sql, "{name} (employee_id) as ({}), ", sets.join(" union "));
+}
+
+/// Where and for whom somebody works: the assignment `a` of today in the employment `m` of today; else the last one of the
+/// employment that ended last, else the first one of the next. The same as `domain::employee::State::place`.
+fn place(schema: &str) -> String {
+    format!(
+        "join \"{schema}\".employment m on m.employment_id = a.employment_id
+             and a.valid_from <= greatest(least({TODAY}, m.ends_on - 1), m.starts_on)
+             and greatest(least({TODAY}, m.ends_on - 1), m.starts_on) < a.valid_to
+             and m.employment_id = (select n.employment_id from \"{schema}\".employment n
+                 where n.employee_id = a.employee_id and n.starts_on < n.ends_on
+                 order by n.starts_on > {TODAY}, abs(n.starts_on - {TODAY}) limit 1)"
+    )
 }
 
 #[cfg(test)]

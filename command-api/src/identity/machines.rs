@@ -129,6 +129,7 @@ pub(crate) async fn disable_service_account(
         tx.rollback().await?;
         return Err(not_found());
     }
+    identity.end_delegations(&mut tx, actor.scope, &subject(account)).await?;
     identity.revoke(&mut tx, actor.scope, "subject", &subject(account)).await?;
     audit(&mut tx, actor.scope, "disable_service_account", "granted", Some(&subject(account)), Some(&actor)).await?;
     tx.commit().await?;

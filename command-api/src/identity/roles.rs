@@ -6,7 +6,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use platform::{
     Anyone, Problem, RoleAdmin, ScopedTx,
-    access::{BUILT_IN, BuiltIn, Duty, RoleContent, TenantAccess, is_role_name},
+    access::{BUILT_IN, Duty, RoleContent, TenantAccess, is_role_name},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, types::Json as Column};
@@ -15,6 +15,14 @@ use uuid::Uuid;
 
 use super::{Identity, Logins, audit, not_found};
 use crate::request::{Fields, Id};
+
+/// Roles of a tenant's own at most.
+const ROLES: i64 = 200;
+/// Delegations that stand at a time at most, in a tenant and of one subject.
+const DELEGATIONS: i64 = 5_000;
+const DELEGATIONS_OF_ONE: i64 = 20;
+/// How long a delegation lasts at most whose maker may lose their roles without our knowing.
+const UNFOLLOWED_DAYS: i32 = 31;
 
 /// A role.
 #[derive(Serialize, ToSchema)]
@@ -67,6 +75,7 @@ pub(crate) async fn roles(State(logins): State<Logins>, Anyone(actor): Anyone) -
 /// Make a role, or make one anew. Nobody can put into it what they don't hold themselves. It takes effect within seconds.
 #[utoipa::path(post, path = "/v1/roles", tag = "identity", request_body = MakeRole, responses(
     (status = 204, description = "Made"),
+    (status = 409, description = "`too_many_roles`"),
     (status = 422, description = "`invalid_field`, `missing_field`, `unknown_field`"),
     crate::openapi::IdentityProblems,
 ))]
@@ -90,6 +99,16 @@ pub(crate) async fn make_role(
     }
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
+    identity.access_changed(&mut tx, actor.scope).await?;
+    let others: i64 = sqlx::query_scalar("select count(*) from platform.access_role where tenant_id = $1 and name <> $2")
+        .bind(actor.tenant.id.uuid())
+        .bind(&ask.name)
+        .fetch_one(tx.conn())
+        .await?;
+    if others >= ROLES {
+        tx.rollback().await?;
+        return Err(Problem::new(StatusCode::CONFLICT, "too_many_roles", format!("a tenant has at most {ROLES} roles of its own")));
+    }
     sqlx::query(
         "insert into platform.access_role (tenant_id, name, content) values ($1, $2, $3)
          on conflict (tenant_id, name) do update set content = excluded.content, changed_at = now()",
@@ -99,13 +118,13 @@ pub(crate) async fn make_role(
     .bind(Column(&content))
     .execute(tx.conn())
     .await?;
-    identity.access_changed(&mut tx, actor.scope).await?;
     audit(&mut tx, actor.scope, "make_role", "granted", Some(&ask.name), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Remove a role of the tenant's own. Who has it has nothing by it any more, within seconds.
+/// Remove a role of the tenant's own: from all who have it, too, so that one made later under its name is another. It
+/// grants nothing any more within seconds.
 #[utoipa::path(post, path = "/v1/roles/removal", tag = "identity", request_body = RoleName, responses(
     (status = 204, description = "Removed, or never there"),
     (status = 422, description = "`invalid_field`, `missing_field`, `unknown_field`"),
@@ -118,15 +137,23 @@ pub(crate) async fn remove_role(
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    let removed = sqlx::query("delete from platform.access_role where tenant_id = $1 and name = $2")
-        .bind(actor.tenant.id.uuid())
-        .bind(&ask.name)
-        .execute(tx.conn())
-        .await?;
-    if removed.rows_affected() > 0 {
-        identity.access_changed(&mut tx, actor.scope).await?;
-        audit(&mut tx, actor.scope, "remove_role", "granted", Some(&ask.name), Some(&actor)).await?;
+    if TenantAccess::read(&mut tx, actor.scope).await?.roles.iter().all(|(name, _)| *name != ask.name) {
+        tx.rollback().await?;
+        return Ok(StatusCode::NO_CONTENT);
     }
+    // Everybody locks accounts first, then the version, then what it counts.
+    for table in ["user_account", "service_account"] {
+        let sql = format!("update platform.{table} set roles = array_remove(roles, $2) where tenant_id = $1 and $2 = any (roles)");
+        sqlx::query(&sql).bind(actor.tenant.id.uuid()).bind(&ask.name).execute(tx.conn()).await?;
+    }
+    identity.access_changed(&mut tx, actor.scope).await?;
+    for sql in [
+        "delete from platform.access_role where tenant_id = $1 and name = $2",
+        "update platform.delegation set roles = array_remove(roles, $2) where tenant_id = $1 and $2 = any (roles)",
+    ] {
+        sqlx::query(sql).bind(actor.tenant.id.uuid()).bind(&ask.name).execute(tx.conn()).await?;
+    }
+    audit(&mut tx, actor.scope, "remove_role", "granted", Some(&ask.name), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -137,13 +164,14 @@ pub(crate) async fn remove_role(
 pub(crate) struct Delegate {
     /// The subject who gets it, such as `user:…`.
     to: String,
-    /// Which of your roles. Their `self` and `line` stay yours: who stands in for a manager sees the manager's line.
+    /// Which of your roles. Their `line` stays yours: who stands in for a manager sees the manager's line. What they let
+    /// you do about yourself is not passed on.
     roles: Vec<String>,
     /// From when, such as 2026-12-01T00:00:00Z; now if absent.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     starts_at: Option<Timestamp>,
-    /// Until when; at most a year after the start.
+    /// Until when; at most a year after the start, or 31 days where you log in elsewhere.
     #[schema(value_type = String, format = DateTime)]
     ends_at: Timestamp,
 }
@@ -178,6 +206,7 @@ pub(crate) struct Delegated {
 /// Let somebody act with some of your roles for a time. What was delegated to you, you can't delegate on.
 #[utoipa::path(post, path = "/v1/delegations", tag = "identity", request_body = Delegate, responses(
     (status = 201, description = "Delegated", body = Delegated),
+    (status = 409, description = "`too_many_delegations`"),
     (status = 422, description = "`unknown_role`: not one of yours; `invalid_field`, `missing_field`, `unknown_field`"),
     crate::openapi::IdentityProblems,
 ))]
@@ -201,12 +230,44 @@ pub(crate) async fn delegate(
         let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_role", detail.clone());
         return Err(problem.field(format!("/roles/{place}"), "unknown_role", detail));
     }
-    if ask.roles.iter().any(|role| BuiltIn::within(actor.tenant.id, role).is_some_and(|role| !role.content().duties.is_empty())) {
-        return Err(invalid("/roles", "must not hold a role with duties, such as owner: invite another one instead"));
+    let mut roles = ask.roles;
+    roles.sort_unstable();
+    roles.dedup();
+    // Of others nobody tells us when they lose a role.
+    let ours = ["user:", "service:"].iter().any(|kind| actor.subject.starts_with(kind));
+    if !ours && seconds > i64::from(UNFOLLOWED_DAYS) * 86_400 {
+        let detail = format!("must be at most {UNFOLLOWED_DAYS} days after the start for who logs in elsewhere");
+        return Err(invalid("/ends_at", &detail));
     }
     let identity = logins.get()?;
     let id = Uuid::now_v7();
     let mut tx = identity.begin(actor.scope).await?;
+    if !identity.still_has(&mut tx, actor.scope, &actor.subject, &roles).await? {
+        tx.rollback().await?;
+        return Err(actor.forbidden());
+    }
+    let access = TenantAccess::read(&mut tx, actor.scope).await?;
+    let with_duties = |role: &String| access.content(actor.tenant.id, role).is_some_and(|content| !content.duties.is_empty());
+    if roles.iter().any(with_duties) {
+        tx.rollback().await?;
+        return Err(invalid("/roles", "must not hold a role with duties, such as owner: invite another one instead"));
+    }
+    // Holds the tenant's row, so that two can't count at the same time.
+    identity.access_changed(&mut tx, actor.scope).await?;
+    let (own, all): (i64, i64) = sqlx::query_as(
+        "select count(*) filter (where from_subject = $2), count(*) from platform.delegation
+         where tenant_id = $1 and revoked_at is null and ends_at > now()",
+    )
+    .bind(actor.tenant.id.uuid())
+    .bind(&actor.subject)
+    .fetch_one(tx.conn())
+    .await?;
+    if own >= DELEGATIONS_OF_ONE || all >= DELEGATIONS {
+        tx.rollback().await?;
+        let detail =
+            format!("{DELEGATIONS_OF_ONE} delegations of one and {DELEGATIONS} of all can stand at a time; end one that is not needed");
+        return Err(Problem::new(StatusCode::CONFLICT, "too_many_delegations", detail));
+    }
     sqlx::query(
         "insert into platform.delegation (tenant_id, delegation_id, from_subject, to_subject, roles, anchor, starts_at, ends_at)
          values ($1, $2, $3, $4, $5, $6, to_timestamp($7::float8 / 1000), to_timestamp($8::float8 / 1000))",
@@ -215,13 +276,12 @@ pub(crate) async fn delegate(
     .bind(id)
     .bind(&actor.subject)
     .bind(&ask.to)
-    .bind(&ask.roles)
+    .bind(&roles)
     .bind(actor.employee.map(events::EmployeeId::uuid))
     .bind(starts_at.as_millisecond())
     .bind(ask.ends_at.as_millisecond())
     .execute(tx.conn())
     .await?;
-    identity.access_changed(&mut tx, actor.scope).await?;
     audit(&mut tx, actor.scope, "delegate", "granted", Some(&ask.to), Some(&actor)).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(Delegated { delegation_id: id })))
@@ -262,6 +322,7 @@ pub(crate) async fn revoke_delegation(
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
+    identity.access_changed(&mut tx, actor.scope).await?;
     let ended = sqlx::query(
         "update platform.delegation set revoked_at = coalesce(revoked_at, now())
          where tenant_id = $1 and delegation_id = $2 and ($3 or from_subject = $4)",
@@ -276,8 +337,7 @@ pub(crate) async fn revoke_delegation(
         tx.rollback().await?;
         return Err(not_found());
     }
-    identity.access_changed(&mut tx, actor.scope).await?;
-    audit(&mut tx, actor.scope, "revoke_delegation", "granted", None, Some(&actor)).await?;
+    audit(&mut tx, actor.scope, "revoke_delegation", "granted", Some(&id.to_string()), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -296,17 +356,26 @@ impl Identity {
     }
     /// What somebody delegated ends when their own rights change.
     pub(super) async fn end_delegations(&self, tx: &mut ScopedTx, scope: TenantScope, subject: &str) -> Result<(), Problem> {
-        let ended = sqlx::query(
-            "update platform.delegation set revoked_at = now() where tenant_id = $1 and from_subject = $2 and revoked_at is null",
-        )
-        .bind(scope.tenant().uuid())
-        .bind(subject)
-        .execute(tx.conn())
-        .await?;
-        if ended.rows_affected() > 0 {
-            self.access_changed(tx, scope).await?;
-        }
+        self.access_changed(tx, scope).await?;
+        sqlx::query("update platform.delegation set revoked_at = now() where tenant_id = $1 and from_subject = $2 and revoked_at is null")
+            .bind(scope.tenant().uuid())
+            .bind(subject)
+            .execute(tx.conn())
+            .await?;
         Ok(())
+    }
+    /// Whether a user or machine of ours is still in and has these roles. A token tells what was so when it was issued;
+    /// what it passes on would outlive it. The lock keeps them from being taken away until the end of the transaction.
+    async fn still_has(&self, tx: &mut ScopedTx, scope: TenantScope, subject: &str, roles: &[String]) -> Result<bool, Problem> {
+        let (table, column, state, id) = match subject.split_once(':') {
+            Some(("user", id)) => ("user_account", "user_id", "state = 'active'", id),
+            Some(("service", id)) => ("service_account", "account_id", "disabled_at is null", id),
+            _ => return Ok(true),
+        };
+        let Ok(id) = id.parse::<Uuid>() else { return Ok(false) };
+        let sql = format!("select true from platform.{table} where tenant_id = $1 and {column} = $2 and {state} and roles @> $3 for share");
+        let has: Option<bool> = sqlx::query_scalar(&sql).bind(scope.tenant().uuid()).bind(id).bind(roles).fetch_optional(tx.conn()).await?;
+        Ok(has.is_some())
     }
 }
 

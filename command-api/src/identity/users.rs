@@ -12,7 +12,7 @@ use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Identity, Logins, TICKET, audit, check_roles, normalized_email, not_found, user_name};
+use super::{Identity, Logins, TICKET, audit, check_duties_held, check_roles, check_roles_held, normalized_email, not_found, user_name};
 use crate::request::{Fields, Id};
 
 /// Who is to get in, and as what.
@@ -195,7 +195,8 @@ pub(crate) async fn change_user(
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
     check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
-    find(&mut tx, actor.scope, user).await?;
+    let before = find(&mut tx, actor.scope, user).await?.roles;
+    check_roles_held(&mut tx, &actor, &before).await?;
     identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;
     sqlx::query("update platform.user_account set roles = $3, employee_id = $4, changed_at = now() where tenant_id = $1 and user_id = $2")
         .bind(actor.tenant.id.uuid())
@@ -225,7 +226,10 @@ pub(crate) async fn invite_again(
 ) -> Result<(StatusCode, Json<Invitation>), Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    if find(&mut tx, actor.scope, user).await?.state == "disabled" {
+    let found = find(&mut tx, actor.scope, user).await?;
+    // A ticket opens the account.
+    check_roles_held(&mut tx, &actor, &found.roles).await?;
+    if found.state == "disabled" {
         tx.rollback().await?;
         return Err(Problem::new(StatusCode::CONFLICT, "user_disabled", "the user is disabled; enable them first"));
     }
@@ -253,6 +257,9 @@ pub(crate) async fn disable_user(
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
+    let roles = find(&mut tx, actor.scope, user).await?.roles;
+    // Keeping somebody out gives nothing away; but those who decide about others stay.
+    check_duties_held(&mut tx, &actor, &roles).await?;
     set_state(&mut tx, actor.scope, user, "'disabled'").await?;
     identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;
     sqlx::query("delete from platform.user_ticket where tenant_id = $1 and user_id = $2")
@@ -281,6 +288,8 @@ pub(crate) async fn enable_user(
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
+    let roles = find(&mut tx, actor.scope, user).await?.roles;
+    check_roles_held(&mut tx, &actor, &roles).await?;
     set_state(&mut tx, actor.scope, user, "case when password_hash is null then 'invited' else 'active' end").await?;
     audit(&mut tx, actor.scope, "enable", "granted", Some(&user_name(user)), Some(&actor)).await?;
     let row = find(&mut tx, actor.scope, user).await?;

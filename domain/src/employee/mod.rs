@@ -279,8 +279,9 @@ impl State {
     /// Where and for whom the person works on a day; of who does not, by the employment that ended last, else the next.
     pub fn place(&self, on: Date) -> Option<Place> {
         let Self::Known(person) = self else { return None };
-        let before = || person.employments.iter().rev().find(|e| e.from <= on);
-        let employment = person.employed_on(on).or_else(before).or(person.employments.first())?;
+        // Who never started worked nowhere.
+        let mut started = person.employments.iter().filter(|e| e.end.as_ref().is_none_or(|(last, _)| e.from <= *last));
+        let employment = started.clone().rev().find(|e| e.from <= on).or_else(|| started.next())?;
         let last_day = employment.end.as_ref().map_or(Date::MAX, |(day, _)| *day);
         let day = on.min(last_day).max(employment.from);
         let held = employment.assignments.changes().iter().rev().filter(|(at, _)| at.on <= day);

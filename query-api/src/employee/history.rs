@@ -29,11 +29,12 @@ pub struct History {
     pub employments: Vec<EmploymentRow>,
     /// Where, as what and for whom the person works.
     pub assignments: Vec<AssignmentRow>,
-    /// Pay.
+    /// Pay; none where it is not the asker's to see.
     pub compensations: Vec<CompensationRow>,
-    /// Names and other personal details.
+    /// Names and other personal details. Where the latter are not the asker's to see, they are null, and changes that
+    /// set nothing else are left out.
     pub personal: Vec<PersonRow>,
-    /// How the person is reached.
+    /// How the person is reached; see `personal`.
     pub contact: Vec<ContactRow>,
 }
 
@@ -66,8 +67,8 @@ pub struct AssignmentRow {
     pub location: Option<Named>,
     /// The person reported to.
     pub manager: Option<Manager>,
-    /// Why.
-    pub reason: String,
+    /// Why; null where the asker may not see personal facts of the person.
+    pub reason: Option<String>,
 }
 
 /// Pay from a day on.
@@ -156,10 +157,19 @@ fn sets(span: &str, fields: &[&str]) -> String {
     format!("'sets', array_remove(array[{}], null)", names.join(", "))
 }
 
-/// SQL for when a span held.
-fn when(span: &str) -> String {
+/// SQL for the rows of the person `e` in a table of spans that never ends, without those that set nothing that the reader
+/// sees: the row before such a one holds on.
+fn without_gaps(table: &str) -> String {
+    let next = "lead(s.valid_from) over (order by s.valid_from, s.seq)";
     format!(
-        "'valid_from', {span}.valid_from, 'seq', {span}.seq, 'valid_to', nullif({span}.valid_to, 'infinity'), 'superseded', {span}.valid_to <= {span}.valid_from"
+        "(select s.*, coalesce({next}, 'infinity') as held_to from {table} s where s.employee_id = e.employee_id and s.sets is not null)"
+    )
+}
+
+/// SQL for when a span held.
+fn when(span: &str, to: &str) -> String {
+    format!(
+        "'valid_from', {span}.valid_from, 'seq', {span}.seq, 'valid_to', nullif({span}.{to}, 'infinity'), 'superseded', {span}.{to} <= {span}.valid_from"
     )
 }
 
@@ -188,15 +198,17 @@ pub(crate) async fn history(
                 from compensation_span y where y.employee_id = e.employee_id), '[]'),
             'personal', coalesce((select json_agg(json_build_object({when_p}, {sets_p}, 'given_name', p.given_name, 'family_name', p.family_name,
                     'birth_date', p.birth_date, 'gender', p.gender) order by p.valid_from, p.seq)
-                from person_span p where p.employee_id = e.employee_id), '[]'),
+                from {person} p), '[]'),
             'contact', coalesce((select json_agg(json_build_object({when_t}, {sets_t}, 'work_email', t.work_email,
                     'private_email', t.private_email, 'phone', t.phone) order by t.valid_from, t.seq)
-                from contact_span t where t.employee_id = e.employee_id), '[]')
+                from {contact} t), '[]')
         )::text from employee e where e.employee_id = $1) as body from checkpoint c",
-        when_a = when("a"),
-        when_y = when("y"),
-        when_p = when("p"),
-        when_t = when("t"),
+        person = without_gaps("person_span"),
+        contact = without_gaps("contact_span"),
+        when_a = when("a", "valid_to"),
+        when_y = when("y", "valid_to"),
+        when_p = when("p", "held_to"),
+        when_t = when("t", "held_to"),
         sets_a = sets("a", &["department_id", "job_id", "location_id", "manager_id"]),
         sets_p = sets("p", &["given_name", "family_name", "birth_date", "gender"]),
         sets_t = sets("t", &["work_email", "private_email", "phone"]),

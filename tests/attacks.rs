@@ -28,7 +28,7 @@ struct Victim {
     ids: BTreeMap<&'static str, String>,
 }
 
-struct Battlefield {
+pub(crate) struct Battlefield {
     system: &'static System,
     /// The attacker's own tenant.
     own: Victim,
@@ -102,7 +102,10 @@ impl Battlefield {
         FIELD.get_or_init(Self::prepare).await
     }
     async fn prepare() -> Self {
-        let system = system().await;
+        Self::over(system().await).await
+    }
+    /// Two tenants full of canaries, and others out of service, in a system.
+    pub(crate) async fn over(system: &'static System) -> Self {
         let unique = &Uuid::now_v7().simple().to_string()[20..];
         let (own, other) =
             (Victim::new(system, &format!("attack-{unique}")).await, Victim::new(system, &format!("attack-{unique}-b")).await);
@@ -169,6 +172,37 @@ impl Battlefield {
         let (got, body) = self.send(request).await;
         assert_eq!((got, body["error"].as_str()), (status, Some(code)), "{attack} on {} {}: {body}", route.method, route.path);
         body
+    }
+    /// Reads and sends to every route as the attacker, about their own things and the other tenant's, at their own host,
+    /// at none and at the other's; how many requests that were. Panics on the first byte of the other tenant's.
+    pub(crate) async fn scan(&self) -> u32 {
+        let before = SENT.load(Ordering::Relaxed);
+        let mut own_seen = 0;
+        for route in self.routes.iter().filter(|route| !route.is_for_operators()) {
+            let token = if route.is_for_owners() { &self.own.owner } else { &self.own.token };
+            let foreign = self.other.ids.get(route.kind()).map_or("", String::as_str);
+            let (_, body) = self.send(route.about(&self.own).bearer_auth(token)).await;
+            own_seen += u32::from(body.to_string().contains(&self.own.canary));
+            let (status, body) = self.send(route.request(foreign).bearer_auth(token)).await;
+            assert!(!route.has_id() || (400..500).contains(&status), "{} {}: {status} {body}", route.method, route.path);
+            self.send(route.about(&self.own).bearer_auth(token).query(&[("q", &self.other.canary)])).await;
+            let at_the_other = route.about(&self.own).bearer_auth(token).header("host", format!("{}.localhost", self.other.slug));
+            self.expect("at the other's host", route, at_the_other, 403, "tenant_mismatch").await;
+        }
+        assert!(own_seen > 5, "the attacker's own canary was seen {own_seen} times only: the scan sees nothing");
+        SENT.load(Ordering::Relaxed) - before
+    }
+    /// The tenants' namespaces: the attacker's, the other's.
+    pub(crate) fn tenants(&self) -> [events::TenantId; 2] {
+        [&self.own.token, &self.other.token].map(|token| crate::servers::tenant_of(token))
+    }
+    /// Where it is.
+    pub(crate) fn system(&self) -> &'static System {
+        self.system
+    }
+    /// What stands in every text of the other tenant's.
+    pub(crate) fn canary(&self) -> &str {
+        &self.other.canary
     }
     fn signed(&self, header: &Value, claims: &Value) -> String {
         let text = format!("{}.{}", encode(header), encode(claims));

@@ -10,6 +10,7 @@ mod faults;
 mod feed;
 mod identity;
 mod import;
+mod isolation;
 mod oidc;
 mod platform;
 mod projection;

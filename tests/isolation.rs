@@ -1,0 +1,270 @@
+//! The layers between tenants (I4): each one alone holds when all before it are gone round, and the others hold with any one
+//! of them switched off.
+
+use std::time::Duration;
+
+use events::{
+    Effective, EmployeeId, Event, Personal, StreamName, TenantScope,
+    employee::{EmployeeEvent, PersonalDetailsChange, PersonalDetailsChanged},
+};
+use jiff::civil::date;
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+use store::nats::{NatsSettings, connect};
+
+use crate::{
+    attacks::Battlefield,
+    servers::{System, own_nats, own_system_with},
+};
+
+async fn battlefield(env: &[(&'static str, String)]) -> Battlefield {
+    let system: &'static System = Box::leak(Box::new(own_system_with(env).await));
+    Battlefield::over(system).await
+}
+
+/// What switches a layer off, run by a superuser, and what puts it back.
+struct Layer {
+    name: &'static str,
+    off: &'static str,
+    on: &'static str,
+}
+
+const LAYERS: &[Layer] = &[
+    Layer {
+        name: "row-level security on shared tables",
+        off: "do $$ declare t regclass; begin
+                  for t in select oid from pg_class where relrowsecurity loop execute format('alter table %s disable row level security', t); end loop;
+              end $$",
+        on: "do $$ declare t regclass; begin
+                  for t in select oid from pg_class where relforcerowsecurity loop execute format('alter table %s enable row level security', t); end loop;
+             end $$",
+    },
+    Layer {
+        name: "a database role per tenant: every role reads every schema",
+        off: "do $$ declare s text; r text; begin
+                  for s in select nspname from pg_namespace where nspname ~ '^t_' loop
+                      for r in select rolname from pg_roles where rolname ~ '^t_' loop
+                          execute format('grant usage on schema %I to %I', s, r);
+                          execute format('grant select on all tables in schema %I to %I', s, r);
+                      end loop;
+                  end loop;
+              end $$",
+        on: "do $$ declare s text; r text; begin
+                 for s in select nspname from pg_namespace where nspname ~ '^t_' loop
+                     for r in select rolname from pg_roles where rolname ~ '^t_' and s not like rolname || '\\_r%' loop
+                         execute format('revoke all on schema %I from %I', s, r);
+                         execute format('revoke all on all tables in schema %I from %I', s, r);
+                     end loop;
+                 end loop;
+             end $$",
+    },
+    Layer {
+        name: "nothing for PUBLIC, and no dangerous functions",
+        off: "grant usage on schema platform, event_store, public to public; grant select on all tables in schema platform to public;
+              grant execute on function set_config(text, text, boolean), query_to_xml(text, boolean, boolean, text) to public",
+        on: "revoke usage on schema platform, event_store, public from public; revoke select on all tables in schema platform from public;
+             revoke execute on function set_config(text, text, boolean), query_to_xml(text, boolean, boolean, text) from public",
+    },
+    Layer {
+        name: "least rights of the login roles: each may do what all may",
+        off: "grant tenure_command to tenure_query; grant tenure_projector to tenure_query, tenure_command; alter role tenure_query inherit; alter role tenure_command inherit",
+        on: "revoke tenure_command from tenure_query; revoke tenure_projector from tenure_query, tenure_command; alter role tenure_query noinherit; alter role tenure_command noinherit",
+    },
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_others_hold_with_any_one_layer_of_the_database_switched_off() {
+    let field = battlefield(&[]).await;
+    let admin = field_pool(&field).await;
+    eprintln!("with all layers on: {} requests, no foreign byte", field.scan().await);
+    for layer in LAYERS {
+        admin.execute(layer.off).await.unwrap_or_else(|error| panic!("switching off {}: {error}", layer.name));
+        eprintln!("without {}: {} requests, no foreign byte", layer.name, field.scan().await);
+        admin.execute(layer.on).await.unwrap_or_else(|error| panic!("switching on {}: {error}", layer.name));
+    }
+    field.scan().await;
+    admin.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_others_hold_on_a_broker_that_lets_everybody_do_everything() {
+    let field = battlefield(&[("NATS_URL", own_nats().await)]).await;
+    eprintln!("without rights at the broker: {} requests, no foreign byte", field.scan().await);
+}
+
+/// Code, tokens and schemas gone round: what row-level security and the roles let through by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_holds_by_itself() {
+    let field = battlefield(&[]).await;
+    let [own, other] = field.tenants();
+    let admin = field_pool(&field).await;
+    let shared: Vec<String> = sqlx::query_scalar("select oid::regclass::text from pg_class where relforcerowsecurity order by 1")
+        .fetch_all(&admin)
+        .await
+        .unwrap();
+    assert!(shared.len() > 10, "{shared:?}");
+    // Every table that has a tenant's rows beside another's has forced row-level security, or says why it has not.
+    let open: Vec<String> = sqlx::query_scalar(
+        "select c.oid::regclass::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
+         where c.relkind in ('r', 'p') and not c.relforcerowsecurity order by 1",
+    )
+    .fetch_all(&admin)
+    .await
+    .unwrap();
+    // Opaque ids, counters and routing that each service needs of all tenants before it knows which one asks.
+    let routing = [
+        "event_store.relay_cursor",
+        "event_store.tenant_head",
+        "platform.access_version",
+        "platform.external_issuer",
+        "platform.parked",
+        "platform.revocation",
+        "platform.tenant_domain",
+    ];
+    assert!(open.iter().all(|table| routing.contains(&table.as_str())), "{open:?} are open: force row-level security, or say why not");
+    let mut tried = 0;
+    for role in ["tenure_command", "tenure_query", "tenure_projector", "tenure_relay", "tenure_identity"] {
+        for table in &shared {
+            let mut connection = PgConnection::connect_with(&admin.connect_options()).await.unwrap();
+            connection.execute(format!("set role {role}").as_str()).await.unwrap();
+            for settings in [String::new(), format!("set tenure.tenant = '{0}'; set tenure.tenants = '{0}'", own.uuid())] {
+                connection.execute(settings.as_str()).await.unwrap();
+                let foreign = format!("select count(*) from {table} where tenant_id <> '{}'", own.uuid());
+                match sqlx::query_scalar::<_, i64>(&foreign).fetch_one(&mut connection).await {
+                    Ok(seen) => assert_eq!(seen, 0, "{role} sees foreign rows of {table}"),
+                    Err(error) => {
+                        assert_denied(&error, &format!("{table}: {error}"));
+                    }
+                }
+                let foreign = format!("delete from {table} where tenant_id = '{}'", other.uuid());
+                match connection.execute(foreign.as_str()).await {
+                    Ok(done) => assert_eq!(done.rows_affected(), 0, "{role} deletes foreign rows of {table}"),
+                    Err(error) => {
+                        assert_denied(&error, &format!("{table}: {error}"));
+                    }
+                }
+                tried += 2;
+            }
+            connection.close().await.unwrap();
+        }
+        // A tenant's own role, taken by whoever may take it, reaches that tenant's schemas only.
+        let mut connection = PgConnection::connect_with(&admin.connect_options()).await.unwrap();
+        for (taken, foreign) in [(format!("t_{own}"), format!("t_{other}_r1")), (format!("w_{own}"), format!("t_{other}_r1"))] {
+            connection.execute(format!("set role \"{taken}\"").as_str()).await.unwrap();
+            for sql in [
+                format!("select * from \"{foreign}\".employee"),
+                format!("create table \"{foreign}\".x ()"),
+                "select * from event_store.event".to_owned(),
+                "select * from platform.user_account".to_owned(),
+            ] {
+                let error = connection.execute(sql.as_str()).await.expect_err(&sql);
+                assert_denied(&error, &format!("{taken}: {sql}: {error}"));
+                tried += 1;
+            }
+            connection.execute("reset role").await.unwrap();
+        }
+        connection.close().await.unwrap();
+    }
+    eprintln!("{tried} statements tried on the database alone");
+    admin.close().await;
+}
+
+/// Whoever reads another tenant's event by mistake holds ciphertext: the key is the person's, and the place is bound in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrongly_read_event_cannot_be_opened() {
+    let field = battlefield(&[]).await;
+    let [own, other] = field.tenants();
+    let admin = field_pool(&field).await;
+    let data: Vec<String> = sqlx::query_scalar("select data::text from event_store.event where tenant_id = $1")
+        .bind(other.uuid())
+        .fetch_all(&admin)
+        .await
+        .unwrap();
+    let personal: Vec<&String> = data.iter().filter(|data| data.contains("EmployeeHired") || data.contains("employee_number")).collect();
+    assert!(!personal.is_empty(), "{data:?}");
+    for text in personal {
+        assert!(!text.contains(field.canary()), "what identifies a person is sealed in the store: {text}");
+    }
+    admin.close().await;
+    // The same bytes under another tenant, another stream or another key stay closed.
+    let (person, key) = (EmployeeId::from_uuid(uuid::Uuid::now_v7()), events::PersonKey::generate());
+    let scopes = [TenantScope::checked(own), TenantScope::checked(other)];
+    let hired: Event = EmployeeEvent::from(PersonalDetailsChanged {
+        employee_id: person,
+        effective: Effective { on: date(2020, 1, 1), seq: 0 },
+        changes: Personal::Clear(PersonalDetailsChange { given_name: Some("Ada".into()), ..PersonalDetailsChange::default() }),
+    })
+    .into();
+    let mut sealed = hired.clone();
+    sealed.seal(StreamName::employee(scopes[1], person), &key).unwrap();
+    for (scope, of, with) in [
+        (scopes[0], person, key.clone()),
+        (scopes[1], EmployeeId::from_uuid(uuid::Uuid::now_v7()), key.clone()),
+        (scopes[1], person, events::PersonKey::generate()),
+    ] {
+        let mut wrongly = sealed.clone();
+        assert!(wrongly.open(StreamName::employee(scope, of), Some(&with)).is_err());
+    }
+    sealed.open(StreamName::employee(scopes[1], person), Some(&key)).unwrap();
+    assert_eq!(sealed, hired);
+}
+
+/// Each process's user at the broker does what its work needs and nothing else, whatever the process would like.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_holds_by_itself() {
+    let system: &'static System = Box::leak(Box::new(own_system_with(&[]).await));
+    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(system.home.join("run/state.json")).unwrap()).unwrap();
+    let url = state["addresses"]["nats_url"].as_str().unwrap().to_owned();
+    let client = async |user: &str| {
+        let password = std::fs::read_to_string(system.home.join("secrets").join(format!("nats-{user}"))).unwrap();
+        let process = if user == "relay" { "relay" } else { "projector" };
+        connect(&NatsSettings { url: url.clone(), credentials: Some((user.into(), password)), process }).await.unwrap()
+    };
+    assert!(async_nats::connect(&url).await.is_err(), "nobody without a password");
+    let (relay, projector) = (client("relay").await, client("projector").await);
+    // Nobody hears what is published to subjects of tenants but through the stream.
+    for (name, client) in [("relay", &relay), ("projector", &projector)] {
+        for subject in ["hr.>", ">", "$JS.API.>", "_INBOX.>"] {
+            let mut heard = client.subscribe(subject).await.unwrap();
+            relay.publish("hr.0.aaaaaaaaaaaaaaaaaaaaaaaaaa.employee.EmployeeHired", "x".into()).await.unwrap();
+            relay.flush().await.unwrap();
+            let message = tokio::time::timeout(Duration::from_millis(300), futures::StreamExt::next(&mut heard)).await;
+            assert!(!matches!(message, Ok(Some(_))), "{name} hears {subject}");
+        }
+    }
+    // The projector can't publish events, and neither can touch another stream or delete this one.
+    let messages = async || {
+        let jetstream = async_nats::jetstream::new(relay.clone());
+        jetstream.get_stream(store::feed::STREAM).await.unwrap().info().await.unwrap().state.messages
+    };
+    let before = messages().await;
+    for subject in ["hr.0.aaaaaaaaaaaaaaaaaaaaaaaaaa.employee.EmployeeHired", "hr.x"] {
+        projector.publish(subject, "x".into()).await.unwrap();
+    }
+    projector.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(messages().await, before, "the projector publishes no events");
+    for (name, client) in [("relay", &relay), ("projector", &projector)] {
+        for call in [
+            format!("$JS.API.STREAM.DELETE.{}", store::feed::STREAM),
+            format!("$JS.API.STREAM.PURGE.{}", store::feed::STREAM),
+            format!("$JS.API.STREAM.MSG.GET.{}", store::feed::STREAM),
+            format!("$JS.API.DIRECT.GET.{}", store::feed::STREAM),
+            "$JS.API.STREAM.CREATE.other".into(),
+            "$JS.API.STREAM.NAMES".into(),
+        ] {
+            let answer = tokio::time::timeout(Duration::from_millis(500), client.request(call.clone(), "{}".into())).await;
+            assert!(!matches!(answer, Ok(Ok(_))), "{name} may call {call}: {answer:?}");
+        }
+    }
+    assert_eq!(messages().await, before);
+}
+
+/// `insufficient_privilege`.
+#[track_caller]
+fn assert_denied(error: &sqlx::Error, what: &str) {
+    assert_eq!(error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(), Some("42501"), "{what}");
+}
+
+async fn field_pool(field: &Battlefield) -> PgPool {
+    field.system().pool().await
+}

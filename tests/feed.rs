@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    projection::{World, history},
+    projection::{World, history, ticket},
     servers::own_nats,
 };
 
@@ -115,7 +115,7 @@ impl Feed {
     /// The rows are those that a rebuild makes.
     async fn assert_derived(&self) {
         let live = self.world.digest().await;
-        rebuild(&self.world.applier, self.world.scope, |_| {}).await.unwrap();
+        rebuild(&self.world.applier, &ticket(&self.world.applier, self.world.scope), |_| {}).await.unwrap();
         assert_eq!(self.world.digest().await, live, "a rebuild gives the same rows (I3)");
     }
     /// How often each position of the world's tenant stands in JetStream.

@@ -8,7 +8,11 @@ use events::{
     Money, NewEvent, PayPeriod, Personal, Position, RecordedEvent, StreamName, TenantScope, Version, employee::*, organization::*,
 };
 use jiff::civil::{Date, date};
-use platform::{Access, READ_MODEL_VERSION, TenantTx, read_schema};
+use platform::{
+    Access, READ_MODEL_VERSION, TenantTx,
+    job::{Kind, Ticket},
+    read_schema,
+};
 use projector::{
     apply::{Applied, Applier, ApplyError, Sequenced, sequence},
     digest::digest,
@@ -28,6 +32,11 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) applier: Applier,
     pub(crate) keys: platform::Keys,
+}
+
+/// The right to rebuild a tenant's read model.
+pub(crate) fn ticket(applier: &Applier, scope: TenantScope) -> Ticket {
+    Ticket::issue(&applier.keys, scope, Kind::RebuildReadModel, "test").unwrap()
 }
 
 impl World {
@@ -92,7 +101,7 @@ impl World {
     /// Rebuilds, and says what the live rows' digest was before.
     async fn assert_rebuild_gives_the_same(&self) {
         let live = self.digest().await;
-        rebuild(&self.applier, self.scope, |_| {}).await.unwrap();
+        rebuild(&self.applier, &ticket(&self.applier, self.scope), |_| {}).await.unwrap();
         assert_eq!(self.digest().await, live, "a rebuild gives the same rows (I3)");
     }
 }
@@ -295,7 +304,7 @@ async fn an_older_fence_is_refused() {
     assert_eq!(world.applier.checkpoint(world.scope).await.unwrap(), Position(3));
     world.applier.apply(world.scope, 8, &log[3..5]).await.unwrap();
     // A rebuild keeps the fence: who was locked out stays out.
-    rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
     assert!(matches!(world.applier.apply(world.scope, 7, &log).await, Err(ApplyError::Fenced { theirs: 8 })));
 }
 
@@ -432,7 +441,7 @@ async fn a_checkpoint_ahead_of_its_store_is_refused() {
     world.database.owner.execute(format!("update {}.checkpoint set position = position + 5", world.schema()).as_str()).await.unwrap();
     let refused = world.applier.catch_up(world.scope, 1).await;
     assert_parks(refused.map(Applied::At), head.0 + 5, "restore the right store, or rebuild");
-    rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
     assert_eq!(world.applier.catch_up(world.scope, 1).await.unwrap(), head);
 }
 

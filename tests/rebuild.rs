@@ -6,15 +6,19 @@ use std::{
 };
 
 use events::{Position, StreamName, TenantId, TenantScope};
-use platform::{Access, TenantTx};
+use platform::{
+    Access, TenantTx,
+    job::{Kind, Ticket},
+};
 use projector::{
     apply::ApplyError,
     rebuild::{RebuildError, rebuild},
 };
 use serde_json::value::RawValue;
 use sqlx::Executor as _;
+use uuid::Uuid;
 
-use crate::projection::{World, history, number};
+use crate::projection::{World, history, number, ticket};
 
 #[tokio::test]
 async fn a_rebuild_gives_the_rows_of_the_live_projection() {
@@ -24,7 +28,8 @@ async fn a_rebuild_gives_the_rows_of_the_live_projection() {
     world.applier.catch_up(world.scope, 1).await.unwrap();
     let live = world.digest().await;
     let seen = std::sync::Mutex::new(Vec::new());
-    let report = rebuild(&world.applier, world.scope, |progress| seen.lock().unwrap().push(progress)).await.unwrap();
+    let report =
+        rebuild(&world.applier, &ticket(&world.applier, world.scope), |progress| seen.lock().unwrap().push(progress)).await.unwrap();
     assert_eq!(report.events, facts.len() as u64);
     assert_eq!(report.position, facts.len() as u64);
     let mut rows = 0;
@@ -37,7 +42,7 @@ async fn a_rebuild_gives_the_rows_of_the_live_projection() {
 
     // Again, from nothing but the log; and no left-over stays beside it.
     world.database.owner.execute(format!("drop schema {} cascade", world.schema()).as_str()).await.unwrap();
-    rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
     assert_eq!(world.digest().await, live);
     assert_eq!(schemas(&world).await, [world.schema()]);
 
@@ -62,9 +67,9 @@ async fn schemas(world: &World) -> Vec<String> {
 #[tokio::test]
 async fn an_empty_log_rebuilds_to_empty_tables_and_the_platform_has_none() {
     let world = World::new().await;
-    let report = rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    let report = rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
     assert_eq!((report.events, report.rows, report.position), (0, 0, 0));
-    let platform = rebuild(&world.applier, TenantScope::checked(TenantId::PLATFORM), |_| {}).await;
+    let platform = rebuild(&world.applier, &ticket(&world.applier, TenantScope::checked(TenantId::PLATFORM)), |_| {}).await;
     assert!(matches!(platform, Err(RebuildError::NoReadModel)), "{platform:?}");
 }
 
@@ -86,7 +91,7 @@ async fn projection_and_queries_go_on_while_rebuilds_cut_over() {
     let rebuilds = async {
         let mut count = 0;
         while !done.load(Ordering::SeqCst) {
-            rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+            rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
             count += 1;
         }
         count
@@ -114,7 +119,7 @@ async fn projection_and_queries_go_on_while_rebuilds_cut_over() {
     println!("{rebuilds} rebuilds, {reads} reads");
     assert!(rebuilds > 1 && reads > 10);
     let live = world.digest().await;
-    rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
     assert_eq!(world.digest().await, live);
     assert_eq!(world.applier.checkpoint(world.scope).await.unwrap(), Position(facts.len() as u64));
 }
@@ -123,13 +128,14 @@ async fn projection_and_queries_go_on_while_rebuilds_cut_over() {
 async fn two_rebuilds_of_a_tenant_do_not_run_at_once() {
     let world = World::new().await;
     world.append(&history(world.scope, 13, 30)).await;
-    let (one, two) = tokio::join!(rebuild(&world.applier, world.scope, |_| {}), async {
+    let ask = ticket(&world.applier, world.scope);
+    let (one, two) = tokio::join!(rebuild(&world.applier, &ask, |_| {}), async {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        rebuild(&world.applier, world.scope, |_| {}).await
+        rebuild(&world.applier, &ask, |_| {}).await
     });
     one.unwrap();
     assert!(matches!(two, Err(RebuildError::Running)), "{two:?}");
-    rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +150,7 @@ async fn a_rebuild_killed_anywhere_leaves_the_old_or_the_new() {
     let (mut killed, mut finished) = (0, 0);
     for _ in 0..40 {
         let (applier, scope) = (world.applier.clone(), world.scope);
-        let task = tokio::spawn(async move { rebuild(&applier, scope, |_| {}).await });
+        let task = tokio::spawn(async move { rebuild(&applier, &ticket(&applier, scope), |_| {}).await });
         tokio::time::sleep(Duration::from_micros(random.u64(1..250_000))).await;
         task.abort();
         match task.await {
@@ -160,7 +166,7 @@ async fn a_rebuild_killed_anywhere_leaves_the_old_or_the_new() {
     println!("{killed} killed, {finished} finished");
     assert!(killed > 0);
     let mut tries = 0;
-    while let Err(error) = rebuild(&world.applier, world.scope, |_| {}).await {
+    while let Err(error) = rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await {
         assert!(matches!(error, RebuildError::Running) && tries < 50, "{error}");
         tries += 1;
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -180,13 +186,13 @@ async fn a_log_that_cannot_be_folded_leaves_the_live_rows_and_the_parking_alone(
     let parked =
         async || -> i64 { sqlx::query_scalar("select count(*) from platform.parked").fetch_one(&world.applier.pool).await.unwrap() };
 
-    rebuild(&world.applier, world.scope, |_| {}).await.unwrap();
+    rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
     assert_eq!(parked().await, 0, "a rebuild frees its tenant");
 
     sqlx::query(park).bind(world.scope.tenant().uuid()).execute(&world.applier.pool).await.unwrap();
     let data = RawValue::from_string("{}".into()).unwrap();
     world.append_raw(StreamName::organization(world.scope), vec![("DepartmentPainted", 1, data)]).await;
-    match rebuild(&world.applier, world.scope, |_| {}).await {
+    match rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await {
         Err(RebuildError::Apply(ApplyError::Unprojectable { position, reason })) => {
             assert_eq!(position, head.next());
             assert!(reason.contains("DepartmentPainted"), "{reason}");
@@ -196,4 +202,31 @@ async fn a_log_that_cannot_be_folded_leaves_the_live_rows_and_the_parking_alone(
     assert_eq!(world.digest().await, live);
     assert_eq!(parked().await, 1);
     assert_eq!(number(&world.applier.pool, world.scope, &world.schema(), "select position from checkpoint").await, head.0 as i64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_rebuild_without_a_ticket_for_it() {
+    let world = World::new().await;
+    let good = ticket(&world.applier, world.scope);
+    let elsewhere = World::new().await;
+    let mut altered = good.as_str().to_owned().into_bytes();
+    altered[30] = if altered[30] == b'A' { b'B' } else { b'A' };
+    let unsigned =
+        serde_json::json!({"id": Uuid::now_v7(), "tenant": world.scope.tenant(), "asked_by": "me", "good_until": i64::MAX}).to_string();
+    for (what, text) in [
+        ("nothing", String::new()),
+        ("a namespace", world.scope.tenant().namespace()),
+        ("text", "ticket".into()),
+        ("an altered one", String::from_utf8(altered).unwrap()),
+        ("half of one", good.as_str()[..good.as_str().len() / 2].into()),
+        ("one that nobody sealed", base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, unsigned)),
+        ("one of another system", ticket(&elsewhere.applier, world.scope).as_str().into()),
+    ] {
+        let refused = rebuild(&world.applier, &Ticket::from_text(text), |_| {}).await;
+        assert!(matches!(refused, Err(RebuildError::Refused(_))), "{what}: {refused:?}");
+    }
+    // It takes its tenant from the ticket and from nowhere else.
+    let other = world.database.tenant().await;
+    assert_eq!(ticket(&world.applier, other).open(&world.applier.keys, Kind::RebuildReadModel).unwrap().scope().tenant(), other.tenant());
+    rebuild(&world.applier, &Ticket::from_text(good.as_str()), |_| {}).await.unwrap();
 }

@@ -48,6 +48,7 @@ const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
     ("command-api/src/answers.rs", "old answers are removed, tenant by tenant, under row-level security"),
     ("command-api/src/identity.rs", "the tenant that a log-in names, before there is a token; a password or secret decides the rest"),
     ("platform/src/auth.rs", "after the token was verified against the registry"),
+    ("platform/src/job.rs", "after the job's ticket was opened"),
     ("platform/src/registry.rs", "the platform's own tenant"),
     ("projector/src/consume.rs", "the projector holds the lease on the tenant's partition"),
     ("store/src/conformance.rs", "the suite makes up its tenants"),

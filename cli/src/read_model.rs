@@ -3,7 +3,10 @@
 use anyhow::Context as _;
 use events::TenantScope;
 use indicatif::ProgressBar;
-use platform::{Keys, Process, database};
+use platform::{
+    Keys, Process, database,
+    job::{Kind, Ticket},
+};
 use projector::{apply::Applier, rebuild};
 
 use crate::{
@@ -39,8 +42,8 @@ pub async fn run(home: &Home, command: Command, json: bool) -> anyhow::Result<()
     let bar = output::bar(0, json);
     let applier = Applier { pool, store, keys };
     // An operator at the machine, with the projector's own secrets, asks for this tenant by name.
-    let scope = TenantScope::checked(tenant.id);
-    let report = rebuild::rebuild(&applier, scope, |progress| show(&bar, progress)).await?;
+    let ticket = Ticket::issue(&applier.keys, TenantScope::checked(tenant.id), Kind::RebuildReadModel, "cli")?;
+    let report = rebuild::rebuild(&applier, &ticket, |progress| show(&bar, progress)).await?;
     bar.finish_and_clear();
     if json {
         println!("{}", serde_json::to_string(&report)?);

@@ -6,6 +6,7 @@ pub mod config;
 pub mod database;
 pub mod health;
 pub mod http;
+pub mod job;
 pub mod keys;
 pub mod problem;
 pub mod provision;

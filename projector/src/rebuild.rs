@@ -17,6 +17,7 @@ use events::{Event, Position, RecordedEvent, TenantId, TenantScope};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use platform::{
     Access, TenantTx,
+    job::{Kind, Refused, Ticket},
     provision::{create_read_schema, cut_over, drop_read_schema, read_model_sql},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
@@ -78,6 +79,9 @@ pub enum RebuildError {
     /// Somebody else is at it.
     #[error("a rebuild of this tenant is running already; wait for it, or end its process")]
     Running,
+    /// The ticket is no ticket for this.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// The platform's own log is followed in memory.
     #[error("the platform tenant has no read model")]
     NoReadModel,
@@ -95,9 +99,10 @@ impl From<sqlx::Error> for RebuildError {
     }
 }
 
-/// Rebuilds a tenant's read model from its log and cuts over to it; the tenant is not parked any more. `applier.pool` needs
-/// two connections or more.
-pub async fn rebuild(applier: &Applier, scope: TenantScope, progress: impl Fn(Progress) + Send) -> Result<Report, RebuildError> {
+/// Rebuilds the read model of the ticket's tenant from its log and cuts over to it; the tenant is not parked any more.
+/// `applier.pool` needs two connections or more.
+pub async fn rebuild(applier: &Applier, ticket: &Ticket, progress: impl Fn(Progress) + Send) -> Result<Report, RebuildError> {
+    let scope = ticket.open(&applier.keys, Kind::RebuildReadModel)?.scope();
     if scope.tenant() == TenantId::PLATFORM {
         return Err(RebuildError::NoReadModel);
     }

@@ -18,7 +18,11 @@ use events::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use hdrhistogram::Histogram;
 use jiff::{ToSpan as _, civil::date};
-use platform::{Config, Keys, Process, database, keys, provision};
+use platform::{
+    Config, Keys, Process, database,
+    job::{Kind, Ticket},
+    keys, provision,
+};
 use projector::{
     apply::{Applier, sequence},
     digest::digest,
@@ -92,7 +96,9 @@ async fn measure(options: PgConnectOptions, key_file: &std::path::Path) -> anyho
     anyhow::ensure!(before != rows, "the digest does not see changes");
     for round in 1..=3 {
         // A process of its own: no key is cached.
-        let report = rebuild(&applier().await?, scope, |_| {}).await?;
+        let applier = applier().await?;
+        let ticket = Ticket::issue(&applier.keys, scope, Kind::RebuildReadModel, "bench")?;
+        let report = rebuild(&applier, &ticket, |_| {}).await?;
         println!(
             "rebuild {round}: {:.0} events/s; {} events, {} rows in {:.2} s (fold {:.2}, copy {:.2}, index {:.2})",
             rate(report.events, Duration::from_secs_f64(report.seconds)),

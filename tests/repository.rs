@@ -22,7 +22,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("query-api", &["events", "store", "platform"]),
     ("tenure", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay"]),
     ("tests", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay", "tenure"]),
-    ("bench", &["events", "domain", "store", "platform", "command-api", "projector"]),
+    ("bench", &["events", "domain", "store", "platform", "command-api", "projector", "query-api"]),
 ];
 
 /// Where a capability has a place of its own: `*` stands for its name, alternatives are separated by a bar.

@@ -1,6 +1,9 @@
 //! Benchmarks against peers and limits, measured in the same run.
 
 pub mod copy;
+pub mod crud;
+pub mod load;
+pub mod system;
 
 use std::{fmt, future::Future};
 

@@ -66,6 +66,9 @@ struct Options {
     /// Events that are in the store already; some 1 kB of disk each.
     #[arg(long, default_value_t = 0)]
     prefill: u64,
+    /// Tenure's store only: no pgbench, no limits.
+    #[arg(long)]
+    alone: bool,
     /// A line of JSON per row instead of a table.
     #[arg(long)]
     json: bool,
@@ -96,7 +99,15 @@ async fn run(options: &Options, database: PgConnectOptions) -> anyhow::Result<()
     let url = database.clone().options([("role", "tenure_command")]).to_url_lossy();
     let store = Store::Postgres(PgStore::open(url.as_str(), 16)?);
     let data: Arc<str> = format!("{{\"reason\":\"{}\"}}", "x".repeat(options.bytes.saturating_sub(13))).into();
-    let bench = Bench { pgbench: Pgbench::new(options, database.clone(), &data)?, owner, store, data, database, seconds: options.seconds };
+    let bench = Bench {
+        pgbench: Pgbench::new(options, database.clone(), &data)?,
+        owner,
+        store,
+        data,
+        database,
+        seconds: options.seconds,
+        alone: options.alone,
+    };
 
     if !options.json {
         println!("events/s, medians of {} rounds of {} s, {} cores", options.rounds, options.seconds, cores());
@@ -178,11 +189,19 @@ struct Bench {
     pgbench: Pgbench,
     data: Arc<str>,
     seconds: u32,
+    alone: bool,
 }
 
 impl Bench {
     /// Everything once, in one order or the other.
     async fn round(&self, nth: u32, scopes: &Arc<[TenantScope]>, cases: &mut [Case], limits: &mut [Rounds; 2]) -> anyhow::Result<()> {
+        if self.alone {
+            for case in cases {
+                let rate = self.append(scopes, case).await?;
+                case.tenure.push(rate);
+            }
+            return Ok(());
+        }
         let copies = [self.copy(scopes, 1).await?, self.copy(scopes, cores()).await?];
         for (limit, rate) in limits.iter_mut().zip(copies) {
             limit.push(rate);

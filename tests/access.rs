@@ -617,3 +617,97 @@ async fn what_is_hidden_leaves_no_trace_in_a_history() {
     assert_eq!(rows(&open, "contact"), contact);
     assert!(open["assignments"][0]["reason"].is_null() && open["compensations"] == json!([]), "{open}");
 }
+
+/// Careers of all kinds (left, back again, yet to come, moved, rings of managers): who may change a person is whom the
+/// explanation, which asks the read model, says.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_and_changing_reach_the_same_people_whatever_their_careers() {
+    let mut company = Company::new("careers").await;
+    let owner = company.token(&["owner"], None);
+    let of = |action: &str, class: &str, reach: Value| json!({"action": action, "class": class, "reach": reach});
+    let all = of("read", "directory", json!("all"));
+    let field = json!({"department": company.departments["sales"]});
+    for role in [
+        json!({"name": "lead", "permissions": [all, of("change", "personal", json!("line"))]}),
+        json!({"name": "partner", "permissions": [all, of("change", "personal", field)]}),
+        json!({"name": "probe", "permissions": [all], "duties": ["manage_users"]}),
+    ] {
+        company.must(&owner, "/v1/roles", &role).await;
+    }
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let departments: Vec<String> = company.departments.values().cloned().collect();
+    let (_, jobs) = company.get(&company.hr, "/v1/jobs").await;
+    let job = jobs["items"][0]["job_id"].clone();
+    let mut ids: Vec<String> = company.people.values().cloned().collect();
+    let hr = company.hr.clone();
+    for n in 0..40 {
+        let hired = ["2005-01-01", "2010-06-01", "2019-01-01", "2097-01-01"][random(4)];
+        let assignment = json!({"department_id": departments[random(3)], "job_id": job, "manager_id": ids[random(ids.len())]});
+        let mut hire = json!({"hire_date": hired, "employee_number": format!("c{n}"),
+            "person": {"given_name": "C", "family_name": format!("{n}")}, "assignment": assignment});
+        let (mut status, mut answer) = company.post(&hr, "/v1/employees", &hire).await;
+        if status >= 300 {
+            hire["assignment"]["manager_id"] = Value::Null; // not employed by then
+            (status, answer) = company.post(&hr, "/v1/employees", &hire).await;
+        }
+        assert_eq!(status, 201, "{answer}");
+        let id = answer["id"].as_str().unwrap().to_owned();
+        // What the rules refuse does not happen; that is a career, too.
+        for _ in 0..random(4) {
+            let (path, body) = match random(4) {
+                0 => {
+                    let day = ["2004-12-31", "2012-01-01", "2022-01-01", "2096-12-31", "2098-01-01"][random(5)];
+                    ("termination", json!({"last_day_worked": day, "reason": "resignation"}))
+                }
+                1 => {
+                    let assignment = json!({"department_id": departments[random(3)], "job_id": job, "manager_id": ids[random(ids.len())]});
+                    let day = ["2015-01-01", "2023-01-01", "2099-01-01"][random(3)];
+                    ("rehire", json!({"hire_date": day, "assignment": assignment}))
+                }
+                _ => {
+                    let changes = json!({"department_id": departments[random(3)], "manager_id": ids[random(ids.len())]});
+                    let day = ["2011-01-01", "2020-01-01", "2024-01-01", "2097-06-01"][random(4)];
+                    ("assignment-changes", json!({"effective_on": day, "changes": changes, "reason": "transfer"}))
+                }
+            };
+            let (status, answer) = company.post(&hr, &format!("/v1/employees/{id}/{path}"), &body).await;
+            assert!(matches!(status, 200 | 422), "{path} {answer}");
+        }
+        ids.push(id);
+    }
+    // Rings, and managers who come after their people.
+    for _ in 0..10 {
+        let (who, manager) = (&ids[random(ids.len())], &ids[random(ids.len())]);
+        let body = json!({"effective_on": "2025-01-01", "changes": {"manager_id": manager}, "reason": "transfer"});
+        company.post(&hr, &format!("/v1/employees/{who}/assignment-changes"), &body).await;
+    }
+    company.system.settled(&company.hr).await;
+    company.known(&company.token(&["probe"], None)).await;
+    const ROOTS: [&str; 8] = ["ceo", "head", "smith", "r3", "r4", "r5", "r6", "r7"];
+    for root in &ROOTS[3..] {
+        let id = ids[random(ids.len())].clone();
+        company.people.insert(root, id);
+    }
+    let (mut reached, mut beyond) = (0, 0);
+    for (role, root) in ROOTS.map(|root| ("lead", root)).into_iter().chain([("partner", "ceo")]) {
+        let token = company.token(&[role], Some(root));
+        for id in &ids {
+            let path = format!("/v1/access/explain?class=personal&action=change&employee={id}");
+            let (_, why) = company.get(&token, &path).await;
+            let body = json!({"effective_on": "2100-01-01", "changes": {"phone": format!("+43{:07}", random(9_999_999))}});
+            let (status, answer) = company.post(&token, &format!("/v1/employees/{id}/contact-details"), &body).await;
+            let allowed = match status {
+                200 => true,
+                404 => false,
+                _ => panic!("{status} {answer}"),
+            };
+            assert_eq!(why["allowed"].as_bool(), Some(allowed), "{role} of {root} and {id}: {why} {answer}");
+            if allowed { reached += 1 } else { beyond += 1 }
+        }
+    }
+    assert!(reached > 30 && beyond > 30, "{reached} reached and {beyond} beyond: the careers are too alike to tell anything");
+}

@@ -63,15 +63,19 @@ pub(crate) async fn explain(State(reads): State<Reads>, reader: Reader, params: 
     let Some(class) = params.class else { return Err(invalid("class", "is needed: directory, personal, pay or medical")) };
     let action = params.action.unwrap_or(Action::Read);
     let employee = params.employee.map(|id| id.0);
-    let reaches = async |sight: &Sight| {
+    let reaches = async |sight: Sight| {
+        let sight = match employee {
+            Some(person) => sight.only_of(person),
+            None => sight,
+        };
         let sql = "select (select position from checkpoint) as position, (select '{}' from employee e where e.employee_id = $1) as body";
-        let body: Body = reads.one_as(&reader, sight, fresh, sqlx::query_as(sql).bind(employee)).await?;
+        let body: Body = reads.one_as(&reader, &sight, fresh, sqlx::query_as(sql).bind(employee)).await?;
         Ok::<_, Problem>((body.position, body.body.is_some()))
     };
     // Whom the asker does not see is not there.
     let mut position = 0;
     if employee.is_some() {
-        let (at, seen) = reaches(&Sight::of(&reader.0)).await?;
+        let (at, seen) = reaches(Sight::of(&reader.0)).await?;
         if !seen {
             return Err(not_found());
         }
@@ -83,7 +87,7 @@ pub(crate) async fn explain(State(reads): State<Reads>, reader: Reader, params: 
         // As command-api has it: what is one's own, nobody changes by standing above or beside oneself.
         let own = action == Action::Change && employee.is_some() && employee == reader.0.employee.map(EmployeeId::uuid);
         let sight = if own && !sight.all { platform::access::Sight { people: sight.people, ..Default::default() } } else { sight };
-        if because.is_none() && (sight.all || employee.is_none() || reaches(&Sight::only(sight)).await?.1) {
+        if because.is_none() && (sight.all || employee.is_none() || reaches(Sight::only(sight)).await?.1) {
             because = Some(rule.clone());
         }
         rules.push(rule);

@@ -11,6 +11,7 @@ use platform::{
     Actor,
     access::{self, Action, FieldClass},
 };
+use uuid::Uuid;
 
 /// What a reader may see of each class of fields.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +19,18 @@ pub(crate) struct Sight {
     directory: access::Sight,
     personal: access::Sight,
     pay: access::Sight,
+    about: About,
+}
+
+/// Whom a statement shows something of, so that nobody else need be looked for.
+#[derive(Debug, Clone, Copy, Default)]
+enum About {
+    #[default]
+    Anybody,
+    /// Personal facts and pay of this person, and names of others.
+    FactsOf(Uuid),
+    /// This person.
+    Only(Uuid),
 }
 
 /// The tables about people: their columns, and those that are personal. `compensation_span` as a whole is pay.
@@ -49,7 +62,20 @@ impl Sight {
     /// What an actor may see.
     pub(crate) fn of(actor: &Actor) -> Self {
         let sight = |class| actor.grants.sight(Action::Read, class);
-        Self { directory: sight(FieldClass::Directory), personal: sight(FieldClass::Personal), pay: sight(FieldClass::Pay) }
+        Self {
+            directory: sight(FieldClass::Directory),
+            personal: sight(FieldClass::Personal),
+            pay: sight(FieldClass::Pay),
+            about: About::Anybody,
+        }
+    }
+    /// For a statement that shows personal facts and pay of this person, and names of others.
+    pub(crate) fn facts_of(self, person: Uuid) -> Self {
+        Self { about: About::FactsOf(person), ..self }
+    }
+    /// For a statement about this person alone.
+    pub(crate) fn only_of(self, person: Uuid) -> Self {
+        Self { about: About::Only(person), ..self }
     }
     /// Only one rule's sight of one class, as if it were the directory: to ask whom it reaches.
     pub(crate) fn only(class: access::Sight) -> Self {
@@ -67,7 +93,12 @@ impl Sight {
     pub(crate) fn restrict(&self, statement: &str, schema: &str) -> String {
         let mut sql = String::from("with recursive ");
         for (name, sight) in [("seen_directory", &self.directory), ("seen_personal", &self.personal), ("seen_pay", &self.pay)] {
-            people(&mut sql, name, sight, schema);
+            let about = match self.about {
+                About::Only(person) => Some(person),
+                About::FactsOf(person) if name != "seen_directory" => Some(person),
+                About::Anybody | About::FactsOf(_) => None,
+            };
+            people(&mut sql, name, sight, about, schema);
         }
         for (table, columns, personal) in HIDDEN {
             let class = if *table == "compensation_span" { ("seen_pay", &self.pay) } else { ("seen_directory", &self.directory) };
@@ -111,23 +142,32 @@ impl Sight {
 const TODAY: &str = "(now() at time zone 'utc')::date";
 
 /// The people whom a class of fields may be seen of, as of today.
-fn people(sql: &mut String, name: &str, sight: &access::Sight, schema: &str) {
+fn people(sql: &mut String, name: &str, sight: &access::Sight, about: Option<Uuid>, schema: &str) {
     let list = |ids: Vec<String>| format!("array[{}]::uuid[]", ids.join(", "));
     let people = list(sight.people.iter().map(|id| format!("'{}'", id.uuid())).collect());
     let mut sets =
         vec![if sight.all { format!("select employee_id from \"{schema}\".employee") } else { format!("select unnest({people})") }];
     if !sight.lines.is_empty() {
-        // Down from each, by whom those report to who have not left; `union` ends a ring.
+        // Only through people who have not left; `union` ends a ring.
         let roots = list(sight.lines.iter().map(|id| format!("'{}'", id.uuid())).collect());
-        let place = place(schema);
-        let _ = write!(
-            sql,
-            "{name}_line (employee_id) as (
-                select a.employee_id from \"{schema}\".assignment_span a {place} and {TODAY} < m.ends_on where a.manager_id = any ({roots})
-                union select a.employee_id from {name}_line l
-                join \"{schema}\".assignment_span a on a.manager_id = l.employee_id {place} and {TODAY} < m.ends_on), "
-        );
-        sets.push(format!("select employee_id from {name}_line"));
+        let (spans, place) = (format!("\"{schema}\".assignment_span a"), format!("{} and {TODAY} < m.ends_on", place(schema)));
+        if let Some(person) = about {
+            let _ = write!(
+                sql,
+                "{name}_above (manager_id) as (
+                    select a.manager_id from {spans} {place} where a.employee_id = '{person}'
+                    union select a.manager_id from {name}_above u join {spans} on a.employee_id = u.manager_id {place}), "
+            );
+            sets.push(format!("select '{person}'::uuid where exists (select from {name}_above where manager_id = any ({roots}))"));
+        } else {
+            let _ = write!(
+                sql,
+                "{name}_line (employee_id) as (
+                    select a.employee_id from {spans} {place} where a.manager_id = any ({roots})
+                    union select a.employee_id from {name}_line l join {spans} on a.manager_id = l.employee_id {place}), "
+            );
+            sets.push(format!("select employee_id from {name}_line"));
+        }
     }
     if !sight.departments.is_empty() {
         let roots = list(sight.departments.iter().map(|id| format!("'{}'", id.uuid())).collect());
@@ -153,9 +193,11 @@ fn place(schema: &str) -> String {
         "join \"{schema}\".employment m on m.employment_id = a.employment_id
              and a.valid_from <= greatest(least({TODAY}, m.ends_on - 1), m.starts_on)
              and greatest(least({TODAY}, m.ends_on - 1), m.starts_on) < a.valid_to
-             and m.employment_id = (select n.employment_id from \"{schema}\".employment n
-                 where n.employee_id = a.employee_id and n.starts_on < n.ends_on
-                 order by n.starts_on > {TODAY}, abs(n.starts_on - {TODAY}) limit 1)"
+             and m.starts_on < m.ends_on
+             and (m.starts_on <= {TODAY} and {TODAY} < m.ends_on or not exists (
+                 select from \"{schema}\".employment n where n.employee_id = m.employee_id and n.starts_on < n.ends_on
+                 and case when m.starts_on <= {TODAY} then m.starts_on < n.starts_on and n.starts_on <= {TODAY}
+                          else n.starts_on < m.starts_on end))"
     )
 }
 

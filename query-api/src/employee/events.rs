@@ -57,7 +57,7 @@ pub(crate) async fn recorded_events(
         Some(Err(_)) => return Err(invalid("cursor", "holds no version")),
     };
     // An event holds facts of several classes: it is for those who may see all of them.
-    let sight = Sight::of(&reader.0);
+    let sight = Sight::of(&reader.0).only_of(id.uuid());
     if !sight.is_whole() {
         let sql = format!(
             "select (select position from checkpoint) as position, (select '{{}}' from employee e where e.employee_id = $1 and {}) as body",

@@ -11,6 +11,7 @@ use super::{Employment, Manager, Named, department_on, job_on, location_on, mana
 use crate::{
     params::{Fresh, Id, NoParams},
     read::{Answer, Body, Reads},
+    sight::Sight,
 };
 
 /// A person's whole effective-dated history, each part earliest first.
@@ -217,6 +218,7 @@ pub(crate) async fn history(
         location = location_on("a.location_id", "a.valid_from"),
         manager = manager_on("a.manager_id", "a.valid_from"),
     );
-    let body: Body = reads.one(&reader, fresh, sqlx::query_as(&sql).bind(id.uuid())).await?;
+    let sight = Sight::of(&reader.0).facts_of(id.uuid());
+    let body: Body = reads.one_as(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid())).await?;
     Answer::of(body)
 }

@@ -618,6 +618,29 @@ async fn what_is_hidden_leaves_no_trace_in_a_history() {
     assert!(open["assignments"][0]["reason"].is_null() && open["compensations"] == json!([]), "{open}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_call_things_stays_out_of_the_logs() {
+    let company = Company::new("named").await;
+    let owner = company.token(&["owner"], None);
+    let canary = format!("c{}", &Uuid::new_v4().simple().to_string()[..20]);
+    let role = json!({"name": canary, "permissions": [{"action": "read", "class": "directory", "reach": "all"}]});
+    company.must(&owner, "/v1/roles", &role).await;
+    let until = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let body = json!({"to": format!("{canary}@example.com"), "roles": ["hr"], "ends_at": until});
+    assert_eq!(company.post(&company.hr, "/v1/delegations", &body).await.0, 201);
+    assert_eq!(company.post(&owner, "/v1/roles/removal", &json!({"name": canary})).await.0, 204);
+    let url = format!("{}/v1/identity-audit", company.system.command_api);
+    let entries = company.system.client.get(url).bearer_auth(&owner).send().await.unwrap().text().await.unwrap();
+    assert_eq!(entries.matches(canary.as_str()).count(), 3, "the tenant's own audit names them: {entries}");
+    let mut decisions = 0;
+    for entry in std::fs::read_dir(company.system.home.join("log")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!text.contains(&canary), "{:?}", text.lines().find(|line| line.contains(&canary)));
+        decisions += text.matches("make_role").count();
+    }
+    assert!(decisions > 0, "decisions are in the logs");
+}
+
 /// Careers of all kinds (left, back again, yet to come, moved, rings of managers): who may change a person is whom the
 /// explanation, which asks the read model, says.
 #[tokio::test(flavor = "multi_thread")]

@@ -375,5 +375,7 @@ pub fn is_free_slug(text: &str) -> bool {
     is_slug(text) && text != PLATFORM_SLUG
 }
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

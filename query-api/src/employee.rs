@@ -12,6 +12,8 @@ pub use list::{EmployeePage, EmployeeSummary};
 pub(crate) use chart::{__path_org_chart, org_chart};
 pub(crate) use events::{__path_recorded_events, recorded_events};
 pub(crate) use history::{__path_history, history};
+#[cfg(fuzzing)]
+pub(crate) use list::EmployeeListParams as ListParams;
 pub(crate) use list::{__path_employees, employees};
 
 use ::events::EmployeeId;

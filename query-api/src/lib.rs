@@ -17,6 +17,9 @@ mod read;
 mod service;
 mod sight;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 pub use params::{Day, Fresh, Limit};
 pub use read::Reads;
 pub use service::run;

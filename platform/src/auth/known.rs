@@ -77,7 +77,7 @@ impl Following {
         });
         Ok(Self(receiver))
     }
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn fixed(known: Known) -> Self {
         Self(watch::channel((Arc::new(known), Instant::now())).1)
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgPool;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 use super::known::KeySet;
 use super::{
     external::UniqueMap,
@@ -141,7 +141,7 @@ impl Verifier {
             Expected { issuer: config.issuer.clone(), audience: config.audience.clone(), max_lifetime: config.token_max_lifetime };
         Ok(Arc::new(Self { expected, known: Following::start(pool).await? }))
     }
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn fixed(expected: Expected, keys: KeySet) -> Arc<Self> {
         Arc::new(Self { expected, known: Following::fixed(Known { keys, ..Known::default() }) })
     }

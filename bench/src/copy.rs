@@ -88,13 +88,13 @@ impl Rows {
     }
 }
 
-/// Fills the store behind its back: parts made by `part`, on a few connections of the superuser, and then the heads.
-pub async fn fill(database: &PgConnectOptions, parts: u64, part: impl Fn(u64) -> anyhow::Result<Rows> + Sync) -> anyhow::Result<()> {
-    let part = &part;
-    stream::iter(0..parts)
-        .map(|n| async move {
+/// Fills the store behind its back: what `rows` makes of each part, on a few connections of the superuser, and then the heads.
+pub async fn fill<P>(database: &PgConnectOptions, parts: Vec<P>, rows: impl AsyncFn(P) -> anyhow::Result<Rows>) -> anyhow::Result<()> {
+    let rows = &rows;
+    stream::iter(parts)
+        .map(|part| async move {
             let mut connection = PgConnection::connect_with(database).await?;
-            part(n)?.copy(&mut connection, "event_store.event").await?;
+            rows(part).await?.copy(&mut connection, "event_store.event").await?;
             connection.close().await?;
             anyhow::Ok(())
         })

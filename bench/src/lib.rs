@@ -1,8 +1,10 @@
 //! Benchmarks against peers and limits, measured in the same run.
 
+pub mod careers;
 pub mod copy;
 pub mod crud;
 pub mod load;
+pub mod record;
 pub mod system;
 
 use std::{fmt, future::Future};
@@ -82,6 +84,11 @@ pub fn ms(times: &Histogram<u64>, quantile: f64) -> f64 {
 /// Cores of this machine.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Forgets the peak so far; Linux only.
+pub fn forget_peak_memory() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5"); // Elsewhere the peak is of the whole run, or not known.
 }
 
 /// The most memory that this process has had, in MB; Linux only.

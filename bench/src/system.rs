@@ -11,9 +11,11 @@ use events::{
 use platform::{
     Config, Keys, Process, Registry,
     auth::{Issuer, TokenRequest},
-    database, keys, provision,
+    database,
+    job::{Kind, Ticket},
+    keys, provision,
 };
-use projector::apply::Applier;
+use projector::{apply::Applier, rebuild::Report};
 use secrecy::ExposeSecret as _;
 use sqlx::{ConnectOptions as _, PgPool, postgres::PgConnectOptions};
 use store::{Append, Expected, PgStore, Store};
@@ -46,6 +48,11 @@ impl System {
         // Before anything is served: a server that runs learns of a new key only after a while.
         let issuer = Issuer::open(&config, &owner, &keys).await?;
         Ok(Self { owner, store, keys, issuer, database, key_file })
+    }
+
+    /// The database, as the superuser.
+    pub fn database(&self) -> &PgConnectOptions {
+        &self.database
     }
 
     /// A new tenant, ready to use.
@@ -85,15 +92,20 @@ impl System {
 
     /// What a projector has; opens its keys anew, as a process that has just started does.
     pub async fn applier(&self) -> anyhow::Result<Applier> {
-        let config = self.config(Process::CommandApi, "127.0.0.1:0")?;
+        let config = config(&self.database, &self.key_file, Process::CommandApi, "127.0.0.1:0")?;
         let pool = role(&self.database, "tenure_projector");
         Ok(Applier { pool: pool.clone(), store: self.store.clone(), keys: Keys::open(&config, pool).await? })
     }
 
     /// Serves one of the two APIs; its base URL.
     pub async fn serve(&self, process: Process) -> anyhow::Result<String> {
+        self.serve_over(&self.database, process).await
+    }
+
+    /// The same, reaching the database another way.
+    pub async fn serve_over(&self, database: &PgConnectOptions, process: Process) -> anyhow::Result<String> {
         let listen = free_address()?;
-        let config = self.config(process, &listen)?;
+        let config = config(database, &self.key_file, process, &listen)?;
         let serving = if process == Process::QueryApi {
             tokio::spawn(query_api::run(config, CancellationToken::new()))
         } else {
@@ -111,10 +123,12 @@ impl System {
         }
         anyhow::bail!("{process:?} does not serve")
     }
+}
 
-    fn config(&self, process: Process, listen: &str) -> anyhow::Result<Config> {
-        config(&self.database, &self.key_file, process, listen)
-    }
+/// Rebuilds a tenant's read model.
+pub async fn rebuild(applier: &Applier, scope: TenantScope) -> anyhow::Result<Report> {
+    let ticket = Ticket::issue(&applier.keys, scope, Kind::RebuildReadModel, "bench")?;
+    Ok(projector::rebuild::rebuild(applier, &ticket, |_| {}).await?)
 }
 
 impl Drop for System {

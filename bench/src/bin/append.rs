@@ -350,7 +350,7 @@ impl Bench {
             return Ok(());
         }
         let part = COPIED * 10;
-        fill(&self.database, events.div_ceil(part), |n| Ok(careers(scopes, n * part, part, &self.data))).await
+        fill(&self.database, (0..events.div_ceil(part)).collect(), async |n| Ok(careers(scopes, n * part, part, &self.data))).await
     }
 
     /// How fast the longest log is read, as a rebuild does.

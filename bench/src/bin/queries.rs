@@ -1,0 +1,175 @@
+//! How fast the query API answers, next to the same SQL through bare axum and sqlx: no tenancy, no token, no roles, no
+//! transaction.
+//!
+//! Makes a database of its own on the server of `--database-url` (a superuser's) with one tenant, and drops it afterwards.
+//! First every request goes through a recorder before PostgreSQL; the bare server answers each with the statement and the
+//! parameters that it caused. Then the two are loaded in turns.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use bench::{
+    Rounds, careers, cores, histogram, in_database,
+    load::{client, load},
+    ms,
+    record::{self, Recorder, Statement},
+    system::{System, rebuild},
+};
+use clap::Parser;
+use platform::{Process, READ_MODEL_VERSION, read_schema};
+use serde_json::json;
+use sqlx::postgres::PgConnectOptions;
+
+/// Different requests of each kind.
+const SAMPLES: u32 = 200;
+/// As many as the query API has if nothing else is said.
+const CONNECTIONS: u32 = 16;
+
+#[derive(Parser)]
+struct Options {
+    /// A superuser's URL of a PostgreSQL server.
+    #[arg(long)]
+    database_url: String,
+    /// People in the tenant.
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 300_000])]
+    employees: Vec<u32>,
+    /// Clients in a closed loop.
+    #[arg(long, default_value_t = 8)]
+    clients: u32,
+    /// Seconds per measurement.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Measurements of each, in turns.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// A line of JSON per row instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    if !options.json {
+        println!(
+            "answers/s of {} clients, medians of {} rounds of {} s, {} cores",
+            options.clients,
+            options.rounds,
+            options.seconds,
+            cores()
+        );
+        let (name, peer) = ("tenure", "bare");
+        println!(
+            "{:>9} {:<24} {name:>9} {:>8} {:>8}   {peer:>9} {:>8} {:>8}   {:<18} p99 ratio",
+            "employees", "query", "p50 ms", "p99 ms", "p50 ms", "p99 ms", "ratio"
+        );
+    }
+    for &employees in &options.employees {
+        in_database(&options.database_url, "queries", |database| measure(&options, database, employees)).await?;
+    }
+    Ok(())
+}
+
+async fn measure(options: &Options, database: PgConnectOptions, employees: u32) -> anyhow::Result<()> {
+    let system = System::start(database.clone()).await?;
+    let scope = system.tenant("bench").await?;
+    careers::fill_tenants(&system, &[scope], employees).await?;
+    rebuild(&system.applier().await?, scope).await?;
+    let token = system.token(scope, "bench")?;
+
+    let kinds = kinds(employees);
+    let recorder = Recorder::default();
+    let recorded = system.serve_over(&recorder.start(system.database()).await?, Process::QueryApi).await?;
+    let http = client(options.clients)?;
+    let mut statements = BTreeMap::new();
+    for path in kinds.iter().flat_map(|(_, paths)| paths.iter()) {
+        statements.insert(path.clone(), recorded_at(&http, &recorded, &token, &recorder, path).await?);
+    }
+    let schema = read_schema(scope.tenant(), READ_MODEL_VERSION);
+    let bases = [system.serve(Process::QueryApi).await?, record::serve(database, &schema, CONNECTIONS, statements).await?];
+    for (kind, paths) in kinds {
+        compare(options, &http, &bases, &token, employees, kind, &paths.into()).await?;
+    }
+    Ok(())
+}
+
+/// What an HR person asks for, and how.
+fn kinds(employees: u32) -> Vec<(&'static str, Vec<String>)> {
+    // Steps that share no divisor with the number of people reach all of them.
+    let sample = |n: u32| (n * 7_919 + 13) % employees;
+    let day = |n: u32| format!("{}-{:02}-15", 1995 + n % 5, 1 + n % 12);
+    let kind = |name, path: &dyn Fn(u32) -> String| (name, (0..SAMPLES).map(path).collect());
+    // Those at the top of the chart who manage others are the first after those who left.
+    let manager = |n: u32| careers::employee((employees / 5 + n) % employees).uuid();
+    vec![
+        kind("person", &|n| format!("/v1/employees/{}?as_of={}", careers::employee(sample(n)).uuid(), day(n))),
+        kind("list, first page", &|n| format!("/v1/employees?limit=50&as_of={}", day(n))),
+        kind("list of a department", &|n| {
+            format!("/v1/employees?limit=50&as_of={}&department={}", day(n), careers::department(n % 9).uuid())
+        }),
+        kind("search, two names", &|n| {
+            let (given, family) = careers::names(sample(n));
+            format!("/v1/employees?q={}+{}&as_of={}", given.to_lowercase(), family.to_lowercase(), day(n))
+        }),
+        kind("search, part of a name", &|n| format!("/v1/employees?q={}&as_of={}", careers::names(sample(n)).1.to_lowercase(), day(n))),
+        kind("org chart of a person", &|n| format!("/v1/org-chart?root={}&as_of={}", manager(n), day(n))),
+        kind("org chart from the top", &|n| format!("/v1/org-chart?as_of={}", day(n))),
+        kind("headcount", &|n| format!("/v1/reports/headcount?group_by=department&as_of={}", day(n))),
+    ]
+}
+
+/// The statement that a request causes.
+async fn recorded_at(http: &reqwest::Client, base: &str, token: &str, recorder: &Recorder, path: &str) -> anyhow::Result<Statement> {
+    recorder.take();
+    let response = http.get(format!("{base}{path}")).bearer_auth(token).send().await?;
+    ensure!(response.status().is_success(), "{path}: {}", response.text().await?);
+    response.bytes().await?;
+    // Every read names the position that it stands at.
+    let of_the_query = |statement: &Statement| statement.sql.contains("from checkpoint");
+    recorder.take().into_iter().rfind(of_the_query).with_context(|| format!("{path} ran no statement that reads the checkpoint"))
+}
+
+/// Loads both with requests of one kind, in turns.
+async fn compare(
+    options: &Options,
+    http: &reqwest::Client,
+    bases: &[String; 2],
+    token: &str,
+    employees: u32,
+    kind: &str,
+    paths: &Arc<[String]>,
+) -> anyhow::Result<()> {
+    let (mut rates, mut times) = ([Rounds::default(), Rounds::default()], [histogram(), histogram()]);
+    let (mut ratio, mut tails) = (Rounds::default(), Rounds::default());
+    for round in 0..options.rounds as usize {
+        let (mut pair, mut tail) = ([0.0; 2], [0.0; 2]);
+        for turn in 0..2 {
+            let which = (round + turn) % 2;
+            let (http, base, token, paths) = (http.clone(), bases[which].clone(), token.to_owned(), paths.clone());
+            let request =
+                move |n: u64| http.get(format!("{base}{}", paths[usize::try_from(n).unwrap_or(0) % paths.len()])).bearer_auth(&token);
+            let load = load(options.clients, Duration::from_secs(options.seconds), &Arc::new(AtomicU64::new(0)), request).await?;
+            (pair[which], tail[which]) = (load.rate, ms(&load.times, 0.99));
+            rates[which].push(load.rate);
+            times[which].add(load.times)?;
+        }
+        ratio.push(pair[0] / pair[1]);
+        tails.push(tail[0] / tail[1]);
+    }
+    let [own, bare] = &times;
+    if options.json {
+        let line = json!({"bench": "queries", "employees": employees, "query": kind, "clients": options.clients, "cores": cores(),
+            "tenure": rates[0].json(), "p50_ms": ms(own, 0.5), "p99_ms": ms(own, 0.99),
+            "bare": rates[1].json(), "bare_p50_ms": ms(bare, 0.5), "bare_p99_ms": ms(bare, 0.99), "ratio": ratio.json(), "ratio_p99": tails.json()});
+        println!("{line}");
+    } else {
+        let (a, b) = (rates[0].median(), rates[1].median());
+        let [p50, p99, bare50, bare99] = [ms(own, 0.5), ms(own, 0.99), ms(bare, 0.5), ms(bare, 0.99)];
+        println!("{employees:>9} {kind:<24} {a:>9.0} {p50:>8.2} {p99:>8.2}   {b:>9.0} {bare50:>8.2} {bare99:>8.2}   {ratio:<18} {tails}");
+    }
+    Ok(())
+}

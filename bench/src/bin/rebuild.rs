@@ -1,0 +1,229 @@
+//! How fast large logs become rows, in one tenant and spread over many, next to COPY of the same rows, and in how much memory.
+//!
+//! Makes a database of its own on the server of `--database-url` (a superuser's), and drops it afterwards. What a rebuild
+//! wrote is copied out once; then rebuilds and COPY of those rows (into fresh tables, with keys, indexes and statistics made
+//! afterwards, as a rebuild does) take turns, with as many connections.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::Context as _;
+use bench::{
+    Rounds,
+    careers::fill_tenants,
+    cores, forget_peak_memory, in_database, peak_memory_mb, round,
+    system::{System, rebuild},
+};
+use clap::Parser;
+use events::TenantScope;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use platform::{READ_MODEL_VERSION, provision::read_model_sql, read_schema};
+use projector::rows::TABLES;
+use serde_json::json;
+use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Connections that write at the same time, in a rebuild and in COPY.
+const WRITERS: usize = 4;
+
+#[derive(Parser)]
+struct Options {
+    /// A superuser's URL of a PostgreSQL server.
+    #[arg(long)]
+    database_url: String,
+    /// People in all; some ten events each.
+    #[arg(long, default_value_t = 300_000)]
+    employees: u32,
+    /// Over how many tenants.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 200])]
+    tenants: Vec<u32>,
+    /// Measurements of each, in turns.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// A line of JSON per row instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    if !options.json {
+        println!("medians of {} rounds, {} cores", options.rounds, cores());
+        println!(
+            "{:>7} {:>9} {:>9} {:>9} {:>9}   {:<18} {:<18} {:>9}",
+            "tenants", "events", "rows", "seconds", "events/s", "/ COPY", "/ COPY and indexes", "memory MB"
+        );
+    }
+    for &tenants in &options.tenants {
+        in_database(&options.database_url, "rebuild", |database| measure(&options, database, tenants)).await?;
+    }
+    Ok(())
+}
+
+async fn measure(options: &Options, database: PgConnectOptions, tenants: u32) -> anyhow::Result<()> {
+    let system = System::start(database).await?;
+    let mut scopes = Vec::new();
+    for n in 0..tenants {
+        scopes.push(system.tenant(&format!("bench-{n}")).await?);
+    }
+    let events = fill_tenants(&system, &scopes, options.employees / tenants).await?;
+    forget_peak_memory();
+    let rows = rebuild_all(&system, &scopes).await?;
+    let memory = peak_memory_mb();
+
+    let folder = std::env::temp_dir().join(format!("tenure-rebuild-{}", std::process::id()));
+    tokio::fs::create_dir_all(&folder).await?;
+    let figures = rounds(options, &system, &scopes, &folder).await;
+    tokio::fs::remove_dir_all(&folder).await?;
+    let Figures { rebuild, copy, to_copy, to_both } = figures?;
+
+    let (seconds, rate) = (round(rebuild.median()), round(events as f64 / rebuild.median()));
+    if options.json {
+        let line = json!({"bench": "rebuild", "tenants": tenants, "events": events, "rows": rows, "cores": cores(), "events_per_second": rate,
+            "seconds": rebuild.json(), "copy_seconds": copy.json(), "ratio_copy": to_copy.json(), "ratio_copy_and_indexes": to_both.json(),
+            "peak_memory_mb": memory});
+        println!("{line}");
+    } else {
+        let memory = memory.map_or("?".into(), |mb| mb.to_string());
+        println!("{tenants:>7} {events:>9} {rows:>9} {seconds:>9.2} {rate:>9.0}   {to_copy:<18} {to_both:<18} {memory:>9}");
+    }
+    Ok(())
+}
+
+/// Seconds, and how much of COPY's speed a rebuild has.
+#[derive(Default)]
+struct Figures {
+    rebuild: Rounds,
+    copy: Rounds,
+    to_copy: Rounds,
+    to_both: Rounds,
+}
+
+async fn rounds(options: &Options, system: &System, scopes: &[TenantScope], folder: &Path) -> anyhow::Result<Figures> {
+    let parts = copy_out(system, scopes, folder).await?;
+    let mut figures = Figures::default();
+    for nth in 0..options.rounds {
+        let mut own = 0.0;
+        if nth.is_multiple_of(2) {
+            own = timed_rebuild(system, scopes).await?;
+        }
+        let (copied, indexed) = copy_in(system, scopes, &parts).await?;
+        if !nth.is_multiple_of(2) {
+            own = timed_rebuild(system, scopes).await?;
+        }
+        figures.rebuild.push(own);
+        figures.copy.push(copied);
+        figures.to_copy.push(copied / own);
+        figures.to_both.push((copied + indexed) / own);
+    }
+    Ok(figures)
+}
+
+async fn timed_rebuild(system: &System, scopes: &[TenantScope]) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    rebuild_all(system, scopes).await?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// One tenant after the other where there is one, else a few at a time. Rows written.
+async fn rebuild_all(system: &System, scopes: &[TenantScope]) -> anyhow::Result<u64> {
+    // As a process of its own: no key is cached.
+    let applier = &system.applier().await?;
+    let rows = stream::iter(scopes).map(|scope| async move { anyhow::Ok(rebuild(applier, *scope).await?.rows) });
+    rows.buffer_unordered(WRITERS).try_fold(0, |sum, rows| async move { Ok(sum + rows) }).await
+}
+
+/// A part of a table's rows, in a file.
+struct Part {
+    scope: TenantScope,
+    table: &'static str,
+    file: PathBuf,
+}
+
+fn rebuilt(scope: TenantScope) -> String {
+    read_schema(scope.tenant(), READ_MODEL_VERSION)
+}
+
+fn copied(scope: TenantScope) -> String {
+    format!("copied_{}", scope.tenant())
+}
+
+/// Writes the rows of all tables to files, large tenants' in as many parts as there are connections.
+async fn copy_out(system: &System, scopes: &[TenantScope], folder: &Path) -> anyhow::Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut connection = PgConnection::connect_with(system.database()).await?;
+    let of = if scopes.len() == 1 { WRITERS } else { 1 };
+    for &scope in scopes {
+        for table in TABLES {
+            for nth in 0..of {
+                let file = folder.join(format!("{}-{}-{nth}", scope.tenant(), table.name));
+                let select =
+                    format!("select * from {}.{} where mod(hashtext(ctid::text) & 65535, {of}) = {nth}", rebuilt(scope), table.name);
+                let mut rows = connection.copy_out_raw(&format!("copy ({select}) to stdout (format binary)")).await?;
+                let mut out = tokio::io::BufWriter::new(tokio::fs::File::create(&file).await?);
+                while let Some(chunk) = rows.try_next().await? {
+                    out.write_all(&chunk).await?;
+                }
+                out.flush().await?;
+                parts.push(Part { scope, table: table.name, file });
+            }
+        }
+    }
+    connection.close().await?;
+    Ok(parts)
+}
+
+/// Copies them into fresh tables, and makes keys, indexes and statistics; how long either took.
+async fn copy_in(system: &System, scopes: &[TenantScope], parts: &[Part]) -> anyhow::Result<(f64, f64)> {
+    let started = Instant::now();
+    let (tables, indexes) = read_model_sql();
+    let tables = format!("set local search_path = SCHEMA; create schema SCHEMA; {}", tables.join("\n"));
+    in_parallel(system, scopes.iter().map(|scope| tables.replace("SCHEMA", &copied(*scope)))).await?;
+    stream::iter(parts.iter().map(anyhow::Ok))
+        .try_for_each_concurrent(WRITERS, |part| async move {
+            let mut connection = PgConnection::connect_with(system.database()).await?;
+            let sql = format!("copy {}.{} from stdin (format binary)", copied(part.scope), part.table);
+            let mut copy = connection.copy_in_raw(&sql).await?;
+            let mut file = tokio::fs::File::open(&part.file).await?;
+            let mut chunk = vec![0; 1 << 20];
+            loop {
+                let length = file.read(&mut chunk).await?;
+                if length == 0 {
+                    break;
+                }
+                copy.send(chunk.get(..length).context("a file gave more than was asked for")?).await?;
+            }
+            copy.finish().await?;
+            connection.close().await?;
+            anyhow::Ok(())
+        })
+        .await?;
+    let copied_in = started.elapsed().as_secs_f64();
+
+    let started = Instant::now();
+    let indexes: Vec<&str> = indexes.into_iter().flat_map(|file| file.split_inclusive(";\n")).collect();
+    let each = |scope: &TenantScope| {
+        let schema = copied(*scope);
+        indexes.iter().map(|statement| format!("set local search_path = {schema}; {statement}")).collect::<Vec<_>>()
+    };
+    in_parallel(system, scopes.iter().flat_map(each)).await?;
+    let analyze = |scope: &TenantScope| TABLES.iter().map(|table| format!("analyze {}.{}", copied(*scope), table.name)).collect::<Vec<_>>();
+    in_parallel(system, scopes.iter().flat_map(analyze)).await?;
+    let indexed = started.elapsed().as_secs_f64();
+    in_parallel(system, scopes.iter().map(|scope| format!("set client_min_messages = warning; drop schema {} cascade", copied(*scope))))
+        .await?;
+    Ok((copied_in, indexed))
+}
+
+/// Each in a transaction of its own.
+async fn in_parallel(system: &System, statements: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    stream::iter(statements.map(anyhow::Ok))
+        .try_for_each_concurrent(WRITERS, |sql| async move {
+            system.owner.execute(sql.as_str()).await.with_context(|| sql.lines().next().unwrap_or_default().to_owned())?;
+            anyhow::Ok(())
+        })
+        .await
+}

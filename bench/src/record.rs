@@ -1,0 +1,202 @@
+//! A proxy before PostgreSQL that notes which statements pass, and a bare server that answers with the same statements: so
+//! that a peer runs exactly the SQL of the query API, and nothing else.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, Uri, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use sqlx::{
+    Encode, PgPool, Postgres, Row as _, Type,
+    encode::IsNull,
+    postgres::{PgArgumentBuffer, PgConnectOptions, PgTypeInfo, types::Oid},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream, UnixStream},
+};
+
+/// A statement, and its parameters in PostgreSQL's binary format.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// The SQL.
+    pub sql: String,
+    parameters: Vec<Parameter>,
+}
+
+#[derive(Debug, Clone)]
+struct Parameter {
+    kind: u32,
+    value: Option<Vec<u8>>,
+}
+
+/// What has passed, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder(Arc<Mutex<Vec<Statement>>>);
+
+impl Recorder {
+    /// Listens before this database; how to reach it through there.
+    pub async fn start(&self, database: &PgConnectOptions) -> anyhow::Result<PgConnectOptions> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (recorder, server) = (self.clone(), database.clone());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (recorder, server) = (recorder.clone(), server.clone());
+                tokio::spawn(async move {
+                    // Either side may hang up; the other then notices.
+                    let _ = match server.get_socket() {
+                        Some(folder) => match UnixStream::connect(folder.join(format!(".s.PGSQL.{}", server.get_port()))).await {
+                            Ok(server) => recorder.pass(client, server).await,
+                            Err(error) => Err(error.into()),
+                        },
+                        None => match TcpStream::connect((server.get_host(), server.get_port())).await {
+                            Ok(server) => recorder.pass(client, server).await,
+                            Err(error) => Err(error.into()),
+                        },
+                    };
+                });
+            }
+        });
+        let name = database.get_database().context("the URL names no database")?;
+        let url = format!("postgres://{}@{address}/{name}?sslmode=disable", database.get_username());
+        Ok(url.parse()?)
+    }
+
+    /// What has passed since the last call.
+    pub fn take(&self) -> Vec<Statement> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn pass(self, client: TcpStream, server: impl AsyncRead + AsyncWrite + Send + 'static) -> anyhow::Result<()> {
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = tokio::io::split(server);
+        let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+        // The first message has no kind.
+        let hello = message(&mut from_client).await?;
+        to_server.write_all(&hello).await?;
+        let mut prepared: HashMap<Vec<u8>, (String, Vec<u32>)> = HashMap::new();
+        while let Ok(kind) = from_client.read_u8().await {
+            let message = message(&mut from_client).await?;
+            let mut rest = Reader(&message[4..]);
+            match kind {
+                b'P' => {
+                    let (name, sql) = (rest.text()?.to_vec(), String::from_utf8(rest.text()?.to_vec())?);
+                    let kinds = (0..rest.short()?).map(|_| rest.word()).collect::<Result<_, _>>()?;
+                    prepared.insert(name, (sql, kinds));
+                }
+                b'B' => {
+                    rest.text()?;
+                    let (sql, kinds) = prepared.get(rest.text()?).context("bound what was not prepared")?.clone();
+                    for _ in 0..rest.short()? {
+                        rest.short()?;
+                    }
+                    let count = rest.short()?;
+                    let parameters = kinds.into_iter().take(count.into()).map(|kind| Ok(Parameter { kind, value: rest.value()? }));
+                    let parameters = parameters.collect::<anyhow::Result<_>>()?;
+                    self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Statement { sql, parameters });
+                }
+                _ => {}
+            }
+            to_server.write_u8(kind).await?;
+            to_server.write_all(&message).await?;
+        }
+        answers.abort();
+        Ok(())
+    }
+}
+
+/// A message with its length, which counts itself.
+async fn message(from: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<Vec<u8>> {
+    let length = from.read_u32().await?;
+    let mut message = length.to_be_bytes().to_vec();
+    message.resize(usize::try_from(length)?.max(4), 0);
+    from.read_exact(&mut message[4..]).await?;
+    Ok(message)
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn bytes(&mut self, count: usize) -> anyhow::Result<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(count).context("a message is cut off")?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+    fn text(&mut self) -> anyhow::Result<&'a [u8]> {
+        let end = self.0.iter().position(|byte| *byte == 0).context("a text does not end")?;
+        let text = self.bytes(end)?;
+        self.bytes(1)?;
+        Ok(text)
+    }
+    fn short(&mut self) -> anyhow::Result<u16> {
+        Ok(u16::from_be_bytes(self.bytes(2)?.try_into()?))
+    }
+    fn word(&mut self) -> anyhow::Result<u32> {
+        Ok(u32::from_be_bytes(self.bytes(4)?.try_into()?))
+    }
+    fn value(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+        match self.word()? {
+            u32::MAX => Ok(None),
+            length => Ok(Some(self.bytes(usize::try_from(length)?)?.to_vec())),
+        }
+    }
+}
+
+impl Type<Postgres> for Parameter {
+    fn type_info() -> PgTypeInfo {
+        <String as Type<Postgres>>::type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Parameter {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, sqlx::error::BoxDynError> {
+        let Some(value) = &self.value else { return Ok(IsNull::Yes) };
+        buffer.extend_from_slice(value);
+        Ok(IsNull::No)
+    }
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(PgTypeInfo::with_oid(Oid(self.kind)))
+    }
+}
+
+/// A server that answers each path and query with its statement's JSON: axum and sqlx, and no more. Its base URL.
+pub async fn serve(
+    database: PgConnectOptions,
+    schema: &str,
+    connections: u32,
+    statements: BTreeMap<String, Statement>,
+) -> anyhow::Result<String> {
+    // The planner's settings are the API's, and a connection is not asked whether it is alive.
+    let database = database.options([("search_path", schema), ("jit", "off")]);
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(connections).test_before_acquire(false).connect_with(database).await?;
+    let routes = Router::new().fallback(answer).with_state((pool, Arc::new(statements)));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let base = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))), routes).into_future());
+    Ok(base)
+}
+
+async fn answer(State((pool, statements)): State<(PgPool, Arc<BTreeMap<String, Statement>>)>, uri: Uri) -> Response {
+    let Some(statement) = statements.get(uri.path_and_query().map_or("", |path| path.as_str())) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let mut query = sqlx::query(&statement.sql);
+    for parameter in &statement.parameters {
+        query = query.bind(parameter.clone());
+    }
+    // The API's statements answer with the whole JSON in a column.
+    let row = query.fetch_one(&pool).await;
+    let json = row.and_then(|row| row.try_get::<String, _>("body").or_else(|_| row.try_get::<String, _>("items")));
+    match json {
+        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+    }
+}

@@ -28,6 +28,7 @@ use crate::{
     organization::OneParams,
     params::{Day, Fresh, Id},
     read::{Answer, Positioned, Reads, not_found},
+    sight::Sight,
 };
 
 /// A person as of a day.
@@ -289,7 +290,8 @@ pub(crate) async fn employee(
         location = location_on("a.location_id", "$2"),
         manager = manager_on("a.manager_id", "$2"),
     );
-    let found: Found = reads.one(&reader, fresh, sqlx::query_as(&sql).bind(id.uuid()).bind(as_of)).await?;
+    let sight = Sight::of(&reader.0).facts_of(id.uuid());
+    let found: Found = reads.one_as(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid()).bind(as_of)).await?;
     match (found.version, found.body) {
         (Some(version), Some(json)) => Ok(Answer { position: found.position, version: Some(version), json }),
         _ => Err(not_found()),

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Builds for speed and measures, against peers and limits in the same run. Everything it starts is private, lives in a
-# temporary folder, and is gone at the end. `deploy/bench.sh append decide` runs only those.
+# temporary folder, and is gone at the end. `deploy/bench.sh append hot` runs only those; all of them take an hour and 20 GB.
+# With BENCH_FSYNC_MS=2 every flush of PostgreSQL and of UmaDB takes two milliseconds, as on a slower disk.
 set -eu
 cd "$(dirname "$0")/.."
-benches=${*:-decide append commands projection visible}
+benches=${*:-hot append peers commands queries rebuild projection visible users}
 bin=${CARGO_TARGET_DIR:-target}/release
 
 echo "building for speed" >&2
@@ -36,36 +37,58 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
+slow=
+if [ -n "${BENCH_FSYNC_MS:-}" ]; then
+    cc -O2 -shared -fPIC -o "$work/slow_fsync.so" bench/slow_fsync.c -ldl
+    slow="env LD_PRELOAD=$work/slow_fsync.so SLOW_FSYNC_US=$((BENCH_FSYNC_MS * 1000))"
+fi
+
 # The settings are those of `tenure up`; whoever may enter the folder is let in.
 as_postgres "$pg/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --locale=C >/dev/null
-as_postgres "$pg/pg_ctl" -D "$work/data" -l "$work/log" -w -o "-c listen_addresses='' -c unix_socket_directories=$work \
-    -c max_connections=300 -c shared_buffers=256MB -c max_wal_size=4GB -c checkpoint_timeout=15min -c jit=off" start >/dev/null
+# shellcheck disable=SC2086
+as_postgres $slow "$pg/pg_ctl" -D "$work/data" -l "$work/log" -w -o "-c listen_addresses='' -c unix_socket_directories=$work \
+    -c max_connections=400 -c shared_buffers=256MB -c max_wal_size=4GB -c checkpoint_timeout=15min -c jit=off" start >/dev/null
 url=postgres://postgres@$(echo "$work" | sed 's,/,%2F,g')/postgres
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)
 memory=$(awk '/^MemTotal/ {printf "%.0f GB", $2 / 1048576}' /proc/meminfo 2>/dev/null || true)
-synced=$(as_postgres "$pg/pg_test_fsync" --secs-per-test=1 --filename="$work/data/fsync" 2>/dev/null | awk '$1 == "fdatasync" {print $2; exit}')
+# shellcheck disable=SC2086
+synced=$(as_postgres $slow "$pg/pg_test_fsync" --secs-per-test=1 --filename="$work/data/fsync" 2>/dev/null | awk '$1 == "fdatasync" {print $2; exit}')
 echo
 echo "machine     $(uname -sm), $(getconf _NPROCESSORS_ONLN) cores ${cpu:-}, ${memory:-memory unknown}"
-echo "disk        ${synced:-?} fdatasync/s of 8 kB in $(dirname "$work")"
+echo "disk        ${synced:-?} fdatasync/s of 8 kB in $(dirname "$work")${slow:+, slowed on purpose}"
 echo "versions    $("$pg/postgres" --version); $(rustc --version); commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 echo "load        $(uptime | sed 's/.*load/load/')"
 
 field() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/"; }
+# A whole system with processes and servers of its own.
+up() { env -u DATABASE_URL -u NATS_URL -u EVENTSTORE_URL "$bin/tenure" --home "$work/home" --json up --detach --no-demo --until-exit-of $$; }
+down() { "$bin/tenure" --home "$work/home" down --wipe >/dev/null; }
+
 for bench in $benches; do
     printf '\n== %s\n' "$bench"
     case $bench in
-        decide) "$bin/decide" ;;
+        hot) "$bin/hot" ;;
         append) "$bin/append" --database-url "$url" --rounds 3 --seconds 2 --pgbench "$pg/pgbench" ;;
+        peers) PATH="$pg:$PATH" SLOW_FSYNC="$slow" bench/peers/run --database-url "$url" ;;
         commands) "$bin/commands" --database-url "$url" ;;
+        queries) "$bin/queries" --database-url "$url" ;;
+        rebuild) "$bin/rebuild" --database-url "$url" ;;
         projection) "$bin/projection" "$url" ;;
         visible)
-            system=$(env -u DATABASE_URL -u NATS_URL -u EVENTSTORE_URL "$bin/tenure" --home "$work/home" --json up --detach --no-demo --until-exit-of $$)
-            "$bin/tenure" --home "$work/home" tenant create --slug bench --name Bench >/dev/null
-            "$bin/visible" --command-api "$(echo "$system" | field command_api)" --query-api "$(echo "$system" | field query_api)" \
-                --token "$("$bin/tenure" --home "$work/home" token --tenant bench)"
-            "$bin/tenure" --home "$work/home" down --wipe >/dev/null
+            system=$(up)
+            for rate in 100 500 1000; do
+                "$bin/tenure" --home "$work/home" tenant create --slug "bench-$rate" --name Bench >/dev/null
+                "$bin/visible" --command-api "$(echo "$system" | field command_api)" --query-api "$(echo "$system" | field query_api)" \
+                    --token "$("$bin/tenure" --home "$work/home" token --tenant "bench-$rate")" --rate "$rate"
+            done
+            down
             ;;
-        *) echo "the benches are decide, append, commands, projection and visible" >&2; exit 1 ;;
+        users)
+            up >/dev/null
+            "$bin/users" --home "$work/home" --tenure "$bin/tenure" --seconds "${BENCH_SECONDS:-600}"
+            down
+            ;;
+        *) echo "the benches are hot, append, peers, commands, queries, rebuild, projection, visible and users" >&2; exit 1 ;;
     esac
 done

@@ -25,7 +25,7 @@ const PART: u64 = 50_000;
 const JOBS: u32 = 7;
 
 /// A stream, the event's version in it, and the event.
-type Fact = (StreamName, u64, Event);
+pub type Fact = (StreamName, u64, Event);
 
 /// Fills empty tenants with so many people each. Events written.
 pub async fn fill_tenants(system: &System, scopes: &[TenantScope], people: u32) -> anyhow::Result<u64> {
@@ -75,6 +75,12 @@ async fn rows(system: &System, scope: TenantScope, people: u32, range: Range<u64
         });
     }
     Ok(rows)
+}
+
+/// One person's events in order.
+pub fn career(scope: TenantScope, people: u32, person: u32) -> anyhow::Result<Vec<Fact>> {
+    let first = u64::from(departments(people) + JOBS + person);
+    (0..10).map(|nth| fact(scope, people, first + nth * u64::from(people))).collect()
 }
 
 /// The event at an index of a tenant's log: the organization, then the hires in order, then the careers' other events, spread

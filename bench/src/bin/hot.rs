@@ -1,0 +1,158 @@
+//! The pure code that every command and every event goes through, piece by piece.
+//!
+//! `hot` says how long each takes. `hot PIECE TIMES` runs one so many times and says nothing: for counting its instructions
+//! under callgrind, as `bench/instructions` does.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use bench::careers;
+use domain::{Command, Facts, Standing, employee};
+use events::{Event, PersonKey, Position, RecordedEvent, TenantId, TenantScope, Version};
+use projector::{fold::Model, rows::TABLES};
+use uuid::Uuid;
+
+/// How long each piece is measured.
+const LENGTH: Duration = Duration::from_secs(1);
+const ID: &str = "0190a7b2-6c3e-7def-8000-0123456789ab";
+
+/// What is counted, and what it is.
+const PIECES: [(&str, &str); 6] = [
+    ("parse", "a pay change from JSON"),
+    ("decide", "that change on a person with 20 events, and its claims"),
+    ("evolve", "that person by its event"),
+    ("decode", "a career of 10 events from the store's JSON"),
+    ("open", "the hire's 3 sealed fields"),
+    ("fold", "a career of 10 events into rows in COPY's format"),
+];
+
+fn main() -> anyhow::Result<()> {
+    let mut hot = Hot::new()?;
+    let mut arguments = std::env::args().skip(1);
+    if let Some(piece) = arguments.next() {
+        let times: u32 = arguments.next().context("usage: hot [PIECE TIMES]")?.parse()?;
+        for _ in 0..times {
+            hot.run(&piece)?;
+        }
+        return Ok(());
+    }
+    for (piece, what) in PIECES {
+        let (started, mut times) = (Instant::now(), 0);
+        while started.elapsed() < LENGTH {
+            for _ in 0..100 {
+                hot.run(piece)?;
+            }
+            times += 100;
+        }
+        println!("{piece:<7} {:>10.2?}   {what}", started.elapsed() / times);
+    }
+    Ok(())
+}
+
+/// Everything at hand.
+struct Hot {
+    json: String,
+    change: employee::Command,
+    person: employee::State,
+    evolved: employee::State,
+    changed: Vec<events::employee::EmployeeEvent>,
+    career: Vec<(RecordedEvent, Event)>,
+    sealed: Event,
+    key: PersonKey,
+}
+
+impl Hot {
+    fn new() -> anyhow::Result<Self> {
+        let hire = command(
+            "HireEmployee",
+            &format!(
+                r#""hire_date":"1985-06-01","employee_number":"10001","person":{{"given_name":"Georgi","family_name":"Facello"}},
+                "assignment":{{"department_id":"{ID}","job_id":"{ID}"}},"pay":{{"rate":{{"amount":"60000","currency":"USD"}},"per":"year"}}"#
+            ),
+        )?;
+        let facts: Facts = hire.references().into_iter().map(|r| (r, Standing::Open)).collect();
+        let mut person = employee::State::default();
+        person = person.decide(&hire, &facts)?.iter().fold(person, employee::State::evolve);
+        for n in 0..19 {
+            let change = command("ChangeCompensation", &raise(1986 + n, 60_001 + u32::from(n)))?;
+            person = person.decide(&change, &Facts::none())?.iter().fold(person, employee::State::evolve);
+        }
+        let json = raise(2010, 99_999);
+        let change = command("ChangeCompensation", &json)?;
+        let changed = person.decide(&change, &Facts::none())?;
+        // The same event again is replaced in place, so this state keeps its size.
+        let evolved = changed.iter().fold(person.clone(), employee::State::evolve);
+
+        let scope = TenantScope::checked(TenantId::from_uuid(Uuid::from_u128(7)));
+        let key = PersonKey::generate();
+        let career = careers::career(scope, 10_000, 42)?.into_iter().map(|(stream, version, event)| {
+            let mut sealed = event.clone();
+            sealed.seal(stream, &key)?;
+            let recorded = RecordedEvent {
+                id: events::EventId::from_uuid(Uuid::from_u128(version.into())),
+                tenant: scope.tenant(),
+                stream,
+                version: Version(version),
+                position: Position(version),
+                event_type: event.event_type().to_owned(),
+                schema_version: event.schema_version(),
+                recorded_at: jiff::Timestamp::UNIX_EPOCH,
+                metadata: bench::system::metadata(),
+                data: sealed.to_data()?,
+            };
+            anyhow::Ok((recorded, event))
+        });
+        let career = career.collect::<anyhow::Result<Vec<_>>>()?;
+        let sealed = Event::decode(&career.first().context("a career begins")?.0)?;
+        Ok(Self { json, change, person, evolved, changed, career, sealed, key })
+    }
+
+    /// One piece, once.
+    fn run(&mut self, piece: &str) -> anyhow::Result<()> {
+        match piece {
+            "parse" => drop(black_box(command("ChangeCompensation", black_box(&self.json))?)),
+            "decide" => {
+                let events = black_box(&self.person).decide(black_box(&self.change), &Facts::none())?;
+                black_box(self.person.claims(&events));
+            }
+            "evolve" => self.evolved = self.changed.iter().fold(std::mem::take(&mut self.evolved), employee::State::evolve),
+            "decode" => {
+                for (recorded, _) in &self.career {
+                    black_box(Event::decode(black_box(recorded))?);
+                }
+            }
+            "open" => {
+                let mut event = self.sealed.clone();
+                event.open(self.career.first().context("a career begins")?.0.stream, Some(&self.key))?;
+                black_box(event);
+            }
+            "fold" => {
+                let (mut model, mut tables) = (Model::default(), vec![Vec::new(); TABLES.len()]);
+                for (recorded, event) in &self.career {
+                    model.fold(recorded, black_box(event))?;
+                }
+                model.into_rows(|rows| rows.copy(&mut tables));
+                black_box(tables);
+            }
+            _ => anyhow::bail!("the pieces are {}", PIECES.map(|(piece, _)| piece).join(", ")),
+        }
+        Ok(())
+    }
+}
+
+fn command(name: &str, fields: &str) -> anyhow::Result<employee::Command> {
+    let data = serde_json::value::RawValue::from_string(format!("{{\"employee_id\":\"{ID}\",{fields}}}"))?;
+    match Command::parse(name, &data)? {
+        Command::Employee(command) => Ok(command),
+        Command::Organization(_) | Command::Tenancy(_) => anyhow::bail!("not an employee's command"),
+    }
+}
+
+fn raise(year: u16, amount: u32) -> String {
+    format!(
+        r#""effective_on":"{year}-01-01","pay":{{"rate":{{"amount":"{amount}","currency":"USD"}},"per":"year"}},"reason":"annual_review""#
+    )
+}

@@ -641,6 +641,43 @@ async fn what_people_call_things_stays_out_of_the_logs() {
     assert!(decisions > 0, "decisions are in the logs");
 }
 
+/// A request may wait half a minute for its position; what was taken away meanwhile is not in its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_is_looked_at_again() {
+    let company = Company::new("waits").await;
+    let owner = company.token(&["owner"], None);
+    let all = |class: &str| json!({"action": "read", "class": class, "reach": "all"});
+    for (name, duties) in [("purse", json!([])), ("probe", json!(["manage_users"]))] {
+        company.must(&owner, "/v1/roles", &json!({"name": name, "permissions": [all("directory"), all("pay")], "duties": duties})).await;
+    }
+    company.known(&company.token(&["probe"], None)).await;
+    let rep = format!("/v1/employees/{}", company.people["rep"]);
+    let (purse, steady) = (company.token(&["purse"], None), company.token(&["payroll"], None));
+    let (_, person) = company.get(&purse, &rep).await;
+    assert!(!person["pay"].is_null(), "{person}");
+    let next = person["position"].as_i64().unwrap() + 1;
+    let wait = |token: String| {
+        let request = company.system.client.get(format!("{}{rep}", company.system.query_api)).bearer_auth(token);
+        let request = request.header("tenure-min-position", next).header("prefer", "wait=25");
+        tokio::spawn(async move {
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), response.json::<Value>().await.unwrap())
+        })
+    };
+    let (waits, stays) = (wait(purse.clone()), wait(steady));
+    assert_eq!(company.post(&owner, "/v1/roles/removal", &json!({"name": "purse"})).await.0, 204);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while company.get(&purse, &rep).await.0 != 403 {
+        assert!(Instant::now() < deadline, "the removed role still grants");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (status, answer) = tokio::time::timeout(Duration::from_secs(20), waits).await.expect("an answer at once").unwrap();
+    assert_eq!((status, answer["error"].as_str()), (503, Some("rights_changed")), "{answer}");
+    company.must(&company.hr, "/v1/departments", &json!({"effective_on": "2000-01-01", "code": "z", "name": "Z"})).await;
+    let (status, answer) = stays.await.unwrap();
+    assert_eq!((status, answer["pay"].is_null()), (200, false), "{answer}");
+}
+
 /// Careers of all kinds (left, back again, yet to come, moved, rings of managers): who may change a person is whom the
 /// explanation, which asks the read model, says.
 #[tokio::test(flavor = "multi_thread")]

@@ -243,10 +243,10 @@ pub struct Rule {
 }
 
 /// All that somebody may do.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Inner {
     grants: Vec<Grant>,
     duties: BTreeSet<Duty>,

@@ -10,12 +10,13 @@ mod origin;
 mod signing;
 mod token;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::extract::{FromRef, FromRequestParts};
 use events::{EmployeeId, TenantId, TenantScope};
 use http::{StatusCode, header::AUTHORIZATION, request::Parts};
 use sqlx::PgPool;
+use tokio::time::Instant;
 
 use flood::Flood;
 use origin::{Hosts, Name};
@@ -48,7 +49,24 @@ pub struct Actor {
     pub employee: Option<EmployeeId>,
     /// The log-in that the token came of.
     pub session: Option<uuid::Uuid>,
+    pass: Arc<Pass>,
 }
+
+/// What an actor was let in by, to look at again after a wait.
+struct Pass {
+    gate: Gate,
+    token: String,
+    named: Vec<Name>,
+    since: Instant,
+}
+impl std::fmt::Debug for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pass")
+    }
+}
+
+/// How long a request may wait before it is looked at again who sent it: what is revoked bites within five seconds.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// An actor who may read something of the tenant's; whose facts, `grants` say. A handler that takes one can't be reached
 /// without the check.
@@ -105,18 +123,9 @@ impl Gate {
     /// All checks up to the subscription, for a request's head.
     pub async fn admit(&self, parts: &Parts) -> Result<Actor, Problem> {
         let token = bearer(parts).map_err(|(problem, reason)| refused(problem, reason, None))?;
-        let verified = match self.verifier.verify(token).await {
-            Ok(verified) => verified,
-            Err(token::Refusal::Invalid(reason)) => return Err(refused(invalid_token(), reason, None)),
-            Err(token::Refusal::KeysUnknown) => {
-                return Err(Problem::unavailable("database_unavailable", "tokens can't be verified at the moment; try again shortly"));
-            }
-            Err(token::Refusal::IssuerAway) => {
-                let detail = "the issuer of the token does not give its keys at the moment; try again shortly";
-                return Err(Problem::unavailable("issuer_unavailable", detail));
-            }
-        };
-        let tenant = self.resolve(&verified, self.named(parts)).await?;
+        let verified = self.verify(token).await?;
+        let named = self.named(parts);
+        let tenant = self.resolve(&verified, named.clone()).await?;
         self.flood.admit(tenant.id).map_err(|wait| {
             let detail = "your organization sends more requests than it may; try again after Retry-After seconds";
             let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
@@ -127,10 +136,28 @@ impl Gate {
         let employee = claims.employee_id.and_then(|id| id.parse().ok());
         let session = claims.sid.and_then(|id| id.parse().ok());
         let scope = TenantScope::checked(tenant.id);
-        let version = self.verifier.known().access.get(&tenant.id).copied();
-        let access = self.access.of(scope, version).await?;
-        let grants = Grants::of(tenant.id, &access, &claims.sub, &claims.roles, employee);
-        Ok(Actor { subject: claims.sub, scope, tenant, roles: claims.roles, grants, employee, session })
+        let grants = self.grants(scope, &claims.sub, &claims.roles, employee).await?;
+        let (token, named) = (token.to_owned(), named.unwrap_or_default());
+        let pass = Arc::new(Pass { gate: self.clone(), token, named, since: Instant::now() });
+        Ok(Actor { subject: claims.sub, scope, tenant, roles: claims.roles, grants, employee, session, pass })
+    }
+    async fn verify(&self, token: &str) -> Result<Verified, Problem> {
+        self.verifier.verify(token).await.map_err(|refusal| match refusal {
+            token::Refusal::Invalid(reason) => refused(invalid_token(), reason, None),
+            token::Refusal::KeysUnknown => {
+                Problem::unavailable("database_unavailable", "tokens can't be verified at the moment; try again shortly")
+            }
+            token::Refusal::IssuerAway => {
+                let detail = "the issuer of the token does not give its keys at the moment; try again shortly";
+                Problem::unavailable("issuer_unavailable", detail)
+            }
+        })
+    }
+    /// What the tenant lets a subject with these roles do now.
+    async fn grants(&self, scope: TenantScope, subject: &str, roles: &[String], employee: Option<EmployeeId>) -> Result<Grants, Problem> {
+        let tenant = scope.tenant();
+        let version = self.verifier.known().access.get(&tenant).copied();
+        Ok(Grants::of(tenant, &*self.access.of(scope, version).await?, subject, roles, employee))
     }
     /// The tenant that a request without a token names by its host or header. `None` where there is no such tenant: the
     /// answer must then be that of a wrong password.
@@ -295,6 +322,20 @@ impl Actor {
     /// Refuses an actor who may not do this to anybody.
     pub fn require_any(&self, action: Action, class: FieldClass) -> Result<(), Problem> {
         if self.grants.any(action, class) { Ok(()) } else { Err(self.forbidden()) }
+    }
+    /// Looks again at who sent a request that has waited: whether the token and the tenant are still good, and the rights
+    /// the same. Call it before an answer that follows a wait.
+    pub async fn after_waiting(&self) -> Result<(), Problem> {
+        let Pass { gate, token, named, since } = &*self.pass;
+        if since.elapsed() < LOOK_AGAIN {
+            return Ok(());
+        }
+        gate.resolve(&gate.verify(token).await?, Ok(named.clone())).await?;
+        if gate.grants(self.scope, &self.subject, &self.roles, self.employee).await? == self.grants {
+            return Ok(());
+        }
+        let problem = Problem::unavailable("rights_changed", "what you may see has changed while the request waited; send it again");
+        Err(refused(problem, "the rights changed during a wait", Some(self.tenant.id)))
     }
     /// 403 `forbidden`, written down.
     pub fn forbidden(&self) -> Problem {

@@ -39,7 +39,7 @@ pub(crate) struct ProblemDocument {
 #[openapi(
     info(
         title = "Tenure query API",
-        description = "Every read of Tenure, as of any day.\n\nEvery answer carries `Tenure-Position`, the position of the tenant's log that it stands at. Send `Tenure-Min-Position: N` to read your own writes: the answer is then at least that new, or 503 `projection_behind`; `Prefer: wait=S` waits for it up to S seconds (at most 30).\n\nErrors are RFC 9457 problem documents with a stable `error` code. 400: `invalid_parameter`, `unknown_parameter`, `invalid_cursor`, `invalid_id`, `invalid_header`. 401: `missing_token`, `invalid_token`. 402: `subscription_expired`. 403: `tenant_mismatch`, `forbidden`. 404: `not_found`, `tenant_not_found`. 503: `projection_behind`, `read_model_not_ready`, `tenant_not_ready`, `timeout`, `overloaded`."
+        description = "Every read of Tenure, as of any day.\n\nEvery answer carries `Tenure-Position`, the position of the tenant's log that it stands at. Send `Tenure-Min-Position: N` to read your own writes: the answer is then at least that new, or 503 `projection_behind`; `Prefer: wait=S` waits for it up to S seconds (at most 30).\n\nErrors are RFC 9457 problem documents with a stable `error` code. 400: `invalid_parameter`, `unknown_parameter`, `invalid_cursor`, `invalid_id`, `invalid_header`. 401: `missing_token`, `invalid_token`. 402: `subscription_expired`. 403: `tenant_mismatch`, `forbidden`. 404: `not_found`, `tenant_not_found`. 503: `projection_behind`, `rights_changed`, `read_model_not_ready`, `tenant_not_ready`, `timeout`, `overloaded`."
     ),
     tags(
         (name = "employee", description = "People"),

@@ -120,6 +120,7 @@ impl Reads {
                 return Err(behind(reached, fresh.position));
             }
             tokio::time::sleep(pause.min(deadline - now)).await;
+            reader.0.after_waiting().await?;
             pause = (pause * 2).min(Duration::from_millis(50));
         }
     }

@@ -98,7 +98,7 @@ pub(crate) async fn tenants(
     let (listing, after) = Listing::open(operator.0.scope, "/v1/tenants", &[], Day::from_days(0), params.cursor.as_ref())?;
     let after = text_key(after)?.map(key_of);
     let limit = usize::try_from(params.limit.unwrap_or_default().0).unwrap_or(usize::MAX);
-    let position = reach(&registry, fresh).await?;
+    let position = reach(&registry, &operator, fresh).await?;
     let mut all = registry.all();
     // A closed tenant's slug may be taken again, so the id decides among equals.
     all.sort_by_key(|tenant| (tenant.slug.clone(), tenant.id.to_string()));
@@ -121,12 +121,12 @@ fn key_of(key: String) -> (String, String) {
     responses((status = 200, description = "The answer", body = Tenant, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn tenant(
     State(registry): State<Registry>,
-    _operator: Operator,
+    operator: Operator,
     Id(id): Id<TenantId>,
     _params: NoParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
-    let position = reach(&registry, fresh).await?;
+    let position = reach(&registry, &operator, fresh).await?;
     let tenant = registry.by_id(id).ok_or_else(not_found)?;
     json(position, &Tenant::from(&*tenant))
 }
@@ -138,7 +138,7 @@ fn json(position: i64, value: &impl Serialize) -> Result<Answer, Problem> {
 }
 
 /// Waits until the registry has read the platform's log as far as was asked for.
-async fn reach(registry: &Registry, fresh: Fresh) -> Result<i64, Problem> {
+async fn reach(registry: &Registry, operator: &Operator, fresh: Fresh) -> Result<i64, Problem> {
     let deadline = Instant::now() + fresh.wait;
     loop {
         let reached = i64::try_from(registry.position().0).unwrap_or(i64::MAX);
@@ -153,5 +153,6 @@ async fn reach(registry: &Registry, fresh: Fresh) -> Result<i64, Problem> {
             .await
             .map_err(|_| Problem::unavailable("unavailable", "the platform's log can't be read just now; try again"))?;
         tokio::time::sleep(Duration::from_millis(50).min(deadline.saturating_duration_since(Instant::now()))).await;
+        operator.0.after_waiting().await?;
     }
 }

@@ -1,4 +1,5 @@
-//! Many users over many tenants, at HR work: browsing, searching, reading careers, reports, pay changes, hires.
+//! Many users over many tenants, at HR work: log-in, browsing, searching, reading careers, self-service; and for each fifth
+//! user, who works in HR, reports, pay changes, hires.
 //!
 //! Against a running system (`tenure up --detach --no-demo`), in whose tenants it makes people whose names tell the tenant.
 //! Every answer is scanned for the names of another tenant's people. Each user waits a moment between two steps, and reads
@@ -46,6 +47,7 @@ struct Options {
 struct Tenant {
     name: String,
     token: String,
+    owner: String,
     department: String,
     job: String,
     people: Vec<String>,
@@ -68,7 +70,24 @@ struct World {
     command_api: String,
     query_api: String,
     tenants: Vec<Tenant>,
+    people: Vec<Person>,
 }
+
+/// Somebody who logs in.
+struct Person {
+    email: String,
+    /// Which of the tenant's people.
+    id: String,
+    hr: bool,
+}
+
+/// What a log-in or a refresh gave.
+struct Tokens {
+    access: String,
+    refresh: String,
+}
+
+const PASSWORD: &str = "correct horse battery staple";
 
 /// What every made-up family name begins with; the tenant's name follows.
 const MARK: &str = "Canary";
@@ -99,23 +118,39 @@ impl World {
         };
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).pool_max_idle_per_host(usize::MAX).build()?;
         let (command_api, query_api) = (base("tenure-command-api")?, base("tenure-query-api")?);
-        let mut world = Self { client, command_api, query_api, tenants: Vec::new() };
+        let mut world = Self { client, command_api, query_api, tenants: Vec::new(), people: Vec::new() };
         let run = &Uuid::now_v7().simple().to_string()[20..];
         let names: Vec<String> = (0..options.tenants).map(|n| format!("users-{run}-{n}")).collect();
         world.tenants = stream::iter(names).map(|name| world.tenant(options, name)).buffer_unordered(8).try_collect().await?;
+        world.people = stream::iter(0..options.users).map(|n| world.invite(n as usize)).buffered(8).try_collect().await?;
         Ok(world)
+    }
+    /// A user of a tenant with an account that is active.
+    async fn invite(&self, n: usize) -> anyhow::Result<Person> {
+        let tenant = &self.tenants[n % self.tenants.len()];
+        let nth = n / self.tenants.len();
+        let hr = nth.is_multiple_of(5);
+        let person = Person { email: format!("user{n}@example.com"), id: tenant.people[nth % tenant.people.len()].clone(), hr };
+        let body = json!({"email": person.email, "roles": [if hr { "hr" } else { "employee" }], "employee_id": person.id});
+        let request = self.client.post(format!("{}/v1/users", self.command_api)).bearer_auth(&tenant.owner).json(&body);
+        let invited: Value = request.send().await?.error_for_status()?.json().await?;
+        let activation = json!({"ticket": invited["ticket"], "password": PASSWORD});
+        self.client.post(format!("{}/v1/auth/activation", self.command_api)).json(&activation).send().await?.error_for_status()?;
+        Ok(person)
     }
     async fn tenant(&self, options: &Options, name: String) -> anyhow::Result<Tenant> {
         run(options, &["tenant", "create", "--slug", &name, "--name", &name]).await?;
         let token = run(options, &["token", "--tenant", &name, "--role", "hr"]).await?;
         let token = token["token"].as_str().context("no token")?.to_owned();
+        let owner = run(options, &["token", "--tenant", &name, "--role", "owner"]).await?;
+        let owner = owner["token"].as_str().context("no token")?.to_owned();
         let id = |what: &str| Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{name}/{what}").as_bytes()).to_string();
         let (department, job) = (id("department"), id("job"));
         let mut lines = vec![
             json!({"command": "CreateDepartment", "key": id("a"), "data": {"department_id": department, "effective_on": "2000-01-01", "code": "d", "name": "Department"}}),
             json!({"command": "CreateJob", "key": id("b"), "data": {"job_id": job, "effective_on": "2000-01-01", "code": "j", "title": "Job"}}),
         ];
-        let mut tenant = Tenant { name, token, department, job, people: Vec::new() };
+        let mut tenant = Tenant { name, token, owner, department, job, people: Vec::new() };
         for n in 0..options.people {
             let person = Uuid::now_v7().to_string();
             let mut data = tenant.hire(&n.to_string());
@@ -151,35 +186,49 @@ impl Tenant {
 
 /// One user, until the end.
 async fn user(world: Arc<World>, n: usize, end: Instant, pause: u64) -> Tally {
-    let tenant = &world.tenants[n % world.tenants.len()];
+    let (tenant, me) = (&world.tenants[n % world.tenants.len()], &world.people[n]);
     let mut tally = Tally::default();
     // Not all at the same moment.
-    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=pause))).await;
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=pause * 5))).await;
+    let credentials = json!({"email": me.email, "password": PASSWORD});
+    let Some(mut tokens) = tally.tokens("log-in", &world, tenant, "login", &credentials).await else { return tally };
     while Instant::now() < end {
         let person = &tenant.people[fastrand::usize(..tenant.people.len())];
         let day = format!("20{}-0{}-15", fastrand::u32(15..26), fastrand::u32(1..10));
         let get = |path: String| world.client.get(format!("{}{path}", world.query_api));
+        let token = tokens.access.clone();
+        let step = async |tally: &mut Tally, name, request| drop(tally.step(name, tenant, &token, request).await);
         match fastrand::u32(0..100) {
-            0..25 => tally.step("list of people", tenant, get(format!("/v1/employees?limit=50&as_of={day}"))).await,
-            25..50 => tally.step("person", tenant, get(format!("/v1/employees/{person}"))).await,
-            50..60 => tally.step("career", tenant, get(format!("/v1/employees/{person}/history"))).await,
-            60..75 => tally.step("search by name", tenant, get(format!("/v1/employees?q=given{}", fastrand::u32(0..100)))).await,
-            75..80 => tally.step("org chart", tenant, get(format!("/v1/org-chart?as_of={day}"))).await,
-            80..85 => {
-                let path = format!("/v1/reports/headcount?as_of={day}&group_by=department");
-                tally.step("headcount", tenant, get(path)).await
+            0..25 => step(&mut tally, "list of people", get(format!("/v1/employees?limit=50&as_of={day}"))).await,
+            25..45 => step(&mut tally, "person", get(format!("/v1/employees/{person}"))).await,
+            45..55 => step(&mut tally, "career", get(format!("/v1/employees/{}/history", if me.hr { person } else { &me.id }))).await,
+            55..70 => step(&mut tally, "search by name", get(format!("/v1/employees?q=given{}", fastrand::u32(0..100)))).await,
+            70..75 => step(&mut tally, "org chart", get(format!("/v1/org-chart?as_of={day}"))).await,
+            75..80 => step(&mut tally, "headcount", get(format!("/v1/reports/headcount?as_of={day}&group_by=department"))).await,
+            80..82 => {
+                let refresh = json!({"refresh_token": tokens.refresh});
+                match tally.tokens("refresh", &world, tenant, "refresh", &refresh).await {
+                    Some(next) => tokens = next,
+                    None => return tally,
+                }
             }
-            85..97 => {
+            82..97 if me.hr => {
                 let raise = json!({"effective_on": day, "reason": "review",
                     "pay": {"rate": {"amount": fastrand::u32(40_000..90_000).to_string(), "currency": "EUR"}, "per": "year"}});
                 let url = format!("{}/v1/employees/{person}/compensation-changes", world.command_api);
-                tally.command("pay change", &world, tenant, url, &raise, Some(person)).await
+                drop(tally.command("pay change", &world, (tenant, &token), url, &raise, Some(person)).await);
+            }
+            97.. if me.hr => {
+                let url = format!("{}/v1/employees", world.command_api);
+                let hire = tenant.hire(&Uuid::now_v7().simple().to_string());
+                drop(tally.command("hire", &world, (tenant, &token), url, &hire, None).await);
             }
             _ => {
-                let url = format!("{}/v1/employees", world.command_api);
-                tally.command("hire", &world, tenant, url, &tenant.hire(&Uuid::now_v7().simple().to_string()), None).await
+                let number = json!({"effective_on": day, "changes": {"phone": format!("+43{}", fastrand::u32(1_000_000..9_999_999))}});
+                let url = format!("{}/v1/employees/{}/contact-details", world.command_api, me.id);
+                drop(tally.command("own telephone number", &world, (tenant, &token), url, &number, Some(&me.id)).await);
             }
-        };
+        }
         tokio::time::sleep(Duration::from_millis(fastrand::u64(pause / 2..=pause * 3 / 2))).await;
     }
     tally
@@ -191,22 +240,29 @@ impl Tally {
         &mut self,
         name: &'static str,
         world: &World,
-        tenant: &Tenant,
+        (tenant, token): (&Tenant, &str),
         url: String,
         body: &Value,
         person: Option<&str>,
     ) -> Option<Value> {
         let request = world.client.post(url).header("idempotency-key", Uuid::now_v7().to_string()).json(body);
-        let answer = self.step(name, tenant, request).await?;
+        let answer = self.step(name, tenant, token, request).await?;
         let person = person.or(answer["id"].as_str())?.to_owned();
         let read = world.client.get(format!("{}/v1/employees/{person}", world.query_api));
         let read = read.header("tenure-min-position", answer["position"].to_string()).header("prefer", "wait=10");
-        self.step("read of one's own write", tenant, read).await
+        self.step("read of one's own write", tenant, token, read).await
     }
-    async fn step(&mut self, name: &'static str, tenant: &Tenant, request: reqwest::RequestBuilder) -> Option<Value> {
+    /// What a log-in or a refresh at the tenant's host gives.
+    async fn tokens(&mut self, name: &'static str, world: &World, tenant: &Tenant, path: &str, body: &Value) -> Option<Tokens> {
+        let request = world.client.post(format!("{}/v1/auth/{path}", world.command_api)).header("tenure-tenant", &tenant.name).json(body);
+        let answer = self.step(name, tenant, "", request).await?;
+        Some(Tokens { access: answer["access_token"].as_str()?.to_owned(), refresh: answer["refresh_token"].as_str()?.to_owned() })
+    }
+    async fn step(&mut self, name: &'static str, tenant: &Tenant, token: &str, request: reqwest::RequestBuilder) -> Option<Value> {
         let started = Instant::now();
         let outcome = async {
-            let response = request.bearer_auth(&tenant.token).send().await.map_err(|error| error.to_string())?;
+            let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+            let response = request.send().await.map_err(|error| error.to_string())?;
             let status = response.status();
             let body = response.text().await.map_err(|error| error.to_string())?;
             if status.is_success() { Ok(body) } else { Err(format!("{status} {body}")) }

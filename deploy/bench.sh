@@ -7,6 +7,9 @@ cd "$(dirname "$0")/.."
 benches=${*:-hot append peers commands queries rebuild projection visible users}
 bin=${CARGO_TARGET_DIR:-target}/release
 
+# Hundreds of clients and their servers have two ends of each connection.
+ulimit -n "$(ulimit -H -n)" 2>/dev/null || true
+
 echo "building for speed" >&2
 cargo build --release --workspace --quiet
 

@@ -33,6 +33,12 @@ pub async fn in_database<W: Future<Output = anyhow::Result<()>>>(
     admin.close().await?;
     let mut admin = PgConnection::connect_with(&server).await?;
     admin.execute(format!("drop database {name} with (force)").as_str()).await?;
+    // The roles of its tenants outlive a database; those of other databases can't be dropped, and stay.
+    let roles: Vec<String> =
+        sqlx::query_scalar("select rolname::text from pg_roles where rolname ~ '^[tw]_[a-z0-9]{10,}$'").fetch_all(&mut admin).await?;
+    for role in roles {
+        let _ = admin.execute(format!("drop role \"{role}\"").as_str()).await;
+    }
     outcome
 }
 

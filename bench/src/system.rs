@@ -156,7 +156,7 @@ pub fn metadata() -> Metadata {
 }
 
 fn role(database: &PgConnectOptions, role: &str) -> PgPool {
-    database::pool_options(8).connect_lazy_with(database.clone().username(role))
+    database::pool_options(16).connect_lazy_with(database.clone().username(role))
 }
 
 /// The defaults, but that one tenant may take the whole machine.

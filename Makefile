@@ -20,6 +20,7 @@ down: ## stop it; `make down WIPE=1` removes all data too
 test: tools lint build ## everything that CI checks
 	TENURE_TEST_BUILT=1 cargo test --profile $(PROFILE) --workspace --exclude bench
 	@FOLDER=$(FOLDER) deploy/check-contract.sh
+	@PROFILE=$(PROFILE) bench/instructions
 
 lint: ## formatting, clippy, licences
 	cargo fmt --all --check

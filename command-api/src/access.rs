@@ -12,12 +12,12 @@ use domain::{
 use events::{DepartmentId, EmployeeId, StreamName, employee::Patch};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use platform::{
-    Problem,
+    Actor, Problem,
     access::{Action, Duty, FieldClass, Sight},
 };
 use tokio::time::Instant;
 
-use crate::{aggregates::Aggregates, execute::Ask};
+use crate::{aggregates::Aggregates, problems::refused};
 
 /// How old what is known of the place of somebody may be.
 const PLACE_AGE: Duration = Duration::from_secs(1);
@@ -58,19 +58,19 @@ const fn target(command: &E) -> (Option<DepartmentId>, Option<EmployeeId>) {
 }
 
 /// 403 `forbidden` if the actor may not change such facts, 404 `not_found` if not those of this person.
-pub(crate) async fn check(aggregates: &Aggregates, ask: &Ask) -> Result<(), Problem> {
-    let grants = &ask.actor.grants;
-    let command = match &ask.command {
-        Command::Tenancy(_) => return ask.actor.require(Duty::ManageTenants),
+pub(crate) async fn check(aggregates: &Aggregates, actor: &Actor, command: &Command) -> Result<(), Problem> {
+    let grants = &actor.grants;
+    let command = match command {
+        Command::Tenancy(_) => return actor.require(Duty::ManageTenants),
         Command::Organization(_) => {
             let everywhere = grants.sight(Action::Change, FieldClass::Directory).all;
-            return if everywhere { Ok(()) } else { Err(ask.actor.forbidden()) };
+            return if everywhere { Ok(()) } else { Err(actor.forbidden()) };
         }
         Command::Employee(command) => command,
     };
     let sights: Vec<Sight> = classes(command).iter().map(|class| grants.sight(Action::Change, *class)).collect();
     if sights.iter().any(Sight::is_empty) {
-        return Err(ask.actor.forbidden());
+        return Err(actor.forbidden());
     }
     let (department, manager) = target(command);
     // Of a person to be hired the actor knows all there is.
@@ -79,7 +79,7 @@ pub(crate) async fn check(aggregates: &Aggregates, ask: &Ask) -> Result<(), Prob
     if sights.iter().all(|sight| sight.all) && by_place.is_empty() {
         return Ok(());
     }
-    let looker = Looker { aggregates, ask, today: Timestamp::now().to_zoned(TimeZone::UTC).date() };
+    let looker = Looker { aggregates, actor, today: Timestamp::now().to_zoned(TimeZone::UTC).date() };
     let person = command.employee_id();
     for sight in sights.iter().filter(|sight| !sight.all) {
         if !matches!(command, E::HireEmployee(_)) && !looker.reaches(sight, person).await? {
@@ -89,7 +89,7 @@ pub(crate) async fn check(aggregates: &Aggregates, ask: &Ask) -> Result<(), Prob
         if let Some(department) = department
             && !looker.is_within(sight, department).await?
         {
-            return Err(ask.actor.forbidden());
+            return Err(actor.forbidden());
         }
     }
     // Nor can anybody be brought within a reach of the actor's that they were not in: who may say who works for whom would
@@ -101,7 +101,7 @@ pub(crate) async fn check(aggregates: &Aggregates, ask: &Ask) -> Result<(), Prob
             _ => false,
         };
         if brought && !looker.reaches(sight, person).await? {
-            return Err(ask.actor.forbidden());
+            return Err(actor.forbidden());
         }
     }
     Ok(())
@@ -110,12 +110,12 @@ pub(crate) async fn check(aggregates: &Aggregates, ask: &Ask) -> Result<(), Prob
 /// As for a person who never was.
 fn absent() -> Problem {
     let refusal = domain::Refusal::from(domain::employee::Refusal::NotFound);
-    crate::execute::refused(&refusal)
+    refused(&refusal)
 }
 
 struct Looker<'l> {
     aggregates: &'l Aggregates,
-    ask: &'l Ask,
+    actor: &'l Actor,
     today: Date,
 }
 
@@ -125,7 +125,7 @@ impl Looker<'_> {
             return Ok(true);
         }
         // What is one's own, nobody decides by standing above or beside oneself.
-        if self.ask.actor.employee == Some(person) {
+        if self.actor.employee == Some(person) {
             return Ok(false);
         }
         let Some(place) = self.place(person).await? else { return Ok(false) };
@@ -150,13 +150,13 @@ impl Looker<'_> {
         if sight.departments.is_empty() {
             return Ok(false);
         }
-        let scope = self.ask.actor.scope;
+        let scope = self.actor.scope;
         let organization = self.aggregates.read_since(scope, StreamName::organization(scope), recently()).await?;
         let chain = organization.aggregate.departments_above(department, self.today);
         Ok(chain.iter().any(|department| sight.departments.contains(department)))
     }
     async fn place(&self, person: EmployeeId) -> Result<Option<Place>, Problem> {
-        let scope = self.ask.actor.scope;
+        let scope = self.actor.scope;
         let known = self.aggregates.read_since(scope, StreamName::employee(scope, person), recently()).await?;
         Ok(known.aggregate.place(self.today))
     }

@@ -16,6 +16,7 @@ mod aggregate;
 mod aggregates;
 mod answers;
 mod openapi;
+mod problems;
 mod request;
 mod route;
 mod router;

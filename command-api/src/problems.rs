@@ -1,0 +1,46 @@
+//! What did not come of a command, as the client reads it.
+
+use domain::{Command, tenancy};
+use events::Version;
+use http::StatusCode;
+use platform::Problem;
+use store::ClaimKind;
+
+/// What a rule said no to: 422, or 404 where there is no such thing.
+pub(crate) fn refused(refusal: &domain::Refusal) -> Problem {
+    let status = if refusal.code() == "not_found" { StatusCode::NOT_FOUND } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let problem = Problem::new(status, refusal.code(), refusal.to_string());
+    match refusal.field() {
+        Some(pointer) => problem.field(pointer, refusal.code(), refusal.to_string()),
+        None => problem,
+    }
+}
+
+/// 409: a value that must be unique is somebody else's.
+pub(crate) fn taken(kind: ClaimKind, command: &Command) -> Problem {
+    let hires = matches!(command, Command::Employee(domain::employee::Command::HireEmployee(_)));
+    let (code, pointer, detail) = match kind.0 {
+        domain::employee::EMPLOYEE_NUMBER => {
+            ("employee_number_taken", "/employee_number", "the employee number is or was another person's; choose another one")
+        }
+        domain::employee::WORK_EMAIL => {
+            let pointer = if hires { "/contact/work_email" } else { "/changes/work_email" };
+            ("work_email_taken", pointer, "the work e-mail address is or was another person's; choose another one")
+        }
+        tenancy::SLUG => ("slug_taken", "/slug", "the slug is another tenant's; choose another one"),
+        _ => ("taken", "", "a value that must be unique is taken; choose another one"),
+    };
+    Problem::new(StatusCode::CONFLICT, code, detail).field(pointer, code, detail)
+}
+
+/// 412.
+pub(crate) fn precondition_failed(version: Version) -> Problem {
+    let detail = format!("this is at version {version}, not at the one in If-Match; read it again and decide anew");
+    Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
+}
+
+/// 422 `idempotency_key_reused`.
+pub(crate) fn key_reused() -> Problem {
+    let detail = "the Idempotency-Key was used for another command; use a new key for each command, and the same only to send it again";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail)
+}

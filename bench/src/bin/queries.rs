@@ -86,13 +86,26 @@ async fn measure(options: &Options, database: PgConnectOptions, employees: u32) 
     let recorder = Recorder::default();
     let recorded = system.serve_over(&recorder.start(system.database()).await?, Process::QueryApi).await?;
     let http = client(options.clients)?;
-    let mut statements = BTreeMap::new();
-    for path in kinds.iter().flat_map(|(_, paths)| paths.iter()) {
-        statements.insert(path.clone(), recorded_at(&http, &recorded, &token, &recorder, path).await?);
+    let (mut statements, mut answered) = (BTreeMap::new(), Vec::new());
+    for (kind, paths) in kinds {
+        let recording = async {
+            for path in &paths {
+                statements.insert(path.clone(), recorded_at(&http, &recorded, &token, &recorder, path).await?);
+            }
+            anyhow::Ok(())
+        };
+        match recording.await {
+            Ok(()) => answered.push((kind, paths)),
+            // A query that gives no answer is a figure too, and the others are measured.
+            Err(refused) if options.json => {
+                println!("{}", json!({"bench": "queries", "employees": employees, "query": kind, "refused": refused.to_string()}));
+            }
+            Err(refused) => println!("{employees:>9} {kind:<24} refused: {refused}"),
+        }
     }
     let schema = read_schema(scope.tenant(), READ_MODEL_VERSION);
     let bases = [system.serve(Process::QueryApi).await?, record::serve(database, &schema, CONNECTIONS, statements).await?];
-    for (kind, paths) in kinds {
+    for (kind, paths) in answered {
         compare(options, &http, &bases, &token, employees, kind, &paths.into()).await?;
     }
     Ok(())

@@ -20,6 +20,7 @@ use platform::{
     http::{Limits, shell},
     keys, provision, read_schema,
 };
+use projector::{headcount::Steps, rows::Rows};
 use query_api::{
     App, Reads,
     employee::{Employee, EmployeePage, History, OrgChart, Status},
@@ -164,7 +165,30 @@ async fn fill(projector: &PgPool, scope: TenantScope, sql: &str) {
     named += rest;
     let mut tx = TenantTx::begin(projector, scope, &read_schema(scope.tenant(), READ_MODEL_VERSION), Access::Write).await.unwrap();
     tx.conn().execute(named.as_str()).await.unwrap();
+    if named.contains("assignment_span") {
+        derive(&mut tx).await;
+    }
     tx.commit().await.unwrap();
+}
+
+/// Fills the tables that are worked out from others.
+async fn derive(tx: &mut TenantTx) {
+    tx.conn().execute(projector::top::INSERT).await.unwrap();
+    let mut rows = Rows::default();
+    for table in ["employment", "assignment_span", "compensation_span"] {
+        let all = format!(
+            "select row_to_json(t)::jsonb || coalesce((select jsonb_object_agg(key, value #>> '{{}}') from jsonb_each(to_jsonb(t)) where key in ('rate', 'annual')), '{{}}') from {table} t"
+        );
+        let all: Vec<Value> = sqlx::query_scalar(&all).fetch_all(tx.conn()).await.unwrap();
+        all.iter().for_each(|row| rows.push_json(table, &row.to_string()).unwrap());
+    }
+    let mut steps = Steps::default();
+    steps.add(&rows).unwrap();
+    sqlx::query("insert into headcount_step select * from jsonb_populate_recordset(null::headcount_step, $1)")
+        .bind(serde_json::to_value(steps.rows().unwrap()).unwrap())
+        .execute(tx.conn())
+        .await
+        .unwrap();
 }
 
 fn id(name: &str) -> Uuid {
@@ -197,13 +221,13 @@ const ACME: &str = "
         (u('cat1'), u('cat'), '2000-01-01', '2020-01-01', 'retirement'), (u('dan1'), u('dan'), '2000-01-01', 'infinity', null),
         (u('eve1'), u('eve'), '2016-01-01', '2018-01-01', 'resignation'), (u('eva1'), u('eva'), '2016-01-01', '2018-01-01', 'resignation');
     insert into person_span values
-        (u('ann'), '2000-01-01', 0, '2003-05-05', 'Ann', 'Müller', '1970-02-03', 'F', 15, 'ann müller'),
-        (u('ann'), '2003-05-05', 0, 'infinity', 'Ann', 'Özil', '1970-02-03', 'F', 2, 'ann özil'),
-        (u('bob'), '2000-01-01', 0, 'infinity', 'Bob', '100% Sure', null, null, 15, 'bob 100% sure'),
-        (u('cat'), '2000-01-01', 0, 'infinity', 'Cat', 'Under_score', null, null, 15, 'cat under_score'),
-        (u('dan'), '2000-01-01', 0, 'infinity', null, null, null, null, 15, null),
-        (u('eve'), '2016-01-01', 0, 'infinity', 'Eve', 'Ring', null, null, 15, 'eve ring'),
-        (u('eva'), '2016-01-01', 0, 'infinity', 'Eva', 'Ring', null, null, 15, 'eva ring');
+        (u('ann'), '2000-01-01', 0, '2003-05-05', 'Ann', 'Müller', '1970-02-03', 'F', 15, 'ann müller a1', '{-1328824997,-961798176,355060760,760841152,1248524936}'),
+        (u('ann'), '2003-05-05', 0, 'infinity', 'Ann', 'Özil', '1970-02-03', 'F', 2, 'ann özil a1', '{-1887287392,-35131040,355060760}'),
+        (u('bob'), '2000-01-01', 0, 'infinity', 'Bob', '100% Sure', null, null, 15, 'bob 100% sure a2', '{-2033803052,-867295259,-791995976,730808601,1731450012}'),
+        (u('cat'), '2000-01-01', 0, 'infinity', 'Cat', 'Under_score', null, null, 15, 'cat under_score a3', '{-1709314765,-802665332,-782659216,-552066092,-57809873,108289031,446414494,1201000311,1368869035,1523888026}'),
+        (u('dan'), '2000-01-01', 0, 'infinity', null, null, null, null, 15, 'a4', '{}'),
+        (u('eve'), '2016-01-01', 0, 'infinity', 'Eve', 'Ring', null, null, 15, 'eve ring a5', '{-1528195589,1259513262,1537336773}'),
+        (u('eva'), '2016-01-01', 0, 'infinity', 'Eva', 'Ring', null, null, 15, 'eva ring a6', '{-1528195589,1259513262,1470226297}');
     insert into contact_span values (u('ann'), '2000-01-01', 0, 'infinity', 'ann@acme.example', null, '+431234', 7);
     insert into assignment_span values
         (u('ann1'), u('ann'), '2000-01-01', 0, 'infinity', u('hq'), u('mgr'), u('vie'), null, 'hire', 15),
@@ -228,7 +252,7 @@ const CROWD: &str = "
     insert into employee select md5(i::text)::uuid, i::text, '2000-01-01', 1 from generate_series(1, 137) i;
     insert into employment select md5('m' || i)::uuid, md5(i::text)::uuid, '2000-01-01', 'infinity', null from generate_series(1, 137) i;
     insert into person_span select md5(i::text)::uuid, '2000-01-01', 0, 'infinity', (array['Ann', 'Bob', null])[1 + i % 3],
-        (array['Ng', 'ng', 'Ñg', null, 'O''Hara'])[1 + i % 5], null, null, 15, 'ng' from generate_series(1, 137) i;
+        (array['Ng', 'ng', 'Ñg', null, 'O''Hara'])[1 + i % 5], null, null, 15, 'ng ' || i, '{}' from generate_series(1, 137) i;
     insert into assignment_span select md5('m' || i)::uuid, md5(i::text)::uuid, '2000-01-01', 0, 'infinity',
         (array[u('left'), u('right')])[1 + i % 2]::uuid, u('dev'), null, null, 'hire', 15 from generate_series(1, 137) i;";
 

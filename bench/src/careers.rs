@@ -165,11 +165,20 @@ fn hire(people: u32, person: u32) -> anyhow::Result<EmployeeHired> {
             department_id: department(person % departments(people)),
             job_id: job(person),
             location_id: None,
-            // Those who have left managed nobody.
-            manager_id: person.checked_sub(leavers(people) + 1).map(|n| employee(leavers(people) + n / 8)),
+            manager_id: manager(people, person),
         },
         pay: Some(pay(60_117)?),
     })
+}
+
+/// Eight report to each, from the first of those who stay on down; those who have left managed nobody.
+fn manager(people: u32, person: u32) -> Option<EmployeeId> {
+    let gone = leavers(people);
+    let nth = match person.checked_sub(gone) {
+        Some(nth) => nth.checked_sub(1)? / 8,
+        None => person % ((people - gone) / 8 + 1),
+    };
+    Some(employee(gone + nth))
 }
 
 fn pay(amount: u32) -> anyhow::Result<Pay> {

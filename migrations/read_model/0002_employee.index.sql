@@ -12,3 +12,6 @@ create index assignment_span_manager on assignment_span (manager_id) where manag
 create index compensation_span_employee on compensation_span (employee_id);
 -- The order of every list of people.
 create index person_span_name on person_span ((coalesce(family_name, '')) collate "C", (coalesce(given_name, '')) collate "C", employee_id);
+create index person_span_grams on person_span using gin (grams);
+alter table top_span add primary key (employee_id, valid_from);
+alter table headcount_step add primary key (dimension, period, starts_on, unit_id, currency);

@@ -24,7 +24,8 @@ create table person_span (
     birth_date  date,
     gender      text,
     sets        smallint not null,
-    search      text                        -- lower-cased given and family name, for name search
+    search      text,                       -- given name, family name and employee number, lower-cased
+    grams       int4[]   not null           -- of `search`, for words anywhere in it: platform::search
 );
 
 create table contact_span (
@@ -63,4 +64,22 @@ create table compensation_span (
     per           text     not null,        -- year, month or hour
     annual        numeric  not null,        -- rate for a nominal full-time year
     reason        text     not null
+);
+
+-- Days on which somebody stands at the top of the org chart: without a manager, or with one who is not employed.
+create table top_span (
+    employee_id uuid not null,
+    valid_from  date not null,
+    valid_to    date not null
+);
+
+-- By how much headcount and annual pay change in a period. The sum of all periods up to a day is what holds on it.
+create table headcount_step (
+    dimension smallint not null,            -- 0 everyone, 1 department, 2 job, 3 location
+    period    smallint not null,            -- 0 day, 1 month, 2 year
+    starts_on date     not null,            -- the period's first day
+    unit_id   uuid     not null,            -- the department, job or location; zeros for everyone, and for people without one
+    currency  text     not null,            -- of the pay; empty for people without
+    heads     bigint   not null,
+    annual    numeric  not null
 );

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod problem;
 pub mod provision;
 pub mod registry;
+pub mod search;
 pub mod telemetry;
 pub mod tenant_tx;
 
@@ -22,7 +23,7 @@ pub use registry::{Registry, Tenant, TenantState};
 pub use tenant_tx::{Access, ScopedTx, TenantTx};
 
 /// The version of the read models that this build writes and reads: the `r` in `t_{namespace}_r{version}`.
-pub const READ_MODEL_VERSION: u32 = 1;
+pub const READ_MODEL_VERSION: u32 = 2;
 
 /// The schema that holds a tenant's read model of a version.
 pub fn read_schema(tenant: events::TenantId, version: u32) -> String {

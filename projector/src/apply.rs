@@ -320,7 +320,7 @@ fn fold_batch<'e>(
         let (mut old, mut new) = (Rows::default(), Rows::default());
         before.rows(*key, &mut old);
         after.rows(*key, &mut new);
-        difference.add(old, new);
+        difference.add(old, new).map_err(|why| (0, why))?;
     }
     Ok(difference)
 }

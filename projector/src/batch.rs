@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     fold::Key,
+    headcount::HeadcountStep,
     rows::{Difference, Rows, TABLES, TableInfo},
+    top,
 };
 
 /// Where a read model stands, and who wrote it last.
@@ -85,14 +87,30 @@ pub(crate) async fn write(conn: &mut PgConnection, difference: &Difference, to: 
             let _ = write!(sql, "{start} c{n} as ({}) ", statement(&change.table, n)); // a String takes all
         }
     }
+    let steps = difference.steps.rows().map_err(|e| sqlx::Error::Encode(e.into()))?;
+    if !steps.is_empty() {
+        arguments.push(serde_json::to_string(&steps).map_err(|e| sqlx::Error::Encode(e.into()))?);
+        let (n, start) = (arguments.len() + 2, if sql.is_empty() { "with" } else { "," });
+        let _ = write!(sql, "{start} c{n} as ({}) ", add(n)); // a String takes all
+    }
     sql.push_str("update checkpoint set position = $1, fence = $2");
     let to = i64::try_from(to.0).map_err(|e| sqlx::Error::Encode(e.into()))?;
     let mut query = sqlx::query(&sql).bind(to).bind(fence);
     for rows in &arguments {
         query = query.bind(rows);
     }
-    query.execute(conn).await?;
-    Ok(())
+    query.execute(&mut *conn).await?;
+    top::renew(conn, &difference.moved()).await
+}
+
+/// Adds to what headcount steps say.
+fn add(n: usize) -> String {
+    let TableInfo { name, columns, key, .. } = HeadcountStep::INFO;
+    let (columns, key) = (columns.join(", "), key.join(", "));
+    format!(
+        "insert into {name} as s ({columns}) select {columns} from json_populate_recordset(null::{name}, ${n}::json)
+         on conflict ({key}) do update set heads = s.heads + excluded.heads, annual = s.annual + excluded.annual"
+    )
 }
 
 fn upsert(table: &TableInfo, n: usize) -> String {

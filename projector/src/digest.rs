@@ -23,6 +23,21 @@ pub async fn digest(pool: &PgPool, scope: TenantScope, schema: &str) -> Result<B
         );
         digests.insert(table.name.to_owned(), sqlx::query_scalar(&sql).fetch_one(tx.conn()).await?);
     }
+    for (name, rows, key) in [
+        ("top_span", "select * from top_span", "employee_id, valid_from"),
+        // A step that was taken back may stand there as zero, and a sum keeps the decimals of what it was added up from.
+        (
+            "headcount_step",
+            "select dimension, period, starts_on, unit_id, currency, heads, trim_scale(annual) from headcount_step where heads <> 0 or annual <> 0",
+            "dimension, period, starts_on, unit_id, currency",
+        ),
+    ] {
+        let sql = format!(
+            "select count(*) || ' ' || encode(sha256(coalesce(string_agg(sha256(convert_to(t::text, 'UTF8')), ''::bytea order by {key}), ''::bytea)), 'hex')
+             from ({rows}) t"
+        );
+        digests.insert(name.to_owned(), sqlx::query_scalar(&sql).fetch_one(tx.conn()).await?);
+    }
     tx.rollback().await?;
     Ok(digests)
 }

@@ -210,7 +210,8 @@ impl Person {
         let Some(original_hire_date) = self.original_hire_date else { return };
         let stream_version = i64::try_from(self.version.0).unwrap_or(i64::MAX);
         to.employee.push(Employee { employee_id, employee_number: self.number.clone(), original_hire_date, stream_version });
-        to.person_span.extend(self.details.spans((None, 0), None).into_iter().map(|span| details_row(employee_id, span)));
+        let details = self.details.spans((None, 0), None).into_iter();
+        to.person_span.extend(details.map(|span| details_row(employee_id, self.number.as_deref(), span)));
         to.contact_span.extend(self.contact.spans((None, 0), None).into_iter().map(|span| contact_row(employee_id, span)));
         for (employment_id, period) in &self.employments {
             let (employment_id, ends_on) = (*employment_id, Until(period.ends_on));
@@ -267,15 +268,18 @@ impl Person {
     }
 }
 
-fn details_row(employee_id: Uuid, span: Span<(Option<PersonalDetails>, i16)>) -> PersonSpan {
+fn details_row(employee_id: Uuid, number: Option<&str>, span: Span<(Option<PersonalDetails>, i16)>) -> PersonSpan {
     let (details, sets) = span.row;
-    let search = details.as_ref().map(|d| format!("{} {}", d.given_name, d.family_name).to_lowercase());
+    let names = details.iter().flat_map(|d| [d.given_name.as_str(), &d.family_name]);
+    let known: Vec<&str> = names.chain(number).collect();
+    let search = Some(known.join(" ").to_lowercase()).filter(|known| !known.is_empty());
+    let grams = platform::search::grams(search.as_deref().unwrap_or_default());
     let (given_name, family_name, birth_date, gender) = match details {
         Some(d) => (Some(d.given_name), Some(d.family_name), d.birth_date, d.gender),
         None => (None, None, None, None),
     };
     let (valid_from, seq, valid_to) = (span.from.on, seq(span.from), Until(span.to));
-    PersonSpan { employee_id, valid_from, seq, valid_to, given_name, family_name, birth_date, gender, sets, search }
+    PersonSpan { employee_id, valid_from, seq, valid_to, given_name, family_name, birth_date, gender, sets, search, grams }
 }
 
 fn details_change(row: PersonSpan) -> Details {

@@ -9,7 +9,9 @@ pub mod fold;
 pub mod employee;
 pub mod organization;
 
+pub mod headcount;
 pub mod rows;
+pub mod top;
 
 pub mod apply;
 pub mod batch;

@@ -11,7 +11,7 @@
 //! Killed at any step, the live schema is untouched, and the next rebuild drops what is left. Cutting over is one
 //! transaction: readers see the old read model or the new one, never a mixture.
 
-use std::{sync::Arc, thread, time::Duration, time::Instant};
+use std::{mem::take, sync::Arc, thread, time::Duration, time::Instant};
 
 use events::{Event, Position, RecordedEvent, TenantId, TenantScope};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
@@ -26,8 +26,10 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 use crate::{
     apply::{Applier, ApplyError, decode, live, open, unprojectable, within},
     batch::{Checkpoint, REPLACED, lock_checkpoint},
-    fold::Model,
+    fold::{CannotFold, Model},
+    headcount::{HeadcountStep, Steps},
     rows::{COPY_HEADER, COPY_TRAILER, TABLES, TableInfo},
+    top,
 };
 
 /// Events read by one statement.
@@ -91,6 +93,9 @@ pub enum RebuildError {
     /// Making or dropping a schema failed.
     #[error("{0:#}")]
     Schema(#[from] anyhow::Error),
+    /// All together can't be counted.
+    #[error(transparent)]
+    CannotCount(#[from] CannotFold),
 }
 
 impl From<sqlx::Error> for RebuildError {
@@ -114,7 +119,7 @@ pub async fn rebuild(applier: &Applier, ticket: &Ticket, progress: impl Fn(Progr
 
     let (mut report, position) = fill(applier, scope, &next, progress).await?;
     let indexing = Instant::now();
-    index(&applier.pool, scope, &next, position).await?;
+    report.rows += index(&applier.pool, scope, &next, position).await?;
     report.index_seconds = indexing.elapsed().as_secs_f64();
 
     report.position = replace(applier, scope, &live, &next, position).await?.0;
@@ -152,11 +157,14 @@ async fn fill(
     let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
     let passes = if applier.store.is_dense() { head.0.div_ceil(EVENTS_PER_PASS).max(1) } else { 1 };
     let mut report = Report { events: 0, rows: 0, position: 0, seconds: 0.0, fold_seconds: 0.0, copy_seconds: 0.0, index_seconds: 0.0 };
-    let mut position = Position::ZERO;
+    let (mut position, mut steps) = (Position::ZERO, Steps::default());
     for number in 0..passes {
         let folding = Instant::now();
         let pass = Pass { number, of: passes };
-        let (read, shards) = fold_pass(applier, scope, head, pass, &progress).await?;
+        let (read, mut shards) = fold_pass(applier, scope, head, pass, &progress).await?;
+        for shard in &mut shards {
+            steps.merge(take(&mut shard.steps))?;
+        }
         // Each pass reads the whole log and folds a part of it.
         (report.events, position) = (read.events, read.position);
         report.rows += shards.iter().map(|shard| shard.rows).sum::<u64>();
@@ -165,6 +173,14 @@ async fn fill(
         report.fold_seconds += (copying - folding).as_secs_f64();
         report.copy_seconds += copying.elapsed().as_secs_f64();
     }
+    let copying = Instant::now();
+    let (mut data, steps) = (Vec::new(), steps.rows()?);
+    for step in &steps {
+        step.copy(&mut data);
+    }
+    report.rows += steps.len() as u64;
+    within(LONG_PATIENCE, async { Ok(copy_table(&applier.pool, scope, schema, &HeadcountStep::INFO, vec![data]).await?) }).await?;
+    report.copy_seconds += copying.elapsed().as_secs_f64();
     Ok((report, position))
 }
 
@@ -196,6 +212,7 @@ struct Read {
 struct Shard {
     rows: u64,
     tables: Vec<Vec<u8>>,
+    steps: Steps,
 }
 
 /// Decoded events of one shard.
@@ -332,11 +349,16 @@ fn fold_shard(mut parts: mpsc::Receiver<Part>) -> Result<Shard, RebuildError> {
             model.fold(recorded, event).map_err(|why| unprojectable(recorded, &why.0))?;
         }
     }
-    let mut shard = Shard { rows: 0, tables: vec![Vec::new(); TABLES.len()] };
+    let mut shard = Shard { rows: 0, tables: vec![Vec::new(); TABLES.len()], steps: Steps::default() };
+    let mut counted = Ok(());
     model.into_rows(|rows| {
         shard.rows += rows.count() as u64;
         rows.copy(&mut shard.tables);
+        if counted.is_ok() {
+            counted = shard.steps.add(rows);
+        }
     });
+    counted?;
     Ok(shard)
 }
 
@@ -386,22 +408,27 @@ async fn begin_unwaited(pool: &PgPool, scope: TenantScope, schema: &str) -> Resu
     Ok(tx)
 }
 
-/// Keys, indexes, statistics, and the checkpoint.
-async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Position) -> Result<(), RebuildError> {
+/// Keys, indexes, what is worked out from other rows, statistics, and the checkpoint. The rows added.
+async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Position) -> Result<u64, RebuildError> {
     let run = |sql: String| async move {
         within(LONG_PATIENCE, async {
             let mut tx = begin_unwaited(pool, scope, schema).await?;
-            tx.conn().execute(sql.as_str()).await?;
-            Ok(tx.commit().await?)
+            let done = tx.conn().execute(sql.as_str()).await?;
+            tx.commit().await?;
+            Ok(done.rows_affected())
         })
         .await
     };
-    let statements = read_model_sql().1.into_iter().flat_map(|file| file.split_inclusive(";\n")).map(str::to_owned);
-    stream::iter(statements.map(Ok)).try_for_each_concurrent(writers(pool), run).await?;
-    let analyze = TABLES.iter().map(|table| format!("analyze {}", table.name));
-    stream::iter(analyze.map(Ok)).try_for_each_concurrent(writers(pool), run).await?;
+    let all = async |statements: Vec<String>| {
+        let statements = stream::iter(statements.into_iter().map(run)).buffer_unordered(writers(pool));
+        statements.try_fold(0, |rows, more| future::ready(Ok::<_, ApplyError>(rows + more))).await
+    };
+    all(read_model_sql().1.into_iter().flat_map(|file| file.split_inclusive(";\n")).map(str::to_owned).collect()).await?;
+    let tables = TABLES.iter().map(|table| table.name).chain([HeadcountStep::INFO.name]).map(|table| format!("analyze {table}"));
+    let added = all([top::INSERT.to_owned()].into_iter().chain(tables).collect()).await?;
+    run("analyze top_span".into()).await?;
     run(format!("update checkpoint set position = {}, fence = 0", position.0)).await?;
-    Ok(())
+    Ok(added)
 }
 
 /// Catches up with what was appended meanwhile, and cuts over once the new read model is not behind the live one.

@@ -1,10 +1,14 @@
 //! The rows of a read model, one struct per table of `migrations/read_model`, and how they travel: as JSON in live
 //! batches, in PostgreSQL's binary COPY format in rebuilds.
 
+use std::collections::BTreeSet;
+
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::{fold::CannotFold, headcount::Steps};
 
 /// The end of a span: the first day on which it no longer held, or `infinity`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,16 +133,32 @@ macro_rules! tables {
 
         /// What turns one set of rows into another.
         #[derive(Debug, Default)]
-        pub struct Difference { put: Rows, deleted: Rows }
+        pub struct Difference {
+            put: Rows,
+            deleted: Rows,
+            /// What the rows of people that changed add to the headcount.
+            pub steps: Steps,
+        }
 
         impl Difference {
             /// Adds what one key's rows became. The keys' rows are few, so each is looked for among all.
-            pub fn add(&mut self, before: Rows, after: Rows) {
+            pub fn add(&mut self, before: Rows, after: Rows) -> Result<(), CannotFold> {
+                self.steps.take_back(&before)?;
+                self.steps.add(&after)?;
                 $(
                     let gone = |old: &$name| !after.$table.iter().any(|new| new.same_row(old));
                     self.deleted.$table.extend(before.$table.iter().filter(|old| gone(*old)).cloned());
                     self.put.$table.extend(after.$table.into_iter().filter(|new| !before.$table.contains(new)));
                 )+
+                Ok(())
+            }
+            /// People of whom an employment or an assignment changed.
+            pub fn moved(&self) -> BTreeSet<Uuid> {
+                let of = |rows: &Rows| {
+                    let employed = rows.employment.iter().map(|row| row.employee_id);
+                    employed.chain(rows.assignment_span.iter().map(|row| row.employee_id)).collect::<Vec<_>>()
+                };
+                of(&self.put).into_iter().chain(of(&self.deleted)).collect()
             }
             /// Per table, as JSON; tables without a change are left out.
             pub fn changes(&self) -> Result<Vec<TableChange>, serde_json::Error> {
@@ -215,6 +235,7 @@ tables! {
         gender: Option<String>,
         sets: i16,
         search: Option<String>,
+        grams: Vec<i32>,
     }
     /// Contact details from a day on.
     ContactSpan in contact_span, key [employee_id, valid_from, seq], fold employee_id, text [] {
@@ -257,12 +278,12 @@ tables! {
 }
 
 /// A column in PostgreSQL's binary format, with its length in front.
-trait CopyField {
+pub(crate) trait CopyField {
     fn copy_field(&self, out: &mut Vec<u8>);
 }
 
 /// A count in PostgreSQL's binary format. None is near the limit: columns, and groups of a 96-bit decimal's digits.
-fn word(count: usize) -> [u8; 2] {
+pub(crate) fn word(count: usize) -> [u8; 2] {
     i16::try_from(count).unwrap_or(i16::MAX).to_be_bytes()
 }
 
@@ -277,9 +298,24 @@ impl CopyField for Uuid {
         sized(self.as_bytes(), out);
     }
 }
+impl CopyField for &str {
+    fn copy_field(&self, out: &mut Vec<u8>) {
+        sized(self.as_bytes(), out);
+    }
+}
 impl CopyField for String {
     fn copy_field(&self, out: &mut Vec<u8>) {
         sized(self.as_bytes(), out);
+    }
+}
+impl CopyField for Vec<i32> {
+    /// As `array_recv` reads it: dimensions, no nulls, `int4`; length and lower bound of the only dimension; elements.
+    fn copy_field(&self, out: &mut Vec<u8>) {
+        let length = i32::try_from(self.len()).unwrap_or(i32::MAX);
+        let header = if self.is_empty() { vec![0, 0, 23] } else { vec![1, 0, 23, length, 1] };
+        let elements = self.iter().flat_map(|element| [4, *element]);
+        let bytes: Vec<u8> = header.into_iter().chain(elements).flat_map(i32::to_be_bytes).collect();
+        sized(&bytes, out);
     }
 }
 impl CopyField for i16 {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     params::{Day, Fresh, invalid, params},
     read::{Answer, Body, Reads},
+    sight::Sight,
 };
 
 /// Headcount and annual pay.
@@ -155,16 +156,37 @@ pub(crate) async fn headcount(
     }
     let as_of = params.as_of.unwrap_or_else(Day::today);
     let rollup = params.include_subdepartments.unwrap_or(false);
-    let body: Body = reads.one(&reader, fresh, sqlx::query_as(&by_unit(group_by, rollup)).bind(as_of)).await?;
+    let sql = by_unit(group_by, rollup, Sight::of(&reader.0).counts_everyone());
+    let body: Body = reads.one(&reader, fresh, sqlx::query_as(&sql).bind(as_of)).await?;
     Answer::of(body)
 }
 
 /// People are added up per unit and currency first; what follows works on those few rows.
-fn by_unit(group_by: GroupBy, rollup: bool) -> String {
-    let (thing, name) = match group_by {
-        GroupBy::Job => ("job", "title"),
-        GroupBy::Location => ("location", "name"),
-        GroupBy::Department | GroupBy::Month => ("department", "name"),
+fn by_unit(group_by: GroupBy, rollup: bool, everyone: bool) -> String {
+    let (thing, name, dimension) = match group_by {
+        GroupBy::Department | GroupBy::Month => ("department", "name", 1),
+        GroupBy::Job => ("job", "title", 2),
+        GroupBy::Location => ("location", "name", 3),
+    };
+    // Who may not see the pay of everyone has those counted one by one that may be seen.
+    let cells = if everyone {
+        format!(
+            "select nullif(unit_id, {NOBODY}) as id, nullif(currency, '') as currency, sum(heads) as heads, sum(annual) as pay from (
+                select * from headcount_step where dimension = {dimension} and period = 2 and starts_on < date_trunc('year', $1::timestamp)::date
+                union all select * from headcount_step where dimension = {dimension} and period = 1
+                    and starts_on >= date_trunc('year', $1::timestamp)::date and starts_on < date_trunc('month', $1::timestamp)::date
+                union all select * from headcount_step where dimension = {dimension} and period = 0
+                    and starts_on >= date_trunc('month', $1::timestamp)::date and starts_on <= $1
+            ) s group by 1, 2 having sum(heads) <> 0"
+        )
+    } else {
+        format!(
+            "select a.{thing}_id as id, y.currency, count(*) as heads, sum(y.annual) as pay
+            from employment m
+            left join assignment_span a on a.employment_id = m.employment_id and a.valid_from <= $1 and $1 < a.valid_to
+            left join compensation_span y on y.employment_id = m.employment_id and y.valid_from <= $1 and $1 < y.valid_to
+            where m.starts_on <= $1 and $1 < m.ends_on group by 1, 2"
+        )
     };
     // Each department with itself and everything below it; `union` ends a ring.
     let (pairs, grouped) = if rollup {
@@ -186,12 +208,7 @@ fn by_unit(group_by: GroupBy, rollup: bool) -> String {
         )
     };
     format!(
-        "with recursive cell as materialized (
-            select a.{thing}_id as id, y.currency, count(*) as heads, sum(y.annual) as pay
-            from employment m
-            left join assignment_span a on a.employment_id = m.employment_id and a.valid_from <= $1 and $1 < a.valid_to
-            left join compensation_span y on y.employment_id = m.employment_id and y.valid_from <= $1 and $1 < y.valid_to
-            where m.starts_on <= $1 and $1 < m.ends_on group by 1, 2
+        "with recursive cell as materialized ({cells}
         ){pairs}, grouped as (
             {by_id} group by id
         ), named as (
@@ -209,6 +226,31 @@ fn by_unit(group_by: GroupBy, rollup: bool) -> String {
     )
 }
 
+/// How `headcount_step` writes that there is no department, job or location.
+const NOBODY: &str = "'00000000-0000-0000-0000-000000000000'";
+
+/// Month after month from the steps of everyone: those before the first month together, then each month's.
+const EVERYONE_BY_MONTH: &str = "
+    with month as (
+        select m::date as month, (m + interval '1 month - 1 day')::date as last from generate_series($1::date::timestamp, $2::date::timestamp, '1 month') m
+    ), step as (
+        select greatest(starts_on, $1) as month, currency, sum(heads) as heads, sum(annual) as annual from (
+            select * from headcount_step where dimension = 0 and period = 2 and starts_on < date_trunc('year', $1::timestamp)::date
+            union all select * from headcount_step where dimension = 0 and period = 1 and starts_on >= date_trunc('year', $1::timestamp)::date and starts_on <= $3
+        ) s group by 1, 2
+    ), cell as (
+        select month, last, currency, sum(heads) over w as heads, sum(annual) over w as pay
+        from month cross join (select distinct currency from step) c left join step using (month, currency)
+        window w as (partition by currency order by month)
+    ), figures as (
+        select to_char(month, 'YYYY-MM') as month, last as as_of, coalesce(sum(heads), 0)::bigint as headcount,
+            coalesce(json_agg(json_build_object('currency', currency, 'amount', trim_scale(pay)::text) order by currency)
+                filter (where currency <> '' and heads > 0), '[]') as annual_pay
+        from month left join cell using (month, last) group by month, last
+    )";
+
+/// The same for people who are counted one by one.
+///
 /// What begins counts from its month on, what ends stops counting from its month on; summed up month after month that
 /// gives the figures as of each month's last day in one pass, however many months there are.
 const BY_MONTH: &str = "
@@ -236,7 +278,9 @@ const BY_MONTH: &str = "
     ), figures as (
         select to_char(month, 'YYYY-MM') as month, last as as_of, headcount, coalesce(annual_pay, '[]') as annual_pay
         from heads left join paid_in using (month)
-    )
+    )";
+
+const FIGURES_BY_MONTH: &str = "
     select (select position from checkpoint) as position, json_build_object(
         'as_of', $3, 'position', (select position from checkpoint),
         'total', (select json_build_object('headcount', headcount, 'annual_pay', annual_pay) from figures where as_of = $3),
@@ -258,7 +302,9 @@ async fn by_month(reads: &Reads, reader: &Reader, fresh: Fresh, params: &Headcou
     if months > 600 {
         return Err(invalid("from", "and to must be at most 600 months apart"));
     }
-    let query = sqlx::query_as(BY_MONTH).bind(Day(from)).bind(Day(to)).bind(Day(to.last_of_month()));
+    let months = if Sight::of(&reader.0).counts_everyone() { EVERYONE_BY_MONTH } else { BY_MONTH };
+    let sql = [months, FIGURES_BY_MONTH].concat();
+    let query = sqlx::query_as(&sql).bind(Day(from)).bind(Day(to)).bind(Day(to.last_of_month()));
     let body: Body = reads.one(reader, fresh, query).await?;
     Answer::of(body)
 }

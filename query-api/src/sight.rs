@@ -39,7 +39,7 @@ const HIDDEN: &[(&str, &[&str], &[&str])] = &[
     ("employment", &["employment_id", "employee_id", "starts_on", "ends_on"], &["termination_reason"]),
     (
         "person_span",
-        &["employee_id", "valid_from", "seq", "valid_to", "given_name", "family_name", "search"],
+        &["employee_id", "valid_from", "seq", "valid_to", "given_name", "family_name", "search", "grams"],
         &["birth_date", "gender", "sets"],
     ),
     ("contact_span", &["employee_id", "valid_from", "seq", "valid_to", "work_email"], &["private_email", "phone", "sets"]),
@@ -53,6 +53,7 @@ const HIDDEN: &[(&str, &[&str], &[&str])] = &[
         &["employment_id", "employee_id", "valid_from", "seq", "valid_to", "rate", "currency", "per", "annual", "reason"],
         &[],
     ),
+    ("top_span", &["employee_id", "valid_from", "valid_to"], &[]),
 ];
 
 /// Of `sets`, the bits of the fields that are not personal: where a change set no other, `sets` is null.
@@ -88,6 +89,14 @@ impl Sight {
     /// Whether nothing is hidden.
     pub(crate) fn is_whole(&self) -> bool {
         self.directory.all && self.personal.all && self.pay.all
+    }
+    /// Whether nobody is hidden, nor anybody's pay: `headcount_step` may be read, which names nobody and sums up everyone.
+    pub(crate) fn counts_everyone(&self) -> bool {
+        self.directory.all && self.pay.all
+    }
+    /// Whether nobody is hidden.
+    pub(crate) fn knows_everyone(&self) -> bool {
+        self.directory.all
     }
     /// The statement, which then sees only that. `schema` is the tenant's, checked.
     pub(crate) fn restrict(&self, statement: &str, schema: &str) -> String {

@@ -447,13 +447,13 @@ proptest! {
                 let (mut old, mut new) = (Rows::default(), Rows::default());
                 before.rows(*key, &mut old);
                 after.rows(*key, &mut new);
-                difference.add(old, new);
+                difference.add(old, new).unwrap();
             }
             write(&mut table, &difference);
         }
         let mut at_once = HashMap::new();
         let mut all = Difference::default();
-        all.add(Rows::default(), whole.rows());
+        all.add(Rows::default(), whole.rows()).unwrap();
         write(&mut at_once, &all);
         prop_assert_eq!(table, at_once);
 

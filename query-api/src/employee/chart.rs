@@ -10,6 +10,7 @@ use super::{Named, department_on, job_on};
 use crate::{
     params::{Day, Fresh, IdParam, number, params},
     read::{Answer, Body, Reads},
+    sight::Sight,
 };
 
 /// A piece of the org chart, breadth first: by level, then by name.
@@ -93,30 +94,48 @@ const STAFFED: &str = "
     from assignment_span a join employment m on m.employment_id = a.employment_id and m.starts_on <= $1 and $1 < m.ends_on
     where a.valid_from <= $1 and $1 < a.valid_to";
 
-/// The chart from its top, or from person $2, $3 levels down. Whoever has one manager can be reached by one way only, so
+/// Where a chart starts.
+enum Start {
+    /// From the top, for who may see everyone.
+    Top,
+    /// From the top of what may be seen: people whose manager may not be seen stand there as well.
+    TopOfSeen,
+    /// From person $2.
+    Person,
+}
+
+/// The chart, $3 levels down, no deeper than $4 people take it. Whoever has one manager can be reached by one way only, so
 /// going down from the top can't turn in a ring; going down from a person can only do so through that person, who is
-/// left out. From the top everyone is read at once; from a person, a look-up by manager each is less.
-fn chart(from_the_top: bool) -> String {
-    let (start, below) = if from_the_top {
-        (
-            "s.manager_id is null or not exists (select from staffed m where m.employee_id = s.manager_id)",
-            "join staffed s on s.manager_id = c.employee_id".to_owned(),
-        )
-    } else {
-        ("s.employee_id = $2", format!("cross join lateral ({STAFFED} and a.manager_id = c.employee_id offset 0) s"))
+/// left out.
+fn chart(start: &Start) -> String {
+    let (first, materialized) = match start {
+        Start::Top => (
+            "select s.* from top_span t join staffed s using (employee_id) where t.valid_from <= $1 and $1 < t.valid_to",
+            "not materialized",
+        ),
+        Start::TopOfSeen => (
+            "select s.* from staffed s where s.manager_id is null or not exists (select from staffed m where m.employee_id = s.manager_id)",
+            "materialized",
+        ),
+        Start::Person => ("select s.* from staffed s where s.employee_id = $2", "not materialized"),
+    };
+    // Everyone who may be seen is read already, or each level by a look-up per manager.
+    let below = match start {
+        Start::TopOfSeen => "join staffed s on s.manager_id = c.employee_id".to_owned(),
+        Start::Top | Start::Person => format!("cross join lateral ({STAFFED} and a.manager_id = c.employee_id offset 0) s"),
     };
     format!(
         "with recursive staffed as {materialized} ({STAFFED}), chart as (
-            select s.*, 0 as level from staffed s where {start}
+            select s.*, 0 as level, count(*) over () as found from ({first}) s
             union all
-            select s.*, c.level + 1 from chart c {below} where c.level < $3 and s.employee_id is distinct from $2
+            select s.*, c.level + 1, c.found + count(*) over () from chart c {below}
+            where c.level < $3 and c.found <= $4 and s.employee_id is distinct from $2
         ), page as (
             select c.*, p.given_name, p.family_name,
                    row_number() over (order by c.level, coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", c.employee_id) as n
             from chart c left join person_span p on p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to
             order by n limit $4 + 1
-        )",
-        materialized = if from_the_top { "materialized" } else { "not materialized" },
+        )"
     )
 }
 
@@ -126,6 +145,11 @@ fn chart(from_the_top: bool) -> String {
 pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params: ChartParams, fresh: Fresh) -> Result<Answer, Problem> {
     let as_of = params.as_of.unwrap_or_else(Day::today);
     let root = params.root.map(|id| id.0);
+    let start = match root {
+        Some(_) => Start::Person,
+        None if Sight::of(&reader.0).knows_everyone() => Start::Top,
+        None => Start::TopOfSeen,
+    };
     let sql = format!(
         "{chart} select (select position from checkpoint) as position,
             case when $2::uuid is null or exists (select from employee where employee_id = $2) then json_build_object(
@@ -137,7 +161,7 @@ pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params
                         where a.manager_id = page.employee_id and a.valid_from <= $1 and $1 < a.valid_to)) order by n) filter (where n <= $4), '[]'),
                 'truncated', count(*) > $4) end::text as body
          from page",
-        chart = chart(root.is_none()),
+        chart = chart(&start),
         job = job_on("page.job_id", "$1"),
         department = department_on("page.department_id", "$1"),
     );

@@ -180,7 +180,9 @@ async fn derive(tx: &mut TenantTx) {
             "select row_to_json(t)::jsonb || coalesce((select jsonb_object_agg(key, value #>> '{{}}') from jsonb_each(to_jsonb(t)) where key in ('rate', 'annual')), '{{}}') from {table} t"
         );
         let all: Vec<Value> = sqlx::query_scalar(&all).fetch_all(tx.conn()).await.unwrap();
-        all.iter().for_each(|row| rows.push_json(table, &row.to_string()).unwrap());
+        for row in all {
+            rows.push_json(table, &row.to_string()).unwrap();
+        }
     }
     let mut steps = Steps::default();
     steps.add(&rows).unwrap();

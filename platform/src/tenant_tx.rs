@@ -55,6 +55,11 @@ impl TenantTx {
     pub async fn rollback(self) -> Result<(), sqlx::Error> {
         self.0.rollback().await
     }
+    /// Ends a transaction that only read, while the caller goes on with what it read. If that fails, the connection is
+    /// closed.
+    pub fn end(self) {
+        tokio::spawn(self.0.rollback());
+    }
 }
 
 /// A transaction under the process's own role, that sees only one tenant's rows of the shared tables that have

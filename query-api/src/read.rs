@@ -106,7 +106,7 @@ impl Reads {
                     let seen = sight.restrict(query.sql(), &schema);
                     sqlx::query_as_with(&seen, arguments).persistent(false).fetch_one(tx.conn()).await.map_err(unreadable)?
                 };
-                tx.commit().await.map_err(unreadable)?;
+                tx.end();
                 // A cut-over between the two statements may have gone back; then the next round decides.
                 if row.position() < fresh.position {
                     return Err(behind(row.position(), fresh.position));

@@ -14,9 +14,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use sqlx::{
-    Encode, PgPool, Postgres, Row as _, Type,
+    Encode, Executor as _, PgPool, Postgres, Row as _, Type,
     encode::IsNull,
-    postgres::{PgArgumentBuffer, PgConnectOptions, PgTypeInfo, types::Oid},
+    postgres::{PgArgumentBuffer, PgArguments, PgConnectOptions, PgRow, PgTypeInfo, types::Oid},
+    query::Query,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -167,25 +168,33 @@ impl Encode<'_, Postgres> for Parameter {
     }
 }
 
-/// A server that answers each path and query with its statement's JSON: axum and sqlx, and no more. Its base URL.
+/// A server that answers each path and query with its statement's JSON: axum and sqlx, and no more. Given how a transaction
+/// begins, it runs each statement in one. Its base URL.
 pub async fn serve(
     database: PgConnectOptions,
     schema: &str,
     connections: u32,
-    statements: BTreeMap<String, Statement>,
+    statements: Arc<BTreeMap<String, Statement>>,
+    begin: Option<String>,
 ) -> anyhow::Result<String> {
     // The planner's settings are the API's, and a connection is not asked whether it is alive.
     let database = database.options([("search_path", schema), ("jit", "off")]);
     let pool = sqlx::postgres::PgPoolOptions::new().max_connections(connections).test_before_acquire(false).connect_with(database).await?;
-    let routes = Router::new().fallback(answer).with_state((pool, Arc::new(statements)));
+    let routes = Router::new().fallback(answer).with_state(Arc::new(Bare { pool, statements, begin }));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let base = format!("http://{}", listener.local_addr()?);
     tokio::spawn(axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))), routes).into_future());
     Ok(base)
 }
 
-async fn answer(State((pool, statements)): State<(PgPool, Arc<BTreeMap<String, Statement>>)>, uri: Uri) -> Response {
-    let Some(statement) = statements.get(uri.path_and_query().map_or("", |path| path.as_str())) else {
+struct Bare {
+    pool: PgPool,
+    statements: Arc<BTreeMap<String, Statement>>,
+    begin: Option<String>,
+}
+
+async fn answer(State(bare): State<Arc<Bare>>, uri: Uri) -> Response {
+    let Some(statement) = bare.statements.get(uri.path_and_query().map_or("", |path| path.as_str())) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let mut query = sqlx::query(&statement.sql);
@@ -193,10 +202,21 @@ async fn answer(State((pool, statements)): State<(PgPool, Arc<BTreeMap<String, S
         query = query.bind(parameter.clone());
     }
     // The API's statements answer with the whole JSON in a column.
-    let row = query.fetch_one(&pool).await;
+    let row = match &bare.begin {
+        None => query.fetch_one(&bare.pool).await,
+        Some(begin) => in_transaction(&bare.pool, begin, query).await,
+    };
     let json = row.and_then(|row| row.try_get::<String, _>("body").or_else(|_| row.try_get::<String, _>("items")));
     match json {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
     }
+}
+
+async fn in_transaction(pool: &PgPool, begin: &str, query: Query<'_, Postgres, PgArguments>) -> Result<PgRow, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    connection.execute(begin).await?;
+    let row = query.fetch_one(&mut *connection).await;
+    connection.execute("rollback").await?;
+    row
 }

@@ -1,9 +1,10 @@
 //! How fast the query API answers, next to the same SQL through bare axum and sqlx: no tenancy, no token, no roles, no
-//! transaction.
+//! transaction; and next to that server with a transaction under the tenant's role around each statement, which tells what
+//! isolation in the database costs.
 //!
 //! Makes a database of its own on the server of `--database-url` (a superuser's) with one tenant, and drops it afterwards.
 //! First every request goes through a recorder before PostgreSQL; the bare server answers each with the statement and the
-//! parameters that it caused. Then the two are loaded in turns.
+//! parameters that it caused. Then all are loaded in turns.
 
 use std::{
     collections::BTreeMap,
@@ -65,8 +66,8 @@ async fn main() -> anyhow::Result<()> {
         );
         let (name, peer) = ("tenure", "bare");
         println!(
-            "{:>9} {:<24} {name:>9} {:>8} {:>8}   {peer:>9} {:>8} {:>8}   {:<18} p99 ratio",
-            "employees", "query", "p50 ms", "p99 ms", "p50 ms", "p99 ms", "ratio"
+            "{:>9} {:<24} {name:>9} {:>8} {:>8}   {peer:>9} {:>8} {:>8}   {:<18} {:<18} p99 ratio",
+            "employees", "query", "p50 ms", "p99 ms", "p50 ms", "p99 ms", "ratio", "to bare + role"
         );
     }
     for &employees in &options.employees {
@@ -104,7 +105,10 @@ async fn measure(options: &Options, database: PgConnectOptions, employees: u32) 
         }
     }
     let schema = read_schema(scope.tenant(), READ_MODEL_VERSION);
-    let bases = [system.serve(Process::QueryApi).await?, record::serve(database, &schema, CONNECTIONS, statements).await?];
+    let statements = Arc::new(statements);
+    let bare = async |begin| record::serve(database.clone(), &schema, CONNECTIONS, statements.clone(), begin).await;
+    let begin = format!("begin read only; set local role \"t_{}\"; set local search_path = \"{schema}\"", scope.tenant());
+    let bases = [system.serve(Process::QueryApi).await?, bare(None).await?, bare(Some(begin)).await?];
     for (kind, paths) in answered {
         compare(options, &http, &bases, &token, employees, kind, &paths.into()).await?;
     }
@@ -148,43 +152,47 @@ async fn recorded_at(http: &reqwest::Client, base: &str, token: &str, recorder: 
     recorder.take().into_iter().rfind(of_the_query).with_context(|| format!("{path} ran no statement that reads the checkpoint"))
 }
 
-/// Loads both with requests of one kind, in turns.
+/// Loads all with requests of one kind, in turns.
 async fn compare(
     options: &Options,
     http: &reqwest::Client,
-    bases: &[String; 2],
+    bases: &[String; 3],
     token: &str,
     employees: u32,
     kind: &str,
     paths: &Arc<[String]>,
 ) -> anyhow::Result<()> {
-    let (mut rates, mut times) = ([Rounds::default(), Rounds::default()], [histogram(), histogram()]);
-    let (mut ratio, mut tails) = (Rounds::default(), Rounds::default());
+    let mut rates: [Rounds; 3] = Default::default();
+    let mut times = [histogram(), histogram(), histogram()];
+    let (mut ratio, mut to_role, mut tails) = (Rounds::default(), Rounds::default(), Rounds::default());
     for round in 0..options.rounds as usize {
-        let (mut pair, mut tail) = ([0.0; 2], [0.0; 2]);
-        for turn in 0..2 {
-            let which = (round + turn) % 2;
+        let (mut rate, mut tail) = ([0.0; 3], [0.0; 3]);
+        for turn in 0..3 {
+            let which = (round + turn) % 3;
             let (http, base, token, paths) = (http.clone(), bases[which].clone(), token.to_owned(), paths.clone());
             let request =
                 move |n: u64| http.get(format!("{base}{}", paths[usize::try_from(n).unwrap_or(0) % paths.len()])).bearer_auth(&token);
             let load = load(options.clients, Duration::from_secs(options.seconds), &Arc::new(AtomicU64::new(0)), request).await?;
-            (pair[which], tail[which]) = (load.rate, ms(&load.times, 0.99));
+            (rate[which], tail[which]) = (load.rate, ms(&load.times, 0.99));
             rates[which].push(load.rate);
             times[which].add(load.times)?;
         }
-        ratio.push(pair[0] / pair[1]);
+        ratio.push(rate[0] / rate[1]);
+        to_role.push(rate[0] / rate[2]);
         tails.push(tail[0] / tail[1]);
     }
-    let [own, bare] = &times;
+    let [own, bare, _] = &times;
     if options.json {
         let line = json!({"bench": "queries", "employees": employees, "query": kind, "clients": options.clients, "cores": cores(),
             "tenure": rates[0].json(), "p50_ms": ms(own, 0.5), "p99_ms": ms(own, 0.99),
-            "bare": rates[1].json(), "bare_p50_ms": ms(bare, 0.5), "bare_p99_ms": ms(bare, 0.99), "ratio": ratio.json(), "ratio_p99": tails.json()});
+            "bare": rates[1].json(), "bare_p50_ms": ms(bare, 0.5), "bare_p99_ms": ms(bare, 0.99), "ratio": ratio.json(), "ratio_to_bare_in_role": to_role.json(), "ratio_p99": tails.json()});
         println!("{line}");
     } else {
         let (a, b) = (rates[0].median(), rates[1].median());
         let [p50, p99, bare50, bare99] = [ms(own, 0.5), ms(own, 0.99), ms(bare, 0.5), ms(bare, 0.99)];
-        println!("{employees:>9} {kind:<24} {a:>9.0} {p50:>8.2} {p99:>8.2}   {b:>9.0} {bare50:>8.2} {bare99:>8.2}   {ratio:<18} {tails}");
+        println!(
+            "{employees:>9} {kind:<24} {a:>9.0} {p50:>8.2} {p99:>8.2}   {b:>9.0} {bare50:>8.2} {bare99:>8.2}   {ratio:<18} {to_role:<18} {tails}"
+        );
     }
     Ok(())
 }

@@ -128,9 +128,7 @@ pub(crate) async fn employees(
     ];
     let (listing, after) = Listing::open(reader.0.scope, "/v1/employees", &filters, params.as_of, params.cursor.as_ref())?;
     let mut sql = statement(&params, listing.as_of, id_key(after)?, params.limit.unwrap_or_default().0);
-    // Words are planned for anew each time: a rare one is looked up in an index, a common one found on the way through the names.
-    let query = sql.build_query_as().persistent(params.q.is_none());
-    let rows: Rows = reads.one(&reader, fresh, query).await?;
+    let rows: Rows = reads.one(&reader, fresh, sql.build_query_as()).await?;
     let next = rows.next.and_then(|id| id.parse::<Uuid>().ok());
     Answer::page(listing.as_of, rows.position, rows.items, next.map(|id| listing.after(id.as_bytes())))
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use events::{EmployeeId, Event, PersonKey, Position, RecordedEvent, TenantScope};
+use events::{EmployeeId, Event, PersonKey, Position, RecordedEvent, StreamName, TenantScope};
 use platform::{Access, Keys, READ_MODEL_VERSION, TenantTx, keys::KeyError, provision::provision, read_schema};
 use sqlx::PgPool;
 use store::{Store, StoreError};
@@ -184,7 +184,7 @@ impl Applier {
                 Attempt::Gap(at) => return Ok(Applied::Gap(at)),
                 Attempt::Refused { index, why } => {
                     opened.truncate(index);
-                    refusal = Some(unprojectable(&events[index].event, &why));
+                    refusal = Some(unprojectable(events[index].event.position, &why));
                 }
                 Attempt::Halve { count } => most = count.div_ceil(2),
                 Attempt::Replaced => {
@@ -204,15 +204,15 @@ impl Applier {
             match decode(scope, &one.event) {
                 Ok(event) => prepared.opened.push(event),
                 Err(why) => {
-                    prepared.refusal = Some(unprojectable(&one.event, &why.0));
+                    prepared.refusal = Some(unprojectable(one.event.position, &why.0));
                     break;
                 }
             }
         }
-        let pairs = events.iter().map(|one| &one.event).zip(&mut prepared.opened);
+        let pairs = events.iter().map(|one| one.event.stream).zip(&mut prepared.opened);
         if let Some((index, why)) = open(&self.keys, scope, pairs).await? {
             prepared.opened.truncate(index);
-            prepared.refusal = Some(unprojectable(&events[index].event, &why));
+            prepared.refusal = Some(unprojectable(events[index].event.position, &why));
         }
         Ok(prepared)
     }
@@ -313,7 +313,7 @@ fn fold_batch<'e>(
     let before = Model::from_rows(rows).map_err(|why| (0, why))?;
     let mut after = before.clone();
     for (offset, (one, event)) in events.enumerate() {
-        after.fold(&one.event, event).map_err(|why| (offset, why))?;
+        after.fold(one.event.stream, one.event.version, event).map_err(|why| (offset, why))?;
     }
     let mut difference = Difference::default();
     for key in keys {
@@ -338,8 +338,8 @@ pub(crate) fn decode(scope: TenantScope, event: &RecordedEvent) -> Result<Event,
     Event::decode(event).map_err(|e| CannotFold(e.to_string()))
 }
 
-pub(crate) fn unprojectable(event: &RecordedEvent, reason: &str) -> ApplyError {
-    ApplyError::Unprojectable { position: event.position, reason: reason.to_owned() }
+pub(crate) fn unprojectable(position: Position, reason: &str) -> ApplyError {
+    ApplyError::Unprojectable { position, reason: reason.to_owned() }
 }
 
 /// Opens the personal fields of events with all their people's keys at once; those of people whose key was destroyed
@@ -347,11 +347,11 @@ pub(crate) fn unprojectable(event: &RecordedEvent, reason: &str) -> ApplyError {
 pub(crate) async fn open<'e>(
     keys: &Keys,
     scope: TenantScope,
-    events: impl Iterator<Item = (&'e RecordedEvent, &'e mut Event)>,
+    events: impl Iterator<Item = (StreamName, &'e mut Event)>,
 ) -> Result<Option<(usize, String)>, ApplyError> {
     let sealed: Vec<_> = events.enumerate().filter(|(_, (_, event))| event.has_personal()).collect();
     let Some(first) = sealed.first().map(|(index, _)| *index) else { return Ok(None) };
-    let people: BTreeSet<EmployeeId> = sealed.iter().map(|(_, (recorded, _))| EmployeeId::from_uuid(recorded.stream.id())).collect();
+    let people: BTreeSet<EmployeeId> = sealed.iter().map(|(_, (stream, _))| EmployeeId::from_uuid(stream.id())).collect();
     let people: Vec<EmployeeId> = people.into_iter().collect();
     let known: HashMap<EmployeeId, PersonKey> = match keys.people(scope, &people).await {
         Ok(known) => known,
@@ -359,9 +359,9 @@ pub(crate) async fn open<'e>(
         Err(error @ KeyError::DoesNotUnwrap) => return Ok(Some((first, error.to_string()))),
         Err(error) => return Err(error.into()),
     };
-    for (index, (recorded, event)) in sealed {
-        let key = known.get(&EmployeeId::from_uuid(recorded.stream.id()));
-        if let Err(error) = event.open(recorded.stream, key) {
+    for (index, (stream, event)) in sealed {
+        let key = known.get(&EmployeeId::from_uuid(stream.id()));
+        if let Err(error) = event.open(stream, key) {
             return Ok(Some((index, error.to_string())));
         }
     }

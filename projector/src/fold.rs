@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use events::{
-    Change, Effective, Event, RecordedEvent, Timeline,
+    Change, Effective, Event, StreamName, Timeline, Version,
     employee::{EmployeeEvent, Patch},
     organization::OrganizationEvent,
 };
@@ -86,17 +86,15 @@ pub struct Model {
 }
 
 impl Model {
-    /// Folds one event, whose personal fields are open or erased, into its key.
-    pub fn fold(&mut self, recorded: &RecordedEvent, event: &Event) -> Result<(), CannotFold> {
+    /// Folds one event of a stream, whose personal fields are open or erased, into its key.
+    pub fn fold(&mut self, stream: StreamName, version: Version, event: &Event) -> Result<(), CannotFold> {
         let key = key(event)?;
         match (key, event) {
             (Key::Department(id), Event::Organization(event)) => self.departments.entry(id).or_default().fold(event),
             (Key::Location(id), Event::Organization(event)) => self.locations.entry(id).or_default().fold(event),
             (Key::Job(id), Event::Organization(event)) => self.jobs.entry(id).or_default().fold(event),
-            (Key::Person(id), Event::Employee(event)) if recorded.stream.id() == id => {
-                self.people.entry(id).or_default().fold(recorded.version, event)
-            }
-            (..) => Err(CannotFold(format!("{} stands in a stream that is not its own", recorded.event_type))),
+            (Key::Person(id), Event::Employee(event)) if stream.id() == id => self.people.entry(id).or_default().fold(version, event),
+            (..) => Err(CannotFold(format!("{} stands in a stream that is not its own", event.event_type()))),
         }
     }
 

@@ -1,27 +1,45 @@
-//! Rebuilding a read model: the whole log folded in memory into a fresh schema, written by binary COPY, indexed, and put
-//! in the place of the live one, which serves and is kept up to date until then.
+//! Rebuilding a read model: the whole log folded into a fresh schema, written by binary COPY, indexed, and put in the place
+//! of the live one, which serves and is kept up to date until then.
 //!
-//! Reading, decoding and folding run beside each other: pages are read ahead on a few connections, decoded on the
-//! runtime's threads, and folded by shards of streams, each on a thread of its own, since streams don't share rows.
+//! Streams don't share rows, so they are read one after another, in ranges of their ids: a stream is folded from its first
+//! event to its last, its rows are on their way at once, and its state is let go of. Workers read, decode and fold; a few
+//! connections write what they make; neither waits for the other until a queue is full.
 //!
-//! Memory: the state and the COPY data of [`EVENTS_PER_PASS`] events at most, about 1 KB each, and a few pages on their way.
-//! A longer log is read in several passes, each of which keeps another part of the streams. (A store whose positions are
-//! not dense does not say how long a log is; there all of it is one pass.)
+//! Memory, however long the log is: a page, a part and a stream's state per worker, the parts that wait, and a chunk per
+//! table and writer ([`WORKERS`], [`PAGE`], [`QUEUE`], [`CHUNK`], [`WRITERS`]); with events of half a kilobyte 100 MB at most.
+//! Beside them the counts of [`Steps`], of which there are as many as days on which something changed in a department.
+//! EventStoreDB has no such order. There the log is read in its own, and all of its state is held until the end: about 1 KB
+//! an event.
 //!
 //! Killed at any step, the live schema is untouched, and the next rebuild drops what is left. Cutting over is one
 //! transaction: readers see the old read model or the new one, never a mixture.
 
-use std::{mem::take, sync::Arc, thread, time::Duration, time::Instant};
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+    thread,
+    time::{Duration, Instant},
+};
 
-use events::{Event, Position, RecordedEvent, TenantId, TenantScope};
-use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
+use events::{Event, Position, RecordedEvent, StreamName, TenantId, TenantScope};
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use platform::{
     Access, TenantTx,
     job::{Kind, Refused, Ticket},
+    keys::KeyError,
     provision::{create_read_schema, cut_over, drop_read_schema, read_model_sql},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
-use tokio::{sync::mpsc, task::spawn_blocking};
+use store::{
+    PgStore, Store,
+    streams::{StreamPlace, StreamRange},
+};
+use tokio::{
+    sync::mpsc,
+    task::{JoinSet, spawn_blocking},
+};
 
 use crate::{
     apply::{Applier, ApplyError, decode, live, open, unprojectable, within},
@@ -32,16 +50,21 @@ use crate::{
     top,
 };
 
-/// Events read by one statement.
+/// Events of a range of streams, about.
+const RANGE: u64 = 4_000;
+/// Events read by one statement at most.
 const PAGE: usize = 5_000;
-/// Pages read and decoded at the same time.
-const AHEAD: usize = 4;
-/// Pages that may wait for one shard.
-const QUEUE: usize = 2;
-/// Events whose state is held in memory at the same time.
-const EVENTS_PER_PASS: u64 = 1_000_000;
+/// Ranges read and folded at the same time, at most.
+const WORKERS: usize = 8;
+/// Parts that wait to be written.
+const QUEUE: usize = 4;
+/// Bytes of a table that are written at once.
+const CHUNK: usize = 4 << 20;
 /// Connections that write at the same time.
 const WRITERS: u32 = 4;
+/// How often keys are asked for again, and after which time.
+const MAX_TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long a step that moves a bounded amount of data may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How long one COPY or one index may take.
@@ -67,10 +90,8 @@ pub struct Report {
     pub position: u64,
     /// Seconds in all.
     pub seconds: f64,
-    /// Of which reading, decoding and folding.
-    pub fold_seconds: f64,
-    /// Of which COPY.
-    pub copy_seconds: f64,
+    /// Of which reading, decoding, folding, and COPY beside them.
+    pub fill_seconds: f64,
     /// Of which keys, indexes and statistics.
     pub index_seconds: f64,
 }
@@ -154,212 +175,260 @@ async fn fill(
     schema: &str,
     progress: impl Fn(Progress) + Send,
 ) -> Result<(Report, Position), RebuildError> {
+    let started = Instant::now();
     let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
-    let passes = if applier.store.is_dense() { head.0.div_ceil(EVENTS_PER_PASS).max(1) } else { 1 };
-    let mut report = Report { events: 0, rows: 0, position: 0, seconds: 0.0, fold_seconds: 0.0, copy_seconds: 0.0, index_seconds: 0.0 };
-    let (mut position, mut steps) = (Position::ZERO, Steps::default());
-    for number in 0..passes {
-        let folding = Instant::now();
-        let pass = Pass { number, of: passes };
-        let (read, mut shards) = fold_pass(applier, scope, head, pass, &progress).await?;
-        for shard in &mut shards {
-            steps.merge(take(&mut shard.steps))?;
+    let (parts, received) = mpsc::channel(QUEUE);
+    let folding = async {
+        match &applier.store {
+            Store::Postgres(store) => fold_streams(applier, store, scope, head, parts).await,
+            Store::EventStore(_) => fold_log(applier, scope, head, parts).await,
         }
-        // Each pass reads the whole log and folds a part of it.
-        (report.events, position) = (read.events, read.position);
-        report.rows += shards.iter().map(|shard| shard.rows).sum::<u64>();
-        let copying = Instant::now();
-        copy(&applier.pool, scope, schema, shards).await?;
-        report.fold_seconds += (copying - folding).as_secs_f64();
-        report.copy_seconds += copying.elapsed().as_secs_f64();
+    };
+    let of = if applier.store.is_dense() { head.0 } else { 0 };
+    let writing = write(&applier.pool, scope, schema, received, move |folded| progress(Progress { folded, of: of.max(folded) }));
+    let ((position, steps), (events, rows)) = tokio::try_join!(folding, writing)?;
+    if applier.store.is_dense() && events != head.0 {
+        let hole = anyhow::anyhow!("the event store's log ends at {head}, but {events} events are in it (I2); nothing was changed");
+        return Err(hole.into());
     }
-    let copying = Instant::now();
-    let (mut data, steps) = (Vec::new(), steps.rows()?);
-    for step in &steps {
-        step.copy(&mut data);
-    }
-    report.rows += steps.len() as u64;
-    within(LONG_PATIENCE, async { Ok(copy_table(&applier.pool, scope, schema, &HeadcountStep::INFO, vec![data]).await?) }).await?;
-    report.copy_seconds += copying.elapsed().as_secs_f64();
-    Ok((report, position))
+    let steps = steps.rows()?;
+    let mut data = Vec::new();
+    steps.iter().for_each(|step| step.copy(&mut data));
+    within(LONG_PATIENCE, async { Ok(copy_table(&applier.pool, scope, schema, &HeadcountStep::INFO, &data).await?) }).await?;
+    let (rows, fill_seconds) = (rows + steps.len() as u64, started.elapsed().as_secs_f64());
+    Ok((Report { events, rows, position: 0, seconds: 0.0, fill_seconds, index_seconds: 0.0 }, position))
 }
 
-/// Which part of the streams is folded.
-#[derive(Debug, Clone, Copy)]
-struct Pass {
-    number: u64,
-    of: u64,
-}
-
-impl Pass {
-    /// The shard of a stream, or none if its events belong to another pass.
-    fn shard(self, event: &RecordedEvent, shards: usize) -> Option<usize> {
-        let (high, low) = event.stream.id().as_u64_pair();
-        // Ids may be random or derived; a multiplication spreads any of them over the high bits.
-        let spread = (high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
-        (spread % self.of == self.number).then_some(usize::try_from(spread / self.of).unwrap_or(0) % shards)
-    }
-}
-
-/// How far a pass has read.
-#[derive(Debug, Clone, Copy, Default)]
-struct Read {
+/// What some events came to: binary COPY data per table, in the order of [`TABLES`].
+struct Part {
     events: u64,
-    position: Position,
-}
-
-/// What a shard's streams came to: binary COPY data per table, in the order of [`TABLES`].
-struct Shard {
     rows: u64,
     tables: Vec<Vec<u8>>,
-    steps: Steps,
 }
 
-/// Decoded events of one shard.
-type Part = Vec<(RecordedEvent, Event)>;
-
-/// Reads the log and folds the pass's part of it.
-async fn fold_pass(
-    applier: &Applier,
-    scope: TenantScope,
-    head: Position,
-    pass: Pass,
-    progress: &(impl Fn(Progress) + Send),
-) -> Result<(Read, Vec<Shard>), RebuildError> {
-    let count = thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 8));
-    let (senders, workers): (Vec<_>, Vec<_>) = (0..count)
-        .map(|_| {
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            (sender, spawn_blocking(move || fold_shard(receiver)))
-        })
-        .unzip();
-    let read = feed(applier, scope, head, pass, senders, progress).await;
-    let mut shards = Vec::with_capacity(count);
-    for worker in future::join_all(workers).await {
-        // A shard that failed has hung up on the reader and says why here.
-        shards.push(worker.map_err(anyhow::Error::from)??);
+impl Part {
+    fn of(events: usize) -> Self {
+        Self { events: events as u64, rows: 0, tables: vec![Vec::new(); TABLES.len()] }
     }
-    Ok((read?, shards))
-}
-
-/// Reads the log in order and hands each event to its shard.
-async fn feed(
-    applier: &Applier,
-    scope: TenantScope,
-    head: Position,
-    pass: Pass,
-    senders: Vec<mpsc::Sender<Part>>,
-    progress: &(impl Fn(Progress) + Send),
-) -> Result<Read, RebuildError> {
-    let total = if applier.store.is_dense() { head.0 } else { 0 };
-    let mut pages = std::pin::pin!(pages(applier, scope, head, pass, senders.len()));
-    let mut read = Read::default();
-    while let Some(page) = pages.try_next().await? {
-        read.events += page.events;
-        read.position = page.last;
-        for (sender, part) in senders.iter().zip(page.parts) {
-            // A shard that is behind makes the reader wait here.
-            if !part.is_empty() && sender.send(part).await.is_err() {
-                return Ok(read);
+    /// Adds what these keys came to, and counts it.
+    fn add(&mut self, model: Model, steps: &mut Steps) -> Result<(), CannotFold> {
+        let mut counted = Ok(());
+        model.into_rows(|rows| {
+            self.rows += rows.count() as u64;
+            rows.copy(&mut self.tables);
+            if counted.is_ok() {
+                counted = steps.add(rows);
             }
-        }
-        progress(Progress { folded: pass.number * total + read.events, of: (pass.of * total).max(read.events) });
-    }
-    Ok(read)
-}
-
-/// A page of the log, decoded, by shard.
-struct Page {
-    events: u64,
-    last: Position,
-    parts: Vec<Part>,
-}
-
-/// The log's pages in order. In a dense log every page's start is known, so several are read at once.
-fn pages(
-    applier: &Applier,
-    scope: TenantScope,
-    head: Position,
-    pass: Pass,
-    shards: usize,
-) -> impl Stream<Item = Result<Page, RebuildError>> + Send {
-    let applier = Arc::new(applier.clone());
-    let dense = applier.store.is_dense();
-    let read = move |after: Position, limit: u64| {
-        let applier = Arc::clone(&applier);
-        // A task of its own, so that pages are decoded on several threads.
-        let page = tokio::spawn(async move { read_page(&applier, scope, after, limit, pass, shards).await });
-        async move { page.await.map_err(anyhow::Error::from)? }
-    };
-    let page = PAGE as u64;
-    if dense {
-        let starts = (0..head.0).step_by(PAGE);
-        stream::iter(starts).map(move |start| read(Position(start), page.min(head.0 - start))).buffered(AHEAD).left_stream()
-    } else {
-        let sparse = stream::try_unfold((Position::ZERO, read), move |(after, read)| async move {
-            if after >= head {
-                return Ok(None);
-            }
-            let page = read(after, page).await?;
-            let last = page.last;
-            Ok(if page.events == 0 { None } else { Some((page, (last, read))) })
         });
-        sparse.right_stream()
+        counted
     }
 }
 
-async fn read_page(
+/// Folds stream after stream, some ranges of them beside each other.
+async fn fold_streams(
+    applier: &Applier,
+    store: &PgStore,
+    scope: TenantScope,
+    head: Position,
+    parts: mpsc::Sender<Part>,
+) -> Result<(Position, Steps), RebuildError> {
+    let ranges = within(PATIENCE, async { Ok(store.stream_ranges(scope, head, RANGE).await?) }).await?;
+    // While one decodes, another waits for PostgreSQL.
+    let count = thread::available_parallelism().map_or(2, |n| n.get() * 2).clamp(2, WORKERS).min(ranges.len());
+    let ranges = Arc::new(Mutex::new(ranges.into_iter()));
+    // The set ends its tasks when it is dropped.
+    let mut workers = JoinSet::new();
+    for _ in 0..count {
+        let (applier, store, ranges, parts) = (applier.clone(), store.clone(), Arc::clone(&ranges), parts.clone());
+        workers.spawn(async move { fold_ranges(&applier, &store, scope, head, &ranges, parts).await });
+    }
+    drop(parts);
+    let mut steps = Steps::default();
+    while let Some(worker) = workers.join_next().await {
+        steps.merge(worker.map_err(anyhow::Error::from)??)?;
+    }
+    Ok((head, steps))
+}
+
+/// Folds ranges for as long as there are any and somebody wants what they come to.
+async fn fold_ranges(
+    applier: &Applier,
+    store: &PgStore,
+    scope: TenantScope,
+    head: Position,
+    ranges: &Mutex<std::vec::IntoIter<StreamRange>>,
+    parts: mpsc::Sender<Part>,
+) -> Result<Steps, RebuildError> {
+    let mut steps = Steps::default();
+    let mut reader = within(PATIENCE, async { Ok(store.stream_reader().await?) }).await?;
+    let next = || ranges.lock().unwrap_or_else(PoisonError::into_inner).next();
+    while let Some(range) = next() {
+        let mut after = StreamPlace::before(&range);
+        let mut unfinished = Unfinished::default();
+        loop {
+            let page = within(PATIENCE, async { Ok(reader.read(scope, &range, after, head, PAGE).await?) }).await?;
+            let recorded = page.events().map_err(ApplyError::from)?;
+            let mut events = Vec::with_capacity(recorded.len());
+            for one in &recorded {
+                let event = Event::decode_parts(one.stream.category(), one.event_type, one.schema_version, one.data);
+                events.push(event.map_err(|e| unprojectable(one.position, &e.to_string()))?);
+            }
+            let streams = recorded.iter().map(|one| one.stream);
+            if let Some((index, why)) = open_patiently(applier, scope, streams, &mut events).await? {
+                return Err(unprojectable(recorded.get(index).map_or(head, |one| one.position), &why).into());
+            }
+            let mut part = Part::of(events.len());
+            for (one, event) in recorded.iter().zip(&events) {
+                unfinished.next(one.stream, &mut part, &mut steps)?;
+                unfinished.model.fold(one.stream, one.version, event).map_err(|why| unprojectable(one.position, &why.0))?;
+            }
+            let last = recorded.last().filter(|_| recorded.len() == PAGE).map(StreamPlace::after);
+            if last.is_none() {
+                part.add(mem::take(&mut unfinished).model, &mut steps)?;
+            }
+            if parts.send(part).await.is_err() {
+                // The writer has failed, and says why.
+                return Ok(steps);
+            }
+            match last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+    }
+    within(PATIENCE, async { Ok(reader.close().await?) }).await?;
+    Ok(steps)
+}
+
+/// Opens personal fields. The key store may keep one waiting while the disk takes what the rebuild writes, and what was
+/// folded until then would be lost.
+async fn open_patiently(
     applier: &Applier,
     scope: TenantScope,
-    after: Position,
-    limit: u64,
-    pass: Pass,
-    shards: usize,
-) -> Result<Page, RebuildError> {
-    let limit = usize::try_from(limit).unwrap_or(PAGE);
-    let events = within(PATIENCE, async { Ok(applier.store.read_log(scope, after, limit).await?) }).await?;
-    let mut page = Page {
-        events: events.len() as u64,
-        last: events.last().map_or(after, |event| event.position),
-        parts: (0..shards).map(|_| Part::with_capacity(events.len() / shards + 1)).collect(),
-    };
-    if applier.store.is_dense() && page.last.0 - after.0 != page.events {
-        return Err(anyhow::anyhow!("the event store's log has a hole after position {after} (I2); nothing was changed").into());
-    }
-    for recorded in events {
-        if let Some(shard) = pass.shard(&recorded, shards) {
-            let event = decode(scope, &recorded).map_err(|why| unprojectable(&recorded, &why.0))?;
-            page.parts[shard].push((recorded, event));
+    streams: impl Iterator<Item = StreamName> + Clone,
+    events: &mut [Event],
+) -> Result<Option<(usize, String)>, ApplyError> {
+    let mut tries = 0;
+    loop {
+        // Nothing was opened where no keys came.
+        match open(&applier.keys, scope, streams.clone().zip(events.iter_mut())).await {
+            Err(ApplyError::Keys(KeyError::Unavailable(_))) if tries < MAX_TRIES => tries += 1,
+            opened => return opened,
         }
+        tokio::time::sleep(PAUSE).await;
     }
-    let all = page.parts.iter_mut().flatten().map(|(recorded, event)| (&*recorded, event));
-    if let Some((index, why)) = open(&applier.keys, scope, all).await? {
-        let at_fault = page.parts.iter().flatten().nth(index);
-        let position = at_fault.map_or(page.last, |(recorded, _)| recorded.position);
-        return Err(ApplyError::Unprojectable { position, reason: why }.into());
-    }
-    Ok(page)
 }
 
-/// One shard: folds what comes, then turns its state into COPY data, letting go of the one as the other grows.
-fn fold_shard(mut parts: mpsc::Receiver<Part>) -> Result<Shard, RebuildError> {
+/// The stream that is being folded: the next page may go on with it.
+#[derive(Default)]
+struct Unfinished {
+    stream: Option<StreamName>,
+    model: Model,
+}
+
+impl Unfinished {
+    /// Hands out the rows of the last stream where another one begins.
+    fn next(&mut self, stream: StreamName, part: &mut Part, steps: &mut Steps) -> Result<(), CannotFold> {
+        let ended = self.stream.replace(stream).is_some_and(|last| last != stream);
+        if ended { part.add(mem::take(&mut self.model), steps) } else { Ok(()) }
+    }
+}
+
+/// Folds the log in its own order.
+async fn fold_log(applier: &Applier, scope: TenantScope, head: Position, parts: mpsc::Sender<Part>) -> Result<(Position, Steps), RebuildError> {
     let mut model = Model::default();
-    while let Some(part) = parts.blocking_recv() {
-        for (recorded, event) in &part {
-            model.fold(recorded, event).map_err(|why| unprojectable(recorded, &why.0))?;
+    let mut at = Position::ZERO;
+    let mut page = read_page(applier, scope, at).await?;
+    while let Some(last) = page.last().map(|(recorded, _)| recorded.position) {
+        let count = page.len();
+        // The next page is read while this one is folded.
+        let fold = move || {
+            for (recorded, event) in &page {
+                let folded = model.fold(recorded.stream, recorded.version, event);
+                folded.map_err(|CannotFold(why)| unprojectable(recorded.position, &why))?;
+            }
+            Ok::<_, ApplyError>(model)
+        };
+        let next = async { if last < head { read_page(applier, scope, last).await } else { Ok(Vec::new()) } };
+        let (folded, next) = tokio::join!(spawn_blocking(fold), next);
+        model = folded.map_err(anyhow::Error::from)??;
+        (at, page) = (last, next?);
+        if parts.send(Part::of(count)).await.is_err() {
+            return Ok((at, Steps::default()));
         }
     }
-    let mut shard = Shard { rows: 0, tables: vec![Vec::new(); TABLES.len()], steps: Steps::default() };
-    let mut counted = Ok(());
-    model.into_rows(|rows| {
-        shard.rows += rows.count() as u64;
-        rows.copy(&mut shard.tables);
-        if counted.is_ok() {
-            counted = shard.steps.add(rows);
+    let drain = move || {
+        let (mut part, mut steps, mut counted) = (Part::of(0), Steps::default(), Ok(()));
+        model.into_rows(|rows| {
+            part.rows += rows.count() as u64;
+            rows.copy(&mut part.tables);
+            if counted.is_ok() {
+                counted = steps.add(rows);
+            }
+            if part.tables.iter().map(Vec::len).sum::<usize>() > CHUNK {
+                // A writer that has failed says why.
+                let _ = parts.blocking_send(mem::replace(&mut part, Part::of(0)));
+            }
+        });
+        let _ = parts.blocking_send(part);
+        counted.map(|()| steps)
+    };
+    let steps = spawn_blocking(drain).await.map_err(anyhow::Error::from)??;
+    Ok((at, steps))
+}
+
+/// A page of the log after a position, ready to be folded.
+async fn read_page(applier: &Applier, scope: TenantScope, after: Position) -> Result<Vec<(RecordedEvent, Event)>, RebuildError> {
+    let recorded = within(PATIENCE, async { Ok(applier.store.read_log(scope, after, PAGE).await?) }).await?;
+    let mut events = Vec::with_capacity(recorded.len());
+    for one in &recorded {
+        events.push(decode(scope, one).map_err(|why| unprojectable(one.position, &why.0))?);
+    }
+    if let Some((index, why)) = open_patiently(applier, scope, recorded.iter().map(|one| one.stream), &mut events).await? {
+        return Err(unprojectable(recorded.get(index).map_or(after, |one| one.position), &why).into());
+    }
+    Ok(recorded.into_iter().zip(events).collect())
+}
+
+/// Writes what comes, by COPY on a few connections. Nobody reads the schema yet, so each chunk may have its own transaction.
+/// None of this is a task of its own: where a rebuild ends, nothing of it goes on writing. Returns events and rows.
+async fn write(
+    pool: &PgPool,
+    scope: TenantScope,
+    schema: &str,
+    parts: mpsc::Receiver<Part>,
+    progress: impl Fn(u64) + Send,
+) -> Result<(u64, u64), RebuildError> {
+    let (mut events, mut rows) = (0, 0);
+    let mut filling = vec![Vec::new(); TABLES.len()];
+    let mut full = VecDeque::new();
+    let mut parts = Some(parts);
+    let chunks = stream::poll_fn(|context| {
+        loop {
+            if let Some(chunk) = full.pop_front() {
+                return Poll::Ready(Some(Ok::<_, RebuildError>(chunk)));
+            }
+            let Some(receiver) = &mut parts else { return Poll::Ready(None) };
+            let part = std::task::ready!(receiver.poll_recv(context));
+            let most = if part.is_some() { CHUNK } else { 1 };
+            if let Some(part) = part {
+                (events, rows) = (events + part.events, rows + part.rows);
+                filling.iter_mut().zip(part.tables).for_each(|(table, data)| table.extend_from_slice(&data));
+                progress(events);
+            } else {
+                parts = None;
+            }
+            let ready = TABLES.iter().zip(&mut filling).filter(|(_, data)| data.len() >= most);
+            full.extend(ready.map(|(table, data)| (table, mem::take(data))));
         }
     });
-    counted?;
-    Ok(shard)
+    chunks
+        .try_for_each_concurrent(writers(pool), |(table, data)| async move {
+            within(LONG_PATIENCE, async { Ok(copy_table(pool, scope, schema, table, &data).await?) }).await?;
+            Ok(())
+        })
+        .await?;
+    Ok((events, rows))
 }
 
 /// How many connections may be used beside each other.
@@ -367,34 +436,13 @@ fn writers(pool: &PgPool) -> usize {
     pool.options().get_max_connections().clamp(1, WRITERS) as usize
 }
 
-/// Every table by COPY, a few beside each other. Nobody reads the schema yet, so each may have its own transaction.
-async fn copy(pool: &PgPool, scope: TenantScope, schema: &str, shards: Vec<Shard>) -> Result<(), RebuildError> {
-    let mut tables: Vec<Vec<Vec<u8>>> = TABLES.iter().map(|_| Vec::new()).collect();
-    for shard in shards {
-        for (table, data) in tables.iter_mut().zip(shard.tables) {
-            table.push(data);
-        }
-    }
-    stream::iter(TABLES.iter().zip(tables).map(Ok::<_, RebuildError>))
-        .try_for_each_concurrent(writers(pool), |(table, data)| async move {
-            within(LONG_PATIENCE, async { Ok(copy_table(pool, scope, schema, table, data).await?) }).await?;
-            Ok(())
-        })
-        .await
-}
-
-async fn copy_table(pool: &PgPool, scope: TenantScope, schema: &str, table: &TableInfo, data: Vec<Vec<u8>>) -> Result<(), sqlx::Error> {
-    if data.iter().all(Vec::is_empty) {
-        return Ok(());
-    }
+async fn copy_table(pool: &PgPool, scope: TenantScope, schema: &str, table: &TableInfo, data: &[u8]) -> Result<(), sqlx::Error> {
     let mut tx = begin_unwaited(pool, scope, schema).await?;
     let sql = format!("copy {} ({}) from stdin (format binary)", table.name, table.columns.join(", "));
     let mut sink = tx.conn().copy_in_raw(&sql).await?;
     sink.send(COPY_HEADER).await?;
-    for part in data {
-        for chunk in part.chunks(1 << 20) {
-            sink.send(chunk).await?;
-        }
+    for piece in data.chunks(1 << 20) {
+        sink.send(piece).await?;
     }
     sink.send(COPY_TRAILER).await?;
     sink.finish().await?;

@@ -6,6 +6,7 @@
 pub mod feed;
 pub mod nats;
 pub mod relay;
+pub mod streams;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -102,6 +102,10 @@ impl PgStore {
         Ok(store)
     }
 
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.0.pool
+    }
+
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         append.validate()?;
         let (answer, answered) = oneshot::channel();
@@ -455,7 +459,7 @@ fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
-fn store_error(error: &sqlx::Error) -> StoreError {
+pub(crate) fn store_error(error: &sqlx::Error) -> StoreError {
     if is_passing(error) { StoreError::Unavailable(error.to_string()) } else { StoreError::Broken(error.to_string()) }
 }
 

@@ -132,7 +132,7 @@ impl Hot {
             "fold" => {
                 let (mut model, mut tables) = (Model::default(), vec![Vec::new(); TABLES.len()]);
                 for (recorded, event) in &self.career {
-                    model.fold(recorded, black_box(event))?;
+                    model.fold(recorded.stream, recorded.version, black_box(event))?;
                 }
                 model.into_rows(|rows| rows.copy(&mut tables));
                 black_box(tables);

@@ -55,13 +55,12 @@ async fn measure(database: PgConnectOptions) -> anyhow::Result<()> {
         // A process of its own: no key is cached.
         let report = rebuild(&system.applier().await?, scope).await?;
         println!(
-            "rebuild {round}: {:.0} events/s; {} events, {} rows in {:.2} s (fold {:.2}, copy {:.2}, index {:.2})",
+            "rebuild {round}: {:.0} events/s; {} events, {} rows in {:.2} s (fold and copy {:.2}, index {:.2})",
             rate(report.events, Duration::from_secs_f64(report.seconds)),
             report.events,
             report.rows,
             report.seconds,
-            report.fold_seconds,
-            report.copy_seconds,
+            report.fill_seconds,
             report.index_seconds
         );
     }

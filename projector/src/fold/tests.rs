@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use events::{
     CommandHash, CommandId, CorrelationId, DepartmentId, EmployeeId, EmploymentId, EventId, JobId, LocationId, Metadata, Money, PayPeriod,
-    Personal, Position, StreamName, TenantId, TenantScope, Version, employee::*, organization::*,
+    Personal, Position, RecordedEvent, StreamName, TenantId, TenantScope, Version, employee::*, organization::*,
 };
 use jiff::{Timestamp, civil::date};
 use proptest::prelude::*;
@@ -69,10 +69,10 @@ struct Log {
 impl Log {
     fn fold(&mut self, event: &Event) -> Result<(), CannotFold> {
         let key = key(event)?;
-        let stream = recorded(event, 1).stream.id();
-        let version = self.versions.get(&stream).copied().unwrap_or(0) + 1;
-        self.model.fold(&recorded(event, version), event)?;
-        self.versions.insert(stream, version);
+        let stream = recorded(event, 1).stream;
+        let version = self.versions.get(&stream.id()).copied().unwrap_or(0) + 1;
+        self.model.fold(stream, Version(version), event)?;
+        self.versions.insert(stream.id(), version);
         self.keys.insert(key);
         Ok(())
     }
@@ -332,10 +332,9 @@ fn what_can_mean_nothing_is_refused() {
 #[test]
 fn a_hole_in_a_stream_and_a_foreign_stream_are_refused() {
     let event = Event::from(EmployeeEvent::from(hired(1, on(10, 0))));
-    assert!(Model::default().fold(&recorded(&event, 2), &event).unwrap_err().0.contains("version 2"));
-    let mut foreign = recorded(&event, 1);
-    foreign.stream = StreamName::employee(scope(), person(2));
-    assert!(Model::default().fold(&foreign, &event).unwrap_err().0.contains("not its own"));
+    assert!(Model::default().fold(recorded(&event, 1).stream, Version(2), &event).unwrap_err().0.contains("version 2"));
+    let foreign = StreamName::employee(scope(), person(2));
+    assert!(Model::default().fold(foreign, Version(1), &event).unwrap_err().0.contains("not its own"));
 }
 
 /// One of the things that can happen to two people and two departments, on the days of two months.
@@ -440,7 +439,7 @@ proptest! {
             let before = Model::from_rows(read(&table, &keys)).unwrap();
             let mut after = before.clone();
             for (recorded, event) in batch {
-                after.fold(recorded, event).unwrap();
+                after.fold(recorded.stream, recorded.version, event).unwrap();
             }
             let mut difference = Difference::default();
             for key in &keys {

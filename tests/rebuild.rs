@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use events::{Position, StreamName, TenantId, TenantScope};
+use events::{
+    Effective, Event, Position, StreamName, TenantId, TenantScope,
+    organization::{DepartmentRenamed, OrganizationEvent},
+};
 use platform::{
     Access, TenantTx,
     job::{Kind, Ticket},
@@ -53,6 +56,27 @@ async fn a_rebuild_gives_the_rows_of_the_live_projection() {
     let mut tx = TenantTx::begin(&world.database.pool("tenure_query", 1), world.scope, &world.schema(), Access::Read).await.unwrap();
     let people: i64 = sqlx::query_scalar("select count(*) from employee").fetch_one(tx.conn()).await.unwrap();
     assert_eq!(people, 80);
+}
+
+/// More events in one stream than a page holds.
+#[tokio::test]
+async fn a_stream_of_several_pages_is_folded_whole() {
+    let world = World::new().await;
+    let mut facts = history(world.scope, 16, 10);
+    let Some((organization, Event::Organization(OrganizationEvent::DepartmentCreated(first)))) = facts.first().cloned() else {
+        panic!("a history begins with a department");
+    };
+    facts.extend((1..=5_200_u16).map(|n| {
+        let effective = Effective { on: first.effective.on, seq: n };
+        let name = format!("Department, {n} times renamed");
+        (organization, OrganizationEvent::from(DepartmentRenamed { department_id: first.department_id, effective, name }).into())
+    }));
+    world.append(&facts).await;
+    world.applier.catch_up(world.scope, 1).await.unwrap();
+    let live = world.digest().await;
+    let report = rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
+    assert_eq!(report.events, facts.len() as u64);
+    assert_eq!(world.digest().await, live);
 }
 
 async fn schemas(world: &World) -> Vec<String> {

@@ -14,7 +14,7 @@ use events::{
 };
 use platform::{database, provision::bootstrap};
 use sqlx::{ConnectOptions as _, Executor as _, PgPool, postgres::PgConnectOptions};
-use store::{Append, Appended, EsStore, Expected, PgStore, Store, conformance};
+use store::{Append, Appended, EsStore, Expected, PgStore, Store, conformance, streams::StreamPlace};
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,6 +95,41 @@ async fn rows_are_visible_only_to_who_names_their_tenant() {
     assert_eq!(sqlx::query_scalar::<_, i64>(&read).fetch_one(&mut *conn).await.unwrap(), 1);
     let left: Option<String> = sqlx::query_scalar("select current_setting('tenure.tenants', true)").fetch_one(&mut *conn).await.unwrap();
     assert_eq!(left.unwrap_or_default(), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_read_whole_in_ranges_and_pages() {
+    let database = Database::bootstrapped().await;
+    let store = database.store();
+    let Store::Postgres(postgres) = &store else { panic!("it is the one in PostgreSQL") };
+    let (scope, other) = (tenant(), tenant());
+    store.append(one(other, employee(other))).await.unwrap();
+    let streams: Vec<_> = (0..20).map(|_| StreamName::employee(scope, EmployeeId::from_uuid(Uuid::from_u128(fastrand::u128(..))))).collect();
+    for n in 0..90 {
+        store.append(Append { expected: Expected::Any, ..one(scope, streams[n * n % 20]) }).await.unwrap();
+    }
+    let head = Position(80);
+    let mut expected: Vec<_> = store.read_log(scope, Position::ZERO, 80).await.unwrap();
+    expected.sort_by_key(|e| (e.stream.id(), e.version));
+    let expected: Vec<_> = expected.iter().map(|e| (e.stream, e.version, e.position, e.data.get().to_owned())).collect();
+    let mut reader = postgres.stream_reader().await.unwrap();
+    for (events, limit) in [(1, 1), (32, 7), (80, 1), (1_000, 1_000)] {
+        let mut read = Vec::new();
+        for range in postgres.stream_ranges(scope, head, events).await.unwrap() {
+            let mut after = StreamPlace::before(&range);
+            loop {
+                let page = reader.read(scope, &range, after, head, limit).await.unwrap();
+                let page = page.events().unwrap();
+                read.extend(page.iter().map(|e| (e.stream, e.version, e.position, e.data.get().to_owned())));
+                match page.last() {
+                    Some(last) if page.len() == limit => after = StreamPlace::after(last),
+                    _ => break,
+                }
+            }
+        }
+        assert_eq!(read, expected, "in ranges of {events} and pages of {limit}");
+    }
+    reader.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

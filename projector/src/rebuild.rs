@@ -236,17 +236,19 @@ async fn fold_streams(
     // While one decodes, another waits for PostgreSQL.
     let count = thread::available_parallelism().map_or(2, |n| n.get() * 2).clamp(2, WORKERS).min(ranges.len());
     let ranges = Arc::new(Mutex::new(ranges.into_iter()));
+    let steps = Arc::new(Mutex::new(Steps::default()));
     // The set ends its tasks when it is dropped.
     let mut workers = JoinSet::new();
     for _ in 0..count {
-        let (applier, store, ranges, parts) = (applier.clone(), store.clone(), Arc::clone(&ranges), parts.clone());
-        workers.spawn(async move { fold_ranges(&applier, &store, scope, head, &ranges, parts).await });
+        let (applier, store, parts) = (applier.clone(), store.clone(), parts.clone());
+        let (ranges, steps) = (Arc::clone(&ranges), Arc::clone(&steps));
+        workers.spawn(async move { fold_ranges(&applier, &store, scope, head, &ranges, &steps, parts).await });
     }
     drop(parts);
-    let mut steps = Steps::default();
     while let Some(worker) = workers.join_next().await {
-        steps.merge(worker.map_err(anyhow::Error::from)??)?;
+        worker.map_err(anyhow::Error::from)??;
     }
+    let steps = mem::take(&mut *steps.lock().unwrap_or_else(PoisonError::into_inner));
     Ok((head, steps))
 }
 
@@ -257,9 +259,9 @@ async fn fold_ranges(
     scope: TenantScope,
     head: Position,
     ranges: &Mutex<std::vec::IntoIter<StreamRange>>,
+    steps: &Mutex<Steps>,
     parts: mpsc::Sender<Part>,
-) -> Result<Steps, RebuildError> {
-    let mut steps = Steps::default();
+) -> Result<(), RebuildError> {
     let mut reader = within(PATIENCE, async { Ok(store.stream_reader().await?) }).await?;
     let next = || ranges.lock().unwrap_or_else(PoisonError::into_inner).next();
     while let Some(range) = next() {
@@ -277,18 +279,20 @@ async fn fold_ranges(
             if let Some((index, why)) = open_patiently(applier, scope, streams, &mut events).await? {
                 return Err(unprojectable(recorded.get(index).map_or(head, |one| one.position), &why).into());
             }
-            let mut part = Part::of(events.len());
+            let (mut part, mut counted) = (Part::of(events.len()), Steps::default());
             for (one, event) in recorded.iter().zip(&events) {
-                unfinished.next(one.stream, &mut part, &mut steps)?;
+                unfinished.next(one.stream, &mut part, &mut counted)?;
                 unfinished.model.fold(one.stream, one.version, event).map_err(|why| unprojectable(one.position, &why.0))?;
             }
             let last = recorded.last().filter(|_| recorded.len() == PAGE).map(StreamPlace::after);
             if last.is_none() {
-                part.add(mem::take(&mut unfinished).model, &mut steps)?;
+                part.add(mem::take(&mut unfinished).model, &mut counted)?;
             }
+            // There is one sum of all, not one per worker: it is as large as the company is old.
+            steps.lock().unwrap_or_else(PoisonError::into_inner).merge(counted)?;
             if parts.send(part).await.is_err() {
                 // The writer has failed, and says why.
-                return Ok(steps);
+                return Ok(());
             }
             match last {
                 Some(last) => after = last,
@@ -297,7 +301,7 @@ async fn fold_ranges(
         }
     }
     within(PATIENCE, async { Ok(reader.close().await?) }).await?;
-    Ok(steps)
+    Ok(())
 }
 
 /// Opens personal fields. The key store may keep one waiting while the disk takes what the rebuild writes, and what was
@@ -335,7 +339,12 @@ impl Unfinished {
 }
 
 /// Folds the log in its own order.
-async fn fold_log(applier: &Applier, scope: TenantScope, head: Position, parts: mpsc::Sender<Part>) -> Result<(Position, Steps), RebuildError> {
+async fn fold_log(
+    applier: &Applier,
+    scope: TenantScope,
+    head: Position,
+    parts: mpsc::Sender<Part>,
+) -> Result<(Position, Steps), RebuildError> {
     let mut model = Model::default();
     let mut at = Position::ZERO;
     let mut page = read_page(applier, scope, at).await?;

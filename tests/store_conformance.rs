@@ -104,7 +104,8 @@ async fn streams_are_read_whole_in_ranges_and_pages() {
     let Store::Postgres(postgres) = &store else { panic!("it is the one in PostgreSQL") };
     let (scope, other) = (tenant(), tenant());
     store.append(one(other, employee(other))).await.unwrap();
-    let streams: Vec<_> = (0..20).map(|_| StreamName::employee(scope, EmployeeId::from_uuid(Uuid::from_u128(fastrand::u128(..))))).collect();
+    let streams: Vec<_> =
+        (0..20).map(|_| StreamName::employee(scope, EmployeeId::from_uuid(Uuid::from_u128(fastrand::u128(..))))).collect();
     for n in 0..90 {
         store.append(Append { expected: Expected::Any, ..one(scope, streams[n * n % 20]) }).await.unwrap();
     }

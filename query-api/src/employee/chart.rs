@@ -88,11 +88,9 @@ params! {
     }
 }
 
-/// Employed on day $1, and where in the organization.
-const STAFFED: &str = "
-    select a.employee_id, a.manager_id, a.department_id, a.job_id
-    from assignment_span a join employment m on m.employment_id = a.employment_id and m.starts_on <= $1 and $1 < m.ends_on
-    where a.valid_from <= $1 and $1 < a.valid_to";
+/// Employed on day $1, and where in the organization: an assignment lasts no longer than its employment.
+const STAFFED: &str =
+    "select a.employee_id, a.manager_id, a.department_id, a.job_id from assignment_span a where a.valid_from <= $1 and $1 < a.valid_to";
 
 /// Where a chart starts.
 enum Start {
@@ -133,7 +131,10 @@ fn chart(start: &Start) -> String {
         ), page as (
             select c.*, p.given_name, p.family_name,
                    row_number() over (order by c.level, coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", c.employee_id) as n
-            from chart c left join person_span p on p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to
+            from chart c left join lateral (
+                select p.given_name, p.family_name from person_span p
+                where p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to offset 0
+            ) p on true
             order by n limit $4 + 1
         )"
     )
@@ -157,7 +158,6 @@ pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params
                 'nodes', coalesce(json_agg(json_build_object('employee_id', employee_id, 'given_name', given_name, 'family_name', family_name,
                     'job', {job}, 'department', {department}, 'manager_id', manager_id, 'level', level,
                     'direct_reports', (select count(*) from assignment_span a
-                        join employment m on m.employment_id = a.employment_id and m.starts_on <= $1 and $1 < m.ends_on
                         where a.manager_id = page.employee_id and a.valid_from <= $1 and $1 < a.valid_to)) order by n) filter (where n <= $4), '[]'),
                 'truncated', count(*) > $4) end::text as body
          from page",

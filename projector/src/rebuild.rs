@@ -193,7 +193,9 @@ async fn fill(
     }
     let steps = steps.rows()?;
     let mut data = Vec::new();
-    steps.iter().for_each(|step| step.copy(&mut data));
+    for step in &steps {
+        step.copy(&mut data);
+    }
     within(LONG_PATIENCE, async { Ok(copy_table(&applier.pool, scope, schema, &HeadcountStep::INFO, &data).await?) }).await?;
     let (rows, fill_seconds) = (rows + steps.len() as u64, started.elapsed().as_secs_f64());
     Ok((Report { events, rows, position: 0, seconds: 0.0, fill_seconds, index_seconds: 0.0 }, position))

@@ -35,14 +35,14 @@ struct Acknowledged {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_command_api() {
-    survive("command-api", 3, async |system| system.signal("tenure-command-api", "KILL")).await;
+    survive("command-api", 3, async |system| system.signal("tenure-command-api", "KILL").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_told_to_stop() {
     let stop = async |system: &System| {
         for name in ["tenure-command-api", "tenure-relay", "tenure-projector", "tenure-query-api"] {
-            system.signal(name, "TERM");
+            system.signal(name, "TERM").await;
         }
     };
     survive("terminated", 2, stop).await;
@@ -50,35 +50,35 @@ async fn everything_told_to_stop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_projector() {
-    survive("projector", 3, async |system| system.signal("tenure-projector", "KILL")).await;
+    survive("projector", 3, async |system| system.signal("tenure-projector", "KILL").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_relay() {
-    survive("relay", 3, async |system| system.signal("tenure-relay", "KILL")).await;
+    survive("relay", 3, async |system| system.signal("tenure-relay", "KILL").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_nats() {
-    survive("nats", 3, async |system| system.signal("nats-server", "KILL")).await;
+    survive("nats", 3, async |system| system.signal("nats-server", "KILL").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_nats() {
     let wipe = async |system: &System| {
         // Stopped, so that it can't write again what is removed under it.
-        system.signal("nats-server", "STOP");
+        system.signal("nats-server", "STOP").await;
         let store = system.home.join("nats/jetstream");
         assert!(store.is_dir(), "{} is where NATS keeps its streams", store.display());
         std::fs::remove_dir_all(store).unwrap();
-        system.signal("nats-server", "KILL");
+        system.signal("nats-server", "KILL").await;
     };
     survive("nats-wiped", 2, wipe).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_postgres() {
-    survive("postgres", 2, async |system| system.signal("postgres", "KILL")).await;
+    survive("postgres", 2, async |system| system.signal("postgres", "KILL").await).await;
 }
 
 /// Runs load, strikes `times` with a pause between, lets the load go on for a moment, and checks.

@@ -184,11 +184,14 @@ impl System {
         let state: Value = serde_json::from_slice(&std::fs::read(self.home.join("run/state.json")).ok()?).ok()?;
         u32::try_from(state["processes"][name]["identity"]["pid"].as_u64()?).ok()
     }
-    /// Sends a signal, such as `KILL` or `STOP`, to a process by name.
-    #[track_caller]
-    pub(crate) fn signal(&self, name: &str, signal: &str) {
-        let pid = self.pid(name).unwrap_or_else(|| panic!("{name} does not run"));
-        assert!(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success());
+    /// Sends a signal, such as `KILL` or `STOP`, to a process by name, as soon as it runs: it may just be starting again.
+    pub(crate) async fn signal(&self, name: &str, signal: &str) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let kill = |pid: u32| Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success();
+        while !self.pid(name).is_some_and(kill) {
+            assert!(Instant::now() < deadline, "{name} does not run; logs are in {}", self.home.join("log").display());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
     /// Waits until every service says that it is ready.
     pub(crate) async fn ready(&self) {

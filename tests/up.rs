@@ -9,7 +9,7 @@ async fn whatever_is_killed_comes_back() {
     let system = own_system().await;
     for name in ["tenure-relay", "tenure-projector", "tenure-query-api", "tenure-command-api", "nats-server", "postgres"] {
         let before = system.pid(name);
-        system.signal(name, "KILL");
+        system.signal(name, "KILL").await;
         while system.pid(name).is_none_or(|pid| Some(pid) == before) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

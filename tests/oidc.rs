@@ -120,15 +120,16 @@ async fn a_tenants_own_issuer_lets_people_into_that_tenant_only() {
         bad[field] = value;
         assert_eq!(post(&operator, &paths[0], &bad).await.0, 422, "{bad}");
     }
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while ask(&rsa, &host(0)).await.0 != 200 {
-        assert!(Instant::now() < deadline, "the issuer is not trusted: {:?}", ask(&rsa, &host(0)).await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let me = system.client.get(format!("{}/v1/auth/me", system.command_api)).bearer_auth(&rsa);
-    while me.try_clone().unwrap().send().await.unwrap().status() != 200 {
-        assert!(Instant::now() < deadline, "the command API does not trust the issuer");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    // Processes hear of it within a second or two, of each registration by itself.
+    let deadline = Instant::now() + Duration::from_mins(2);
+    for token in [&rsa, &ec, &powerless] {
+        for (base, path) in [(&system.query_api, "/v1/departments"), (&system.command_api, "/v1/auth/me")] {
+            let request = system.client.get(format!("{base}{path}")).bearer_auth(token);
+            while [401, 503].contains(&request.try_clone().unwrap().send().await.unwrap().status().as_u16()) {
+                assert!(Instant::now() < deadline, "{path} does not trust the issuer");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
     }
     // Into its tenant, by host or by the token alone; into no other.
     for token in [&rsa, &ec] {
@@ -152,7 +153,7 @@ async fn a_tenants_own_issuer_lets_people_into_that_tenant_only() {
     pool.close().await;
 
     // What is not just as the issuer signed it is no token; keys that nobody has are not asked for again and again.
-    let asked = issuer.keys_asked().await;
+    let (asked, since) = (issuer.keys_asked().await, Instant::now());
     let mut forged = vec![
         changed(&rsa, 1, "aud", &json!("urn:es")),
         changed(&rsa, 1, "realm_access", &json!({"roles": ["people-admin", "owner"]})),
@@ -171,12 +172,13 @@ async fn a_tenants_own_issuer_lets_people_into_that_tenant_only() {
     for token in &forged {
         assert_eq!(ask(token, &host(0)).await, refused(401, "invalid_token"), "{token}");
     }
-    assert!(issuer.keys_asked().await <= asked + 1, "{asked} before, {} after", issuer.keys_asked().await);
+    let (after, minutes) = (issuer.keys_asked().await, since.elapsed().as_secs() / 60);
+    assert!(u64::from(after - asked) <= 2 * (1 + minutes), "asked {} times for two registrations in {minutes} minutes", after - asked);
 
     // Nobody's word counts for longer than it is trusted.
     let name = json!({"issuer": issuer.url, "audience": "urn:rs"});
     assert_eq!(post(&operator, &format!("{}/removal", paths[0]), &name).await.0, 204);
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while ask(&rsa, &host(0)).await.0 != 401 {
         assert!(Instant::now() < deadline, "the issuer is still trusted");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -64,8 +64,8 @@ type KeySet = HashMap<String, Key>;
 #[derive(Default)]
 struct Keys {
     known: RwLock<(Arc<KeySet>, Option<Instant>)>,
-    /// When they were asked for last; held while they are.
-    asked: Mutex<Option<Instant>>,
+    /// Before which they are not asked for again; held while they are.
+    not_before: Mutex<Option<Instant>>,
 }
 
 struct Key {
@@ -75,6 +75,8 @@ struct Key {
 
 /// Between two fetches, whatever keys tokens name.
 const AT_MOST_EVERY: Duration = Duration::from_mins(1);
+/// Between two fetches, where the first failed.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// After which keys are fetched again, so that a withdrawn one is forgotten.
 const REFRESH: Duration = Duration::from_mins(10);
 /// How old keys may be while the issuer is away.
@@ -184,7 +186,7 @@ fn at<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
 }
 
 impl Keys {
-    /// The keys, fetched if they are old or lack this one; but never more than once a minute.
+    /// The keys, fetched if they are old or lack this one; but never more than once a minute, or sooner only after a failure.
     async fn with(&self, kid: &str, uri: &str) -> Result<Arc<KeySet>, Refusal> {
         let current = || {
             let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -195,17 +197,21 @@ impl Keys {
         if suffices(&keys, age) {
             return Ok(keys);
         }
-        let mut asked = self.asked.lock().await;
+        let mut not_before = self.not_before.lock().await;
         let (keys, age) = current(); // somebody else may have fetched them
-        if !suffices(&keys, age) && asked.is_none_or(|at| at.elapsed() >= AT_MOST_EVERY) {
-            *asked = Some(Instant::now());
+        if !suffices(&keys, age) && not_before.is_none_or(|at| at <= Instant::now()) {
+            // Also if the caller goes away while it waits.
+            *not_before = Some(Instant::now() + AT_MOST_EVERY);
             match fetch(uri).await {
                 Ok(fetched) => {
                     let fetched = Arc::new(fetched);
                     *self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner) = (fetched.clone(), Some(Instant::now()));
                     return Ok(fetched);
                 }
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "an external issuer's keys can't be fetched"),
+                Err(error) => {
+                    *not_before = Some(Instant::now() + TRY_AGAIN);
+                    tracing::warn!(error = format!("{error:#}"), "an external issuer's keys can't be fetched");
+                }
             }
         }
         match age {

@@ -268,14 +268,33 @@ fn binaries() -> &'static Path {
     })
 }
 
+/// What the servers of a run take at most, with some to spare.
+const ROOM: u64 = 6 << 30;
+
+/// A folder in memory if there is room, as hundreds of thousands of flushes by dozens of servers choke a slow disk: no test
+/// here takes the power away, and what a killed process has written is kept by the kernel in either place.
+/// `TENURE_TEST_DIR` names another.
+fn parent_dir() -> PathBuf {
+    if let Some(given) = std::env::var_os("TENURE_TEST_DIR") {
+        return given.into();
+    }
+    let in_memory = Path::new("/dev/shm");
+    let free = rustix::fs::statvfs(in_memory).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default(); // Linux only.
+    let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    // As much again is for the processes themselves.
+    let room = free.min(available.unwrap_or(0) * 1024 / 2);
+    // Sockets have short paths, and PostgreSQL's user must get there.
+    if room >= ROOM { in_memory.into() } else { "/tmp".into() }
+}
+
 /// Where this run keeps its files. What killed runs left behind goes first.
 fn run_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     const PREFIX: &str = "tenure-tests-";
     DIR.get_or_init(|| {
-        // Sockets have short paths, and PostgreSQL's user must get there.
-        let parent = Path::new("/tmp");
-        for entry in std::fs::read_dir(parent).unwrap().flatten() {
+        let parent = parent_dir();
+        for entry in std::fs::read_dir(&parent).unwrap().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let owner = name.strip_prefix(PREFIX).and_then(|pid| pid.parse::<u32>().ok());
             if owner.is_some_and(|pid| tenure::process::Identity::of(pid).is_none()) {

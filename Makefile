@@ -27,7 +27,7 @@ lint: ## formatting, clippy, licences
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@deploy/check-dependencies.sh
 
-bench: tools ## measure against peers in the same run (BENCH="append decide": only those)
+bench: tools ## measure against peers in the same run (BENCH="append hot": only those)
 	@deploy/bench.sh $(BENCH)
 
 build: ## the programs

@@ -90,6 +90,12 @@ impl Rows {
 
 /// Fills the store behind its back: what `rows` makes of each part, on a few connections of the superuser, and then the heads.
 pub async fn fill<P>(database: &PgConnectOptions, parts: Vec<P>, rows: impl AsyncFn(P) -> anyhow::Result<Rows>) -> anyhow::Result<()> {
+    copy(database, parts, rows).await?;
+    settle(database).await
+}
+
+/// The rows of a fill, without what follows them.
+pub async fn copy<P>(database: &PgConnectOptions, parts: Vec<P>, rows: impl AsyncFn(P) -> anyhow::Result<Rows>) -> anyhow::Result<()> {
     let rows = &rows;
     stream::iter(parts)
         .map(|part| async move {
@@ -101,6 +107,11 @@ pub async fn fill<P>(database: &PgConnectOptions, parts: Vec<P>, rows: impl Asyn
         .buffer_unordered(crate::cores())
         .try_collect::<Vec<()>>()
         .await?;
+    Ok(())
+}
+
+/// The heads of what was copied, and what autovacuum would have done by then.
+pub async fn settle(database: &PgConnectOptions) -> anyhow::Result<()> {
     let owner = PgPool::connect_with(database.clone()).await?;
     sqlx::query(
         "insert into event_store.tenant_head select tenant_id, max(position) from event_store.event group by tenant_id
@@ -108,7 +119,6 @@ pub async fn fill<P>(database: &PgConnectOptions, parts: Vec<P>, rows: impl Asyn
     )
     .execute(&owner)
     .await?;
-    // As autovacuum would have done by then.
     sqlx::query("vacuum analyze event_store.event").execute(&owner).await?;
     owner.close().await;
     Ok(())

@@ -4,8 +4,11 @@ pub mod careers;
 pub mod copy;
 pub mod crud;
 pub mod load;
+pub mod machine;
+pub mod processes;
 pub mod record;
 pub mod system;
+pub mod up;
 
 use std::{fmt, future::Future};
 

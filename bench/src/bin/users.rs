@@ -4,6 +4,9 @@
 //! Against a running system (`tenure up --detach --no-demo`), in whose tenants it makes people whose names tell the tenant.
 //! Every answer is scanned for the names of another tenant's people. Each user waits a moment between two steps, and reads
 //! their own writes. Ends with status 1 if a request failed or a foreign name was seen.
+//!
+//! With several numbers of tenants the same users work in turns over few and over many, all of whom are there from the
+//! beginning, and the ratio within a round says what many tenants cost.
 
 use std::{
     collections::BTreeMap,
@@ -12,14 +15,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+use bench::{
+    Rounds, cores, histogram,
+    machine::Machine,
+    ms, round,
+    up::{Progress, Up},
+};
 use clap::Parser;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 #[derive(Parser)]
+#[command(
+    about = "Many users over many tenants at HR work, against a system that `tenure up --detach --no-demo` started.",
+    after_help = "Examples:
+  users --users 500 --tenants 100 --seconds 600       as people work, with pauses
+  users --tenants 10,1000 --users 100 --pause 0 --seconds 10 --rounds 5
+                                                      what 1,000 tenants cost: the same 100 users in a closed loop, in turns
+                                                      over 10 and over 1,000 tenants of one system, with the ratio"
+)]
 struct Options {
     /// The system's home, as given to `tenure up`.
     #[arg(long, default_value = ".tenure")]
@@ -30,18 +47,25 @@ struct Options {
     /// Concurrent users.
     #[arg(long, default_value_t = 500)]
     users: u32,
-    /// Tenants that they belong to.
-    #[arg(long, default_value_t = 100)]
-    tenants: u32,
+    /// Tenants that they belong to. Several numbers are compared with the first, in turns; then everybody has as many
+    /// accounts as it takes to reach all tenants, and the accounts are as many for each number.
+    #[arg(long, value_delimiter = ',', default_values_t = [100])]
+    tenants: Vec<u32>,
     /// People of each tenant at the beginning.
     #[arg(long, default_value_t = 200)]
     people: u32,
-    /// How long to measure, in seconds.
+    /// How long to measure, in seconds; where several numbers of tenants are compared, each in each round.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
+    /// Rounds, where several numbers of tenants are compared; another goes before and does not count.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
     /// A user's pause between two steps on average, in milliseconds.
     #[arg(long, default_value_t = 1_000)]
     pause: u64,
+    /// Lines of JSON instead of tables: one when the users begin, one per result.
+    #[arg(long)]
+    json: bool,
 }
 
 struct Tenant {
@@ -85,7 +109,17 @@ struct Person {
 struct Tokens {
     access: String,
     refresh: String,
+    since: Instant,
 }
+
+/// One of the people of a [`World`], logged in or not yet.
+struct Account {
+    n: usize,
+    tokens: Option<Tokens>,
+}
+
+/// When an access token is refreshed before somebody is told that it is too old.
+const OLD: Duration = Duration::from_mins(5);
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -94,40 +128,180 @@ const MARK: &str = "Canary";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let options = Arc::new(Options::parse());
-    let world = Arc::new(World::prepare(&options).await?);
-    eprintln!("{} tenants with {} people each are there; {} users begin", options.tenants, options.people, options.users);
-    let end = Instant::now() + Duration::from_secs(options.seconds);
-    let users: Vec<_> = (0..options.users).map(|n| tokio::spawn(user(Arc::clone(&world), n as usize, end, options.pause))).collect();
-    let mut all = Tally::default();
-    for user in users {
-        all.add(user.await?)?;
+    let options = Options::parse();
+    ensure!(options.users > 0 && options.people > 0 && options.seconds > 0, "--users, --people and --seconds are at least 1");
+    ensure!(options.tenants.iter().all(|tenants| *tenants > 0), "--tenants is at least 1");
+    let up = Up::new(&options.tenure, &options.home);
+    match options.tenants[..] {
+        [tenants] => at_work(&options, &up, tenants).await,
+        _ => compare(&options, &up).await,
     }
-    all.print(&options)
+}
+
+/// As people work: everybody logs in at the beginning.
+async fn at_work(options: &Options, up: &Up, tenants: u32) -> anyhow::Result<()> {
+    let world = Arc::new(World::prepare(options, up, tenants, options.users).await?);
+    eprintln!("{tenants} tenants with {} people each are there; {} users begin", options.people, options.users);
+    if options.json {
+        println!("{}", json!({"bench": "users", "phase": "begin", "users": options.users, "tenants": tenants, "people": options.people}));
+    }
+    let mut accounts = Account::all(options.users);
+    let (tally, _) = run(&world, options, &mut accounts).await?;
+    tally.print(options, tenants)?;
+    tally.check()
+}
+
+/// The same users in a loop, in turns over few tenants and over many.
+async fn compare(options: &Options, up: &Up) -> anyhow::Result<()> {
+    let most = options.tenants.iter().copied().max().unwrap_or_default().max(options.users);
+    let mut sides = Vec::new();
+    for &tenants in &options.tenants {
+        let world = Arc::new(World::prepare(options, up, tenants, most).await?);
+        let mut progress = Progress::new(&format!("log-ins over {tenants} tenants"), most.into());
+        let mut log_ins = stream::iter(Account::all(most)).map(|account| account.log_in(&world)).buffer_unordered(8);
+        let mut accounts = Vec::new();
+        while let Some(account) = log_ins.next().await {
+            accounts.push(account?);
+            progress.one_more();
+        }
+        drop(log_ins);
+        sides.push(Side { tenants, world, accounts, tally: Tally::default(), rates: Rounds::default(), ratios: Rounds::default() });
+    }
+    for nth in 0..=options.rounds {
+        eprintln!("round {nth} of {}{}", options.rounds, if nth == 0 { ", which fills caches and does not count" } else { "" });
+        let mut rates = vec![0.0; sides.len()];
+        let mut order: Vec<usize> = (0..sides.len()).collect();
+        if nth % 2 == 1 {
+            order.reverse();
+        }
+        for at in order {
+            let side = &mut sides[at];
+            let (tally, took) = run(&side.world, options, &mut side.accounts).await?;
+            let requests: u64 = tally.steps.values().map(|step| step.times.len()).sum();
+            rates[at] = requests as f64 / took.as_secs_f64();
+            // Failures count in any case.
+            if nth > 0 || tally.check().is_err() {
+                side.tally.add(tally)?;
+            }
+        }
+        if nth > 0 {
+            for (side, rate) in sides.iter_mut().zip(&rates) {
+                side.rates.push(*rate);
+                side.ratios.push(rate / rates[0]);
+            }
+        }
+    }
+    print_comparison(options, &sides, most)?;
+    sides.iter().try_for_each(|side| side.tally.check())
+}
+
+/// So many tenants, and what came of them.
+struct Side {
+    tenants: u32,
+    world: Arc<World>,
+    accounts: Vec<Account>,
+    tally: Tally,
+    rates: Rounds,
+    ratios: Rounds,
+}
+
+fn print_comparison(options: &Options, sides: &[Side], accounts: u32) -> anyhow::Result<()> {
+    let first = sides[0].tenants;
+    if !options.json {
+        println!("{}", Machine::this());
+        println!(
+            "{} users with {accounts} accounts, {} ms between two steps, {} people per tenant; medians of {} rounds of {} s",
+            options.users, options.pause, options.people, options.rounds, options.seconds
+        );
+        let ratio = format!("/ {first} tenants");
+        println!("{:>8} {:>11} {:>8} {:>8} {:>8} {:>8}   {ratio}", "tenants", "requests/s", "p50 ms", "p99 ms", "max ms", "errors");
+    }
+    for Side { tenants, tally, rates, ratios, .. } in sides {
+        let mut times = histogram();
+        for step in tally.steps.values() {
+            times.add(&step.times)?;
+        }
+        let errors: u64 = tally.steps.values().map(|step| step.errors).sum();
+        if options.json {
+            let line = json!({
+                "bench": "users", "phase": "comparison", "tenants": tenants, "users": options.users, "accounts": accounts,
+                "people": options.people, "pause_ms": options.pause, "cores": cores(), "requests_per_s": rates.json(),
+                "p50_ms": ms(&times, 0.5), "p99_ms": ms(&times, 0.99), "max_ms": ms(&times, 1.0), "errors": errors,
+                "foreign": tally.foreign, "compared_with": first, "ratio": ratios.json(),
+            });
+            println!("{line}");
+        } else {
+            let (p50, p99, max) = (ms(&times, 0.5), ms(&times, 0.99), ms(&times, 1.0));
+            println!("{tenants:>8} {:>11.0} {p50:>8.1} {p99:>8.1} {max:>8.1} {errors:>8}   {ratios}", rates.median());
+        }
+        tally.print_examples(options);
+    }
+    Ok(())
+}
+
+/// All users at once for the time given; what came of it, and how long it took.
+async fn run(world: &Arc<World>, options: &Options, accounts: &mut Vec<Account>) -> anyhow::Result<(Tally, Duration)> {
+    let users = options.users as usize;
+    let mut shares: Vec<Vec<Account>> = (0..users).map(|_| Vec::new()).collect();
+    for account in accounts.drain(..) {
+        shares[account.n % users].push(account);
+    }
+    let (started, length) = (Instant::now(), Duration::from_secs(options.seconds));
+    let tasks: Vec<_> =
+        shares.into_iter().map(|share| tokio::spawn(user(Arc::clone(world), share, started + length, options.pause))).collect();
+    let mut all = Tally::default();
+    for task in tasks {
+        let (tally, share) = task.await?;
+        all.add(tally)?;
+        accounts.extend(share);
+    }
+    Ok((all, started.elapsed()))
+}
+
+impl Account {
+    fn all(count: u32) -> Vec<Self> {
+        (0..count as usize).map(|n| Self { n, tokens: None }).collect()
+    }
+    /// Before anything is measured.
+    async fn log_in(mut self, world: &World) -> anyhow::Result<Self> {
+        let mut tally = Tally::default();
+        self.tokens = tally.log_in(world, self.n).await;
+        tally.check()?;
+        Ok(self)
+    }
 }
 
 impl World {
-    async fn prepare(options: &Arc<Options>) -> anyhow::Result<Self> {
-        let status = run(options, &["status"]).await?;
-        let base = |name: &str| -> anyhow::Result<String> {
-            let process = status["processes"].as_array().into_iter().flatten().find(|process| process["name"] == name);
-            Ok(process
-                .and_then(|process| process["address"].as_str())
-                .with_context(|| format!("no address of {name} in {status}"))?
-                .to_owned())
-        };
+    /// So many tenants of its own with people, and so many accounts.
+    async fn prepare(options: &Options, up: &Up, tenants: u32, accounts: u32) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).pool_max_idle_per_host(usize::MAX).build()?;
-        let (command_api, query_api) = (base("tenure-command-api")?, base("tenure-query-api")?);
+        let (command_api, query_api) = (up.address("tenure-command-api").await?, up.address("tenure-query-api").await?);
         let mut world = Self { client, command_api, query_api, tenants: Vec::new(), people: Vec::new() };
         let run = &Uuid::now_v7().simple().to_string()[20..];
-        let names: Vec<String> = (0..options.tenants).map(|n| format!("users-{run}-{n}")).collect();
-        world.tenants = stream::iter(names).map(|name| world.tenant(options, name)).buffer_unordered(8).try_collect().await?;
-        world.people = stream::iter(0..options.users).map(|n| world.invite(n as usize)).buffered(8).try_collect().await?;
+        let names: Vec<String> = (0..tenants).map(|n| format!("users-{run}-{n}")).collect();
+        let mut progress = Progress::new(&format!("tenants with {} people each", options.people), tenants.into());
+        let mut making = stream::iter(names).map(|name| world.tenant(options, up, name)).buffer_unordered(8);
+        let mut made = Vec::new();
+        while let Some(tenant) = making.next().await {
+            made.push(tenant?);
+            progress.one_more();
+        }
+        drop(making);
+        world.tenants = made;
+        let mut progress = Progress::new("accounts", accounts.into());
+        let mut inviting = stream::iter(0..accounts).map(|n| world.invite(n as usize)).buffered(8);
+        let mut people = Vec::new();
+        while let Some(person) = inviting.next().await {
+            people.push(person?);
+            progress.one_more();
+        }
+        drop(inviting);
+        world.people = people;
         Ok(world)
     }
     /// A user of a tenant with an account that is active.
     async fn invite(&self, n: usize) -> anyhow::Result<Person> {
-        let tenant = &self.tenants[n % self.tenants.len()];
+        let tenant = self.tenant_of(n);
         let nth = n / self.tenants.len();
         let hr = nth.is_multiple_of(5);
         let person = Person { email: format!("user{n}@example.com"), id: tenant.people[nth % tenant.people.len()].clone(), hr };
@@ -138,12 +312,9 @@ impl World {
         self.client.post(format!("{}/v1/auth/activation", self.command_api)).json(&activation).send().await?.error_for_status()?;
         Ok(person)
     }
-    async fn tenant(&self, options: &Options, name: String) -> anyhow::Result<Tenant> {
-        run(options, &["tenant", "create", "--slug", &name, "--name", &name]).await?;
-        let token = run(options, &["token", "--tenant", &name, "--role", "hr"]).await?;
-        let token = token["token"].as_str().context("no token")?.to_owned();
-        let owner = run(options, &["token", "--tenant", &name, "--role", "owner"]).await?;
-        let owner = owner["token"].as_str().context("no token")?.to_owned();
+    async fn tenant(&self, options: &Options, up: &Up, name: String) -> anyhow::Result<Tenant> {
+        up.tenant(&name).await?;
+        let (token, owner) = (up.token(&name, "hr").await?, up.token(&name, "owner").await?);
         let id = |what: &str| Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{name}/{what}").as_bytes()).to_string();
         let (department, job) = (id("department"), id("job"));
         let mut lines = vec![
@@ -175,6 +346,13 @@ impl World {
     }
 }
 
+impl World {
+    /// The tenant of an account.
+    fn tenant_of(&self, n: usize) -> &Tenant {
+        &self.tenants[n % self.tenants.len()]
+    }
+}
+
 impl Tenant {
     fn hire(&self, number: &str) -> Value {
         json!({"hire_date": "2015-01-01", "employee_number": number,
@@ -184,19 +362,28 @@ impl Tenant {
     }
 }
 
-/// One user, until the end.
-async fn user(world: Arc<World>, n: usize, end: Instant, pause: u64) -> Tally {
-    let (tenant, me) = (&world.tenants[n % world.tenants.len()], &world.people[n]);
+/// One user, until the end: each step with the next of the accounts, which are given back.
+async fn user(world: Arc<World>, mut accounts: Vec<Account>, end: Instant, pause: u64) -> (Tally, Vec<Account>) {
     let mut tally = Tally::default();
     // Not all at the same moment.
     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=pause * 5))).await;
-    let credentials = json!({"email": me.email, "password": PASSWORD});
-    let Some(mut tokens) = tally.tokens("log-in", &world, tenant, "login", &credentials).await else { return tally };
-    while Instant::now() < end {
+    for at in (0..accounts.len()).cycle() {
+        if Instant::now() >= end {
+            break;
+        }
+        let account = &mut accounts[at];
+        let (tenant, me) = (world.tenant_of(account.n), &world.people[account.n]);
+        let tokens = match account.tokens.take() {
+            Some(tokens) if tokens.since.elapsed() > OLD => tally.refresh(&world, tenant, &tokens).await,
+            Some(tokens) => Some(tokens),
+            None => tally.log_in(&world, account.n).await,
+        };
+        let Some(tokens) = tokens else { break };
         let person = &tenant.people[fastrand::usize(..tenant.people.len())];
         let day = format!("20{}-0{}-15", fastrand::u32(15..26), fastrand::u32(1..10));
         let get = |path: String| world.client.get(format!("{}{path}", world.query_api));
         let token = tokens.access.clone();
+        account.tokens = Some(tokens);
         let step = async |tally: &mut Tally, name, request| drop(tally.step(name, tenant, &token, request).await);
         match fastrand::u32(0..100) {
             0..25 => step(&mut tally, "list of people", get(format!("/v1/employees?limit=50&as_of={day}"))).await,
@@ -206,10 +393,8 @@ async fn user(world: Arc<World>, n: usize, end: Instant, pause: u64) -> Tally {
             70..75 => step(&mut tally, "org chart", get(format!("/v1/org-chart?as_of={day}"))).await,
             75..80 => step(&mut tally, "headcount", get(format!("/v1/reports/headcount?as_of={day}&group_by=department"))).await,
             80..82 => {
-                let refresh = json!({"refresh_token": tokens.refresh});
-                match tally.tokens("refresh", &world, tenant, "refresh", &refresh).await {
-                    Some(next) => tokens = next,
-                    None => return tally,
+                if let Some(tokens) = account.tokens.take() {
+                    account.tokens = tally.refresh(&world, tenant, &tokens).await;
                 }
             }
             82..97 if me.hr => {
@@ -229,9 +414,12 @@ async fn user(world: Arc<World>, n: usize, end: Instant, pause: u64) -> Tally {
                 drop(tally.command("own telephone number", &world, (tenant, &token), url, &number, Some(&me.id)).await);
             }
         }
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(pause / 2..=pause * 3 / 2))).await;
+        // A sleep of nothing still takes until the next tick of the timer.
+        if pause > 0 {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(pause / 2..=pause * 3 / 2))).await;
+        }
     }
-    tally
+    (tally, accounts)
 }
 
 impl Tally {
@@ -252,11 +440,19 @@ impl Tally {
         let read = read.header("tenure-min-position", answer["position"].to_string()).header("prefer", "wait=10");
         self.step("read of one's own write", tenant, token, read).await
     }
+    async fn log_in(&mut self, world: &World, n: usize) -> Option<Tokens> {
+        let credentials = json!({"email": world.people[n].email, "password": PASSWORD});
+        self.tokens("log-in", world, world.tenant_of(n), "login", &credentials).await
+    }
+    async fn refresh(&mut self, world: &World, tenant: &Tenant, tokens: &Tokens) -> Option<Tokens> {
+        self.tokens("refresh", world, tenant, "refresh", &json!({"refresh_token": tokens.refresh})).await
+    }
     /// What a log-in or a refresh at the tenant's host gives.
     async fn tokens(&mut self, name: &'static str, world: &World, tenant: &Tenant, path: &str, body: &Value) -> Option<Tokens> {
         let request = world.client.post(format!("{}/v1/auth/{path}", world.command_api)).header("tenure-tenant", &tenant.name).json(body);
         let answer = self.step(name, tenant, "", request).await?;
-        Some(Tokens { access: answer["access_token"].as_str()?.to_owned(), refresh: answer["refresh_token"].as_str()?.to_owned() })
+        let (access, refresh) = (answer["access_token"].as_str()?.to_owned(), answer["refresh_token"].as_str()?.to_owned());
+        Some(Tokens { access, refresh, since: Instant::now() })
     }
     async fn step(&mut self, name: &'static str, tenant: &Tenant, token: &str, request: reqwest::RequestBuilder) -> Option<Value> {
         let started = Instant::now();
@@ -296,44 +492,56 @@ impl Tally {
         }
         Ok(())
     }
-    fn print(&self, options: &Options) -> anyhow::Result<()> {
+    fn print(&self, options: &Options, tenants: u32) -> anyhow::Result<()> {
         let (requests, errors) =
             self.steps.values().fold((0, 0), |(requests, errors), step| (requests + step.times.len(), errors + step.errors));
-        println!(
-            "{} users over {} tenants for {} s, {} cores: {requests} requests ({:.0}/s), {errors} errors, {} foreign names seen",
-            options.users,
-            options.tenants,
-            options.seconds,
-            std::thread::available_parallelism()?,
-            requests as f64 / options.seconds as f64,
-            self.foreign
-        );
-        println!("{:<26} {:>9} {:>7} {:>8} {:>8} {:>8}", "milliseconds", "requests", "errors", "p50", "p99", "max");
-        let ms = |micros: u64| format!("{:.1}", Duration::from_micros(micros).as_secs_f64() * 1000.0);
-        for (name, step) in &self.steps {
-            let times = &step.times;
-            let (p50, p99, max) = (ms(times.value_at_quantile(0.5)), ms(times.value_at_quantile(0.99)), ms(times.max()));
-            println!("{name:<26} {:>9} {:>7} {p50:>8} {p99:>8} {max:>8}", times.len(), step.errors);
+        let rate = requests as f64 / options.seconds as f64;
+        let mut times = histogram();
+        for step in self.steps.values() {
+            times.add(&step.times)?;
         }
+        if options.json {
+            let step = |(name, step): (&&str, &Step)| {
+                let line = json!({"requests": step.times.len(), "errors": step.errors, "p50_ms": ms(&step.times, 0.5),
+                    "p99_ms": ms(&step.times, 0.99), "max_ms": ms(&step.times, 1.0)});
+                ((*name).to_owned(), line)
+            };
+            let steps: serde_json::Map<String, Value> = self.steps.iter().map(step).collect();
+            let line = json!({
+                "bench": "users", "phase": "end", "users": options.users, "tenants": tenants, "people": options.people, "cores": cores(),
+                "seconds": options.seconds, "pause_ms": options.pause, "requests": requests, "requests_per_s": round(rate),
+                "p50_ms": ms(&times, 0.5), "p99_ms": ms(&times, 0.99), "errors": errors, "foreign": self.foreign, "steps": steps,
+            });
+            println!("{line}");
+        } else {
+            println!(
+                "{} users over {tenants} tenants for {} s, {} cores: {requests} requests ({rate:.0}/s), {errors} errors, {} foreign names seen",
+                options.users,
+                options.seconds,
+                cores(),
+                self.foreign
+            );
+            println!("{:<26} {:>9} {:>7} {:>8} {:>8} {:>8}", "milliseconds", "requests", "errors", "p50", "p99", "max");
+            for (name, step) in &self.steps {
+                let (p50, p99, max) = (ms(&step.times, 0.5), ms(&step.times, 0.99), ms(&step.times, 1.0));
+                println!("{name:<26} {:>9} {:>7} {p50:>8.1} {p99:>8.1} {max:>8.1}", step.times.len(), step.errors);
+            }
+        }
+        self.print_examples(options);
+        Ok(())
+    }
+    /// Of what failed.
+    fn print_examples(&self, options: &Options) {
         for (name, example) in self.steps.iter().filter_map(|(name, step)| Some((name, step.example.as_ref()?))) {
-            println!("{name}: {example}");
+            if options.json { eprintln!("{name}: {example}") } else { println!("{name}: {example}") }
         }
-        ensure!(errors == 0, "{errors} requests failed");
+    }
+    /// Whether all went well.
+    fn check(&self) -> anyhow::Result<()> {
+        let errors: u64 = self.steps.values().map(|step| step.errors).sum();
+        let example = self.steps.values().find_map(|step| step.example.as_deref()).unwrap_or_default();
+        ensure!(errors == 0, "{errors} requests failed, such as: {example}");
         ensure!(self.foreign == 0, "{} names of another tenant's people were seen", self.foreign);
         Ok(())
     }
-}
-
-/// Microseconds, up to a minute.
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid")
-}
-
-/// Runs `tenure` with `--json`; what it printed.
-async fn run(options: &Options, arguments: &[&str]) -> anyhow::Result<Value> {
-    let mut command = tokio::process::Command::new(&options.tenure);
-    command.arg("--home").arg(&options.home).arg("--json").args(arguments).kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_mins(1), command.output()).await.context("tenure did not end")??;
-    ensure!(output.status.success(), "tenure {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).with_context(|| format!("tenure {} printed no JSON", arguments.join(" ")))
 }

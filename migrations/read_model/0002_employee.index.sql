@@ -6,7 +6,7 @@ alter table contact_span add primary key (employee_id, valid_from, seq);
 alter table assignment_span add primary key (employment_id, valid_from, seq);
 alter table compensation_span add primary key (employment_id, valid_from, seq);
 create index employment_employee on employment (employee_id);
-create index assignment_span_employee on assignment_span (employee_id);
+create index assignment_span_employee on assignment_span (employee_id, valid_from, valid_to, department_id);
 create index assignment_span_department on assignment_span (department_id, valid_from, valid_to);
 create index assignment_span_manager on assignment_span (manager_id, valid_from, valid_to) where manager_id is not null;
 create index compensation_span_employee on compensation_span (employee_id);

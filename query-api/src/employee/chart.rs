@@ -106,16 +106,21 @@ enum Start {
 /// going down from the top can't turn in a ring; going down from a person can only do so through that person, who is
 /// left out.
 fn chart(start: &Start) -> String {
+    // A plan that is kept was made for any day, on which there could be many at the top; hence the look-up one by one.
     let (first, materialized) = match start {
         Start::Top => (
-            "select s.* from top_span t join staffed s using (employee_id) where t.valid_from <= $1 and $1 < t.valid_to",
+            format!(
+                "select s.* from top_span t cross join lateral ({STAFFED} and a.employee_id = t.employee_id offset 0) s
+                 where t.valid_from <= $1 and $1 < t.valid_to"
+            ),
             "not materialized",
         ),
         Start::TopOfSeen => (
-            "select s.* from staffed s where s.manager_id is null or not exists (select from staffed m where m.employee_id = s.manager_id)",
+            "select s.* from staffed s where s.manager_id is null or not exists (select from staffed m where m.employee_id = s.manager_id)"
+                .to_owned(),
             "materialized",
         ),
-        Start::Person => ("select s.* from staffed s where s.employee_id = $2", "not materialized"),
+        Start::Person => ("select s.* from staffed s where s.employee_id = $2".to_owned(), "not materialized"),
     };
     // Everyone who may be seen is read already, or each level by a look-up per manager.
     let below = match start {

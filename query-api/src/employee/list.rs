@@ -108,8 +108,9 @@ const FAMILY: &str = "coalesce(p.family_name, '') collate \"C\"";
 const GIVEN: &str = "coalesce(p.given_name, '') collate \"C\"";
 const ORDER: &str = "order by coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", p.employee_id";
 
-/// So many people are sorted as fast as some fifty of them are found on the way through the names of 300,000.
-const FEW: u32 = 3_000;
+/// Among how many people of a department a page is found as fast by looking each of them up as on the way through the names
+/// of everybody, on which one in `people / few` is of it; a step there costs as much as a look-up and a fifth.
+const FEW: &str = "select greatest($2 + 1, sqrt(1.2 * ($2 + 1) * case when reltuples < 0 then 10000 else reltuples end))::bigint as people from pg_class where oid = to_regclass('person_span')";
 
 /// People as of a day, by name.
 #[utoipa::path(get, path = "/v1/employees", tag = "employee", params(EmployeeListParams),
@@ -156,20 +157,11 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
         sql.push(format!("{FAMILY} as family, {GIVEN} as given from person_span p where p.valid_to > p.valid_from and p.employee_id = "));
         sql.push_bind(id).push(" order by p.valid_from > $1, abs(p.valid_from - $1) limit 1), ");
     }
-    if status == Status::Active && params.department.is_some() {
-        // The way through the names is long to the people of a small department, so they are looked up if they are few.
-        sql.push("few as materialized (select a.employee_id from assignment_span a where a.valid_from <= $1 and $1 < a.valid_to ");
-        in_department(&mut sql, params);
-        sql.push(format!("limit {FEW} + 1), found as (select * from (("));
-        people(&mut sql, params, status, "few f join person_span p on p.employee_id = f.employee_id", after.is_some());
-        sql.push(format!("and (select count(*) from few) <= {FEW}) union all ("));
-        people(&mut sql, params, status, "person_span p", after.is_some());
-        sql.push(format!(
-            "and (select count(*) from few) > {FEW} {ORDER} limit $2 + 1)) either order by family, given, employee_id limit $2 + 1)"
-        ));
+    if let (Status::Active, Some(IdParam(department))) = (status, params.department) {
+        of_department(&mut sql, params, department, after.is_some());
     } else {
         sql.push("found as (");
-        people(&mut sql, params, status, "person_span p", after.is_some());
+        people(&mut sql, params, status, after.is_some());
         sql.push(format!("{ORDER} limit $2 + 1)"));
     }
     sql.push(format!(
@@ -192,32 +184,74 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
     sql
 }
 
-/// The people of whom a page is made, from this table on; up to the last of its conditions.
-fn people(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams, status: Status, from: &str, after: bool) {
+/// A department's people of a day. The way through the names is long to the few of a small department, so those are looked up
+/// and sorted. An assignment lasts no longer than its employment, so it tells alone who is there on that day. Each look-up is
+/// by itself (`offset 0`): the plan that is kept was made for any department, and would read whole tables for a small one.
+fn of_department(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams, department: Uuid, after: bool) {
+    let people = |sql: &mut QueryBuilder<'static, Postgres>| {
+        if params.include_subdepartments.unwrap_or(true) {
+            sql.push("below d ");
+        } else {
+            sql.push("(select ").push_bind(department).push("::uuid as department_id) d ");
+        }
+        sql.push("cross join lateral (select a.employee_id from assignment_span a where a.department_id = d.department_id and a.valid_from <= $1 and $1 < a.valid_to ");
+        placed(sql, params);
+        sql.push("offset 0) a ");
+    };
+    sql.push(format!(
+        "few as materialized ({FEW}), counted as materialized (select count(*) <= (select people from few) as are_few from (select from "
+    ));
+    people(sql);
+    sql.push("limit (select people from few) + 1) a), either as (select * from (");
+    let shown = format!("(select p.employee_id, p.given_name, p.family_name, {FAMILY} as family, {GIVEN} as given from ");
+    let on_day = "p.valid_from <= $1 and $1 < p.valid_to ";
+    sql.push(&shown);
+    people(sql);
+    sql.push(format!(
+        "cross join lateral (select * from person_span p where p.employee_id = a.employee_id and {on_day} offset 0) p
+         where (select are_few from counted) "
+    ));
+    named(sql, params);
+    on_page(sql, after);
+    sql.push(") union all ").push(&shown);
+    sql.push("person_span p cross join lateral (select from assignment_span a where a.employee_id = p.employee_id and a.valid_from <= $1 and $1 < a.valid_to ");
+    in_department(sql, params);
+    placed(sql, params);
+    sql.push(format!("offset 0) a where {on_day} and not (select are_few from counted) "));
+    named(sql, params);
+    on_page(sql, after);
+    sql.push(format!(
+        "{ORDER} limit $2 + 1)) two order by family, given, employee_id limit $2 + 1), found as (
+            select either.*, e.employee_number, m.employment_id, m.starts_on, m.ends_on, $1 as day
+            from either cross join lateral (
+                select * from employment m where m.employee_id = either.employee_id and m.starts_on <= $1 and $1 < m.ends_on offset 0
+            ) m cross join lateral (select * from employee e where e.employee_id = either.employee_id offset 0) e)"
+    ));
+}
+
+/// The people of whom a page is made; up to the last of its conditions.
+fn people(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams, status: Status, after: bool) {
     sql.push(format!(
         "select p.employee_id, p.given_name, p.family_name, e.employee_number, m.employment_id, m.starts_on, m.ends_on,
             {FAMILY} as family, {GIVEN} as given, greatest(least($1, m.ends_on - 1), m.starts_on) as day "
     ));
     sql.push(match status {
         Status::Active => {
-            format!(
-                "from {from} join employment m on m.employee_id = p.employee_id and m.starts_on <= $1 and $1 < m.ends_on
+            "from person_span p join employment m on m.employee_id = p.employee_id and m.starts_on <= $1 and $1 < m.ends_on
                  join employee e on e.employee_id = p.employee_id "
-            )
         }
         // By the employment that ended last, with no other since.
         Status::Terminated => {
-            format!(
-                "from {from} join employment m on m.employee_id = p.employee_id and m.ends_on <= $1 and not exists (
+            "from person_span p join employment m on m.employee_id = p.employee_id and m.ends_on <= $1 and not exists (
                      select from employment n where n.employee_id = m.employee_id and n.starts_on > m.starts_on and n.starts_on <= $1)
                  join employee e on e.employee_id = p.employee_id "
-            )
         }
         // By the employment that starts first, under the names known nearest the day.
-        Status::NotYetHired => "from employment m join employee e on e.employee_id = m.employee_id
+        Status::NotYetHired => {
+            "from employment m join employee e on e.employee_id = m.employee_id
              join lateral (select * from person_span p where p.employee_id = e.employee_id and p.valid_to > p.valid_from
                            order by p.valid_from > $1, abs(p.valid_from - $1) limit 1) p on true "
-            .to_owned(),
+        }
     });
     if params.department.is_some() || params.job.is_some() || params.location.is_some() || params.manager.is_some() {
         sql.push(
@@ -233,7 +267,14 @@ fn people(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams
                  select from employment n where n.employee_id = m.employee_id and n.starts_on < m.starts_on) "
         }
     });
-    filter(sql, params);
+    in_department(sql, params);
+    placed(sql, params);
+    named(sql, params);
+    on_page(sql, after);
+}
+
+/// Those that come after the page before.
+fn on_page(sql: &mut QueryBuilder<'static, Postgres>, after: bool) {
     if after {
         sql.push(format!(
             "and ({FAMILY}, {GIVEN}, p.employee_id) > ((select family from after), (select given from after), (select employee_id from after)) "
@@ -250,13 +291,17 @@ fn in_department(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeLis
     }
 }
 
-fn filter(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams) {
-    in_department(sql, params);
+/// Those in a job, at a location, of a manager.
+fn placed(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams) {
     for (column, id) in [("a.job_id", params.job), ("a.location_id", params.location), ("a.manager_id", params.manager)] {
         if let Some(IdParam(id)) = id {
             sql.push(format!("and {column} = ")).push_bind(id).push(" ");
         }
     }
+}
+
+/// Those in whose names or numbers each word stands.
+fn named(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams) {
     for word in params.q.iter().flat_map(|words| &words.0) {
         let pattern = format!("%{}%", word.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
         sql.push("and p.search like ").push_bind(pattern).push(" ");

@@ -6,7 +6,7 @@
 //! connections write what they make; neither waits for the other until a queue is full.
 //!
 //! Memory, however long the log is: a page, a part and a stream's state per worker, the parts that wait, and a chunk per
-//! table and writer ([`WORKERS`], [`PAGE`], [`QUEUE`], [`CHUNK`], [`WRITERS`]); with events of half a kilobyte 100 MB at most.
+//! table and writer ([`WORKERS`], [`PAGE`], [`QUEUE`], [`CHUNK`], [`WRITERS`]); with events of half a kilobyte about 100 MB.
 //! Beside them the counts of [`Steps`], of which there are as many as days on which something changed in a department.
 //! EventStoreDB has no such order. There the log is read in its own, and all of its state is held until the end: about 1 KB
 //! an event.

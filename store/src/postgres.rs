@@ -34,8 +34,10 @@ const LOOK_AHEAD: usize = 1_024;
 /// with 64 writers three are slower than two on one tenant, and not faster on fifty).
 const LANES: u32 = 2;
 /// A batch that takes longer than this, and this much more for each event, waits for the disk more than for PostgreSQL.
-const SLOW: Duration = Duration::from_micros(1_500);
-const SLOW_PER_EVENT: Duration = Duration::from_micros(40);
+const SLOW: Duration = Duration::from_micros(1_300);
+const SLOW_PER_EVENT: Duration = Duration::from_micros(25);
+/// So much shorter than a slow batch is the time in which the next may gather.
+const PATIENCE: u32 = 8;
 /// How often a batch whose outcome is unknown is tried again.
 const MAX_ATTEMPTS: u32 = 6;
 /// Between two calls that wake the relay.
@@ -137,11 +139,24 @@ async fn lane(inner: std::sync::Weak<Inner>) {
             store.arrived.notify_one();
         }
         let tenants: HashSet<TenantId> = batch.iter().map(|job| job.append.stream.tenant()).collect();
-        let events: usize = batch.iter().map(|job| job.append.events.len()).sum();
+        let (jobs, events) = (batch.len(), batch.iter().map(|job| job.append.events.len()).sum::<usize>());
         let took = commit(&store, &mut conn, batch).await;
         let slow = took > SLOW + SLOW_PER_EVENT.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX));
+        if slow {
+            gather(&store, jobs, took / PATIENCE).await;
+        }
         store.queue().done(&tenants, slow);
         // Whoever was answered and appends again does so before the next batch is taken.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until as many appends are there as were answered, or for a moment: where the disk is slow, whoever just misses a
+/// batch waits for two. The lane counts as writing meanwhile, so no other takes the first that arrives.
+async fn gather(store: &Inner, jobs: usize, moment: Duration) {
+    let started = Instant::now();
+    // Shorter than what a timer can tell.
+    while store.queue().jobs.len() < jobs && started.elapsed() < moment {
         tokio::task::yield_now().await;
     }
 }

@@ -16,6 +16,7 @@ pub mod tenancy;
 mod claim;
 mod command;
 mod facts;
+mod restated;
 pub mod text;
 
 pub use claim::{Claim, ClaimOp};

@@ -166,6 +166,11 @@ impl<T> Patch<T> {
     pub const fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)
     }
+    /// This patch, or the earlier one where it leaves the field alone.
+    #[must_use]
+    pub fn or(self, earlier: Self) -> Self {
+        if self.is_keep() { earlier } else { self }
+    }
     /// Sets `target` unless the field is left alone.
     pub fn apply_to(&self, target: &mut Option<T>)
     where

@@ -24,6 +24,7 @@ pub use refusal::Refusal;
 
 use crate::{
     Claim, Facts, Referent, Standing,
+    restated::{Sparse, restates},
     text::{Day, EmailAddress, Gender, Phone},
 };
 
@@ -133,7 +134,7 @@ impl State {
                 let employment = person.employed_on(on).ok_or(Refusal::NotEmployedOnDate(on))?;
                 let AssignmentChanges { department_id, job_id, location_id, manager_id } = c.changes;
                 let changes = AssignmentChange { department_id, job_id, location_id, manager_id };
-                if stands(&employment.assignments, on, &changes) {
+                if restates(&employment.assignments, on, &changes) {
                     return Ok(Vec::new());
                 }
                 check_references(command, facts)?;
@@ -145,7 +146,7 @@ impl State {
             (Self::Known(person), Command::ChangeCompensation(c)) => {
                 let on = c.effective_on.date();
                 let employment = person.employed_on(on).ok_or(Refusal::NotEmployedOnDate(on))?;
-                if stands(&employment.pay, on, &c.pay) {
+                if restates(&employment.pay, on, &c.pay) {
                     return Ok(Vec::new());
                 }
                 let effective = next(&employment.pay, on)?;
@@ -161,7 +162,7 @@ impl State {
                     return Err(Refusal::BirthDateNotBeforeHire("/changes/birth_date"));
                 }
                 let changes = details_change(&c.changes);
-                if stands(&person.details, on, &changes) {
+                if restates(&person.details, on, &changes) {
                     return Ok(Vec::new());
                 }
                 let effective = next(&person.details, on)?;
@@ -171,7 +172,7 @@ impl State {
             (Self::Known(person), Command::ChangeContactDetails(c)) => {
                 let on = person.not_before_hire(c.effective_on)?;
                 let changes = contact_change(&c.changes);
-                if stands(&person.contact, on, &changes) {
+                if restates(&person.contact, on, &changes) {
                     return Ok(Vec::new());
                 }
                 let effective = next(&person.contact, on)?;
@@ -374,21 +375,62 @@ fn first<C: Change>(timeline: &Timeline<C>) -> Option<&C> {
     timeline.changes().first().map(|(_, change)| change)
 }
 
-/// Whether the row of that day is already as the change would make it.
-fn stands<C: Change>(timeline: &Timeline<C>, on: Date, change: &C) -> bool
-where
-    C::Row: Default + PartialEq,
-{
-    let Some(row) = timeline.on(C::Row::default(), on) else { return false };
-    let mut changed = row.clone();
-    change.apply(&mut changed);
-    changed == row
-}
-
 /// The place of the next change on a day.
 fn next<C: Change>(timeline: &Timeline<C>, on: Date) -> Result<Effective, Refusal> {
     let seq = timeline.next_seq(on);
     if seq < MAX_SEQ { Ok(Effective { on, seq }) } else { Err(Refusal::TooManyChangesOnDay) }
+}
+
+impl Sparse for AssignmentChange {
+    fn over(&self, earlier: &Self) -> Self {
+        Self {
+            department_id: self.department_id.or(earlier.department_id),
+            job_id: self.job_id.or(earlier.job_id),
+            location_id: self.location_id.or(earlier.location_id),
+            manager_id: self.manager_id.or(earlier.manager_id),
+        }
+    }
+    fn is_void(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Sparse for Pay {
+    fn over(&self, _: &Self) -> Self {
+        *self
+    }
+    fn is_void(&self) -> bool {
+        false
+    }
+}
+
+impl Sparse for PersonalDetailsChange {
+    fn over(&self, earlier: &Self) -> Self {
+        let (new, old) = (self.clone(), earlier.clone());
+        Self {
+            given_name: new.given_name.or(old.given_name),
+            family_name: new.family_name.or(old.family_name),
+            birth_date: new.birth_date.or(old.birth_date),
+            gender: new.gender.or(old.gender),
+        }
+    }
+    fn is_void(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Sparse for ContactDetailsChange {
+    fn over(&self, earlier: &Self) -> Self {
+        let (new, old) = (self.clone(), earlier.clone());
+        Self {
+            work_email: new.work_email.or(old.work_email),
+            private_email: new.private_email.or(old.private_email),
+            phone: new.phone.or(old.phone),
+        }
+    }
+    fn is_void(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The addresses at work that hold on some day.

@@ -157,15 +157,31 @@ fn changes_fall_on_an_employed_day() {
 }
 
 #[test]
-fn a_change_that_changes_nothing_is_nothing() {
-    check(&[HIRE], &transfer("2020-02-01", "2"), "");
-    check(&[HIRE, &transfer("2020-02-01", "6")], &transfer("2020-03-01", "6"), "");
+fn a_change_that_its_day_says_already_is_nothing() {
+    check(&[HIRE], &transfer("2020-01-01", "2"), "");
     check(&[HIRE, &transfer("2020-02-01", "6")], &transfer("2020-02-01", "2"), "AssignmentChanged 2020-02-01/1");
     check(&[HIRE, &transfer("2020-02-01", "6")], &transfer("2020-01-15", "6"), "AssignmentChanged 2020-01-15/0");
-    check(&[HIRE], &raise("2020-02-01", "50000.00"), "");
+    check(&[HIRE], &raise("2020-01-01", "50000.00"), "");
     check(&[HIRE], &raise("2020-02-01", "50000.01"), "CompensationChanged 2020-02-01/0");
-    check(&[HIRE], r#"ChangeContactDetails "effective_on":"2020-02-01","changes":{"phone":null,"work_email":"ADA@example.com"}"#, "");
+    let again = r#"ChangeContactDetails "effective_on":"2020-01-01","changes":{"phone":null,"work_email":"ADA@example.com"}"#;
+    check(&[HIRE], again, "");
+    check(&[HIRE], r#"ChangeContactDetails "effective_on":"2020-02-01","changes":{}"#, "");
     check(&[HIRE], r#"ChangePersonalDetails "effective_on":"2019-12-31","changes":{"given_name":"Eva"}"#, "before_hire /effective_on");
+}
+
+#[test]
+fn what_holds_already_can_be_said_of_a_later_day_and_then_stands_there() {
+    check(&[HIRE], &transfer("2020-02-01", "2"), "AssignmentChanged 2020-02-01/0");
+    check(&[HIRE, &transfer("2020-02-01", "6")], &transfer("2020-03-01", "6"), "AssignmentChanged 2020-03-01/0");
+    check(&[HIRE], &raise("2020-02-01", "50000.00"), "CompensationChanged 2020-02-01/0");
+    let moved = [HIRE, &transfer("2020-02-01", "6")];
+    let job = |day: &str| format!(r##"ChangeAssignment "effective_on":"{day}","changes":{{"job_id":"#3"}},"reason":"r""##);
+    check(&moved, &job("2020-02-01"), "AssignmentChanged 2020-02-01/1");
+    // No raise in March; then somebody hears of one in February.
+    let state = given(&[HIRE, &raise("2020-03-01", "50000"), &raise("2020-02-01", "55000")]);
+    let State::Known(person) = state else { panic!("known") };
+    let amount = |on: Date| person.employments[0].pay.on(None, on).flatten().map(|pay| pay.rate.amount().to_string());
+    assert_eq!([day(20), day(40), day(70)].map(amount), ["50000", "55000", "50000"].map(|a| Some(a.to_owned())));
 }
 
 #[test]
@@ -354,17 +370,17 @@ proptest! {
         prop_assert_eq!(replayed, state);
     }
 
-    /// Each change sets a value that no other does, so none is void; then the order of arrival does not matter.
+    /// On days of their own, also where they say what holds already: the order of arrival does not matter.
     #[test]
     fn inserting_in_the_past_equals_inserting_in_order(
-        (ordered, shuffled) in prop::collection::btree_map(1..60_i32, 0..3_usize, 1..12).prop_flat_map(|changes| {
-            let ordered: Vec<(i32, usize)> = changes.into_iter().collect();
+        (ordered, shuffled) in prop::collection::btree_map(1..60_i32, (0..3_usize, 2..5_u128), 1..12).prop_flat_map(|changes| {
+            let ordered: Vec<(i32, (usize, u128))> = changes.into_iter().collect();
             (Just(ordered.clone()), Just(ordered).prop_shuffle())
         }),
     ) {
-        let build = |changes: &[(i32, usize)]| {
-            changes.iter().fold(given(&[HIRE]), |state, (n, field)| {
-                let id = EmployeeId::from_uuid(uuid::Uuid::from_u128(1_000 + *n as u128));
+        let build = |changes: &[(i32, (usize, u128))]| {
+            changes.iter().fold(given(&[HIRE]), |state, (n, (field, id))| {
+                let id = EmployeeId::from_uuid(uuid::Uuid::from_u128(*id));
                 let field = ["department_id", "job_id", "manager_id"][*field];
                 let change = from_json::<ChangeAssignment>(&format!(
                     r#"{{"employee_id":"{}","effective_on":"{}","changes":{{"{field}":"{id}"}},"reason":"r"}}"#,

@@ -26,6 +26,7 @@ use units::{Unit, Units};
 
 use crate::{
     Claim, Referent, Standing,
+    restated::Sparse,
     text::{Name, TimeZoneName},
 };
 
@@ -51,8 +52,16 @@ impl Change for DepartmentChange {
         self.parent.apply_to(parent);
     }
 }
+impl Sparse for DepartmentChange {
+    fn over(&self, earlier: &Self) -> Self {
+        Self { name: self.name.clone().or_else(|| earlier.name.clone()), parent: self.parent.or(earlier.parent) }
+    }
+    fn is_void(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct LocationChange {
     name: Option<String>,
     time_zone: Option<String>,
@@ -68,6 +77,17 @@ impl Change for LocationChange {
         }
     }
 }
+impl Sparse for LocationChange {
+    fn over(&self, earlier: &Self) -> Self {
+        Self {
+            name: self.name.clone().or_else(|| earlier.name.clone()),
+            time_zone: self.time_zone.clone().or_else(|| earlier.time_zone.clone()),
+        }
+    }
+    fn is_void(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct JobChange {
@@ -77,6 +97,14 @@ impl Change for JobChange {
     type Row = String;
     fn apply(&self, title: &mut String) {
         title.clone_from(&self.title);
+    }
+}
+impl Sparse for JobChange {
+    fn over(&self, _: &Self) -> Self {
+        self.clone()
+    }
+    fn is_void(&self) -> bool {
+        false
     }
 }
 

@@ -147,7 +147,9 @@ fn locations_and_jobs_open_change_and_close() {
     let change = r##"ChangeLocation "location_id":"#1","effective_on":"2020-02-01","name":"Wien""##;
     check(&[], &open, "LocationOpened 2020-01-01/0");
     check(std::slice::from_ref(&open), change, "LocationChanged 2020-02-01/0");
-    check(std::slice::from_ref(&open), &change.replace("\"name\":\"Wien\"", "\"time_zone\":\"Europe/Vienna\""), "");
+    let zone = change.replace("\"name\":\"Wien\"", "\"time_zone\":\"Europe/Vienna\"");
+    check(std::slice::from_ref(&open), &zone, "LocationChanged 2020-02-01/0");
+    check(std::slice::from_ref(&open), &zone.replace("02-01", "01-01"), "");
     check(std::slice::from_ref(&open), r##"CloseLocation "location_id":"#1","effective_on":"2020-02-01""##, "LocationClosed 2020-02-01/0");
     check(&[open], r##"CloseLocation "location_id":"#2","effective_on":"2020-02-01""##, "not_found -");
 

@@ -7,7 +7,11 @@ use events::{Change, Effective, Timeline};
 use jiff::civil::Date;
 
 use super::Refusal;
-use crate::{Standing, text::Code};
+use crate::{
+    Standing,
+    restated::{Sparse, restates},
+    text::Code,
+};
 
 /// Changes of one thing on one day; far above what happens, far below what the sequence can count.
 const MAX_SEQ: u16 = 1_000;
@@ -52,10 +56,7 @@ impl CreateRefusal {
     }
 }
 
-impl<I: Ord + Copy, C: Change + PartialEq> Units<I, C>
-where
-    C::Row: Default + PartialEq,
-{
+impl<I: Ord + Copy, C: Sparse> Units<I, C> {
     pub(super) fn get(&self, id: I) -> Option<&Unit<C>> {
         self.by_id.get(&id)
     }
@@ -85,7 +86,7 @@ where
         Ok(Some(Effective { on, seq: 0 }))
     }
 
-    /// Whether something can be changed: when, or none if it is so already.
+    /// Whether something can be changed: when, or none if that day says so already.
     pub(super) fn change(&self, id: I, on: Date, change: &C) -> Result<Option<Effective>, Refusal> {
         let unit = self.get(id).ok_or(Refusal::NotFound)?;
         if on < unit.opened_on {
@@ -94,10 +95,7 @@ where
         if let Some(end) = unit.closed_from.filter(|end| on >= *end) {
             return Err(Refusal::AfterClosing(end));
         }
-        let row = unit.timeline.on(C::Row::default(), on).unwrap_or_default();
-        let mut changed = row.clone();
-        change.apply(&mut changed);
-        if changed == row { Ok(None) } else { unit.next(on).map(Some) }
+        if restates(&unit.timeline, on, change) { Ok(None) } else { unit.next(on).map(Some) }
     }
 
     /// Whether something can be closed: when, or none if it is so already.

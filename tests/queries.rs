@@ -74,7 +74,7 @@ async fn start() -> World {
     let keys = Keys::open(&config, pool("tenure_projector")).await.unwrap();
     let store = Store::Postgres(PgStore::open(&url("tenure_command"), 2).unwrap());
     let mut scopes = Vec::new();
-    for slug in ["acme", "other", "crowd"] {
+    for slug in ["acme", "other", "crowd", "again"] {
         let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
         register(&store, scope.tenant(), slug).await;
         provision::provision(&pool("tenure_projector"), &keys, scope).await.unwrap();
@@ -83,6 +83,7 @@ async fn start() -> World {
     fill(&pool("tenure_projector"), scopes[0], ACME).await;
     fill(&pool("tenure_projector"), scopes[1], "insert into employee values (u('stranger'), '1', '2000-01-01', 1);").await;
     fill(&pool("tenure_projector"), scopes[2], CROWD).await;
+    fill(&pool("tenure_projector"), scopes[3], AGAIN).await;
     // A department's list takes another way where a page is small beside it, and people are counted by the statistics.
     let people = format!("analyze \"{}\".person_span", read_schema(scopes[2].tenant(), READ_MODEL_VERSION));
     owner.execute(people.as_str()).await.unwrap();
@@ -105,6 +106,7 @@ async fn start() -> World {
         ("auditor", token(scopes[0].tenant(), "acme", "auditor")),
         ("other", token(scopes[1].tenant(), "other", "hr")),
         ("crowd", token(scopes[2].tenant(), "crowd", "hr")),
+        ("again", token(scopes[3].tenant(), "again", "hr")),
         ("operator", token(TenantId::PLATFORM, "platform", "operator")),
     ]);
 
@@ -261,6 +263,17 @@ const CROWD: &str = "
     insert into assignment_span select md5('m' || i)::uuid, md5(i::text)::uuid, '2000-01-01', 0, 'infinity',
         (array[u('left'), u('right')])[1 + i % 2]::uuid, u('dev'), null, null, 'hire', 15 from generate_series(1, 137) i;";
 
+/// Somebody never started, twice, and did on the same day in the end; the ids are in no order.
+const AGAIN: &str = "
+    insert into department_span values (u('hq'), '2000-01-01', 0, 'infinity', 'HQ', 'Head office', null, 7);
+    insert into job_span values (u('dev'), '2000-01-01', 0, 'infinity', 'DEV', 'Developer', 3);
+    insert into employee values (u('ida'), '1', '2001-01-10', 5);
+    insert into employment values (u('ida1'), u('ida'), '2001-01-10', '2001-01-10', 'withdrew'),
+        (u('ida2'), u('ida'), '2001-01-10', '2001-01-10', 'withdrew'), (u('ida3'), u('ida'), '2001-01-10', '2002-01-01', 'resignation');
+    insert into person_span values (u('ida'), '2001-01-10', 0, 'infinity', 'Ida', 'Again', null, null, 15, 'ida again 1', '{}');
+    insert into assignment_span select m, u('ida'), '2001-01-10', 0, case when m = u('ida3') then '2002-01-01' else '2001-01-10' end::date,
+        u('hq'), u('dev'), null, null, 'hire', 15 from unnest(array[u('ida1'), u('ida2'), u('ida3')]::uuid[]) m;";
+
 struct Reply {
     status: u16,
     headers: reqwest::header::HeaderMap,
@@ -330,6 +343,20 @@ async fn a_person_as_of_a_day() {
         });
         assert_eq!((found.status, shown.as_deref()), (status, expected), "{name} on {day}");
         assert_eq!((found.as_of.as_str(), found.employee_id), (day, id(name)));
+    }
+}
+
+#[tokio::test]
+async fn who_never_started_and_came_on_the_same_day_is_one_person() {
+    let listed = async |query: &str| ask("again", &format!("/v1/employees?{query}"), &[]).await.json()["items"].as_array().unwrap().len();
+    for (day, status) in [("2001-01-09", "not_yet_hired"), ("2001-01-10", "active"), ("2001-12-31", "active"), ("2003-01-01", "terminated")]
+    {
+        let found = ask("again", &format!("/v1/employees/{}?as_of={day}", id("ida")), &[]).await.json();
+        assert_eq!((found["status"].as_str(), &found["employment"]["employment_id"]), (Some(status), &json!(id("ida3"))), "{day}");
+        assert_eq!(found["assignment"].is_object(), status == "active", "{day}");
+        for other in ["not_yet_hired", "active", "terminated"] {
+            assert_eq!(listed(&format!("as_of={day}&status={other}")).await, usize::from(other == status), "{other} on {day}");
+        }
     }
 }
 
@@ -803,7 +830,7 @@ async fn operators_see_tenants_and_nothing_else() {
         page = serde_json::from_str(&ask("operator", &format!("/v1/tenants?limit=1&cursor={cursor}"), &[]).await.body).unwrap();
     }
     slugs.retain(|slug| slug != "platform");
-    assert_eq!(slugs, ["acme", "crowd", "other"]);
+    assert_eq!(slugs, ["acme", "again", "crowd", "other"]);
     let acme = WORLD.acme.tenant();
     let one = ask("operator", &format!("/v1/tenants/{acme}"), &[]).await.json();
     assert_eq!((&one["slug"], &one["state"], &one["name"]), (&json!("acme"), &json!("ready"), &json!("ACME")));

@@ -280,7 +280,8 @@ pub(crate) async fn employee(
                     from compensation_span y where y.employment_id = m.employment_id and y.valid_from <= $2 and $2 < y.valid_to and $2 < m.ends_on)
             )::text as body
             from employee e left join lateral (
-                select * from employment m where m.employee_id = e.employee_id order by m.starts_on > $2, abs(m.starts_on - $2) limit 1
+                select * from employment m where m.employee_id = e.employee_id
+                order by m.starts_on > $2, abs(m.starts_on - $2), m.ends_on desc, m.employment_id desc limit 1
             ) m on true
             where e.employee_id = $1
         ) e on true",

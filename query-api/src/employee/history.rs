@@ -188,7 +188,7 @@ pub(crate) async fn history(
         "select c.position, (select json_build_object(
             'employee_id', e.employee_id, 'employee_number', e.employee_number, 'position', c.position, 'version', e.stream_version,
             'employments', coalesce((select json_agg(json_build_object('employment_id', m.employment_id, 'starts_on', m.starts_on,
-                    'ends_on', nullif(m.ends_on, 'infinity'), 'termination_reason', m.termination_reason) order by m.starts_on)
+                    'ends_on', nullif(m.ends_on, 'infinity'), 'termination_reason', m.termination_reason) order by m.starts_on, m.ends_on)
                 from employment m where m.employee_id = e.employee_id), '[]'),
             'assignments', coalesce((select json_agg(json_build_object('employment_id', a.employment_id, {when_a}, {sets_a},
                     'department', {department}, 'job', {job}, 'location', {location}, 'manager', {manager}, 'reason', a.reason) order by a.valid_from, a.seq)

@@ -240,10 +240,11 @@ fn people(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams
             "from person_span p join employment m on m.employee_id = p.employee_id and m.starts_on <= $1 and $1 < m.ends_on
                  join employee e on e.employee_id = p.employee_id "
         }
-        // By the employment that ended last, with no other since.
+        // By the employment that ended last, with no other since. One that never began makes room for another on its day.
         Status::Terminated => {
             "from person_span p join employment m on m.employee_id = p.employee_id and m.ends_on <= $1 and not exists (
-                     select from employment n where n.employee_id = m.employee_id and n.starts_on > m.starts_on and n.starts_on <= $1)
+                     select from employment n where n.employee_id = m.employee_id
+                         and (n.starts_on, n.ends_on, n.employment_id) > (m.starts_on, m.ends_on, m.employment_id) and n.starts_on <= $1)
                  join employee e on e.employee_id = p.employee_id "
         }
         // By the employment that starts first, under the names known nearest the day.
@@ -264,7 +265,8 @@ fn people(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams
         Status::Active | Status::Terminated => "where p.valid_from <= $1 and $1 < p.valid_to ",
         Status::NotYetHired => {
             "where m.starts_on > $1 and not exists (
-                 select from employment n where n.employee_id = m.employee_id and n.starts_on < m.starts_on) "
+                 select from employment n where n.employee_id = m.employee_id
+                     and (n.starts_on, m.ends_on, m.employment_id) < (m.starts_on, n.ends_on, n.employment_id)) "
         }
     });
     in_department(sql, params);

@@ -278,6 +278,49 @@ async fn what_jetstream_lost_is_healed_from_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_cannot_be_relayed_keeps_no_other_waiting() {
+    let feed = Feed::new().await;
+    let broken = feed.world.database.tenant().await;
+    feed.register(broken.tenant()).await;
+    feed.append_department(broken).await;
+    // Its cursor stands after the end of its log.
+    let cursor = format!("insert into event_store.relay_cursor values ('{}', 1000)", broken.tenant().uuid());
+    feed.execute(&cursor).await;
+    let relay = feed.relay().await;
+    for events in [1, 2, 3] {
+        feed.append_department(feed.world.scope).await;
+        feed.until_published(events).await;
+    }
+    let epochs: i64 =
+        sqlx::query_scalar("select epoch from event_store.lease where name = 'relay'").fetch_one(&feed.world.database.owner).await.unwrap();
+    assert_eq!(epochs, 1, "the relay never started over");
+    feed.stop.cancel();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_failed_takes_its_own_lease_again() {
+    let feed = Feed::new().await;
+    let relay = feed.relay().await;
+    feed.append_department(feed.world.scope).await;
+    feed.until_published(1).await;
+    // One turn fails; the lease would hold for hours.
+    feed.execute(
+        "update event_store.lease set expires_at = now() + interval '3 hours'; revoke update on event_store.relay_cursor from tenure_relay",
+    )
+    .await;
+    feed.append_department(feed.world.scope).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    feed.execute(
+        "update event_store.lease set expires_at = now() + interval '3 hours'; grant update on event_store.relay_cursor to tenure_relay",
+    )
+    .await;
+    feed.until_published(2).await;
+    feed.stop.cancel();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_event_parks_its_tenant_and_no_other() {
     let feed = Feed::new().await;
     let healthy = feed.world.database.tenant().await;

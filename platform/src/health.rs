@@ -92,6 +92,30 @@ pub async fn serve(listen: std::net::SocketAddr, app: Router, stop: Cancellation
     serve_on(listener, app, stop, drain).await
 }
 
+/// As [`serve`], for a process whose work is a task beside the server: whichever ends first ends the other, so that no process
+/// answers that it is well when nothing works any more.
+pub async fn serve_beside(
+    work: tokio::task::JoinHandle<()>,
+    listen: std::net::SocketAddr,
+    app: Router,
+    stop: CancellationToken,
+    drain: Duration,
+) -> anyhow::Result<()> {
+    let working = async {
+        let ended = work.await;
+        stop.cancel();
+        ended
+    };
+    let serving = async {
+        let served = serve(listen, app, stop.clone(), drain).await;
+        stop.cancel();
+        served
+    };
+    let (ended, served) = tokio::join!(working, serving);
+    ended.context("the work of this process panicked")?;
+    served
+}
+
 /// Who sits at the other end of the connection; in the extensions of every request that came over one.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);

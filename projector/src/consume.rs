@@ -14,8 +14,8 @@ use events::{
 use futures::{StreamExt as _, stream};
 use platform::{Keys, Registry, TenantState, provision, telemetry};
 use store::{Append, Expected, feed};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
 use crate::{
@@ -25,6 +25,8 @@ use crate::{
 
 /// Tenants of a partition that are applied at the same time.
 const TENANTS: usize = 4;
+/// Tenants that are healed from the store at the same time.
+const HEALED: usize = 4;
 /// How often leases are renewed and laggards are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long an applied message may take before JetStream sends it again.
@@ -43,6 +45,23 @@ struct Inner {
     known: Mutex<HashMap<TenantId, Position>>,
     /// Tenants that stand still, from `platform.parked`.
     parked: Mutex<HashSet<TenantId>>,
+    /// What takes as long as it takes, beside the renewal of leases.
+    healing: Healing,
+}
+
+/// Work that the sweep started.
+struct Healing {
+    tasks: TaskTracker,
+    places: Semaphore,
+    tenants: Mutex<HashMap<TenantId, JoinHandle<()>>>,
+    provisioning: tokio::sync::Mutex<()>,
+}
+
+/// A partition that this process holds: its fence, and its task with what ends it.
+struct Held {
+    fence: i64,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 /// What ends the work on a partition.
@@ -58,13 +77,15 @@ impl Projector {
     /// A projector; nothing runs yet.
     pub fn new(applier: Applier, registry: Registry, keys: Keys, client: async_nats::Client) -> Self {
         let jetstream = js::new(client);
-        Self(Arc::new(Inner { applier, registry, keys, jetstream, known: Mutex::default(), parked: Mutex::default() }))
+        let (places, provisioning) = (Semaphore::new(HEALED), tokio::sync::Mutex::default());
+        let healing = Healing { tasks: TaskTracker::new(), places, tenants: Mutex::default(), provisioning };
+        Self(Arc::new(Inner { applier, registry, keys, jetstream, known: Mutex::default(), parked: Mutex::default(), healing }))
     }
 
     /// Projects until told to stop; whatever fails is tried again.
     pub async fn run(self, stop: CancellationToken) {
         let mut leases = Leases::new(self.0.applier.pool.clone());
-        let mut partitions: BTreeMap<u16, (i64, CancellationToken, JoinHandle<()>)> = BTreeMap::new();
+        let mut partitions: BTreeMap<u16, Held> = BTreeMap::new();
         let mut behind: HashMap<TenantId, Position> = HashMap::new();
         while !stop.is_cancelled() {
             match leases.renew().await {
@@ -72,34 +93,35 @@ impl Projector {
                 // Without the database nothing can be applied either; the fence guards what is in flight.
                 Err(error) => tracing::warn!(%error, "leases could not be renewed"),
             }
-            let fences = partitions.iter().map(|(partition, (fence, ..))| (*partition, *fence)).collect();
-            if let Err(error) = self.sweep(&fences, &mut behind).await {
+            if let Err(error) = self.sweep(&partitions, &mut behind).await {
                 tracing::warn!(%error, "the sweep failed; trying again");
             }
             let _ = tokio::time::timeout(SWEEP, stop.cancelled()).await;
         }
         self.adjust(&BTreeMap::new(), &mut partitions).await;
+        self.0.healing.tasks.close();
+        self.0.healing.tasks.wait().await;
         if let Err(error) = leases.release().await {
             tracing::debug!(%error, "leases were not released; they expire");
         }
     }
 
     /// Starts and ends partitions' tasks so that they are those that are held.
-    async fn adjust(&self, held: &BTreeMap<u16, i64>, running: &mut BTreeMap<u16, (i64, CancellationToken, JoinHandle<()>)>) {
+    async fn adjust(&self, held: &BTreeMap<u16, i64>, running: &mut BTreeMap<u16, Held>) {
         let gone: Vec<u16> =
-            running.iter().filter(|(p, (fence, _, task))| held.get(p) != Some(fence) || task.is_finished()).map(|(p, _)| *p).collect();
+            running.iter().filter(|(p, one)| held.get(p) != Some(&one.fence) || one.task.is_finished()).map(|(p, _)| *p).collect();
         let ended: Vec<_> = gone.into_iter().filter_map(|partition| running.remove(&partition)).collect();
-        for (_, cancel, _) in &ended {
-            cancel.cancel();
+        for one in &ended {
+            one.cancel.cancel();
         }
-        for (_, _, task) in ended {
-            let _ = task.await; // A panic was logged by the runtime; the partition starts anew.
+        for one in ended {
+            let _ = one.task.await; // A panic was logged by the runtime; the partition starts anew.
         }
         for (partition, fence) in held {
             running.entry(*partition).or_insert_with(|| {
                 let cancel = CancellationToken::new();
                 let task = tokio::spawn(self.clone().run_partition(*partition, *fence, cancel.clone()));
-                (*fence, cancel, task)
+                Held { fence: *fence, cancel, task }
             });
         }
     }
@@ -141,7 +163,7 @@ impl Projector {
             let mut failure = None;
             let messages: Vec<Message> =
                 chunk.into_iter().filter_map(|message| message.map_err(|e| failure = Some(e.to_string())).ok()).collect();
-            self.apply_chunk(fence, messages).await?;
+            self.apply_chunk(fence, cancel, messages).await?;
             if let Some(failure) = failure {
                 return Err(Interrupted::JetStream(failure));
             }
@@ -149,7 +171,7 @@ impl Projector {
     }
 
     /// Applies what has arrived, each tenant in order, some tenants beside each other, and acknowledges what is committed.
-    async fn apply_chunk(&self, fence: i64, messages: Vec<Message>) -> Result<(), Interrupted> {
+    async fn apply_chunk(&self, fence: i64, cancel: &CancellationToken, messages: Vec<Message>) -> Result<(), Interrupted> {
         let mut by_tenant: HashMap<TenantId, (Vec<Sequenced>, Vec<Message>)> = HashMap::new();
         for message in messages {
             match sequenced(&message) {
@@ -167,7 +189,7 @@ impl Projector {
             }
         }
         let results: Vec<_> = stream::iter(by_tenant)
-            .map(|(tenant, (events, messages))| self.clone().apply_and_acknowledge(tenant, fence, events, messages))
+            .map(|(tenant, (events, messages))| self.clone().apply_and_acknowledge(tenant, fence, cancel, events, messages))
             .buffer_unordered(TENANTS)
             .collect()
             .await;
@@ -178,10 +200,11 @@ impl Projector {
         self,
         tenant: TenantId,
         fence: i64,
+        cancel: &CancellationToken,
         events: Vec<Sequenced>,
         messages: Vec<Message>,
     ) -> Result<(), Interrupted> {
-        let done = self.apply_tenant(tenant, fence, &events).await?;
+        let done = self.apply_tenant(tenant, fence, cancel, &events).await?;
         for message in &messages {
             acknowledge(message, if done { AckKind::Ack } else { AckKind::Nak(Some(SWEEP)) }).await;
         }
@@ -189,7 +212,13 @@ impl Projector {
     }
 
     /// Applies one tenant's events. True if the messages are done with.
-    async fn apply_tenant(&self, tenant: TenantId, fence: i64, events: &[Sequenced]) -> Result<bool, Interrupted> {
+    async fn apply_tenant(
+        &self,
+        tenant: TenantId,
+        fence: i64,
+        cancel: &CancellationToken,
+        events: &[Sequenced],
+    ) -> Result<bool, Interrupted> {
         if tenant == TenantId::PLATFORM {
             self.provision_registered().await;
             return Ok(true);
@@ -208,21 +237,27 @@ impl Projector {
         ordered.sort_by_key(|one| one.event.position);
         ordered.dedup_by_key(|one| one.event.position);
         let whole = ordered.windows(2).all(|pair| pair[1].previous == pair[0].event.position);
-        let result = async {
-            if !whole {
-                return self.0.applier.catch_up(scope, fence).await;
-            }
-            match self.0.applier.apply(scope, fence, &ordered).await? {
-                Applied::At(position) => Ok(position),
-                Applied::Gap(_) => {
-                    metrics::counter!("tenure_projector_gaps_total").increment(1);
-                    self.0.applier.catch_up(scope, fence).await
+        async {
+            if whole {
+                match self.0.applier.apply(scope, fence, &ordered).await {
+                    Ok(Applied::Gap(_)) => metrics::counter!("tenure_projector_gaps_total").increment(1),
+                    Ok(Applied::At(position)) => return self.settle(tenant, Ok(position)).await,
+                    Err(error) => return self.settle(tenant, Err(error)).await,
                 }
             }
+            self.catch_up(tenant, fence, cancel).await
         }
         .instrument(span)
-        .await;
-        self.settle(tenant, result).await
+        .await
+    }
+
+    /// Reads from the store what is missing, which may take long: whoever loses the partition lets go of it. True if there is
+    /// nothing to try again.
+    async fn catch_up(&self, tenant: TenantId, fence: i64, cancel: &CancellationToken) -> Result<bool, Interrupted> {
+        match cancel.run_until_cancelled(self.0.applier.catch_up(TenantScope::checked(tenant), fence)).await {
+            Some(result) => self.settle(tenant, result).await,
+            None => Ok(false),
+        }
     }
 
     /// Takes note of a result. True if there is nothing to try again.
@@ -265,21 +300,26 @@ impl Projector {
         }
     }
 
-    /// Looks for tenants that nobody rang for: what was lost between store and here, and new tenants.
-    async fn sweep(&self, fences: &BTreeMap<u16, i64>, behind: &mut HashMap<TenantId, Position>) -> anyhow::Result<()> {
+    /// Looks for tenants that nobody rang for: what was lost between store and here, and new tenants. What that takes is
+    /// started, not waited for: leases are renewed meanwhile.
+    async fn sweep(&self, held: &BTreeMap<u16, Held>, behind: &mut HashMap<TenantId, Position>) -> anyhow::Result<()> {
         let parked: Vec<(uuid::Uuid,)> = sqlx::query_as("select tenant_id from platform.parked").fetch_all(&self.0.applier.pool).await?;
         let parked: HashSet<TenantId> = parked.into_iter().map(|(id,)| TenantId::from_uuid(id)).collect();
         metrics::gauge!("tenure_projector_parked_tenants").set(parked.len() as f64);
         self.0.parked.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&parked);
-        if fences.contains_key(&feed::partition(TenantId::PLATFORM)) {
-            self.provision_registered().await;
+        if let Some(platform) = held.get(&feed::partition(TenantId::PLATFORM))
+            && self.0.healing.provisioning.try_lock().is_ok()
+        {
+            let (this, cancel) = (self.clone(), platform.cancel.clone());
+            let provision = async move { cancel.run_until_cancelled(this.provision_registered()).await };
+            self.0.healing.tasks.spawn(provision);
         }
         let known = self.known().clone();
         let mut lag = 0;
         let mut late: HashMap<TenantId, Position> = HashMap::new();
         for head in self.0.applier.store.heads().await? {
             let at = known.get(&head.tenant).copied().unwrap_or_default();
-            let ours = fences.contains_key(&feed::partition(head.tenant)) && head.tenant != TenantId::PLATFORM;
+            let ours = held.contains_key(&feed::partition(head.tenant)) && head.tenant != TenantId::PLATFORM;
             if ours && head.position > at && !parked.contains(&head.tenant) && self.is_ready(head.tenant) {
                 lag += head.position.0 - at.0;
                 late.insert(head.tenant, at);
@@ -287,23 +327,35 @@ impl Projector {
         }
         metrics::gauge!("tenure_projector_lag_events").set(lag as f64);
         // Who moved since the last sweep is being served by the feed.
-        let is_stuck = |(tenant, at): &(&TenantId, &Position)| behind.get(tenant) == Some(at);
-        let stuck: Vec<(TenantId, i64)> =
-            late.iter().filter(is_stuck).filter_map(|(tenant, _)| Some((*tenant, *fences.get(&feed::partition(*tenant))?))).collect();
+        for (tenant, _) in late.iter().filter(|(tenant, at)| behind.get(tenant) == Some(at)) {
+            if let Some(one) = held.get(&feed::partition(*tenant)) {
+                self.start_healing(*tenant, one);
+            }
+        }
         *behind = late;
-        stream::iter(stuck).map(|(tenant, fence)| self.clone().heal(tenant, fence)).buffer_unordered(TENANTS).collect::<Vec<()>>().await;
         Ok(())
     }
 
-    async fn heal(self, tenant: TenantId, fence: i64) {
-        let result = self.0.applier.catch_up(TenantScope::checked(tenant), fence).await;
-        if let Err(error) = self.settle(tenant, result).await {
-            tracing::debug!(%error, "healing stopped");
-        }
+    /// Heals a tenant of a partition, unless that is going on already.
+    fn start_healing(&self, tenant: TenantId, partition: &Held) {
+        let mut healing = self.0.healing.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        healing.retain(|_, task| !task.is_finished());
+        healing.entry(tenant).or_insert_with(|| {
+            let (this, fence, cancel) = (self.clone(), partition.fence, partition.cancel.clone());
+            self.0.healing.tasks.spawn(async move {
+                if let Some(Ok(_place)) = cancel.run_until_cancelled(this.0.healing.places.acquire()).await
+                    && let Err(error) = this.catch_up(tenant, fence, &cancel).await
+                {
+                    tracing::debug!(%error, "healing stopped");
+                }
+            })
+        });
     }
 
     /// Provisions tenants that were registered: roles, schema, keys, and then the event that says so.
     async fn provision_registered(&self) {
+        // Whoever comes while others are provisioned may not see its own among them.
+        let _one_at_a_time = self.0.healing.provisioning.lock().await;
         if let Err(error) = self.0.registry.refresh().await {
             tracing::warn!(%error, "the registry could not be read");
         }

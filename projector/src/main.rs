@@ -46,8 +46,7 @@ async fn main() -> anyhow::Result<()> {
     let applier = Applier { pool, store, keys: keys.clone() };
     let projector = tokio::spawn(Projector::new(applier, registry, keys, client).run(stop.clone()));
     tracing::info!(listen = %config.listen, "projecting");
-    health::serve(config.listen, health::router(checks), stop, Duration::from_secs(5)).await?;
-    projector.await.context("the projector panicked")
+    health::serve_beside(projector, config.listen, health::router(checks), stop, Duration::from_secs(5)).await
 }
 
 fn nats_check(client: async_nats::Client) -> Check {

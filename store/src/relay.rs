@@ -150,14 +150,24 @@ impl Relay {
         let lag: u64 = behind.iter().map(|(head, at)| head.position.0.saturating_sub(at.0)).sum();
         metrics::gauge!("tenure_relay_lag_events").set(lag as f64);
         if behind.is_empty() {
+            metrics::gauge!("tenure_relay_stuck_tenants").set(0.0);
             return Ok(false);
         }
         let results: Vec<_> = streams::iter(behind).map(|(head, at)| self.relay_tenant(head, at)).buffer_unordered(TENANTS).collect().await;
         self.save_cursors().await?;
-        let mut busy = false;
+        let (mut busy, mut stuck) = (false, 0);
         for result in results {
-            busy |= result?;
+            match result {
+                Ok(more) => busy |= more,
+                // What is wrong with one tenant's log is no reason to keep the others waiting.
+                Err(error @ (RelayError::AheadOfStore { .. } | RelayError::Store(StoreError::Broken(_)))) => {
+                    stuck += 1;
+                    tracing::error!(%error, "ALERT: a tenant's events can't be relayed");
+                }
+                Err(error) => return Err(error),
+            }
         }
+        metrics::gauge!("tenure_relay_stuck_tenants").set(f64::from(stuck));
         Ok(busy)
     }
 
@@ -229,7 +239,7 @@ impl Relay {
         sqlx::query_scalar(
             "insert into event_store.lease as l (name, owner, epoch, expires_at) values ('relay', $1, 1, now() + make_interval(secs => $2))
              on conflict (name) do update set owner = excluded.owner, epoch = l.epoch + 1, expires_at = excluded.expires_at
-             where l.expires_at < now() returning epoch",
+             where l.expires_at < now() or l.owner = excluded.owner returning epoch",
         )
         .bind(self.owner.to_string())
         .bind(LEASE_SECONDS)

@@ -771,3 +771,35 @@ async fn reading_and_changing_reach_the_same_people_whatever_their_careers() {
     }
     assert!(reached > 30 && beyond > 30, "{reached} reached and {beyond} beyond: the careers are too alike to tell anything");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_put_somebody_out_of_reach_gets_the_first_answer_again() {
+    let company = Company::new("again").await;
+    let owner = company.token(&["owner"], None);
+    let role = json!({"name": "line-lead", "permissions": [
+        {"action": "read", "class": "directory", "reach": "line"}, {"action": "change", "class": "directory", "reach": "line"}]});
+    company.must(&owner, "/v1/roles", &role).await;
+    let lead = company.token(&["line-lead"], Some("head"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while company.get(&lead, "/v1/employees").await.0 != 200 {
+        assert!(Instant::now() < deadline, "the role is not known");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let path = format!("/v1/employees/{}/termination", company.people["rep"]);
+    let leaves = json!({"last_day_worked": "2020-06-30", "reason": "resignation"});
+    let (status, first) = company.system.post(&lead, &path, "leaves", &leaves).await;
+    assert_eq!(status, 200, "{first}");
+    // Who left is in no line. A line looks at what is a second old at most.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while company.system.post(&lead, &path, "other", &leaves).await.0 != 404 {
+        assert!(Instant::now() < deadline, "who left is still in reach");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (status, again) = company.system.post(&lead, &path, "leaves", &leaves).await;
+    assert_eq!((status, &again["events"], &again["version"], &again["replayed"]), (200, &first["events"], &first["version"], &json!(true)));
+    // Not for another body, nor for anybody else.
+    let other = json!({"last_day_worked": "2020-06-29", "reason": "resignation"});
+    assert_eq!(company.system.post(&lead, &path, "leaves", &other).await.0, 404);
+    let stranger = company.token(&["line-lead"], Some("smith"));
+    assert_eq!(company.system.post(&stranger, &path, "leaves", &leaves).await.0, 404);
+}

@@ -201,8 +201,10 @@ impl Executor {
         let name = ask.command.name();
         let span = tracing::info_span!("command", otel.name = name, command = name, command_id = %ask.command_id, stream = %ask.stream());
         let result = async {
-            access::check(&self.0.aggregates, &ask.actor, &ask.command).await?;
-            self.0.once(ask).await
+            match access::check(&self.0.aggregates, &ask.actor, &ask.command).await {
+                Ok(()) => self.0.once(ask).await,
+                Err(refused) => self.0.accepted_earlier(ask).await?.ok_or(refused.into()),
+            }
         };
         let result = result.instrument(span).await;
         let outcome = match &result {
@@ -257,6 +259,21 @@ impl Inner {
             // Whoever sends it again has looked again, so it is not remembered.
             Verdict::Conflict(problem) => Err(problem.into()),
         }
+    }
+
+    /// The first answer to a command that its actor may not send any more: it may itself have put the person out of reach.
+    async fn accepted_earlier(&self, ask: &Ask) -> Result<Option<Answer>, Failure> {
+        if !ask.keyed {
+            return Ok(None);
+        }
+        let stream = ask.stream();
+        let first = self.store.find_command(stream, ask.command_id).await.map_err(|e| unavailable(&e))?;
+        let Some(first) = first.filter(|first| first.command_hash == ask.hash) else { return Ok(None) };
+        let before = Version(first.version.0.saturating_sub(1));
+        let event = self.store.read_stream(stream, before, 1).await.map_err(|e| unavailable(&e))?.pop();
+        // Others get their own answer: none.
+        let theirs = event.is_some_and(|event| event.metadata.command_id == ask.command_id && event.metadata.actor == ask.actor.subject);
+        Ok(theirs.then(|| ask.answer(stream, first)))
     }
 
     /// Remembers an answer; gives back another one that was remembered before.

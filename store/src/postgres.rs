@@ -36,12 +36,15 @@ const LANES: u32 = 2;
 /// A batch that takes longer than this, and this much more for each event, waits for the disk more than for PostgreSQL.
 const SLOW: Duration = Duration::from_micros(1_300);
 const SLOW_PER_EVENT: Duration = Duration::from_micros(25);
-/// So much shorter than a slow batch is the time in which the next may gather.
+/// So much shorter than a slow batch is the time in which the next may gather; and no longer than that.
 const PATIENCE: u32 = 8;
+const MOST_PATIENCE: Duration = Duration::from_millis(2);
 /// How often a batch whose outcome is unknown is tried again.
 const MAX_ATTEMPTS: u32 = 6;
 /// Between two calls that wake the relay.
 const WAKE_PAUSE: Duration = Duration::from_millis(1);
+/// How long the answer to a statement that the server has ended may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one statement may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -143,7 +146,7 @@ async fn lane(inner: std::sync::Weak<Inner>) {
         let took = commit(&store, &mut conn, batch).await;
         let slow = took > SLOW + SLOW_PER_EVENT.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX));
         if slow {
-            gather(&store, jobs, took / PATIENCE).await;
+            gather(&store, jobs, (took / PATIENCE).min(MOST_PATIENCE)).await;
         }
         store.queue().done(&tenants, slow);
         // Whoever was answered and appends again does so before the next batch is taken.
@@ -236,7 +239,9 @@ async fn commit(store: &Inner, conn: &mut Option<PoolConnection<Postgres>>, batc
     let mut took = Duration::ZERO;
     let outcome = loop {
         let started = Instant::now();
-        match append_batch(&store.pool, conn, &batch).await {
+        // The server ends what takes long; where even its answer does not come, the connection is gone without a word.
+        let written = tokio::time::timeout(STATEMENT_TIMEOUT + ANSWER_TIMEOUT, append_batch(&store.pool, conn, &batch)).await;
+        match written.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))) {
             Ok((rows, waited)) => {
                 took = started.elapsed().saturating_sub(waited);
                 break Ok(rows);

@@ -34,4 +34,4 @@ build: ## the programs
 	cargo build --profile $(PROFILE)
 
 tools: ## PostgreSQL and the NATS server, where they are missing
-	@deploy/install-tools.sh
+	@deploy/install-tools.sh $(if $(filter up,$(MAKECMDGOALS)),--except-given)

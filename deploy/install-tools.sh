@@ -1,9 +1,11 @@
 #!/bin/sh
 # Installs what `tenure up` and the tests need and the machine lacks: PostgreSQL 15 or newer, and a NATS server 2.11 or
-# newer in .tenure-tools/. Idempotent; quick when nothing is missing.
+# newer in .tenure-tools/. Idempotent; quick when nothing is missing. With --except-given it leaves out the servers that
+# DATABASE_URL and NATS_URL name.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/.tenure-tools
+except=${1:-}
 
 say() { echo "tools: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -28,6 +30,7 @@ apt_install() {
 }
 
 has_postgres() {
+    if [ "$except" = --except-given ] && [ -n "${DATABASE_URL:-}" ]; then return 0; fi
     for dir in $(echo "$PATH" | tr ':' ' ') /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin; do
         if [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ]; then
             major=$("$dir/postgres" --version | sed -E 's/[^0-9]*([0-9]+).*/\1/')
@@ -46,6 +49,7 @@ nats_will_do() {
 }
 
 has_nats() {
+    if [ "$except" = --except-given ] && [ -n "${NATS_URL:-}" ]; then return 0; fi
     for server in "${TENURE_NATS_SERVER:-}" "$tools/bin/nats-server" "$(command -v nats-server || true)" /opt/homebrew/bin/nats-server; do
         if [ -n "$server" ] && [ -x "$server" ] && nats_will_do "$server"; then return 0; fi
     done

@@ -30,6 +30,19 @@ pub struct Settings {
     pub demo_seed: u64,
     /// NATS: how often it syncs its files, such as `2m` or `always`. The event store heals what a crash takes.
     pub nats_sync_interval: String,
+    /// Where the data are; absent in homes of older builds.
+    #[serde(default)]
+    pub given: Option<Given>,
+}
+
+/// Servers that hold the data and are not this home's own: they were given by their URLs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// `DATABASE_URL`.
+    pub database: bool,
+    /// `EVENTSTORE_URL`.
+    pub eventstore: bool,
 }
 
 /// TCP ports on 127.0.0.1.
@@ -231,7 +244,13 @@ mod tests {
     fn settings_survive_and_foreign_ones_are_named() {
         let home = home("settings");
         assert!(home.settings().unwrap().is_none());
-        let settings = Settings { ports: Ports::pick().unwrap(), postgres_dir: "/x".into(), demo_seed: 7, nats_sync_interval: "2m".into() };
+        let settings = Settings {
+            ports: Ports::pick().unwrap(),
+            postgres_dir: "/x".into(),
+            demo_seed: 7,
+            nats_sync_interval: "2m".into(),
+            given: None,
+        };
         home.keep_settings(&settings).unwrap();
         assert_eq!(home.settings().unwrap().unwrap().ports, settings.ports);
         assert!(settings.ports.taken().is_empty());

@@ -307,7 +307,7 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
     }
     if let Some(user) = nats::user_of(process) {
         env.push(("TENURE_NATS_URL".into(), addresses.nats_url.clone().into()));
-        if std::env::var_os("NATS_URL").is_none() {
+        if crate::up::given("NATS_URL").is_none() {
             env.push(("TENURE_NATS_USER".into(), user.into()));
             home.secret(&format!("nats-{user}"))?;
             env.push(("TENURE_NATS_PASSWORD_FILE".into(), home.path("secrets").join(format!("nats-{user}")).into()));

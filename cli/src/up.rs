@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     demo,
-    home::{Home, Ports, Settings},
+    home::{Given, Home, Ports, Settings},
     nats::{Nats, Users},
     output::Steps,
     postgres::{self, Access, Postgres, SUPERUSER},
@@ -211,7 +211,6 @@ struct System {
 
 impl System {
     fn prepare(home: &Home, options: &Options, steps: Steps) -> anyhow::Result<Self> {
-        let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let nats_url = given("NATS_URL");
         let settings = settings(home, options, &steps)?;
         let addresses = Addresses::local(&settings.ports, nats_url.clone());
@@ -395,8 +394,26 @@ fn settings(home: &Home, options: &Options, steps: &Steps) -> anyhow::Result<Set
             postgres_dir: postgres::place(home.root(), &home.short_name(), process::unprivileged()?)?,
             demo_seed: 7,
             nats_sync_interval: "2m".into(),
+            given: None,
         },
     };
+    let given = Given { database: given("DATABASE_URL").is_some(), eventstore: given("EVENTSTORE_URL").is_some() };
+    for (name, was, is) in [
+        ("DATABASE_URL", settings.given.map(|was| was.database), given.database),
+        ("EVENTSTORE_URL", settings.given.map(|was| was.eventstore), given.eventstore),
+    ] {
+        // Another place would be empty, and look as if all data were gone.
+        match was {
+            Some(true) if !is => {
+                bail!("the data of {} are on the server that {name} named; set {name} again, or take another --home", home.root().display())
+            }
+            Some(false) if is => {
+                bail!("the data of {} are on its own servers; unset {name}, or take another --home", home.root().display())
+            }
+            Some(_) | None => {}
+        }
+    }
+    settings.given = Some(given);
     let taken = settings.ports.taken();
     if !taken.is_empty() {
         settings.ports = Ports::pick()?;
@@ -410,6 +427,11 @@ fn settings(home: &Home, options: &Options, steps: &Steps) -> anyhow::Result<Set
     }
     home.keep_settings(&settings)?;
     Ok(settings)
+}
+
+/// A server's URL in the environment; an empty one is none.
+pub(crate) fn given(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Returns once a GET is answered with 200.

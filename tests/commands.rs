@@ -560,6 +560,50 @@ fn what_must_be_unique_is_unique_under_races() {
 }
 
 #[test]
+fn nobody_stands_above_themselves_on_any_day_and_under_races() {
+    in_world(|world| async move {
+        let tenant = &world.tenant().await;
+        let c = &world.company(tenant).await;
+        let mut people = vec![c.employee.clone()];
+        for n in 0..5 {
+            people.push(world.done(tenant, "/v1/employees", c.hire(&format!("m{n}"))).await["id"].as_str().unwrap().to_owned());
+        }
+        let reports = async |service: usize, person: usize, to: usize, day: &str| {
+            let body = json!({"effective_on": day, "changes": {"manager_id": people[to]}, "reason": "reorganization"});
+            world.on(service, tenant, &format!("/v1/employees/{}/assignment-changes", people[person]), "", &body).await
+        };
+        let refused = |reply: Reply| {
+            assert_eq!(reply.error(), (422, "manager_cycle"), "{}", reply.body);
+            assert_eq!(reply.body["errors"][0]["pointer"], "/changes/manager_id");
+        };
+        reports(0, 1, 0, "2012-01-01").await.done();
+        reports(0, 2, 1, "2013-01-01").await.done();
+        refused(reports(1, 0, 2, "2013-01-01").await);
+        refused(reports(1, 0, 1, "2012-06-01").await);
+        // Open-ended, it would hold on the day from which the ring closes.
+        refused(reports(1, 0, 2, "2011-01-01").await);
+        // Where another manager follows before that, it does not.
+        reports(0, 3, 0, "2010-06-01").await.done();
+        reports(0, 0, 4, "2012-12-31").await.done();
+        reports(0, 0, 2, "2011-01-01").await.done();
+        // Both halves of a ring at once, in two processes: one of them.
+        for round in 0..6 {
+            let day = format!("20{}-01-01", 20 + round);
+            let (a, b) = futures::join!(reports(0, 4, 5, &day), reports(1, 5, 4, &day));
+            let statuses = [a.status, b.status];
+            assert!(statuses.iter().any(|status| *status == 200), "{statuses:?}");
+            let loser = if a.status == 200 { b } else { a };
+            refused(loser);
+            // Apart again, for the next round.
+            for person in [4, 5] {
+                let body = json!({"effective_on": format!("20{}-06-01", 20 + round), "changes": {"manager_id": null}, "reason": "apart"});
+                world.on(0, tenant, &format!("/v1/employees/{}/assignment-changes", people[person]), "", &body).await.done();
+            }
+        }
+    });
+}
+
+#[test]
 fn a_batch_runs_in_order_where_order_matters_and_goes_on_after_a_bad_line() {
     in_world(|world| async move {
         let tenant = world.tenant().await;

@@ -1,7 +1,7 @@
 //! An aggregate of any capability: what decides a command, and what remembers it.
 
 use domain::{Command, Facts, Reference, Refusal, Standing, employee, organization, tenancy};
-use events::{Category, DepartmentId, Event, Position, StreamName, Version};
+use events::{Category, DepartmentId, EmployeeId, Event, Position, StreamName, Version};
 use jiff::civil::Date;
 
 /// The state that an aggregate's rules read, with the place in the log that it was folded up to.
@@ -86,6 +86,22 @@ impl Aggregate {
     pub(crate) fn place(&self, on: Date) -> Option<employee::Place> {
         match &self.state {
             State::Employee(state) => state.place(on),
+            State::Tenancy(_) | State::Organization(_) => None,
+        }
+    }
+
+    /// Whom the person reports to, and when.
+    pub(crate) fn managers(&self) -> Vec<(Date, Option<Date>, EmployeeId)> {
+        match &self.state {
+            State::Employee(state) => state.managers(),
+            State::Tenancy(_) | State::Organization(_) => Vec::new(),
+        }
+    }
+
+    /// Until when a manager who is set on a day stays so.
+    pub(crate) fn manager_until(&self, on: Date) -> Option<Date> {
+        match &self.state {
+            State::Employee(state) => state.manager_until(on),
             State::Tenancy(_) | State::Organization(_) => None,
         }
     }

@@ -18,6 +18,7 @@ use crate::{
     aggregate::Aggregate,
     aggregates::{Aggregates, Known, unavailable},
     answers::{Answers, FirstAnswer},
+    managers::{self, Managers},
     problems::{key_reused, precondition_failed, refused, taken},
     request::IfMatch,
     turns::Turns,
@@ -183,6 +184,7 @@ struct Inner {
     registry: Registry,
     aggregates: Aggregates,
     answers: Answers,
+    managers: Managers,
     /// Writers of one stream don't decide against each other.
     writers: Turns<StreamName>,
     /// A retry waits for the attempt before it.
@@ -190,9 +192,10 @@ struct Inner {
 }
 
 impl Executor {
-    pub(crate) fn new(store: Store, keys: Keys, registry: Registry, answers: Answers) -> Self {
+    pub(crate) fn new(store: Store, keys: Keys, registry: Registry, answers: Answers, managers: Managers) -> Self {
         let aggregates = Aggregates::new(store.clone(), keys.clone());
-        Self(Arc::new(Inner { store, keys, registry, aggregates, answers, writers: Turns::default(), attempts: Turns::default() }))
+        let (writers, attempts) = (Turns::default(), Turns::default());
+        Self(Arc::new(Inner { store, keys, registry, aggregates, answers, managers, writers, attempts }))
     }
 
     /// Executes a command, once: sent again with its key it gets the first answer (I7).
@@ -283,8 +286,18 @@ impl Inner {
         Ok((stands != first).then_some(stands))
     }
 
-    /// Decides until the store takes it, or until nothing is to be appended on the newest state.
     async fn attempt(&self, ask: &Ask, stream: StreamName) -> Result<Verdict, Problem> {
+        if !managers::sets_manager(&ask.command) {
+            return self.decide(ask, stream).await;
+        }
+        let turn = self.managers.turn(ask.scope()).await?;
+        let verdict = self.decide(ask, stream).await;
+        turn.end().await;
+        verdict
+    }
+
+    /// Decides until the store takes it, or until nothing is to be appended on the newest state.
+    async fn decide(&self, ask: &Ask, stream: StreamName) -> Result<Verdict, Problem> {
         let mut since = Instant::now();
         // What is to be created is most likely not there: no need to look, the store will tell.
         let mut known = match self.aggregates.cached(stream).await {
@@ -300,7 +313,7 @@ impl Inner {
                 return Ok(Verdict::Conflict(precondition_failed(aggregate.version)));
             }
             if seen {
-                let facts = self.facts(ask).await?;
+                let facts = self.facts(ask, &aggregate).await?;
                 match aggregate.decide(&ask.command, &facts).map_err(|e| Problem::internal(&e))? {
                     Ok(events) if !events.is_empty() => match self.append(ask, stream, &aggregate, events).await? {
                         Ok(appended) => return Ok(Verdict::Appended(appended)),
@@ -332,7 +345,7 @@ impl Inner {
     }
 
     /// How what the command refers to stands.
-    async fn facts(&self, ask: &Ask) -> Result<Facts, Problem> {
+    async fn facts(&self, ask: &Ask, aggregate: &Aggregate) -> Result<Facts, Problem> {
         let mut facts = Facts::none();
         let Command::Employee(command) = &ask.command else { return Ok(facts) };
         for reference in command.references() {
@@ -348,6 +361,15 @@ impl Inner {
                 standing = known.aggregate.standing(reference);
                 if standing == Standing::Open {
                     break;
+                }
+            }
+            if let Referent::Manager(manager) = reference.to
+                && standing == Standing::Open
+                && managers::sets_manager(&ask.command)
+            {
+                let days = (reference.on, aggregate.manager_until(reference.on));
+                if managers::stands_above(&self.aggregates, ask.scope(), command.employee_id(), manager, days).await? {
+                    standing = Standing::Below;
                 }
             }
             facts.insert(reference, standing);

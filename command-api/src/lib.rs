@@ -15,6 +15,7 @@ mod access;
 mod aggregate;
 mod aggregates;
 mod answers;
+mod managers;
 mod openapi;
 mod problems;
 mod request;

@@ -22,6 +22,7 @@ use crate::{
     employee,
     execute::Executor,
     identity::{self, Logins},
+    managers::Managers,
     openapi, organization,
     request::{MAX_COMMAND, too_large},
     tenancy,
@@ -40,7 +41,7 @@ impl App {
     /// The state of a process. `pool` keeps the answers that no event can give again; `limits` are those of a batch.
     pub fn new(gate: Gate, logins: Logins, store: Store, keys: Keys, pool: PgPool, limits: batch::Limits) -> Self {
         let registry = gate.registry().clone();
-        let executor = Executor::new(store, keys, registry.clone(), Answers::new(pool, registry));
+        let executor = Executor::new(store, keys, registry.clone(), Answers::new(pool.clone(), registry), Managers::new(pool));
         Self { gate, executor, batches: Batches::new(limits), logins }
     }
 }

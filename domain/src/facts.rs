@@ -36,6 +36,8 @@ pub enum Standing {
     NotThen,
     /// The tenant has no such thing.
     Unknown,
+    /// A manager who reports to the person themselves, directly or not, on a day on which the command would hold.
+    Below,
 }
 
 /// The answers. What was not looked up counts as unknown.

@@ -277,6 +277,22 @@ impl State {
         }
     }
 
+    /// Whom the person reports to: from a day, up to another, to whom.
+    pub fn managers(&self) -> Vec<(Date, Option<Date>, EmployeeId)> {
+        let Self::Known(person) = self else { return Vec::new() };
+        let spans = person.employments.iter().flat_map(|e| e.assignments.spans(None, e.end_exclusive()));
+        let held = spans.filter(|span| span.to.is_none_or(|to| span.from.on < to));
+        held.filter_map(|span| Some((span.from.on, span.to, span.row?.manager_id?))).collect()
+    }
+
+    /// Until when a manager who is set on a day stays so: until a later change sets another, or the employment ends.
+    pub fn manager_until(&self, on: Date) -> Option<Date> {
+        let Self::Known(person) = self else { return None };
+        let employment = person.employed_on(on)?;
+        let later = employment.assignments.changes().iter().find(|(at, change)| at.on > on && !change.manager_id.is_keep());
+        [later.map(|(at, _)| at.on), employment.end_exclusive()].into_iter().flatten().min()
+    }
+
     /// Where and for whom the person works on a day; of who does not, by the employment that ended last, else the next.
     pub fn place(&self, on: Date) -> Option<Place> {
         let Self::Known(person) = self else { return None };
@@ -360,6 +376,11 @@ impl Employment {
             pay.insert(effective, first);
         }
         Self { id, from: effective.on, end: None, assignments, hired_pay, pay }
+    }
+
+    /// The first day without it.
+    fn end_exclusive(&self) -> Option<Date> {
+        self.end.as_ref().map(|(last, _)| last.tomorrow().unwrap_or(Date::MAX))
     }
 
     fn covers(&self, day: Date) -> bool {
@@ -476,6 +497,7 @@ fn check_references(command: &Command, facts: &Facts) -> Result<(), Refusal> {
             Standing::Open => {}
             Standing::NotThen => return Err(Refusal::ReferenceNotOpen { pointer, on: reference.on }),
             Standing::Unknown => return Err(Refusal::UnknownReference(pointer)),
+            Standing::Below => return Err(Refusal::ManagerCycle(pointer)),
         }
     }
     Ok(())

@@ -25,6 +25,9 @@ pub enum Refusal {
     /// A person reports to somebody else, or to nobody.
     #[error("a person can't be their own manager; send another manager_id, or null")]
     OwnManager(&'static str),
+    /// Nobody stands above themselves.
+    #[error("{0} names somebody who reports to this person, directly or through others; move one of them first, or choose another day")]
+    ManagerCycle(&'static str),
     /// Service can't start after the employment.
     #[error("original_hire_date must not be after hire_date")]
     OriginalHireDateAfterHire,
@@ -65,6 +68,7 @@ impl Refusal {
             Self::UnknownReference(_) => "unknown_reference",
             Self::ReferenceNotOpen { .. } => "reference_not_open",
             Self::OwnManager(_) => "own_manager",
+            Self::ManagerCycle(_) => "manager_cycle",
             Self::OriginalHireDateAfterHire => "original_hire_date_after_hire",
             Self::BirthDateNotBeforeHire(_) => "birth_date_not_before_hire",
             Self::StillEmployed => "still_employed",
@@ -84,6 +88,7 @@ impl Refusal {
             Self::UnknownReference(pointer)
             | Self::ReferenceNotOpen { pointer, .. }
             | Self::OwnManager(pointer)
+            | Self::ManagerCycle(pointer)
             | Self::BirthDateNotBeforeHire(pointer) => Some(pointer),
             Self::OriginalHireDateAfterHire => Some("/original_hire_date"),
             Self::RehireBeforeEnd(_) => Some("/hire_date"),

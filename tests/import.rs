@@ -12,7 +12,7 @@ use std::{
 };
 
 use jiff::civil::{Date, date};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::servers::{System, system};
 
@@ -128,6 +128,29 @@ async fn a_generated_history_answers_right() {
     let dir = std::env::temp_dir().join(format!("tenure-history-{}", std::process::id()));
     generate(&dir, 42, 200);
     check("generated-history", &dir, &[date(1990, 1, 1), date(1995, 6, 30), date(2000, 1, 1), date(2010, 1, 1)], None).await;
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_rows_are_named_by_file_line_and_reason_and_left_out() {
+    let system = system().await;
+    let dir = std::env::temp_dir().join(format!("tenure-bad-rows-{}", std::process::id()));
+    generate(&dir, 7, 60);
+    let mut salaries = fs::read_to_string(dir.join("salary.csv")).unwrap();
+    let good = salaries.lines().count();
+    for n in 0..25 {
+        salaries += &format!("1,much,2001-02-{:02},9999-01-01\n", 29 + n);
+    }
+    fs::write(dir.join("salary.csv"), salaries).unwrap();
+    system.tenure(&["tenant", "create", "--slug", "bad-rows", "--name", "Bad rows"]);
+    let printed = system.tenure_fails(&["import", "employees", "--tenant", "bad-rows", dir.to_str().unwrap()]);
+    let report: Value = serde_json::from_str(printed.split_once('{').map(|(_, json)| format!("{{{json}")).unwrap().trim()).unwrap();
+    assert_eq!((&report["skipped"], &report["failed"]), (&json!(25), &json!(0)), "{report}");
+    let all = fs::read_to_string(report["problems_file"].as_str().unwrap()).unwrap();
+    for line in good + 1..=good + 25 {
+        assert!(all.contains(&format!("salary.csv line {line}: ")), "line {line} in {all}");
+    }
+    assert!(report["applied"].as_u64().unwrap() > 100, "{report}");
     fs::remove_dir_all(&dir).unwrap();
 }
 

@@ -126,6 +126,11 @@ impl System {
     pub(crate) fn tenure(&self, arguments: &[&str]) -> Value {
         run(&self.home, arguments).unwrap_or_else(|error| panic!("tenure {}: {error}", arguments.join(" ")))
     }
+    /// The same, for what must fail: all that it printed.
+    #[track_caller]
+    pub(crate) fn tenure_fails(&self, arguments: &[&str]) -> String {
+        run(&self.home, arguments).expect_err("it should fail")
+    }
     /// Makes a tenant, and a token for it with role `hr`.
     pub(crate) fn tenant(&self, slug: &str) -> String {
         self.tenure(&["tenant", "create", "--slug", slug, "--name", slug]);

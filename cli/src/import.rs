@@ -7,6 +7,8 @@ mod careers;
 mod facts;
 
 use std::{
+    fs::OpenOptions,
+    io::Write as _,
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
@@ -77,12 +79,15 @@ struct Report {
     /// Rows left out before sending.
     skipped: u64,
     problems: Vec<String>,
+    /// Where all of them stand, of this run and of those that it goes on from.
+    problems_file: Option<PathBuf>,
     seconds: f64,
     per_second: f64,
 }
 
-/// How many problems a report lists; it counts all of them.
+/// How many problems a report lists, and a screen shows. A file has all of them.
 const LISTED: usize = 1_000;
+const SHOWN: usize = 20;
 
 /// Runs the command. True if nothing had to be left out.
 pub async fn run(home: &Home, endpoints: &Endpoints, command: Command, json: bool) -> anyhow::Result<bool> {
@@ -123,6 +128,9 @@ fn print(report: &Report) {
         report.facts, report.seconds, report.per_second
     );
     println!("{} recorded now, {} before, {} refused, {} rows left out", report.applied, report.replayed, report.failed, report.skipped);
+    if let Some(file) = &report.problems_file {
+        println!("what was refused or left out, by file and line: {}", file.display());
+    }
 }
 
 /// An import under way.
@@ -136,6 +144,7 @@ struct Import {
     replayed: AtomicU64,
     failed: AtomicU64,
     problems: Mutex<Vec<String>>,
+    problems_file: PathBuf,
     progress_file: String,
     progress: Mutex<Progress>,
 }
@@ -152,11 +161,15 @@ impl Import {
         let mut hash = Sha256::new();
         hash.update(format!("{}/{}/", tenant.tenant_id, options.connections));
         plan.history.files.iter().for_each(|file| hash.update(file));
-        let progress_file = format!("import-{}.json", data_encoding::HEXLOWER.encode(&hash.finalize()[..8]));
+        let name = format!("import-{}", data_encoding::HEXLOWER.encode(&hash.finalize()[..8]));
+        let (progress_file, problems_file) = (format!("{name}.json"), home.path("log").join(format!("{name}.problems")));
         let progress = home.read_run(&progress_file).filter(|p: &Progress| p.lanes.len() == plan.lanes.len());
         let progress = progress.unwrap_or_else(|| Progress { lanes: vec![0; plan.lanes.len()] });
-        if !home.path("run").is_dir() {
+        if !home.path("run").is_dir() || !home.path("log").is_dir() {
             home.create()?;
+        }
+        if progress.lanes.iter().all(|done| *done == 0) {
+            let _ = std::fs::remove_file(&problems_file); // Of an earlier import.
         }
         Ok(Self {
             home: home.clone(),
@@ -168,6 +181,7 @@ impl Import {
             replayed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             problems: Mutex::default(),
+            problems_file,
             progress_file,
             progress: Mutex::new(progress),
         })
@@ -198,6 +212,7 @@ impl Import {
             failed: self.failed.into_inner(),
             skipped,
             problems: self.problems.into_inner().unwrap_or_else(PoisonError::into_inner),
+            problems_file: Some(self.problems_file).filter(|file| file.exists()),
             seconds,
             per_second: f64::from(u32::try_from(facts).unwrap_or(u32::MAX)) / seconds,
         })
@@ -234,10 +249,12 @@ impl Import {
 
     fn problem(&self, text: String) {
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.json && problems.len() < 20 {
+        let file = OpenOptions::new().create(true).append(true).open(&self.problems_file);
+        let kept = file.and_then(|mut file| writeln!(file, "{text}"));
+        if !self.json && (problems.len() < SHOWN || kept.is_err()) {
             self.bar.suspend(|| eprintln!("{text}"));
-        } else if !self.json && problems.len() == 20 {
-            self.bar.suspend(|| eprintln!("more problems follow; --json lists the first {LISTED}"));
+        } else if !self.json && problems.len() == SHOWN {
+            self.bar.suspend(|| eprintln!("more problems follow; all of them are in {}", self.problems_file.display()));
         }
         if problems.len() < LISTED {
             problems.push(text);

@@ -20,7 +20,7 @@ use uuid::Uuid;
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
     let database = Database::bootstrapped().await;
-    conformance::all(&database.store()).await;
+    conformance::all(&database.store(), &database.store()).await;
 }
 
 /// Needs nothing but the server: the binary may be copied to where that is.
@@ -30,7 +30,8 @@ async fn eventstore() {
         crate::servers::skipped("the EventStoreDB engine is not tested; set EVENTSTORE_URL=esdb://host:2113?tls=false");
         return;
     };
-    conformance::all(&Store::EventStore(EsStore::connect(&url).await.unwrap())).await;
+    let connect = async || Store::EventStore(EsStore::connect(&url).await.unwrap());
+    conformance::all(&connect().await, &connect().await).await;
 }
 
 #[tokio::test]

@@ -41,10 +41,10 @@ macro_rules! engine {
 }
 
 impl Store {
-    /// Opens EventStoreDB where its URL is given, and otherwise the store in PostgreSQL.
+    /// Opens EventStoreDB where its URL is given, and otherwise the store in PostgreSQL; that wakes the relay in either case.
     pub async fn open(database_url: &str, eventstore_url: Option<&str>, connections: u32) -> Result<Self, StoreError> {
         match eventstore_url {
-            Some(url) => EsStore::connect(url).await.map(Self::EventStore),
+            Some(url) => EsStore::connect(url).await?.waking(database_url).map(Self::EventStore),
             None => PgStore::open(database_url, connections).map(Self::Postgres),
         }
     }
@@ -61,7 +61,7 @@ impl Store {
     pub async fn read_log(&self, scope: TenantScope, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
         engine!(self, store => store.read_log(scope, after, limit).await)
     }
-    /// What a command appended, if it did. `stream` is the one it was aimed at; an engine may look only there.
+    /// What a command appended, if it did, to whatever stream. `stream` is the one that it is most likely in.
     pub async fn find_command(&self, stream: StreamName, command: CommandId) -> Result<Option<Appended>, StoreError> {
         engine!(self, store => store.find_command(stream, command).await)
     }

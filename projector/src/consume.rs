@@ -13,7 +13,7 @@ use events::{
 };
 use futures::{StreamExt as _, stream};
 use platform::{Keys, Registry, TenantState, provision, telemetry};
-use store::{Append, Expected, feed};
+use store::{Append, Expected, feed, stalled::Stalled};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -43,6 +43,7 @@ struct Inner {
     known: Mutex<HashMap<TenantId, Position>>,
     /// Tenants that stand still, from `platform.parked`.
     parked: Mutex<HashSet<TenantId>>,
+    stalled: Mutex<Stalled>,
 }
 
 /// What ends the work on a partition.
@@ -58,7 +59,15 @@ impl Projector {
     /// A projector; nothing runs yet.
     pub fn new(applier: Applier, registry: Registry, keys: Keys, client: async_nats::Client) -> Self {
         let jetstream = js::new(client);
-        Self(Arc::new(Inner { applier, registry, keys, jetstream, known: Mutex::default(), parked: Mutex::default() }))
+        Self(Arc::new(Inner {
+            applier,
+            registry,
+            keys,
+            jetstream,
+            known: Mutex::default(),
+            parked: Mutex::default(),
+            stalled: Mutex::default(),
+        }))
     }
 
     /// Projects until told to stop; whatever fails is tried again.
@@ -281,11 +290,13 @@ impl Projector {
             let at = known.get(&head.tenant).copied().unwrap_or_default();
             let ours = fences.contains_key(&feed::partition(head.tenant)) && head.tenant != TenantId::PLATFORM;
             if ours && head.position > at && !parked.contains(&head.tenant) && self.is_ready(head.tenant) {
-                lag += head.position.0 - at.0;
+                lag += self.0.applier.store.events_between(at, head.position);
                 late.insert(head.tenant, at);
             }
         }
         metrics::gauge!("tenure_projector_lag_events").set(lag as f64);
+        let stalled = self.0.stalled.lock().unwrap_or_else(PoisonError::into_inner).longest(late.iter().map(|(tenant, at)| (*tenant, *at)));
+        metrics::gauge!("tenure_projector_stalled_seconds").set(stalled.as_secs_f64());
         // Who moved since the last sweep is being served by the feed.
         let is_stuck = |(tenant, at): &(&TenantId, &Position)| behind.get(tenant) == Some(at);
         let stuck: Vec<(TenantId, i64)> =

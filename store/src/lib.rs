@@ -6,6 +6,7 @@
 pub mod feed;
 pub mod nats;
 pub mod relay;
+pub mod stalled;
 pub mod streams;
 
 #[cfg(feature = "conformance")]
@@ -72,6 +73,12 @@ impl Store {
     /// Every tenant with events, and its last position. For the relay and operators.
     pub async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {
         engine!(self, store => store.heads().await)
+    }
+    /// How many events of a tenant's log stand after `at`, up to its head. Where positions don't count events this is 1 as
+    /// soon as there are any: so many at least.
+    pub const fn events_between(&self, at: Position, head: Position) -> u64 {
+        let positions = head.0.saturating_sub(at.0);
+        if self.is_dense() || positions == 0 { positions } else { 1 }
     }
     /// Whether positions are 1, 2, 3, … with no hole.
     pub const fn is_dense(&self) -> bool {

@@ -12,6 +12,7 @@ use events::{
     CommandHash, CommandId, CorrelationId, EmployeeId, Metadata, NewEvent, Position, RecordedEvent, StreamName, TenantId, TenantScope,
     Version,
 };
+use eventstore::{AppendToStreamOptions, Client, DeleteStreamOptions, StreamMetadataBuilder, TombstoneStreamOptions};
 use platform::{database, provision::bootstrap};
 use sqlx::{ConnectOptions as _, Executor as _, PgPool, postgres::PgConnectOptions};
 use store::{Append, Appended, EsStore, Expected, PgStore, Store, conformance, streams::StreamPlace};
@@ -20,7 +21,7 @@ use uuid::Uuid;
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
     let database = Database::bootstrapped().await;
-    conformance::all(&database.store()).await;
+    conformance::all(&database.store(), &database.store()).await;
 }
 
 /// Needs nothing but the server: the binary may be copied to where that is.
@@ -30,7 +31,37 @@ async fn eventstore() {
         crate::servers::skipped("the EventStoreDB engine is not tested; set EVENTSTORE_URL=esdb://host:2113?tls=false");
         return;
     };
-    conformance::all(&Store::EventStore(EsStore::connect(&url).await.unwrap())).await;
+    let connect = async || Store::EventStore(EsStore::connect(&url).await.unwrap());
+    conformance::all(&connect().await, &connect().await).await;
+}
+
+/// As the user in `EVENTSTORE_URL`, which is Tenure's and no admin's.
+#[tokio::test(flavor = "multi_thread")]
+async fn eventstore_keeps_what_it_has() {
+    let Ok(url) = std::env::var("EVENTSTORE_URL") else {
+        crate::servers::skipped("whether EventStoreDB lets events be removed is not tested; set EVENTSTORE_URL");
+        return;
+    };
+    let client = Client::new(url.parse().unwrap()).unwrap();
+    if !url.contains('@') {
+        crate::servers::skipped("EVENTSTORE_URL names no user, so EventStoreDB lets events be removed: docs/eventstoredb.md, rights");
+        return;
+    }
+    let store = Store::EventStore(EsStore::connect(&url).await.unwrap());
+    let scope = tenant();
+    let stream = employee(scope);
+    let first = store.append(one(scope, stream)).await.unwrap();
+    let hidden = StreamMetadataBuilder::new().truncate_before(u64::MAX).build();
+    let refused = [
+        client.delete_stream(stream.to_string(), &DeleteStreamOptions::default()).await.map(drop),
+        client.tombstone_stream(stream.to_string(), &TombstoneStreamOptions::default()).await.map(drop),
+        client.set_stream_metadata(stream.to_string(), &AppendToStreamOptions::default(), &hidden).await.map(drop),
+    ];
+    for result in refused {
+        assert!(matches!(result, Err(eventstore::Error::AccessDenied)), "{result:?}");
+    }
+    let left = store.read_log(scope, Position::ZERO, 10).await.unwrap();
+    assert_eq!(left.iter().map(|e| e.id).collect::<Vec<_>>(), first.event_ids);
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ struct ProcessLine {
 struct RelayLine {
     /// Whether one holds the lease.
     active: bool,
-    /// Events that are not published yet, of all tenants.
+    /// Events that are not published yet, of all tenants; with EventStoreDB the tenants that have any.
     behind: u64,
 }
 
@@ -64,7 +64,7 @@ struct TenantLine {
     relayed: u64,
     /// How far the read model is; none while there is none.
     projected: Option<u64>,
-    /// Events between the log's end and the read model.
+    /// Events between the log's end and the read model; with EventStoreDB 1 if there are any.
     lag: u64,
     parked: Option<Parked>,
 }
@@ -162,7 +162,7 @@ async fn database_view(home: &Home) -> anyhow::Result<(RelayLine, Vec<TenantLine
     .await?;
     let parked: HashMap<TenantId, Parked> =
         parked.into_iter().map(|(id, position, reason, since)| (TenantId::from_uuid(id), Parked { position, reason, since })).collect();
-    let behind = heads.iter().map(|(id, head)| head.0.saturating_sub(cursors.get(id).copied().unwrap_or_default())).sum();
+    let behind = heads.iter().map(|(id, head)| store.events_between(Position(cursors.get(id).copied().unwrap_or_default()), *head)).sum();
     let mut lines = Vec::with_capacity(tenants.len());
     for tenant in tenants {
         let head = heads.get(&tenant.id).map_or(0, |head| head.0);
@@ -179,7 +179,7 @@ async fn database_view(home: &Home) -> anyhow::Result<(RelayLine, Vec<TenantLine
             head,
             relayed: cursors.get(&tenant.id).copied().unwrap_or_default(),
             projected,
-            lag: head.saturating_sub(projected.unwrap_or_default()),
+            lag: store.events_between(Position(projected.unwrap_or_default()), Position(head)),
             parked: parked.get(&tenant.id).cloned(),
         });
     }

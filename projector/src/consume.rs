@@ -13,7 +13,7 @@ use events::{
 };
 use futures::{StreamExt as _, stream};
 use platform::{Keys, Registry, TenantState, provision, telemetry};
-use store::{Append, Expected, feed};
+use store::{Append, Expected, feed, stalled::Stalled};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
@@ -45,6 +45,7 @@ struct Inner {
     known: Mutex<HashMap<TenantId, Position>>,
     /// Tenants that stand still, from `platform.parked`.
     parked: Mutex<HashSet<TenantId>>,
+    stalled: Mutex<Stalled>,
     /// What takes as long as it takes, beside the renewal of leases.
     healing: Healing,
 }
@@ -79,7 +80,8 @@ impl Projector {
         let jetstream = js::new(client);
         let (places, provisioning) = (Semaphore::new(HEALED), tokio::sync::Mutex::default());
         let healing = Healing { tasks: TaskTracker::new(), places, tenants: Mutex::default(), provisioning };
-        Self(Arc::new(Inner { applier, registry, keys, jetstream, known: Mutex::default(), parked: Mutex::default(), healing }))
+        let (known, parked, stalled) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { applier, registry, keys, jetstream, known, parked, stalled, healing }))
     }
 
     /// Projects until told to stop; whatever fails is tried again.
@@ -321,11 +323,13 @@ impl Projector {
             let at = known.get(&head.tenant).copied().unwrap_or_default();
             let ours = held.contains_key(&feed::partition(head.tenant)) && head.tenant != TenantId::PLATFORM;
             if ours && head.position > at && !parked.contains(&head.tenant) && self.is_ready(head.tenant) {
-                lag += head.position.0 - at.0;
+                lag += self.0.applier.store.events_between(at, head.position);
                 late.insert(head.tenant, at);
             }
         }
         metrics::gauge!("tenure_projector_lag_events").set(lag as f64);
+        let stalled = self.0.stalled.lock().unwrap_or_else(PoisonError::into_inner).longest(late.iter().map(|(tenant, at)| (*tenant, *at)));
+        metrics::gauge!("tenure_projector_stalled_seconds").set(stalled.as_secs_f64());
         // Who moved since the last sweep is being served by the feed.
         for (tenant, _) in late.iter().filter(|(tenant, at)| behind.get(tenant) == Some(at)) {
             if let Some(one) = held.get(&feed::partition(*tenant)) {

@@ -104,7 +104,7 @@ pub enum AppendError {
 }
 
 /// The store is away or broken.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Away, or too slow, or overloaded: worth a retry.
     #[error("the event store is unavailable: {0}")]

@@ -1,7 +1,12 @@
 //! What every engine must do, as tests that run against any [`Store`]. Each case makes tenants of its own, so they may
 //! run against a store that is in use, and at once. A case that fails panics.
 
-use std::{collections::BTreeMap, fmt::Display, future::Future, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use events::{
     CommandHash, CommandId, CorrelationId, EmployeeId, EventId, Metadata, NewEvent, Position, RecordedEvent, StreamName, TenantId,
@@ -11,15 +16,15 @@ use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::{Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Expected, Store};
+use crate::{Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Expected, Store, StoreError};
 
-/// Every case, one after another, with a line printed for each.
-pub async fn all(store: &Store) {
+/// Every case, one after another, with a line printed for each. `other` is the same store, as another process has it.
+pub async fn all(store: &Store, other: &Store) {
     macro_rules! run {
-        ($($case:ident),* $(,)?) => {
+        ($($case:ident $(with $other:ident)?),* $(,)?) => {
             $({
                 let started = Instant::now();
-                $case(store).await;
+                $case(store $(, $other)?).await;
                 println!("ok  {:<48} {:>7.1} ms", stringify!($case), started.elapsed().as_secs_f64() * 1000.0);
             })*
         };
@@ -30,6 +35,7 @@ pub async fn all(store: &Store) {
         the_same_command_again_is_a_replay,
         the_same_command_at_once_is_written_once,
         another_command_under_the_same_id_is_refused,
+        a_command_id_is_the_tenants_and_not_a_streams,
         a_command_is_found,
         several_events_are_written_all_or_not,
         one_version_is_taken_once,
@@ -39,6 +45,8 @@ pub async fn all(store: &Store) {
         a_replay_takes_no_claim_twice,
         a_race_for_a_claim_has_one_winner,
         a_refused_append_leaves_no_claim,
+        who_goes_away_leaves_nothing_half_done,
+        a_value_has_one_holder_whoever_writes with other,
         a_stream_is_read_in_pages,
         a_log_is_read_in_pages,
         an_empty_log_is_empty,
@@ -85,6 +93,11 @@ pub async fn an_event_comes_back_as_it_went_in(store: &Store) {
     let stored = stream_of(store, stream).await;
     assert_eq!(log_of(store, scope).await.iter().map(|e| e.id).collect::<Vec<_>>(), answer.event_ids);
     assert_eq!(stored.len(), 2);
+    let mut times = vec![answer.recorded_at];
+    for _ in 0..4 {
+        times.push(written(store, an(employee(scope))).await.recorded_at);
+    }
+    assert!(times.iter().any(|time| time.subsec_nanosecond() != 0), "times are cut to seconds: {times:?}");
     for (event, sent) in stored.iter().zip(&append.events) {
         assert_eq!((event.id, event.tenant, event.stream), (sent.id, scope.tenant(), stream));
         assert_eq!((event.event_type.as_str(), event.schema_version), (sent.event_type, sent.schema_version));
@@ -96,7 +109,7 @@ pub async fn an_event_comes_back_as_it_went_in(store: &Store) {
     assert_eq!((answer.version, answer.position), (stored[1].version, stored[1].position));
     assert_eq!(answer.recorded_at, stored[0].recorded_at);
     assert_eq!(answer.command_hash, append.metadata.command_hash);
-    assert_eq!(store.head(scope).await.expect("the head"), answer.position);
+    assert!(store.head(scope).await.expect("the head") > answer.position);
 }
 
 /// The same command again gives the first answer, however the stream has moved on.
@@ -152,8 +165,7 @@ pub async fn another_command_under_the_same_id_is_refused(store: &Store) {
     // At once: one body wins, tries of the other are refused.
     let stream = employee(scope);
     let bodies = [an(stream).build(), an(stream).build()].map(|mut append| {
-        append.metadata.command_id = CommandId::from_uuid(Uuid::from_u128(stream.id().as_u128() ^ 1));
-        append.events[0].id = NewEvent::id_for(append.metadata.command_id, 0);
+        under(&mut append, CommandId::from_uuid(Uuid::from_u128(stream.id().as_u128() ^ 1)));
         append
     });
     let answers = at_once((0..16).map(|n| append_to(store, bodies[n % 2].clone()))).await;
@@ -165,6 +177,51 @@ pub async fn another_command_under_the_same_id_is_refused(store: &Store) {
             Ok(_) if won => {}
             Err(AppendError::CommandReused) if !won => {}
             other => panic!("the body that won: {won}: {other:?}"),
+        }
+    }
+}
+
+/// Also of another stream: there, too, it is refused, and the same command gets its first answer.
+pub async fn a_command_id_is_the_tenants_and_not_a_streams(store: &Store) {
+    let scope = tenant();
+    let (here, there) = (employee(scope), employee(scope));
+    let append = an(here).build();
+    let first = store.append(append.clone()).await.expect("the first append");
+    let mut other = an(there).take("work_email", 1).build();
+    under(&mut other, append.metadata.command_id);
+    match store.append(other).await {
+        Err(AppendError::CommandReused) => {}
+        answer => panic!("{answer:?}"),
+    }
+    replays(store, &Append { stream: there, ..append.clone() }, &first).await;
+    replays(store, &append, &first).await;
+    let found = store.find_command(there, append.metadata.command_id).await.expect("looking for it");
+    assert_eq!(found, Some(Appended { replayed: true, ..first }));
+    assert!(stream_of(store, there).await.is_empty());
+    written(store, an(employee(scope)).take("work_email", 1)).await;
+    // What was refused has not used its id.
+    let refused = an(here).at(9).build();
+    assert!(matches!(store.append(refused.clone()).await, Err(AppendError::WrongVersion { .. })));
+    let mut other = an(there).build();
+    under(&mut other, refused.metadata.command_id);
+    expect_written(store.append(other).await);
+    // At once: one stream gets it.
+    let streams = [employee(scope), employee(scope)];
+    let id = CommandId::from_uuid(Uuid::now_v7());
+    let bodies = streams.map(|stream| {
+        let mut append = an(stream).build();
+        under(&mut append, id);
+        append
+    });
+    let answers = at_once((0..16).map(|n| until_known(store, bodies[n % 2].clone()))).await;
+    let won = usize::from(stream_of(store, streams[0]).await.is_empty());
+    assert_eq!(versions(&stream_of(store, streams[won]).await), [1]);
+    assert!(stream_of(store, streams[1 - won]).await.is_empty(), "both streams took one command id");
+    for (n, answer) in answers.into_iter().enumerate() {
+        match answer {
+            Ok(_) if n % 2 == won => {}
+            Err(AppendError::CommandReused) if n % 2 != won => {}
+            other => panic!("of the stream that won: {}: {other:?}", n % 2 == won),
         }
     }
 }
@@ -276,7 +333,7 @@ pub async fn a_replay_takes_no_claim_twice(store: &Store) {
 /// Thirty-two streams reach for one value.
 pub async fn a_race_for_a_claim_has_one_winner(store: &Store) {
     let scope = tenant();
-    let appends = (0..32).map(|_| append_to(store, an(employee(scope)).new_stream().take("work_email", 1).build()));
+    let appends = (0..32).map(|_| until_known(store, an(employee(scope)).new_stream().take("work_email", 1).build()));
     let mut winners = 0;
     for answer in at_once(appends).await {
         match answer {
@@ -305,9 +362,92 @@ pub async fn a_refused_append_leaves_no_claim(store: &Store) {
     reused.metadata.command_id = first.metadata.command_id;
     assert!(matches!(store.append(reused).await, Err(AppendError::CommandReused)));
     written(store, an(employee(scope)).take("employee_number", 3)).await;
+    // Nor does it free what its own stream holds.
+    let own_and_anothers = an(stream).take("work_email", 1).take("employee_number", 3).build();
+    assert!(matches!(store.append(own_and_anothers).await, Err(AppendError::ClaimTaken { .. })));
+    taken(store, an(employee(scope)).take("work_email", 1), "work_email").await;
     // And a refused release gives nothing back.
     assert!(store.append(an(stream).at(9).release("work_email", 1).build()).await.is_err());
     taken(store, an(employee(scope)).take("work_email", 1), "work_email").await;
+}
+
+/// Whose caller stops waiting, at whatever moment, is written whole or not at all, and the value it reached for is soon its
+/// or free.
+pub async fn who_goes_away_leaves_nothing_half_done(store: &Store) {
+    let scope = tenant();
+    for n in 0..24 {
+        let (first, second) = (employee(scope), employee(scope));
+        let leaving = append_to(store, an(first).events(2).take("work_email", n).take("employee_number", n).build());
+        let _ = tokio::time::timeout(Duration::from_micros(fastrand::u64(1..20_000)), leaving).await;
+        let started = Instant::now();
+        let answer = until_known(store, an(second).take("employee_number", n).build()).await;
+        assert!(started.elapsed() < Duration::from_secs(10), "who went away was waited for");
+        let holders = [stream_of(store, first).await.len(), stream_of(store, second).await.len()];
+        match answer {
+            Ok(_) => assert_eq!(holders, [0, 1]),
+            Err(AppendError::ClaimTaken { .. }) => assert_eq!(holders, [2, 0]),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Two processes write the same streams, and take and give back the same values, some in vain: at no point of the log do two
+/// streams hold one value.
+pub async fn a_value_has_one_holder_whoever_writes(one: &Store, other: &Store) {
+    const VALUES: u8 = 4;
+    let scope = tenant();
+    let streams: Vec<_> = (0..4).map(|_| employee(scope)).collect();
+    let mut writers = JoinSet::new();
+    for n in 0..16 {
+        let (store, streams) = (if n % 2 == 0 { one.clone() } else { other.clone() }, streams.clone());
+        writers.spawn(async move {
+            for _ in 0..8 {
+                let (value, second) = (fastrand::u8(..VALUES), fastrand::u8(..VALUES));
+                let takes = fastrand::u8(..3) > 0;
+                let mut append = an(streams[fastrand::usize(..streams.len())]).claim(
+                    "work_email",
+                    value,
+                    if takes { ClaimOp::Take } else { ClaimOp::Release },
+                );
+                if takes && second != value {
+                    append = append.take("work_email", second);
+                }
+                if fastrand::u8(..4) == 0 {
+                    append = append.at(fastrand::u64(1..9));
+                }
+                let mut append = append.build();
+                let claims = append.claims.iter().map(|claim| (claim.digest.0[0], claim.op == ClaimOp::Take)).collect::<Vec<_>>();
+                append.events[0].data = raw(&serde_json::to_string(&claims).expect("numbers are JSON"));
+                match store.append(append).await {
+                    Err(AppendError::Invalid(_) | AppendError::CommandReused | AppendError::Store(StoreError::Broken(_))) => {
+                        panic!("an append with claims is neither taken nor refused")
+                    }
+                    Ok(_)
+                    | Err(
+                        AppendError::WrongVersion { .. } | AppendError::ClaimTaken { .. } | AppendError::Store(StoreError::Unavailable(_)),
+                    ) => {}
+                }
+            }
+        });
+    }
+    finished(writers).await;
+    let mut holders: BTreeMap<u8, StreamName> = BTreeMap::new();
+    for event in log_of(one, scope).await {
+        let claims: Vec<(u8, bool)> = serde_json::from_str(event.data.get()).expect("claims");
+        for (value, taken) in claims {
+            let holder = holders.get(&value).copied();
+            if taken {
+                assert!(holder.is_none_or(|holder| holder == event.stream), "{value} is held by {holder:?} and taken by {event:?}");
+                holders.insert(value, event.stream);
+            } else if holder == Some(event.stream) {
+                holders.remove(&value);
+            }
+        }
+    }
+    for (value, holder) in holders {
+        taken(other, an(employee(scope)).take("work_email", value), "work_email").await;
+        written(other, an(holder).release("work_email", value)).await;
+    }
 }
 
 /// Pages of a stream join without gap or overlap, at any size.
@@ -517,6 +657,14 @@ impl An {
     }
 }
 
+/// Gives an append another command id.
+fn under(append: &mut Append, id: CommandId) {
+    append.metadata.command_id = id;
+    for (n, event) in append.events.iter_mut().enumerate() {
+        event.id = NewEvent::id_for(id, n);
+    }
+}
+
 fn tenant() -> TenantScope {
     TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()))
 }
@@ -592,6 +740,19 @@ fn ordered(store: &Store, log: &[RecordedEvent]) {
     assert!(log.is_sorted_by(|a, b| a.position < b.position), "the log is out of order");
     if store.is_dense() {
         assert!(log.iter().zip(1..).all(|(e, n)| e.position == Position(n)), "the log has holes");
+    }
+}
+
+/// As a caller does it: again, as long as the outcome is open.
+fn until_known(store: &Store, append: Append) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
+    let (store, started) = (store.clone(), Instant::now());
+    async move {
+        loop {
+            match store.append(append.clone()).await {
+                Err(AppendError::Store(StoreError::Unavailable(_))) if started.elapsed() < Duration::from_secs(30) => {}
+                outcome => return outcome,
+            }
+        }
     }
 }
 

@@ -6,14 +6,20 @@
 //! | position | the commit position in `$all`: grows, is not dense |
 //! | a tenant's log | `$all`, filtered by the server on the prefix `{namespace}.` |
 //! | a claim | the reservation stream `claim.{namespace}.{kind}.{digest}` |
+//! | a command's id | the reservation stream `claim.{namespace}.command.{id}` |
 //!
 //! The server appends to one stream at a time, so claims and events can't share a transaction. The truth about a claim
 //! is therefore the *holder's stream*: every append writes its claims into its events' metadata, and who holds what is
-//! the fold of that. A reservation stream only says whose stream to ask. See [`EsStore::reserve`].
+//! the fold of that. A reservation stream only says whose stream to ask. See [`EsStore::reserve`]. A command's id is
+//! reserved in the same way, because it stands for one command in the whole tenant.
+//!
+//! A filtered read of `$all` makes the server look at every event from where it starts, of whatever tenant, and it says
+//! nothing of those that it passed over. What was looked through once is remembered: see [`Tail`].
 //!
 //! What the client does not do for us is done here: it answers `ConnectionClosed` for ever after one failed connect
-//! (a new client is made), a subscription that the server ends spins (the log is read in pages instead), and its batch
-//! appends carry no effective deadline and end their session on the first refusal (plain appends are used).
+//! (a new client is made), a call on a connection that hangs never ends (each has a limit), a subscription that the server
+//! ends spins (the log is read in pages instead), its batch appends carry no effective deadline and end their session on
+//! the first refusal (plain appends are used), and it cuts the time of an event to seconds (its own metadata has the rest).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,19 +31,36 @@ use std::{
 use events::{CommandHash, CommandId, EventId, Metadata, Position, RecordedEvent, StreamName, TenantId, TenantScope, Version};
 use eventstore::{
     AppendToStreamOptions, Client, ClientSettings, Error, EventData, ReadAllOptions, ReadStreamOptions, StreamPosition, StreamState,
-    SubscriptionFilter,
+    SubscriptionFilter, WriteResult,
+};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::RwLock;
+use tokio::{
+    sync::{Notify, RwLock},
+    task::JoinError,
+};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::{Append, AppendError, Appended, Claim, ClaimOp, Expected, StoreError, TenantHead};
+use crate::{Append, AppendError, Appended, Claim, ClaimOp, Expected, StoreError, TenantHead, postgres};
 
 /// How long the server may take over one call; it is told, and drops the call when it is over.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// A reservation without events is an orphan once it was seen for this long: far beyond any append's [`DEADLINE`].
+/// How long one call may take for us, with the way there and back.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How long a caller waits for a search through `$all`, and how long the search may go on without it.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(10);
+const SEARCH: Duration = Duration::from_mins(2);
+/// Events that the server looks at in one go when it filters; of itself it takes 32.
+const WINDOW: u32 = 4_096;
+/// An append begins no write later than this after its first reservation: [`PATIENCE`] later, its outcome is open no more.
+const RESERVED_FOR: Duration = Duration::from_secs(20);
+/// A reservation without events is an orphan once it was seen for this long: its append has long given up.
 const ORPHAN_AFTER: Duration = Duration::from_secs(30);
 /// How often a call is tried: with the pauses between, about two seconds.
 const MAX_ATTEMPTS: u32 = 8;
@@ -60,6 +83,9 @@ struct Inner {
     indexes: Mutex<HashMap<StreamName, Index>>,
     contested: Mutex<HashMap<String, (Uuid, Instant)>>,
     heads: tokio::sync::Mutex<Heads>,
+    tails: Mutex<HashMap<TenantId, Tail>>,
+    searches: Mutex<HashMap<Search, Found>>,
+    appended: Arc<Notify>,
     turns: Vec<tokio::sync::Mutex<()>>,
     hasher: RandomState,
 }
@@ -69,6 +95,39 @@ struct Inner {
 struct Heads {
     read_to: Position,
     of: BTreeMap<TenantId, Position>,
+    /// As [`Tail::end`].
+    end: Position,
+}
+
+/// What is known of the end of a tenant's log: nothing of it lies between `head` and `quiet_to`. As `$all` only grows, this
+/// stays true.
+#[derive(Clone, Copy, Default)]
+struct Tail {
+    head: Position,
+    quiet_to: Position,
+    /// Where `$all` ended before the next read: as far as that has looked, if it finds nothing.
+    end: Position,
+}
+
+/// A search through `$all` for events of one tenant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Search {
+    /// Those after a position, at most so many.
+    After(TenantId, Position, usize),
+    /// The last one.
+    Last(TenantId),
+}
+
+/// What a search under way will find, for everybody who waits for it.
+type Found = Shared<BoxFuture<'static, Result<Vec<RecordedEvent>, StoreError>>>;
+
+/// Ends a search's entry, however the search ends.
+struct Searching(EsStore, Search);
+
+impl Drop for Searching {
+    fn drop(&mut self) {
+        self.0.searches().remove(&self.1);
+    }
 }
 
 /// What a stream's events say about commands and claims, up to a version.
@@ -112,12 +171,16 @@ struct Reservation {
     withdrawn: bool,
 }
 
-/// What a reservation by another stream means.
+/// What a reservation that stands means to who comes next.
 enum Standing {
+    /// The command that comes next has been written, to the reservation's stream.
+    Written,
     /// Its stream's events hold the claim.
     Held,
-    /// No append is behind it any more.
+    /// No append is behind it any more, or the claim is the stream's own.
     Free,
+    /// Another try of the same command is behind it.
+    Shared,
     /// Its append may still be on the way.
     Pending,
 }
@@ -127,6 +190,15 @@ struct Reserved {
     stream: String,
     revision: u64,
     reservation: Reservation,
+    /// It stands on that of another try, which may still be on the way: withdrawing it would free the other's.
+    shared: bool,
+}
+
+/// What came of reserving.
+enum Reached<T> {
+    Reserved(T),
+    /// The command has been written, to this stream.
+    Written(StreamName),
 }
 
 impl std::fmt::Debug for EsStore {
@@ -148,23 +220,41 @@ impl EsStore {
             indexes: Mutex::default(),
             contested: Mutex::default(),
             heads: tokio::sync::Mutex::default(),
+            tails: Mutex::default(),
+            searches: Mutex::default(),
+            appended: Arc::default(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: RandomState::new(),
         }));
         // The server's verdict now rather than on the first command.
-        store.read_all(ReadAllOptions::default().position(StreamPosition::End).max_count(1)).await?;
+        store.end().await?;
         Ok(store)
     }
 
+    /// Has each append wake the relay, through PostgreSQL.
+    pub fn waking(self, database_url: &str) -> Result<Self, StoreError> {
+        let pool = postgres::waking_pool(database_url)?;
+        tokio::spawn(postgres::wake(pool, Arc::downgrade(&self.0.appended)));
+        Ok(self)
+    }
+
+    /// A task of its own: a caller that goes away must leave no reservation behind that nothing follows.
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         append.validate()?;
+        let store = self.clone();
+        let appending = async move { store.append_in_turn(&append).await };
+        tokio::spawn(appending.in_current_span()).await.unwrap_or_else(|error| Err(broken_off(&error).into()))
+    }
+
+    async fn append_in_turn(&self, append: &Append) -> Result<Appended, AppendError> {
         // Appends of this process to one stream take turns: racing each other on the server, all but one would lose.
         let turn = self.0.hasher.hash_one(append.stream) % u64::from(TURNS);
         let _turn = self.0.turns[usize::try_from(turn).unwrap_or_default()].lock().await;
         let mut reserved = Vec::new();
-        let result = self.append_reserving(&append, &mut reserved).await;
+        let result = self.append_reserving(append, &mut reserved).await;
         match result {
-            Ok(_) | Err(AppendError::Store(_) | AppendError::Invalid(_)) => {}
+            Ok(_) => self.0.appended.notify_one(),
+            Err(AppendError::Store(_) | AppendError::Invalid(_)) => {}
             Err(AppendError::WrongVersion { .. } | AppendError::ClaimTaken { .. } | AppendError::CommandReused) => {
                 self.withdraw(reserved).await;
             }
@@ -176,7 +266,7 @@ impl EsStore {
         let stream = append.stream;
         let command = append.metadata.command_id;
         let mut index = self.index(stream, false).await?;
-        let (mut losses, mut failures) = (0, 0);
+        let (mut losses, mut failures, mut reserved_at) = (0, 0, None);
         while losses < MAX_LOSSES {
             if let Some(first) = index.commands.get(&command) {
                 // After a write of unknown outcome it is most likely that write's.
@@ -195,9 +285,19 @@ impl EsStore {
                 }
                 return Err(AppendError::WrongVersion { actual: index.version });
             }
-            if reserved.is_empty() && !self.reserve(append, reserved).await? {
-                index = self.index(stream, true).await?;
-                continue;
+            if reserved.is_empty() {
+                reserved_at = Some(Instant::now());
+                let reached = self.reserve(append, reserved).await;
+                if !matches!(reached, Ok(Reached::Reserved(()))) {
+                    self.withdraw(std::mem::take(reserved)).await; // Nothing will be sent.
+                }
+                if let Reached::Written(to) = reached? {
+                    let known = self.index(to, true).await?.commands.get(&command).map(|first| replay(first, append.metadata.command_hash));
+                    return known.unwrap_or_else(|| Err(StoreError::Broken(format!("{to} has lost a command")).into()));
+                }
+            }
+            if reserved_at.is_some_and(|at| at.elapsed() > RESERVED_FOR) {
+                return Err(StoreError::Unavailable("writing took so long that others may take it for given up".into()).into());
             }
             match self.write(append, index.version).await {
                 Ok(()) => {
@@ -235,43 +335,65 @@ impl EsStore {
     }
 
     pub(crate) async fn read_log(&self, scope: TenantScope, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
-        let filter = SubscriptionFilter::on_stream_name().add_prefix(format!("{}.", scope.tenant()));
-        let mut events = Vec::with_capacity(limit.min(PAGE));
-        // Reading starts *at* a position, so the one before is asked for again and skipped.
-        for raw in self.read_all(forwards(after).filter(filter).max_count(limit.saturating_add(1))).await? {
-            let stream = own_stream(&raw)?;
-            if stream.tenant() != scope.tenant() {
-                return Err(StoreError::Broken(format!("{} answered the filter of another tenant", raw.stream_id())));
-            }
-            if raw.position.commit > after.0 && events.len() < limit {
-                events.push(self.recorded(stream, &raw).await?.0);
-            }
+        let (mut events, begun_before) = self.search(Search::After(scope.tenant(), after, limit)).await?;
+        if begun_before && events.len() < limit {
+            // Somebody else's search had passed by what was appended since; now it is a short way.
+            let after = events.last().map_or(after, |event| event.position);
+            events.extend(self.events_after(scope.tenant(), after, limit - events.len()).await?);
         }
         Ok(events)
     }
 
     pub(crate) async fn find_command(&self, stream: StreamName, command: CommandId) -> Result<Option<Appended>, StoreError> {
-        let index = self.index(stream, true).await?;
+        let mut index = self.index(stream, true).await?;
+        if !index.commands.contains_key(&command)
+            && let Some((_, last)) = self.last_reservation(&reservation_stream(stream.tenant(), &command_name(command))).await?
+        {
+            index = self.index(last.holder, true).await?;
+        }
         Ok(index.commands.get(&command).map(|first| Appended { replayed: true, ..first.clone() }))
     }
 
     pub(crate) async fn head(&self, scope: TenantScope) -> Result<Position, StoreError> {
-        let filter = SubscriptionFilter::on_stream_name().add_prefix(format!("{}.", scope.tenant()));
-        let options = ReadAllOptions::default().position(StreamPosition::End).filter(filter).max_count(1);
-        Ok(self.read_all(options).await?.first().map_or(Position::ZERO, |e| Position(e.position.commit)))
+        loop {
+            let known = self.tails().get(&scope.tenant()).map(|tail| tail.head);
+            if let Some(head) = known {
+                let page = self.read_log(scope, head, PAGE).await?;
+                if page.len() < PAGE {
+                    return Ok(page.last().map_or(head, |event| event.position));
+                }
+            }
+            // Of what nothing is known, or much is new: then the way back from the end is short.
+            let (last, begun_before) = self.search(Search::Last(scope.tenant())).await?;
+            if !begun_before {
+                return Ok(last.last().map_or(Position::ZERO, |event| event.position));
+            }
+        }
     }
 
     /// Reads `$all` from where it was last read to; the first call of a process reads all of it.
     pub(crate) async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {
         let mut heads = self.0.heads.lock().await;
         loop {
-            let filter = SubscriptionFilter::on_stream_name().regex(r"^[a-z2-7]{26}\.");
-            let page = self.read_all(forwards(heads.read_to).filter(filter).max_count(PAGE)).await?;
+            let filter = SubscriptionFilter::on_stream_name().regex(r"^[a-z2-7]{26}\.").max(WINDOW);
+            let page = self.read_all(forwards(heads.read_to).filter(filter).max_count(PAGE), PATIENCE).await?;
             let before = heads.read_to;
             for raw in &page {
                 let position = Position(raw.position.commit);
-                heads.of.insert(own_stream(raw)?.tenant(), position);
+                if position > before {
+                    match own_stream(raw) {
+                        Ok(stream) => drop(heads.of.insert(stream.tenant(), position)),
+                        // Whose it is can't be known; the log of a tenant that it is in is refused by who reads it.
+                        Err(error) => {
+                            tracing::error!(%error, %position, "ALERT: an event is of a stream that this build does not know");
+                        }
+                    }
+                }
                 heads.read_to = heads.read_to.max(position);
+            }
+            if heads.read_to == before {
+                heads.read_to = before.max(heads.end);
+                heads.end = self.end().await?;
             }
             if page.len() < PAGE || heads.read_to == before {
                 return Ok(heads.of.iter().map(|(tenant, position)| TenantHead { tenant: *tenant, position: *position }).collect());
@@ -279,52 +401,144 @@ impl EsStore {
         }
     }
 
-    /// Reserves what the append takes, in the order of the claims' names, so that two appends can't wait for each other.
+    /// What a search finds, and whether it was begun for another caller. It goes on when callers lose their patience, and
+    /// who asks again meets it: the first search through a long log takes longer than anybody waits.
+    async fn search(&self, search: Search) -> Result<(Vec<RecordedEvent>, bool), StoreError> {
+        let (found, begun_before) = {
+            let mut searches = self.searches();
+            match searches.get(&search) {
+                Some(found) => (found.clone(), true),
+                None => (searches.entry(search).or_insert(self.begin(search)).clone(), false),
+            }
+        };
+        let slow = || StoreError::Unavailable("the log is still being searched".into());
+        Ok((tokio::time::timeout(SEARCH_PATIENCE, found).await.map_err(|_| slow())??, begun_before))
+    }
+
+    fn begin(&self, search: Search) -> Found {
+        let searching = Searching(self.clone(), search);
+        let found = tokio::spawn(async move {
+            match search {
+                Search::After(tenant, after, limit) => searching.0.events_after(tenant, after, limit).await,
+                Search::Last(tenant) => searching.0.last_event(tenant).await,
+            }
+        });
+        found.map(|ended| ended.unwrap_or_else(|error| Err(broken_off(&error)))).boxed().shared()
+    }
+
+    async fn events_after(&self, tenant: TenantId, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        let tail = self.tails().get(&tenant).copied().filter(|tail| tail.head <= after);
+        let from = tail.map_or(after, |tail| tail.quiet_to.max(after));
+        // Reading starts *at* a position, so the one before is asked for again and skipped.
+        let page = self.read_all(forwards(from).filter(of_tenant(tenant)).max_count(limit.saturating_add(1)), SEARCH).await?;
+        let mut events = Vec::with_capacity(page.len());
+        for raw in &page {
+            let stream = own_stream(raw)?;
+            if stream.tenant() != tenant {
+                return Err(StoreError::Broken(format!("{} answered the filter of another tenant", raw.stream_id())));
+            }
+            if raw.position.commit > after.0 && events.len() < limit {
+                events.push(self.recorded(stream, raw).await?.0);
+            }
+        }
+        if page.len() <= limit {
+            self.learn(tenant, tail, after, events.last().map(|event| event.position)).await?;
+        }
+        Ok(events)
+    }
+
+    /// Takes note of what a read to the end of `$all` has shown: the last event after `after`, or that there is none.
+    async fn learn(&self, tenant: TenantId, tail: Option<Tail>, after: Position, last: Option<Position>) -> Result<(), StoreError> {
+        let learned = match (last, tail) {
+            (Some(head), _) => Tail { head, quiet_to: head, end: head },
+            (None, Some(tail)) if after <= tail.quiet_to => Tail { quiet_to: tail.quiet_to.max(tail.end), end: self.end().await?, ..tail },
+            (None, None) if after == Position::ZERO => Tail { end: self.end().await?, ..Tail::default() },
+            // Nothing is known of what lies before `after`.
+            (None, Some(_) | None) => return Ok(()),
+        };
+        self.tails().insert(tenant, learned);
+        Ok(())
+    }
+
+    async fn last_event(&self, tenant: TenantId) -> Result<Vec<RecordedEvent>, StoreError> {
+        let end = self.end().await?;
+        let backwards = ReadAllOptions::default().position(StreamPosition::End).filter(of_tenant(tenant)).max_count(1);
+        let mut events = Vec::new();
+        for raw in self.read_all(backwards, SEARCH).await? {
+            events.push(self.recorded(own_stream(&raw)?, &raw).await?.0);
+        }
+        let head = events.last().map_or(Position::ZERO, |event| event.position);
+        self.tails().insert(tenant, Tail { head, quiet_to: head.max(end), end });
+        Ok(events)
+    }
+
+    /// Where `$all` ends.
+    async fn end(&self) -> Result<Position, StoreError> {
+        let last = ReadAllOptions::default().position(StreamPosition::End).max_count(1);
+        Ok(self.read_all(last, PATIENCE).await?.first().map_or(Position::ZERO, |event| Position(event.position.commit)))
+    }
+
+    /// Reserves the command's id, and then what the append takes, in the order of the claims' names, so that two appends
+    /// can't wait for each other.
     ///
     /// A reservation by another stream stands if that stream's events hold the claim. If they don't, its append is
     /// still on its way, or died, or gave the claim back since: the first is waited for, the second is an orphan that
-    /// is taken over once it was seen for [`ORPHAN_AFTER`], the third is free.
-    ///
-    /// False if meanwhile another try of the same command has written its events.
-    async fn reserve(&self, append: &Append, reserved: &mut Vec<Reserved>) -> Result<bool, AppendError> {
+    /// is taken over once it was seen for [`ORPHAN_AFTER`], the third is free. One by another command of the same stream is
+    /// waited for, too: who is refused after that withdraws, and must not free what the other is about to write.
+    async fn reserve(&self, append: &Append, reserved: &mut Vec<Reserved>) -> Result<Reached<()>, AppendError> {
         let mut takes: Vec<&Claim> = append.claims.iter().filter(|c| c.op == ClaimOp::Take).collect();
         takes.sort_by_key(|c| (c.kind, c.digest));
-        for claim in takes {
-            let Some(one) = self.reserve_one(append, claim).await? else { return Ok(false) };
-            reserved.push(one);
+        for what in std::iter::once(None).chain(takes.into_iter().map(Some)) {
+            match self.reserve_one(append, what).await? {
+                Reached::Reserved(one) => reserved.push(one),
+                Reached::Written(to) => return Ok(Reached::Written(to)),
+            }
         }
-        Ok(true)
+        Ok(Reached::Reserved(()))
     }
 
-    async fn reserve_one(&self, append: &Append, claim: &Claim) -> Result<Option<Reserved>, AppendError> {
-        let name = claim_name(claim);
-        let stream = format!("claim.{}.{name}", append.scope.tenant());
-        let reservation =
-            Reservation { holder: append.stream, command_id: append.metadata.command_id, attempt: Uuid::now_v7(), withdrawn: false };
-        let (mut waits, mut losses, mut failures) = (0, 0, 0);
+    /// Reserves one claim, or the command's id.
+    async fn reserve_one(&self, append: &Append, claim: Option<&Claim>) -> Result<Reached<Reserved>, AppendError> {
+        let command_id = append.metadata.command_id;
+        let name = claim.map_or_else(|| command_name(command_id), claim_name);
+        let stream = reservation_stream(append.scope.tenant(), &name);
+        let reservation = Reservation { holder: append.stream, command_id, attempt: Uuid::now_v7(), withdrawn: false };
+        let event = || EventData::json("ClaimReserved", &reservation).map_err(broken);
+        let what = claim.map_or("a command id", |claim| claim.kind.0);
+        let (mut waits, mut losses, mut failures, mut shared) = (0, 0, 0, false);
+        // Nearly every command is new: no need to look, the server will tell.
+        let mut last = if claim.is_some() { self.last_reservation(&stream).await? } else { None };
         while losses < MAX_LOSSES && failures < MAX_ATTEMPTS {
-            let expected = match self.last_reservation(&stream).await? {
+            let expected = match &last {
                 None => StreamState::NoStream,
-                Some((revision, theirs)) if theirs.holder == append.stream => StreamState::StreamRevision(revision),
-                Some((revision, theirs)) => match self.standing(&stream, &name, &theirs).await? {
-                    Standing::Free => StreamState::StreamRevision(revision),
-                    Standing::Held => return Err(AppendError::ClaimTaken { kind: claim.kind }),
-                    Standing::Pending if waits + 1 == MAX_ATTEMPTS => return Err(AppendError::ClaimTaken { kind: claim.kind }),
-                    Standing::Pending => {
-                        pause(waits).await;
-                        waits += 1;
-                        continue;
+                Some((revision, theirs)) if theirs.attempt == reservation.attempt => {
+                    return Ok(Reached::Reserved(Reserved { stream, revision: *revision, reservation, shared }));
+                }
+                Some((revision, theirs)) => {
+                    match (self.standing(append, claim.map(|_| &name), &stream, theirs).await?, claim) {
+                        (Standing::Written, _) => return Ok(Reached::Written(theirs.holder)),
+                        (Standing::Held, Some(claim)) => return Err(AppendError::ClaimTaken { kind: claim.kind }),
+                        (Standing::Held, None) | (Standing::Pending, _) if waits < MAX_ATTEMPTS => {
+                            pause(waits).await;
+                            waits += 1;
+                            last = self.last_reservation(&stream).await?;
+                            continue;
+                        }
+                        (Standing::Held, None) | (Standing::Pending, _) => {
+                            return Err(StoreError::Unavailable(format!("{what} is about to be taken by another command")).into());
+                        }
+                        (standing @ (Standing::Free | Standing::Shared), _) => shared = matches!(standing, Standing::Shared),
                     }
-                },
+                    StreamState::StreamRevision(*revision)
+                }
             };
-            match self.write_reservation(&stream, expected, &reservation).await {
-                Ok(revision) => return Ok(Some(Reserved { stream, revision, reservation })),
+            match self.append_to(stream.clone(), expected, vec![event()?]).await {
+                Ok(written) => {
+                    return Ok(Reached::Reserved(Reserved { stream, revision: written.next_expected_version, reservation, shared }));
+                }
                 Err(Error::WrongExpectedVersion { .. }) => {
                     pause(losses).await;
                     losses += 1;
-                    if self.index(append.stream, true).await?.commands.contains_key(&append.metadata.command_id) {
-                        return Ok(None);
-                    }
                 }
                 Err(error) => {
                     self.failed(error).await;
@@ -332,22 +546,18 @@ impl EsStore {
                     failures += 1;
                 }
             }
+            last = self.last_reservation(&stream).await?;
         }
-        Err(StoreError::Unavailable(format!("a claim on {} is contested by too many at once", claim.kind.0)).into())
+        Err(StoreError::Unavailable(format!("{what} is contested by too many at once")).into())
     }
 
-    async fn write_reservation(&self, stream: &str, expected: StreamState, reservation: &Reservation) -> Result<u64, Error> {
-        let event = EventData::json("ClaimReserved", reservation).map_err(|e| Error::InternalParsingError(e.to_string()))?;
-        let options = AppendToStreamOptions::default().stream_state(expected).deadline(DEADLINE);
-        Ok(self.client().await.append_to_stream(stream.to_owned(), &options, event).await?.next_expected_version)
-    }
-
-    /// Takes back reservations whose append was refused, unless somebody reserved on top of them. If this fails they
-    /// become orphans, which heal by time.
+    /// Takes back reservations whose append was refused, unless somebody reserved on top of them, or they stand on another
+    /// try's. If this fails they become orphans, which heal by time.
     async fn withdraw(&self, reserved: Vec<Reserved>) {
-        for ours in reserved {
-            let withdrawn = Reservation { withdrawn: true, ..ours.reservation };
-            if let Err(error) = self.write_reservation(&ours.stream, StreamState::StreamRevision(ours.revision), &withdrawn).await {
+        for ours in reserved.into_iter().filter(|ours| !ours.shared) {
+            let withdrawn = EventData::json("ClaimReserved", &Reservation { withdrawn: true, ..ours.reservation });
+            let Ok(withdrawn) = withdrawn else { continue };
+            if let Err(error) = self.append_to(ours.stream, StreamState::StreamRevision(ours.revision), vec![withdrawn]).await {
                 tracing::debug!(%error, "a reservation could not be withdrawn");
             }
         }
@@ -355,18 +565,31 @@ impl EsStore {
 
     async fn last_reservation(&self, stream: &str) -> Result<Option<(u64, Reservation)>, StoreError> {
         let options = ReadStreamOptions::default().position(StreamPosition::End).max_count(1);
-        let last = self.read_with(stream, &options).await?.pop();
+        let last = self.read_with(stream, options).await?.pop();
         last.map(|event| Ok((event.revision, event.as_json::<Reservation>().map_err(broken)?))).transpose()
     }
 
-    /// What is behind another stream's reservation.
-    async fn standing(&self, stream: &str, name: &ClaimName, theirs: &Reservation) -> Result<Standing, StoreError> {
+    /// What is behind a reservation of `claim`, or of the command's id.
+    async fn standing(
+        &self,
+        append: &Append,
+        claim: Option<&ClaimName>,
+        stream: &str,
+        theirs: &Reservation,
+    ) -> Result<Standing, StoreError> {
         let index = self.index(theirs.holder, true).await?;
-        if index.claims.get(name).copied().unwrap_or(false) {
-            return Ok(Standing::Held);
+        let own = theirs.holder == append.stream;
+        if (own || claim.is_none()) && index.commands.contains_key(&append.metadata.command_id) {
+            return Ok(Standing::Written);
+        }
+        if claim.is_some_and(|name| index.claims.get(name).copied().unwrap_or(false)) {
+            return Ok(if own { Standing::Free } else { Standing::Held });
         }
         if theirs.withdrawn || index.commands.contains_key(&theirs.command_id) {
             return Ok(Standing::Free); // Refused, or taken and given back since.
+        }
+        if own && theirs.command_id == append.metadata.command_id {
+            return Ok(Standing::Shared);
         }
         // Waiting by our own clock from the first sight on needs no agreement between clocks.
         let mut contested = self.0.contested.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -397,8 +620,15 @@ impl EsStore {
             let data = EventData::json(event.event_type, &event.data).and_then(|data| data.metadata_as_json(&envelope));
             events.push(data.map_err(|e| Error::InternalParsingError(e.to_string()))?.id(id));
         }
-        let options = AppendToStreamOptions::default().stream_state(state).deadline(DEADLINE);
-        self.client().await.append_to_stream(append.stream.to_string(), &options, events).await.map(|_| ())
+        self.append_to(append.stream.to_string(), state, events).await.map(|_| ())
+    }
+
+    /// One try. Of itself the client waits for ever where a connection hangs.
+    async fn append_to(&self, stream: String, expected: StreamState, events: Vec<EventData>) -> Result<WriteResult, Error> {
+        let options = AppendToStreamOptions::default().stream_state(expected).deadline(DEADLINE);
+        let client = self.client().await;
+        let written = tokio::time::timeout(PATIENCE, client.append_to_stream(stream, &options, events)).await;
+        written.unwrap_or(Err(Error::DeadlineExceeded))
     }
 
     /// The index of a stream, read forward from where it was last read; without `fresh` a remembered one is good enough,
@@ -428,19 +658,29 @@ impl EsStore {
         Ok(index)
     }
 
+    fn tails(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Tail>> {
+        self.0.tails.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn searches(&self) -> std::sync::MutexGuard<'_, HashMap<Search, Found>> {
+        self.0.searches.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn indexes(&self) -> std::sync::MutexGuard<'_, HashMap<StreamName, Index>> {
         self.0.indexes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     async fn read_raw(&self, stream: &str, from_revision: u64, limit: usize) -> Result<Vec<eventstore::RecordedEvent>, StoreError> {
         let options = ReadStreamOptions::default().position(StreamPosition::Position(from_revision)).max_count(limit);
-        self.read_with(stream, &options).await
+        self.read_with(stream, options).await
     }
 
-    async fn read_with(&self, stream: &str, options: &ReadStreamOptions) -> Result<Vec<eventstore::RecordedEvent>, StoreError> {
+    /// From the leader, as all that is read: what another node has not got yet would be taken for not being there.
+    async fn read_with(&self, stream: &str, options: ReadStreamOptions) -> Result<Vec<eventstore::RecordedEvent>, StoreError> {
+        let options = options.requires_leader(true);
         for attempt in 0..MAX_ATTEMPTS {
             let client = self.client().await;
-            let read = tokio::time::timeout(DEADLINE, async { collect(client.read_stream(stream, options).await?).await }).await;
+            let read = tokio::time::timeout(PATIENCE, async { collect(client.read_stream(stream, &options).await?).await }).await;
             match read.unwrap_or(Err(Error::DeadlineExceeded)) {
                 Ok(events) => return Ok(events),
                 Err(Error::ResourceNotFound) => return Ok(Vec::new()),
@@ -450,10 +690,11 @@ impl EsStore {
         Err(StoreError::Unavailable("reading a stream failed repeatedly".into()))
     }
 
-    async fn read_all(&self, options: ReadAllOptions) -> Result<Vec<eventstore::RecordedEvent>, StoreError> {
+    async fn read_all(&self, options: ReadAllOptions, patience: Duration) -> Result<Vec<eventstore::RecordedEvent>, StoreError> {
+        let options = options.requires_leader(true);
         for attempt in 0..MAX_ATTEMPTS {
             let client = self.client().await;
-            let read = tokio::time::timeout(2 * DEADLINE, async { collect(client.read_all(&options).await?).await }).await;
+            let read = tokio::time::timeout(patience, async { collect(client.read_all(&options).await?).await }).await;
             match read.unwrap_or(Err(Error::DeadlineExceeded)) {
                 Ok(events) => return Ok(events),
                 Err(error) => self.failed_or_last(error, attempt).await?,
@@ -497,7 +738,9 @@ impl EsStore {
         let envelope: Envelope =
             serde_json::from_slice(&raw.custom_metadata).map_err(|e| StoreError::Broken(format!("{}: {e}", place())))?;
         let data: Box<RawValue> = serde_json::from_slice(&raw.data).map_err(|e| StoreError::Broken(format!("{}: {e}", place())))?;
-        let created = raw.created.timestamp_micros();
+        // Ticks of 100 ns since 1970.
+        let created = raw.metadata.get("created").and_then(|ticks| ticks.parse::<i64>().ok()).map(|ticks| ticks / 10);
+        let created = created.ok_or_else(|| StoreError::Broken(format!("{}: no time", place())))?;
         Ok((
             RecordedEvent {
                 id: envelope.event_id,
@@ -520,8 +763,8 @@ impl EsStore {
         if raw.position.commit != u64::MAX && raw.position.commit != 0 {
             return Ok(Position(raw.position.commit));
         }
-        let filter = SubscriptionFilter::on_stream_name().add_prefix(stream.to_string());
-        let all = self.read_all(ReadAllOptions::default().position(StreamPosition::Start).filter(filter)).await?;
+        let filter = SubscriptionFilter::on_stream_name().add_prefix(stream.to_string()).max(WINDOW);
+        let all = self.read_all(ReadAllOptions::default().position(StreamPosition::Start).filter(filter), SEARCH).await?;
         let found = all.iter().find(|e| e.revision == raw.revision && e.stream_id() == raw.stream_id());
         found
             .map(|e| Position(e.position.commit))
@@ -562,6 +805,18 @@ fn claim_name(claim: &Claim) -> ClaimName {
     name
 }
 
+fn command_name(command: CommandId) -> ClaimName {
+    format!("command.{command}")
+}
+
+fn reservation_stream(tenant: TenantId, name: &ClaimName) -> String {
+    format!("claim.{tenant}.{name}")
+}
+
+fn of_tenant(tenant: TenantId) -> SubscriptionFilter {
+    SubscriptionFilter::on_stream_name().add_prefix(format!("{tenant}.")).max(WINDOW)
+}
+
 fn own_stream(raw: &eventstore::RecordedEvent) -> Result<StreamName, StoreError> {
     raw.stream_id().parse().map_err(|_| StoreError::Broken(format!("{} is no stream of ours", raw.stream_id())))
 }
@@ -588,6 +843,11 @@ async fn collect(mut stream: eventstore::ReadStream) -> Result<Vec<eventstore::R
 async fn pause(attempt: u32) {
     let ceiling = 10_u64 << attempt.min(6);
     tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=ceiling))).await;
+}
+
+fn broken_off(error: &JoinError) -> StoreError {
+    let what = format!("a call was broken off: {error}");
+    if error.is_panic() { StoreError::Broken(what) } else { StoreError::Unavailable(what) }
 }
 
 fn broken(error: impl std::fmt::Display) -> StoreError {

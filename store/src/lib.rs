@@ -6,6 +6,7 @@
 pub mod feed;
 pub mod nats;
 pub mod relay;
+pub mod stalled;
 pub mod streams;
 
 #[cfg(feature = "conformance")]
@@ -41,10 +42,10 @@ macro_rules! engine {
 }
 
 impl Store {
-    /// Opens EventStoreDB where its URL is given, and otherwise the store in PostgreSQL.
+    /// Opens EventStoreDB where its URL is given, and otherwise the store in PostgreSQL; that wakes the relay in either case.
     pub async fn open(database_url: &str, eventstore_url: Option<&str>, connections: u32) -> Result<Self, StoreError> {
         match eventstore_url {
-            Some(url) => EsStore::connect(url).await.map(Self::EventStore),
+            Some(url) => EsStore::connect(url).await?.waking(database_url).map(Self::EventStore),
             None => PgStore::open(database_url, connections).map(Self::Postgres),
         }
     }
@@ -61,7 +62,7 @@ impl Store {
     pub async fn read_log(&self, scope: TenantScope, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
         engine!(self, store => store.read_log(scope, after, limit).await)
     }
-    /// What a command appended, if it did. `stream` is the one it was aimed at; an engine may look only there.
+    /// What a command appended, if it did, to whatever stream. `stream` is the one that it is most likely in.
     pub async fn find_command(&self, stream: StreamName, command: CommandId) -> Result<Option<Appended>, StoreError> {
         engine!(self, store => store.find_command(stream, command).await)
     }
@@ -72,6 +73,12 @@ impl Store {
     /// Every tenant with events, and its last position. For the relay and operators.
     pub async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {
         engine!(self, store => store.heads().await)
+    }
+    /// How many events of a tenant's log stand after `at`, up to its head. Where positions don't count events this is 1 as
+    /// soon as there are any: so many at least.
+    pub const fn events_between(&self, at: Position, head: Position) -> u64 {
+        let positions = head.0.saturating_sub(at.0);
+        if self.is_dense() || positions == 0 { positions } else { 1 }
     }
     /// Whether positions are 1, 2, 3, … with no hole.
     pub const fn is_dense(&self) -> bool {

@@ -56,7 +56,7 @@ struct Inner {
     pool: PgPool,
     queue: Mutex<Queue>,
     arrived: Notify,
-    appended: Notify,
+    appended: Arc<Notify>,
 }
 
 /// Appends that wait, and what the lanes are at.
@@ -99,11 +99,11 @@ impl PgStore {
             .acquire_timeout(Duration::from_secs(3))
             .test_before_acquire(false)
             .connect_lazy_with(options);
-        let store = Self(Arc::new(Inner { pool, queue: Mutex::default(), arrived: Notify::new(), appended: Notify::new() }));
+        let store = Self(Arc::new(Inner { pool, queue: Mutex::default(), arrived: Notify::new(), appended: Arc::default() }));
         for _ in 0..LANES {
             tokio::spawn(lane(Arc::downgrade(&store.0)));
         }
-        tokio::spawn(wake(Arc::downgrade(&store.0)));
+        tokio::spawn(wake(store.0.pool.clone(), Arc::downgrade(&store.0.appended)));
         Ok(store)
     }
 
@@ -485,14 +485,20 @@ pub(crate) fn store_error(error: &sqlx::Error) -> StoreError {
 
 /// Tells the relay that something was appended: at once, on a connection of its own, and once for all that came in
 /// meanwhile. Inside the append's transaction a NOTIFY would make commits wait for each other.
-async fn wake(inner: std::sync::Weak<Inner>) {
+pub(crate) async fn wake(pool: PgPool, appended: std::sync::Weak<Notify>) {
     loop {
-        let Some(store) = inner.upgrade() else { return };
-        if tokio::time::timeout(Duration::from_secs(1), store.appended.notified()).await.is_ok()
-            && let Err(error) = sqlx::query("notify tenure_appended").execute(&store.pool).await
+        let Some(appended) = appended.upgrade() else { return };
+        if tokio::time::timeout(Duration::from_secs(1), appended.notified()).await.is_ok()
+            && let Err(error) = sqlx::query("notify tenure_appended").execute(&pool).await
         {
             tracing::debug!(%error, "the relay was not woken; its sweep will find the events");
         }
         tokio::time::sleep(WAKE_PAUSE).await;
     }
+}
+
+/// What another engine's appends wake the relay through.
+pub(crate) fn waking_pool(url: &str) -> Result<PgPool, StoreError> {
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(3)).connect_lazy(url);
+    pool.map_err(|_| StoreError::Broken("the database URL does not parse".into()))
 }

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Store, StoreError, TenantHead, feed};
+use crate::{Store, StoreError, TenantHead, feed, stalled::Stalled};
 
 /// Events published before the first of them has to be acknowledged.
 const PAGE: usize = 256;
@@ -67,6 +67,7 @@ pub struct Relay {
     jetstream: jetstream::Context,
     owner: Uuid,
     cursors: Mutex<Cursors>,
+    stalled: Mutex<Stalled>,
 }
 
 /// How far each tenant was published.
@@ -89,7 +90,7 @@ impl Relay {
     pub fn new(store: Store, pool: PgPool, client: async_nats::Client) -> Self {
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(ACK_TIMEOUT);
-        Self { store, pool, jetstream, owner: Uuid::now_v7(), cursors: Mutex::default() }
+        Self { store, pool, jetstream, owner: Uuid::now_v7(), cursors: Mutex::default(), stalled: Mutex::default() }
     }
 
     /// Relays until told to stop; whatever fails is tried again.
@@ -147,8 +148,10 @@ impl Relay {
                 .filter(|(head, at)| head.position != *at)
                 .collect()
         };
-        let lag: u64 = behind.iter().map(|(head, at)| head.position.0.saturating_sub(at.0)).sum();
+        let lag: u64 = behind.iter().map(|(head, at)| self.store.events_between(*at, head.position)).sum();
         metrics::gauge!("tenure_relay_lag_events").set(lag as f64);
+        let stalled = self.stalled.lock().await.longest(behind.iter().map(|(head, at)| (head.tenant, *at)));
+        metrics::gauge!("tenure_relay_stalled_seconds").set(stalled.as_secs_f64());
         if behind.is_empty() {
             metrics::gauge!("tenure_relay_stuck_tenants").set(0.0);
             return Ok(false);

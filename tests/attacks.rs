@@ -196,6 +196,10 @@ impl Battlefield {
     pub(crate) fn tenants(&self) -> [events::TenantId; 2] {
         [&self.own.token, &self.other.token].map(|token| crate::servers::tenant_of(token))
     }
+    /// Tokens of theirs that may change everything about people.
+    pub(crate) fn tokens(&self) -> [&str; 2] {
+        [&self.own.token, &self.other.token]
+    }
     /// Where it is.
     pub(crate) fn system(&self) -> &'static System {
         self.system

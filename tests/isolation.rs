@@ -4,15 +4,19 @@
 use std::time::Duration;
 
 use events::{
-    Effective, EmployeeId, Event, Personal, StreamName, TenantScope,
+    Effective, EmployeeId, Event, Personal, Position, RecordedEvent, StreamName, TenantScope,
     employee::{EmployeeEvent, PersonalDetailsChange, PersonalDetailsChanged},
 };
 use jiff::civil::date;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
-use store::nats::{NatsSettings, connect};
+use store::{
+    feed,
+    nats::{NatsSettings, connect},
+};
 
 use crate::{
     attacks::Battlefield,
+    feed::forged,
     servers::{System, own_nats, own_system_with},
 };
 
@@ -87,8 +91,41 @@ async fn the_others_hold_with_any_one_layer_of_the_database_switched_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_others_hold_on_a_broker_that_lets_everybody_do_everything() {
-    let field = battlefield(&[("NATS_URL", own_nats().await)]).await;
-    eprintln!("without rights at the broker: {} requests, no foreign byte", field.scan().await);
+    let nats = own_nats().await;
+    let field = battlefield(&[("NATS_URL", nats.clone())]).await;
+    let (context, system) = (async_nats::jetstream::new(client(&nats, None).await), field.system());
+    // Whoever likes publishes what never happened, in each tenant's own place in the log.
+    for (token, tenant) in field.tokens().into_iter().zip(field.tenants()) {
+        let head = system.settled(token).await;
+        let like = RecordedEvent { tenant, ..an_event(&context).await };
+        for position in [head + 1, i64::MAX.unsigned_abs()] {
+            let event = forged(&like, Position(position));
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert(feed::POSITION, position.to_string().as_str());
+            headers.insert(feed::PREVIOUS, head.to_string().as_str());
+            let subject = feed::subject(tenant, event.stream.category(), &event.event_type).unwrap();
+            context.publish_with_headers(subject, headers, feed::encode(&event).into()).await.unwrap().await.unwrap();
+        }
+        let department = serde_json::json!({"effective_on": "2000-01-01", "code": "after", "name": "after"});
+        let (status, answer) = system.post(token, "/v1/departments", "after the forged ones", &department).await;
+        assert_eq!(status, 200, "{answer}");
+        system.settled(token).await;
+        let departments = system.get(token, "/v1/departments").await.to_string();
+        assert!(departments.contains("after") && !departments.contains("Forged"), "{departments}");
+    }
+    eprintln!("without rights at the broker: {} requests, no foreign byte, no forged event", field.scan().await);
+}
+
+/// Any event that is on the feed.
+async fn an_event(context: &async_nats::jetstream::Context) -> RecordedEvent {
+    let stream = context.get_stream(feed::STREAM).await.unwrap();
+    let message = stream.get_raw_message(stream.get_info().await.unwrap().state.last_sequence).await.unwrap();
+    feed::decode(&message.subject, &message.payload).unwrap()
+}
+
+async fn client(url: &str, credentials: Option<(String, String)>) -> async_nats::Client {
+    let process = if credentials.as_ref().is_none_or(|(user, _)| user == "relay") { "relay" } else { "projector" };
+    connect(&NatsSettings { url: url.into(), credentials, process }).await.unwrap()
 }
 
 /// Code, tokens and schemas gone round: what row-level security and the roles let through by themselves.
@@ -217,8 +254,7 @@ async fn the_broker_holds_by_itself() {
     let url = state["addresses"]["nats_url"].as_str().unwrap().to_owned();
     let client = async |user: &str| {
         let password = std::fs::read_to_string(system.home.join("secrets").join(format!("nats-{user}"))).unwrap();
-        let process = if user == "relay" { "relay" } else { "projector" };
-        connect(&NatsSettings { url: url.clone(), credentials: Some((user.into(), password)), process }).await.unwrap()
+        client(&url, Some((user.into(), password))).await
     };
     assert!(async_nats::connect(&url).await.is_err(), "nobody without a password");
     let (relay, projector) = (client("relay").await, client("projector").await);

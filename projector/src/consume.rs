@@ -160,8 +160,7 @@ impl Projector {
                 }
                 Err(reason) => {
                     // Not an event of the store as the relay sends it. It is put aside; the store has the truth.
-                    metrics::counter!("tenure_projector_quarantined_total").increment(1);
-                    tracing::error!(reason, "ALERT: a message of the feed was quarantined");
+                    quarantined(&reason);
                     acknowledge(&message, AckKind::Term).await;
                 }
             }
@@ -210,6 +209,10 @@ impl Projector {
         let whole = ordered.windows(2).all(|pair| pair[1].previous == pair[0].event.position);
         let result = async {
             if !whole {
+                return self.0.applier.catch_up(scope, fence).await;
+            }
+            if !self.0.applier.are_recorded(scope, &ordered).await? {
+                quarantined("it is not what the store has at its position");
                 return self.0.applier.catch_up(scope, fence).await;
             }
             match self.0.applier.apply(scope, fence, &ordered).await? {
@@ -369,6 +372,11 @@ fn sequenced(message: &Message) -> Result<Sequenced, String> {
     let previous = message.headers.as_ref().and_then(|headers| headers.get(feed::PREVIOUS)).and_then(|value| value.as_str().parse().ok());
     let previous = Position(previous.ok_or("a message without its predecessor's position")?);
     if previous >= event.position { Err("a message before its predecessor".into()) } else { Ok(Sequenced { previous, event }) }
+}
+
+fn quarantined(reason: &str) {
+    metrics::counter!("tenure_projector_quarantined_total").increment(1);
+    tracing::error!(reason, "ALERT: a message of the feed was quarantined");
 }
 
 async fn acknowledge(message: &Message, kind: AckKind) {

@@ -12,6 +12,7 @@ mod identity;
 mod import;
 mod isolation;
 mod oidc;
+mod overload;
 mod platform;
 mod projection;
 mod queries;

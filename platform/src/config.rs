@@ -115,6 +115,8 @@ pub struct Config {
     pub database_url: SecretString,
     /// `TENURE_DATABASE_CONNECTIONS`: the pool's bound.
     pub database_connections: u32,
+    /// `TENURE_ALLOW_OPEN_FUNCTIONS`: start without one layer of isolation, which only a superuser can put up.
+    pub allow_open_functions: bool,
     /// `TENURE_IDENTITY_DATABASE_URL`: the same PostgreSQL with the role `tenure_identity`; command-api only. Absent, nobody
     /// can log in there.
     pub identity_database_url: Option<SecretString>,
@@ -189,6 +191,11 @@ const SETTINGS: &[Setting] = &[
         "PostgreSQL with the process's own login role, such as `postgres://tenure_query:…@db:5432/tenure`",
     ),
     setting("database_connections", Need::Default("16"), "Connections to PostgreSQL at most, 1 to 1000"),
+    setting(
+        "allow_open_functions",
+        Need::Default("false"),
+        "`true`: start on a database that no superuser has set up, where dangerous functions of PostgreSQL are open to injected SQL",
+    ),
     secret(
         "identity_database_url",
         Need::Optional,
@@ -246,6 +253,7 @@ impl Config {
             listen: values.parse("listen", "an address and a port, such as 127.0.0.1:8080")?,
             database_url: values.secret("database_url").unwrap_or_default(),
             database_connections: values.parse("database_connections", "a number from 1 to 1000")?,
+            allow_open_functions: values.parse("allow_open_functions", "`true` or `false`")?,
             identity_database_url: values.secret("identity_database_url"),
             eventstore_url: values.secret("eventstore_url"),
             nats_url: values.text("nats_url"),

@@ -5,6 +5,7 @@ mod servers;
 mod access;
 mod attacks;
 mod bad_input;
+mod cancellation;
 mod commands;
 mod faults;
 mod feed;

@@ -81,7 +81,7 @@ for bench in $benches; do
         projection) "$bin/projection" "$url" ;;
         visible)
             # One tenant with all the load: its own limit is not what is asked for.
-            system=$(export TENURE_TENANT_REQUESTS_PER_SECOND=1000000; up)
+            system=$(export TENURE_TENANT_REQUESTS_PER_SECOND=1000000 TENURE_TENANT_CONCURRENT_REQUESTS=1000000; up)
             for how in "--rate 100" "--rate 500" "--rate 1000" --find-highest; do
                 slug=bench-$(echo "$how" | tr -cd '[:alnum:]')
                 "$bin/tenure" --home "$work/home" tenant create --slug "$slug" --name Bench >/dev/null

@@ -84,6 +84,7 @@ impl Company {
     /// What a token sees of everybody, by asking each route; they must agree.
     async fn seen(&self, token: &str) -> Seen {
         let mut seen = Seen::default();
+        let mut shown = String::new();
         for (name, id) in &self.people {
             let (status, person) = self.get(token, &format!("/v1/employees/{id}")).await;
             let (history_status, history) = self.get(token, &format!("/v1/employees/{id}/history")).await;
@@ -96,6 +97,7 @@ impl Company {
                 continue;
             }
             assert_eq!(status, 200, "{name} {person}");
+            shown += &format!("{person}{history}");
             seen.directory.insert((*name).into());
             assert_eq!(person["person"]["given_name"], **name);
             assert_eq!(person["contact"]["work_email"], format!("{name}@work.example"));
@@ -127,6 +129,7 @@ impl Company {
         let mut listed = BTreeSet::new();
         for status in ["active", "terminated", "not_yet_hired"] {
             let (_, page) = self.get(token, &format!("/v1/employees?status={status}")).await;
+            shown += &page.to_string();
             listed.extend(page["items"].as_array().unwrap().iter().map(|item| item["given_name"].as_str().unwrap().to_owned()));
         }
         assert_eq!(listed, seen.directory);
@@ -135,6 +138,7 @@ impl Company {
             seen.directory.iter().filter(|name| !matches!(name.as_str(), "former" | "novice")).cloned().collect();
         assert_eq!(found["items"].as_array().unwrap().len(), active.len());
         let (_, chart) = self.get(token, "/v1/org-chart").await;
+        shown += &chart.to_string();
         let nodes: BTreeSet<String> =
             chart["nodes"].as_array().unwrap().iter().map(|node| node["given_name"].as_str().unwrap().to_owned()).collect();
         assert_eq!(nodes, active);
@@ -147,6 +151,12 @@ impl Company {
         }
         let (_, report) = self.get(token, "/v1/reports/headcount?group_by=month").await;
         assert_eq!(report["total"]["headcount"], active.len(), "{report}");
+        // Whom the asker does not see is nobody's manager either.
+        for (name, id) in self.people.iter().filter(|(name, _)| !seen.directory.contains(**name)) {
+            assert!(!shown.contains(id.as_str()), "{name} is hidden, but named");
+            let (_, reports) = self.get(token, &format!("/v1/employees?manager={id}")).await;
+            assert_eq!(reports["items"], json!([]), "{name} is hidden, but looked for");
+        }
         // And the explanation is what happened.
         for (name, id) in &self.people {
             for (class, people) in [("directory", &seen.directory), ("personal", &seen.personal), ("pay", &seen.pay)] {

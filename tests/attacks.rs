@@ -6,7 +6,12 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures::StreamExt as _;
 use hmac::{Hmac, Mac as _};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -42,6 +47,33 @@ pub(crate) struct Battlefield {
     open: Vec<Route>,
     /// The issuer's public key, for who would sign with it.
     public_key: Vec<u8>,
+    /// Slugs of tenants that are suspended, expired and closed.
+    out_of_service: Vec<String>,
+    signer: Signer,
+}
+
+/// A signing key that every process knows, in the hands of whoever writes claims that no issuer of ours would.
+struct Signer {
+    kid: String,
+    pair: EcdsaKeyPair,
+}
+
+impl Signer {
+    async fn known_to(system: &System) -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let kid = format!("attack-{}", Uuid::now_v7().simple());
+        // Of the algorithm that our own issuer does not sign with, so that it never takes this key for its own.
+        let insert = "insert into platform.signing_key (kid, algorithm, public_key, private_key) values ($1, 'ES256', $2, '')";
+        let pool = system.pool().await;
+        sqlx::query(insert).bind(&kid).bind(pair.public_key().as_ref()).execute(&pool).await.unwrap();
+        pool.close().await;
+        Self { kid, pair }
+    }
+    fn sign(&self, typ: &str, claims: &Value) -> String {
+        let text = format!("{}.{}", encode(&json!({"alg": "ES256", "typ": typ, "kid": self.kid})), encode(claims));
+        let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -113,15 +145,19 @@ impl Battlefield {
             let slug = format!("{name}-{unique}");
             (system.tenant(&slug), slug)
         };
+        let mut slugs = Vec::new();
         let (suspended, slug) = out_of_service("suspended");
+        slugs.push(slug.clone());
         system.tenure(&["tenant", "suspend", "--reason", "a test", &slug]);
         let operator = system.token("platform", "operator");
         let (expired, slug) = out_of_service("expired");
+        slugs.push(slug.clone());
         let id = system.tenure(&["tenant", "show", &slug])["tenant_id"].as_str().unwrap().to_owned();
         let past = json!({"plan": "standard", "expires_at": "2020-01-01T00:00:00Z"});
         let (status, answer) = system.post(&operator, &format!("/v1/tenants/{id}/subscription"), &slug, &past).await;
         assert!(status < 300, "{status} {answer}");
         let (closed, slug) = out_of_service("closed");
+        slugs.push(slug.clone());
         let id = system.tenure(&["tenant", "show", &slug])["tenant_id"].as_str().unwrap().to_owned();
         let (status, answer) = system.post(&operator, &format!("/v1/tenants/{id}/closure"), &slug, &json!({"reason": "a test"})).await;
         assert!(status < 300, "{status} {answer}");
@@ -143,7 +179,16 @@ impl Battlefield {
             field_client().get(format!("{}/.well-known/jwks.json", system.query_api)).send().await.unwrap().json().await.unwrap();
         let public_key = URL_SAFE_NO_PAD.decode(jwks["keys"][0]["x"].as_str().unwrap()).unwrap();
         let auditor = system.token(&own.slug, "auditor");
-        let field = Self { system, own, other, suspended, expired, closed, auditor, routes, open, public_key };
+        let signer = Signer::known_to(system).await;
+        let field = Self { system, own, other, suspended, expired, closed, auditor, routes, open, public_key, out_of_service: slugs, signer };
+        // Every process must know the key by now: its own claims are good.
+        let good = field.signer.sign("at+jwt", &part(&field.own.token, 1));
+        for route in [&field.routes[0], &field.routes[field.routes.len() - 1]] {
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while field.send(route.about(&field.own).bearer_auth(&good)).await.0 == 401 {
+                assert!(std::time::Instant::now() < deadline, "the key is not known to {}", route.base);
+            }
+        }
         // Every process must know who is out of service by now.
         for (token, code) in
             [(&field.suspended, "tenant_suspended"), (&field.expired, "subscription_expired"), (&field.closed, "tenant_not_found")]
@@ -178,7 +223,14 @@ impl Battlefield {
     pub(crate) async fn scan(&self) -> u32 {
         let before = SENT.load(Ordering::Relaxed);
         let mut own_seen = 0;
-        for route in self.routes.iter().filter(|route| !route.is_for_operators()) {
+        for route in &self.routes {
+            if route.is_for_operators() {
+                let tenant = self.tenants()[1].uuid().to_string();
+                for token in [&self.own.token, &self.own.owner] {
+                    self.expect("as operator", route, route.request(&tenant).bearer_auth(token), 403, "forbidden").await;
+                }
+                continue;
+            }
             let token = if route.is_for_owners() { &self.own.owner } else { &self.own.token };
             let foreign = self.other.ids.get(route.kind()).map_or("", String::as_str);
             let (_, body) = self.send(route.about(&self.own).bearer_auth(token)).await;
@@ -195,6 +247,10 @@ impl Battlefield {
     /// The tenants' namespaces: the attacker's, the other's.
     pub(crate) fn tenants(&self) -> [events::TenantId; 2] {
         [&self.own.token, &self.other.token].map(|token| crate::servers::tenant_of(token))
+    }
+    /// Tokens of theirs that may change everything about people.
+    pub(crate) fn tokens(&self) -> [&str; 2] {
+        [&self.own.token, &self.other.token]
     }
     /// Where it is.
     pub(crate) fn system(&self) -> &'static System {
@@ -324,6 +380,115 @@ async fn every_forged_token_on_every_route() {
     eprintln!("{} attacks by token on {} routes", forged.len() + 3, field.routes.len());
 }
 
+/// Claims that no issuer of ours writes, under a signature that verifies.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_wrong_claim_on_every_route() {
+    let field = Battlefield::get().await;
+    let (own, foreign) = (part(&field.own.token, 1), part(&field.other.token, 1));
+    let now = jiff::Timestamp::now().as_second();
+    let set = |fields: &[(&str, Value)]| with(&own, fields);
+    let without = |name: &str| {
+        let mut claims = own.clone();
+        claims.as_object_mut().unwrap().remove(name);
+        claims
+    };
+    let nobody = events::TenantId::from_uuid(Uuid::now_v7());
+    let schema = |tenant: events::TenantId| platform::read_schema(tenant, platform::READ_MODEL_VERSION);
+    let access = "at+jwt";
+    let (void, mismatch) = ((401, "invalid_token"), (403, "tenant_mismatch"));
+    let attacks = [
+        ("expired", access, set(&[("iat", json!(now - 300)), ("exp", json!(now - 60))]), void),
+        ("exp that is text", access, set(&[("exp", json!((now + 60).to_string()))]), void),
+        ("exp missing", access, without("exp"), void),
+        ("a life too long", access, set(&[("exp", json!(now + 1_000_000))]), void),
+        ("exp before iat", access, set(&[("iat", json!(now)), ("exp", json!(now))]), void),
+        ("not valid yet", access, set(&[("nbf", json!(now + 60))]), void),
+        ("nbf that is text", access, set(&[("nbf", json!("0"))]), void),
+        ("issued in the future", access, set(&[("iat", json!(now + 60))]), void),
+        ("iat missing", access, without("iat"), void),
+        ("another audience", access, set(&[("aud", json!("another"))]), void),
+        ("audiences", access, set(&[("aud", json!(["another", own["aud"]]))]), void),
+        ("aud missing", access, without("aud"), void),
+        ("another issuer", access, set(&[("iss", json!("another"))]), void),
+        ("iss missing", access, without("iss"), void),
+        ("nobody", access, set(&[("sub", json!(""))]), void),
+        ("sub missing", access, without("sub"), void),
+        ("jti missing", access, without("jti"), void),
+        ("roles that are text", access, set(&[("roles", json!("owner"))]), void),
+        ("an employee that is none", access, set(&[("employee_id", json!("*"))]), void),
+        ("an ID token", "JWT", own.clone(), void),
+        ("a refresh token", "rt+jwt", own.clone(), void),
+        ("tenant_id missing", access, without("tenant_id"), (403, "tenant_missing")),
+        ("tenant_slug missing", access, without("tenant_slug"), (403, "tenant_missing")),
+        ("schema_name missing", access, without("schema_name"), (403, "tenant_missing")),
+        ("the other's schema", access, set(&[("schema_name", foreign["schema_name"].clone())]), mismatch),
+        ("the schema public", access, set(&[("schema_name", json!("public"))]), mismatch),
+        ("the schema pg_catalog", access, set(&[("schema_name", json!("pg_catalog"))]), mismatch),
+        ("a schema with SQL", access, set(&[("schema_name", json!(format!("{}\"; set role x; --", own["schema_name"])))]), mismatch),
+        ("a tenant that is none", access, set(&[("tenant_id", json!("*"))]), mismatch),
+        ("the other's slug", access, set(&[("tenant_slug", foreign["tenant_slug"].clone())]), mismatch),
+        ("the other's id", access, set(&[("tenant_id", foreign["tenant_id"].clone())]), mismatch),
+        (
+            "the other's id and schema",
+            access,
+            set(&[("tenant_id", foreign["tenant_id"].clone()), ("schema_name", foreign["schema_name"].clone())]),
+            mismatch,
+        ),
+        (
+            "a tenant that never was",
+            access,
+            set(&[("tenant_id", json!(nobody.namespace())), ("schema_name", json!(schema(nobody)))]),
+            (404, "tenant_not_found"),
+        ),
+    ];
+    let all = attacks.iter().flat_map(|attack| field.routes.iter().map(move |route| (attack, route)));
+    let tried = futures::stream::iter(all).map(|((name, typ, claims, (status, code)), route)| {
+        let token = field.signer.sign(typ, claims);
+        async move { field.expect(name, route, route.about(&field.own).bearer_auth(token), *status, code).await }
+    });
+    // Some wait for a look at the newest tenants, all for the same.
+    let tried = tried.buffer_unordered(16).count().await;
+    eprintln!("{} attacks by claim on {} routes: {tried} requests", attacks.len(), field.routes.len());
+}
+
+/// A token that its owner revoked, and the token of a user who was disabled.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_void_token_on_every_route() {
+    let field = Battlefield::get().await;
+    let system = field.system;
+    let revoked = system.token(&field.own.slug, "hr");
+    let post = async |token: &str, path: &str, body: Value| system.post(token, path, &Uuid::now_v7().to_string(), &body).await;
+    let (status, answer) = post(&revoked, "/v1/auth/revocation", json!({"token_id": part(&revoked, 1)["jti"]})).await;
+    assert_eq!(status, 204, "{answer}");
+    let (email, password) = (format!("{}@example.org", Uuid::now_v7().simple()), "correct horse battery staple");
+    let (status, invited) = post(&field.own.owner, "/v1/users", json!({"email": email, "roles": ["hr"]})).await;
+    assert_eq!(status, 201, "{invited}");
+    let open = async |path: &str, body: Value| {
+        let request = system.client.post(format!("{}{path}", system.command_api)).header("host", format!("{}.localhost", field.own.slug));
+        let response = request.json(&body).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap_or_default())
+    };
+    assert_eq!(open("/v1/auth/activation", json!({"ticket": invited["ticket"], "password": password})).await.0, 204);
+    let (status, tokens) = open("/v1/auth/login", json!({"email": email, "password": password})).await;
+    assert_eq!(status, 200, "{tokens}");
+    let disabled = tokens["access_token"].as_str().unwrap().to_owned();
+    let user = invited["user_id"].as_str().unwrap();
+    let (status, answer) = post(&field.own.owner, &format!("/v1/users/{user}/disabling"), json!({})).await;
+    assert!(status < 300, "{status} {answer}");
+    for token in [&revoked, &disabled] {
+        let since = std::time::Instant::now();
+        for route in [&field.routes[0], &field.routes[field.routes.len() - 1]] {
+            while field.send(route.about(&field.own).bearer_auth(token)).await.0 != 401 {
+                assert!(since.elapsed() < std::time::Duration::from_secs(20), "{} still takes it", route.base);
+            }
+        }
+        for route in &field.routes {
+            field.expect("a void token", route, route.about(&field.own).bearer_auth(token), 401, "invalid_token").await;
+        }
+    }
+    eprintln!("2 void tokens on {} routes", field.routes.len());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_wrong_tenant_on_every_route() {
     let field = Battlefield::get().await;
@@ -378,6 +543,7 @@ async fn every_wrong_tenant_on_every_route() {
             field.expect("an auditor writes", route, route.about(&field.own).bearer_auth(&field.auditor), 403, "forbidden").await;
         }
     }
+    eprintln!("26 attacks by tenant on {} routes, and roles that don't suffice", field.routes.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -400,11 +566,17 @@ async fn every_foreign_or_hostile_id_on_every_route() {
         "00000000-0000-0000-0000-00000000000g",
         &"9".repeat(300),
     ];
-    for route in field.routes.iter().filter(|route| route.has_id() && !route.is_for_operators()) {
-        let own = if route.is_for_owners() { &field.own.owner } else { &field.own.token };
+    let operator = field.system.token("platform", "operator");
+    for route in field.routes.iter().filter(|route| route.has_id()) {
+        let own = match (route.is_for_operators(), route.is_for_owners()) {
+            (true, _) => &operator,
+            (_, true) => &field.own.owner,
+            _ => &field.own.token,
+        };
         // Another tenant's is like nobody's, byte for byte, but for what names the request.
         let mut answers = Vec::new();
-        for id in [field.other.ids[route.kind()].clone(), Uuid::now_v7().to_string()] {
+        let foreign = field.other.ids.get(route.kind()).filter(|_| !route.is_for_operators());
+        for id in [foreign.cloned().unwrap_or_else(|| Uuid::now_v7().to_string()), Uuid::now_v7().to_string()] {
             answers.push(field.send(route.request(&id).bearer_auth(own)).await);
         }
         assert_eq!(answers[0], answers[1], "{} {}", route.method, route.path);
@@ -474,7 +646,7 @@ async fn every_open_route_gives_nothing_away() {
         "a..localhost".into(),
     ];
     for route in &field.open {
-        for host in &hosts {
+        for host in hosts.iter().chain(&field.out_of_service.iter().map(|slug| format!("{slug}.localhost")).collect::<Vec<_>>()) {
             for body in &bodies {
                 let request =
                     field_client().request(route.method.clone(), format!("{}{}", route.base, route.path)).header("host", host).json(body);

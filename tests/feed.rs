@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::{HeaderMap, jetstream};
 use events::{
-    CommandHash, CommandId, CorrelationId, DepartmentId, Effective, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope,
+    CommandHash, CommandId, CorrelationId, DepartmentId, Effective, Metadata, NewEvent, Position, RecordedEvent, StreamName, TenantId, TenantScope,
     organization::{DepartmentCreated, OrganizationEvent},
     tenancy::{Subscription, TenancyEvent, TenantProvisioned, TenantRegistered},
 };
@@ -397,4 +397,61 @@ async fn what_is_no_event_of_the_store_is_put_aside() {
     feed.stop.cancel();
     projector.await.unwrap();
     feed.assert_derived().await;
+}
+
+/// A forged event that is well formed, in its place in the log, and signed by nobody: the projector folds what the store has.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_never_took_is_not_folded() {
+    let feed = Feed::new().await;
+    let context = bare_stream(&feed.connect("relay").await).await;
+    let scope = feed.world.scope;
+    feed.world.append(&history(scope, 3, 5)).await;
+    let log = feed.world.log().await;
+    let last = log.last().unwrap();
+    let after = |previous: Position, position: u64| Sequenced { previous, event: forged(&log[0].event, Position(position)) };
+    let sent = [
+        after(Position::ZERO, 1),
+        after(last.event.position, last.event.position.0 + 1),
+        after(last.event.position, i64::MAX.unsigned_abs()),
+        after(Position::ZERO, last.event.position.0),
+    ];
+    let projector = feed.projector().await;
+    for one in sent.iter().chain(&log).chain(&sent) {
+        let (subject, headers, payload) = message(one);
+        context.publish_with_headers(subject, headers, payload.into()).await.unwrap().await.unwrap();
+    }
+    feed.settled(scope).await;
+    feed.append_department(scope).await;
+    feed.settled(scope).await;
+    assert_eq!(feed.world.applier.checkpoint(scope).await.unwrap(), feed.world.store.head(scope).await.unwrap());
+    let parked: i64 = sqlx::query_scalar("select count(*) from platform.parked").fetch_one(&feed.world.database.owner).await.unwrap();
+    assert_eq!(parked, 0, "nobody stops a tenant by a forged position");
+    assert_eq!(feed.world.number("select count(*) from department_span where name = 'Forged'").await, 0);
+    feed.stop.cancel();
+    projector.await.unwrap();
+    feed.assert_derived().await;
+}
+
+/// A department that nobody made, as an event that could stand at this position.
+pub(crate) fn forged(like: &RecordedEvent, position: Position) -> RecordedEvent {
+    let scope = TenantScope::checked(like.tenant);
+    let id = DepartmentId::from_uuid(Uuid::now_v7());
+    let effective = Effective { on: date(2000, 1, 1), seq: 0 };
+    let event = OrganizationEvent::from(DepartmentCreated {
+        department_id: id,
+        effective,
+        code: id.uuid().simple().to_string(),
+        name: "Forged".into(),
+        parent_id: None,
+    });
+    let event = events::Event::from(event);
+    RecordedEvent {
+        id: NewEvent::id_for(CommandId::from_uuid(Uuid::now_v7()), 0),
+        stream: StreamName::organization(scope),
+        position,
+        event_type: event.event_type().to_owned(),
+        schema_version: event.schema_version(),
+        data: event.to_data().unwrap(),
+        ..like.clone()
+    }
 }

@@ -55,7 +55,7 @@ impl Database {
         database
     }
     /// The settings of a process on this very database.
-    fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         Config { database_url: self.options.to_url_lossy().to_string().into(), ..self.config.clone() }
     }
     pub(crate) fn pool(&self, role: &str, connections: u32) -> PgPool {
@@ -76,7 +76,7 @@ fn schema(scope: TenantScope) -> String {
 }
 
 /// Puts a row that only this tenant may ever see into its read model.
-async fn put_canary(projector: &PgPool, scope: TenantScope) {
+pub(crate) async fn put_canary(projector: &PgPool, scope: TenantScope) {
     let mut tx = TenantTx::begin(projector, scope, &schema(scope), Access::Write).await.unwrap();
     sqlx::query(
         "insert into job_span (job_id, valid_from, seq, valid_to, code, title, sets) values ($1, '2000-01-01', 0, 'infinity', 'C', $2, 0)",
@@ -142,6 +142,11 @@ async fn bootstrap_needs_no_superuser_and_a_tenant_is_provisioned_all_the_same()
     assert_eq!(canaries(&database.pool("tenure_query", 1), scope).await.len(), 1);
     let refused = bootstrap(&database.pool("tenure_query", 1), &[]).await.unwrap_err();
     assert!(format!("{refused:#}").contains("must have admin option"), "{refused:#}");
+    // One layer is missing then, so no process starts but on purpose.
+    let config = database.config();
+    let refused = database::connect(&config, Process::QueryApi).await.err().unwrap();
+    assert!(format!("{refused:#}").contains("TENURE_ALLOW_OPEN_FUNCTIONS"), "{refused:#}");
+    database::connect(&Config { allow_open_functions: true, ..config }, Process::QueryApi).await.unwrap();
 }
 
 #[tokio::test]
@@ -248,6 +253,8 @@ async fn a_tenant_transaction_sees_its_tenant_and_nothing_else() {
         "select * from platform.parked".into(),
         "select * from platform.person_key".into(),
         "select pg_read_file('/etc/passwd')".into(),
+        "select pg_advisory_lock(hashtextextended('tenure.bootstrap', 0))".into(),
+        "select pg_try_advisory_xact_lock_shared(1)".into(),
         format!("select platform.create_tenant_roles('{}')", a.tenant()),
         "select rolpassword from pg_authid".into(),
     ];
@@ -275,7 +282,7 @@ async fn a_tenant_transaction_sees_its_tenant_and_nothing_else() {
 }
 
 /// Polls a future `polls` times, then drops it where it stands.
-async fn cancelled_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn cancelled_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
     let mut left = polls;
     let mut future = pin!(future);
     std::future::poll_fn(move |cx: &mut Context<'_>| match future.as_mut().poll(cx) {
@@ -348,6 +355,11 @@ async fn a_connection_that_comes_back_dirty_is_closed() {
         let (after, user): (i32, String) = sqlx::query_as("select pg_backend_pid(), current_user::text").fetch_one(&query).await.unwrap();
         assert_eq!((after != before, user.as_str()), (true, "tenure_query"), "{dirt}");
     }
+    // A lock that a session holds would outlive every transaction.
+    let projector = database.pool("tenure_projector", 1);
+    let held = "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())";
+    sqlx::query("select pg_try_advisory_lock(7)").execute(&projector).await.unwrap();
+    assert_eq!(sqlx::query_scalar::<_, i64>(held).fetch_one(&projector).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -56,6 +56,26 @@ const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
     ("store/src/relay.rs", "the relay carries every tenant's events, each to its own subject"),
 ];
 
+/// The code that may name a stream without a right to its tenant, and how it finds out whose it is.
+const MAY_NAME_STREAMS: &[(&str, &str)] = &[
+    ("events/src/envelope.rs", "the subject's tenant must be the source's; the projector compares both with the tenant it works for"),
+    ("events/src/stream.rs", "names that stand in answers, as text"),
+    ("store/src/eventstore.rs", "the name is compared with the stream that was read"),
+    ("store/src/postgres.rs", "the row says whose it is"),
+    ("store/src/streams.rs", "the row says whose it is"),
+];
+
+/// Routes that stand in no OpenAPI document, so that no attack of `tests/attacks.rs` is tried on them, and what they give.
+const UNDOCUMENTED_ROUTES: &[(&str, &str)] = &[
+    ("/", "a page of links"),
+    ("/.well-known/jwks.json", "public keys"),
+    ("/docs", "a page that reads the contract"),
+    ("/livez", "that the process runs"),
+    ("/metrics", "counters and gauges, scanned by tests/attacks.rs"),
+    ("/openapi.json", "the contract"),
+    ("/readyz", "which check fails"),
+];
+
 /// Where a tenant is still text, and why.
 const MAY_HOLD_TENANT_TEXT: &[(&str, &str)] = &[
     ("cli/src/access.rs", "the slug that an operator types"),
@@ -241,6 +261,32 @@ fn tenants_are_checked_where_a_check_was_made() {
         problems.extend(calls.map(|(n, line)| (path.clone(), format!("{path}:{n}: {}", line.trim()))));
     }
     listed(&problems, MAY_CHECK_TENANTS, "take the TenantScope as an argument; or list the file in MAY_CHECK_TENANTS with its ground:");
+}
+
+#[test]
+fn streams_are_named_by_who_has_a_right_to_their_tenant() {
+    let mut problems = Vec::new();
+    for (path, text) in production_files() {
+        let unproved = |line: &str| ["StreamName::from_parts(", "::from_written("].iter().any(|call| line.contains(call));
+        let calls = production_lines(&text).filter(|(_, line)| unproved(line));
+        problems.extend(calls.map(|(n, line)| (path.clone(), format!("{path}:{n}: {}", line.trim()))));
+    }
+    listed(&problems, MAY_NAME_STREAMS, "name the stream by a TenantScope; or list the file in MAY_NAME_STREAMS with its ground:");
+}
+
+#[test]
+fn every_route_is_in_the_contract_and_so_under_attack() {
+    let mut problems = Vec::new();
+    for (path, text) in production_files() {
+        let code: Vec<&str> = production_lines(&text).map(|(_, line)| line).collect();
+        let code = code.join("\n");
+        let routers = [".route(", ".route_service(", ".nest(", ".nest_service(", ".fallback_service("];
+        for call in routers.iter().flat_map(|router| code.split(router).skip(1).map(move |rest| (router, rest))) {
+            let route = call.1.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()).unwrap_or("(no literal)");
+            problems.push((route.to_owned(), format!("{path}: {}{route:?}", call.0)));
+        }
+    }
+    listed(&problems, UNDOCUMENTED_ROUTES, "register it with routes!(…); or list it in UNDOCUMENTED_ROUTES with what it gives:");
 }
 
 /// Every finding's file is on the list, and every file on the list still has a finding.

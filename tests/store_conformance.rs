@@ -128,6 +128,42 @@ async fn rows_are_visible_only_to_who_names_their_tenant() {
     assert_eq!(left.unwrap_or_default(), "");
 }
 
+/// The engine's own look at whose a row is, with everything before it gone: no row-level security, and functions that forgot
+/// their condition.
+#[tokio::test]
+async fn a_row_of_another_tenant_is_refused_whatever_let_it_through() {
+    let database = Database::bootstrapped().await;
+    let (a, b) = (tenant(), tenant());
+    let (store, of_a, of_b) = (database.store(), employee(a), employee(b));
+    for (scope, stream) in [(a, of_a), (b, of_b)] {
+        store.append(one(scope, stream)).await.unwrap();
+    }
+    let Store::Postgres(postgres) = &store else { panic!("it is the one in PostgreSQL") };
+    let command = one(a, of_a).metadata.command_id;
+    let streams = async || {
+        let range = Uuid::nil()..=Uuid::max();
+        let mut reader = postgres.stream_reader().await.unwrap();
+        let page = reader.read(a, &range, StreamPlace::before(&range), Position(10), 10).await.unwrap();
+        page.events().map(|events| events.len())
+    };
+    assert_eq!(streams().await.unwrap(), 1);
+    let forget = "do $$ declare f regprocedure; begin
+        alter table event_store.event no force row level security;
+        alter table event_store.event disable row level security;
+        for f in select oid::regprocedure from pg_proc where pronamespace = 'event_store'::regnamespace and proname ~ '^read_' loop
+            execute regexp_replace(pg_get_functiondef(f), 'e\\.tenant_id = p_tenant and .*?(order by|;)', 'true \\1');
+        end loop; end $$";
+    database.superuser().await.execute(forget).await.unwrap();
+    let refused = |what: &str, error: Option<String>| {
+        let error = error.unwrap_or_else(|| panic!("{what} gives another tenant's events"));
+        assert!(error.contains("another tenant"), "{what}: {error}");
+    };
+    refused("a log", store.read_log(a, Position::ZERO, 10).await.err().map(|e| e.to_string()));
+    refused("a stream", store.read_stream(of_a, Version::ZERO, 10).await.err().map(|e| e.to_string()));
+    refused("a command", store.find_command(of_a, command).await.err().map(|e| e.to_string()));
+    refused("whole streams", streams().await.err().map(|e| e.to_string()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_are_read_whole_in_ranges_and_pages() {
     let database = Database::bootstrapped().await;

@@ -38,6 +38,10 @@ impl Collector {
         });
         Self { url, bodies }
     }
+    /// Whether some text stands in anything that was sent.
+    fn knows(&self, text: &str) -> bool {
+        self.bodies.lock().unwrap().iter().any(|body| body.windows(text.len()).any(|window| window == text.as_bytes()))
+    }
     /// The services that have sent spans of a trace. A message holds one service's spans, ids and names as they are.
     fn services(&self, trace: u128) -> BTreeSet<&'static str> {
         let has = |body: &[u8], what: &[u8]| body.windows(what.len()).any(|window| window == what);
@@ -76,8 +80,8 @@ fn receive(mut stream: &TcpStream) -> Option<Vec<u8>> {
 async fn one_trace_goes_from_the_command_to_the_projection() {
     let collector = Collector::start();
     let system = own_system_with(&[("TENURE_OTLP_URL", collector.url.clone())]).await;
-    let token = system.tenant("traced");
-    let body = json!({"code": "d", "name": "Department", "effective_on": "2000-01-01"});
+    let token = system.tenant("canary-slug");
+    let body = json!({"code": "d", "name": "CanaryName", "effective_on": "2000-01-01"});
     let request = system.client.post(format!("{}/v1/departments", system.command_api)).bearer_auth(&token).json(&body);
     let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
     let response = request.header("idempotency-key", "one").header("traceparent", traceparent).send().await.unwrap();
@@ -98,4 +102,20 @@ async fn one_trace_goes_from_the_command_to_the_projection() {
     };
     let arrived = tokio::time::timeout(Duration::from_mins(1), arrival).await;
     assert!(arrived.is_ok(), "spans of the trace came from {:?}", collector.services(trace));
+    // Spans name no tenant, no person and no token, also not of requests that are refused.
+    let refused = system.client.get(format!("{}/v1/employees?q=CanaryName", system.query_api)).bearer_auth(&token);
+    assert_eq!(refused.header("tenure-tenant", "another-canary").send().await.unwrap().status(), 403);
+    let later = system.client.get(format!("{}/v1/departments", system.query_api)).bearer_auth(&token);
+    let later = later.header("traceparent", "00-5bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    assert_eq!(later.send().await.unwrap().status(), 200);
+    let sent = async {
+        while !collector.services(0x5bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736).contains("tenure-query-api") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), sent).await.expect("what came before it was sent, too");
+    let signature = token.rsplit('.').next().unwrap();
+    for secret in ["canary-slug", "CanaryName", "another-canary", signature] {
+        assert!(!collector.knows(secret), "{secret} stands in a trace");
+    }
 }

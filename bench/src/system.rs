@@ -167,7 +167,7 @@ fn config(database: &PgConnectOptions, key_file: &std::path::Path, process: Proc
         "TENURE_DATABASE_URL" => Some(url.clone()),
         "TENURE_MASTER_KEY_FILE" => Some(key_file.display().to_string()),
         "TENURE_LISTEN" => Some(listen.to_owned()),
-        "TENURE_TENANT_REQUESTS_PER_SECOND" => Some("1000000".into()),
+        "TENURE_TENANT_REQUESTS_PER_SECOND" | "TENURE_TENANT_CONCURRENT_REQUESTS" => Some("1000000".into()),
         "TENURE_TOKEN_MAX_LIFETIME" => Some("86400".into()),
         _ => None,
     })

@@ -12,19 +12,19 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use domain::Target;
-use events::{CommandId, CorrelationId, StreamName};
+use events::{CommandId, CorrelationId, StreamName, TenantId};
 use futures::{FutureExt as _, StreamExt as _};
 use http::{StatusCode, header, request::Parts};
 use platform::{
     Actor, Gate, Problem,
     access::{Action, Duty},
-    health::Peer,
+    auth::{Share, Shares},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -44,6 +44,8 @@ const IN_FLIGHT: usize = 256;
 const IN_FLIGHT_ALL: usize = 2048;
 /// Batches at most; more are answered 503 `overloaded`.
 const BATCHES: usize = 64;
+/// Batches of one tenant at most; more are answered 429 `rate_limited`.
+const BATCHES_OF_TENANT: usize = 4;
 /// Results that wait for a client who sends before it reads: so many pieces of at most so many bytes.
 const PIECES: usize = 64;
 const PIECE: usize = 32 * 1024;
@@ -55,7 +57,7 @@ const CHECK_AGAIN: Duration = Duration::from_secs(2);
 pub struct Limits {
     /// For one line.
     pub line: Duration,
-    /// Without anything from the client, or without it taking anything.
+    /// Without a line from the client, or without it taking anything.
     pub idle: Duration,
     /// Cancelled when the process is to stop: no more lines are taken then.
     pub stop: CancellationToken,
@@ -66,21 +68,35 @@ pub struct Limits {
 pub(crate) struct Batches {
     limits: Limits,
     places: Arc<Semaphore>,
+    of_tenants: Shares<TenantId>,
     lines: Arc<Semaphore>,
 }
 
 impl Batches {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, places: Arc::new(Semaphore::new(BATCHES)), lines: Arc::new(Semaphore::new(IN_FLIGHT_ALL)) }
+        Self {
+            limits,
+            places: Arc::new(Semaphore::new(BATCHES)),
+            of_tenants: Shares::new(BATCHES_OF_TENANT),
+            lines: Arc::new(Semaphore::new(IN_FLIGHT_ALL)),
+        }
+    }
+    /// A place among all and one among the tenant's, held until both are dropped.
+    fn take(&self, tenant: TenantId) -> Result<(OwnedSemaphorePermit, Share<TenantId>), Problem> {
+        let share = self.of_tenants.take(tenant).ok_or_else(|| {
+            let detail = format!("{BATCHES_OF_TENANT} batches of your organization are in work; wait for one to end");
+            let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+            problem.retry_after = Some(1);
+            problem
+        })?;
+        let place = self.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| Problem::unavailable("overloaded", "too many batches are in work; try again shortly"))?;
+        Ok((place, share))
     }
 }
 
 /// Someone who may send commands: of their tenant, or as an operator about tenants. Each line is checked for its own.
-pub(crate) struct Author {
-    actor: Actor,
-    parts: Parts,
-    gate: Gate,
-}
+pub(crate) struct Author(Actor);
 
 impl<S: Send + Sync> FromRequestParts<S> for Author
 where
@@ -88,31 +104,19 @@ where
 {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let gate = Gate::from_ref(state);
-        let (mut head, ()) = http::Request::new(()).into_parts();
-        head.uri = parts.uri.clone();
-        head.headers = parts.headers.clone();
-        if let Some(peer) = parts.extensions.get::<Peer>() {
-            head.extensions.insert(*peer);
-        }
-        let mut author = Self { actor: gate.admit(&head).await?, parts: head, gate };
-        author.require()?;
-        Ok(author)
+        Self::of(Gate::from_ref(state).admit(parts).await?)
     }
 }
 
 impl Author {
-    fn require(&mut self) -> Result<(), Problem> {
-        if self.actor.grants.any_of(Action::Change) || self.actor.grants.has(Duty::ManageTenants) {
-            Ok(())
-        } else {
-            Err(self.actor.forbidden())
-        }
+    fn of(actor: Actor) -> Result<Self, Problem> {
+        let may = actor.grants.any_of(Action::Change) || actor.grants.has(Duty::ManageTenants);
+        if may { Ok(Self(actor)) } else { Err(actor.forbidden()) }
     }
     /// Checks again what may have changed since the batch began.
     async fn check_again(&mut self) -> Result<(), Problem> {
-        self.actor = self.gate.admit(&self.parts).await?;
-        self.require()
+        *self = Self::of(self.0.renewed().await?)?;
+        Ok(())
     }
 }
 
@@ -156,6 +160,7 @@ struct LineSchema {
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`: four batches of the tenant are in work already, or it sends too much; with `Retry-After`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn execute_batch(
@@ -165,8 +170,7 @@ pub(crate) async fn execute_batch(
     request: Request,
 ) -> Result<Response, Problem> {
     require_media_type(request.headers(), &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
-    let place = batches.places.clone().try_acquire_owned();
-    let place = place.map_err(|_| Problem::unavailable("overloaded", "too many batches are in work; try again shortly"))?;
+    let place = batches.take(author.0.tenant.id)?;
     let (parts, body) = request.into_parts();
     let (pieces, mut out) = mpsc::channel::<Bytes>(PIECES);
     let reader = Reader {
@@ -208,7 +212,7 @@ impl Reader {
     async fn read(mut self, mut body: BodyDataStream, results: mpsc::Sender<Pending>) {
         let mut lines = Lines::default();
         let mut number = 0;
-        let mut checked = Instant::now();
+        let (mut checked, mut heard) = (Instant::now(), Instant::now());
         let end = loop {
             while let Some(line) = lines.next() {
                 if line.as_ref().is_ok_and(|line| line.iter().all(u8::is_ascii_whitespace)) {
@@ -225,12 +229,20 @@ impl Reader {
                 if results.send((number, handle)).await.is_err() {
                     return;
                 }
+                heard = Instant::now();
             }
             if lines.ended {
                 return;
             }
             let chunk = tokio::select! {
-                chunk = timeout(self.limits.idle, body.next()) => chunk,
+                chunk = timeout_at(heard + self.limits.idle, body.next()) => chunk,
+                () = sleep_until(checked + CHECK_AGAIN) => {
+                    if let Err(problem) = self.author.check_again().await {
+                        break problem;
+                    }
+                    checked = Instant::now();
+                    continue;
+                }
                 () = self.limits.stop.cancelled() => break Problem::unavailable("stopping", "the service is being restarted; send the rest again"),
             };
             match chunk {
@@ -277,7 +289,7 @@ impl Reader {
         })?;
         let parsed = Parsed::new(&line.command, line.data)?;
         let key = line.key.as_deref().map(str::parse::<Key>).transpose()?;
-        Ok(Ask::new(self.author.actor.clone(), parsed, key.as_ref(), None, self.correlation))
+        Ok(Ask::new(self.author.0.clone(), parsed, key.as_ref(), None, self.correlation))
     }
 }
 
@@ -455,7 +467,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use events::{EmployeeId, TenantId, TenantScope};
+    use events::{EmployeeId, TenantScope};
     use uuid::Uuid;
 
     fn stream(n: u128) -> Touched {

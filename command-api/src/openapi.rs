@@ -13,7 +13,7 @@ use utoipa::{
     openapi::{
         Components, RefOr, Response, ResponseBuilder,
         content::ContentBuilder,
-        path::Operation,
+        path::{Operation, PathItem},
         schema::{Ref, Schema},
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
@@ -132,6 +132,14 @@ impl Modify for Token {
         let mut http = Http::new(HttpAuthScheme::Bearer);
         http.bearer_format = Some("JWT".into());
         openapi.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(http));
+    }
+}
+
+/// What takes no token waits for its body only so long.
+pub(crate) fn may_be_too_slow(item: &mut PathItem) {
+    let response = ResponseBuilder::new().description("`body_timeout`: the body did not come within five seconds").build();
+    if let Some(operation) = &mut item.post {
+        operation.responses.responses.insert("408".into(), response.into());
     }
 }
 

@@ -1,19 +1,25 @@
 //! The routes.
 
-use std::sync::LazyLock;
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, FromRef, Request},
+    body::to_bytes,
+    extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use http::header::CONTENT_LENGTH;
-use platform::{Gate, Keys};
+use http::{StatusCode, header::CONTENT_LENGTH};
+use platform::{Gate, Keys, Problem};
 use sqlx::PgPool;
 use store::Store;
-use utoipa::{Modify as _, OpenApi as _};
+use tokio::time::timeout;
+use utoipa::{Modify as _, OpenApi as _, openapi::PathItem};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -27,6 +33,9 @@ use crate::{
     request::{MAX_COMMAND, too_large},
     tenancy,
 };
+
+/// How long the body of a request without a token may take: it holds a place meanwhile.
+const STRANGERS_BODY: Duration = Duration::from_secs(5);
 
 /// What handlers need; each takes only its part.
 #[derive(Clone, FromRef)]
@@ -48,10 +57,12 @@ impl App {
 
 /// Every route. `platform::http::shell` goes around it.
 pub fn router(app: App) -> Router {
-    let (commands, _) = commands().merge(identity::routes()).split_for_parts();
+    let (commands, document) = commands().merge(identity::routes()).split_for_parts();
     let (batches, _) = batches().split_for_parts();
+    let open = Open { gate: app.gate.clone(), paths: open_paths(&document).into() };
     commands
         .layer(DefaultBodyLimit::max(MAX_COMMAND))
+        .layer(middleware::from_fn_with_state(open, strangers))
         .layer(middleware::from_fn(announced_size))
         .merge(batches)
         .route("/openapi.json", get(|| async { openapi::served(&OPENAPI) }))
@@ -100,6 +111,39 @@ async fn announced_size(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// The routes that take no token.
+#[derive(Clone)]
+struct Open {
+    gate: Gate,
+    paths: Arc<HashSet<String>>,
+}
+
+/// Those that say of themselves that they need no token.
+fn open_paths(document: &utoipa::openapi::OpenApi) -> HashSet<String> {
+    let is_open = |item: &PathItem| item.post.as_ref().is_some_and(|operation| operation.security.is_some());
+    document.paths.paths.iter().filter(|(_, item)| is_open(item)).map(|(path, _)| path.clone()).collect()
+}
+
+/// Whoever needs no token has no tenant's share of the places, but their address's; and sends the body soon.
+async fn strangers(State(open): State<Open>, request: Request, next: Next) -> Response {
+    if !request.extensions().get::<MatchedPath>().is_some_and(|path| open.paths.contains(path.as_str())) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let _place = match open.gate.admit_stranger(&parts) {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
+    match timeout(STRANGERS_BODY, to_bytes(body, MAX_COMMAND)).await {
+        Ok(Ok(body)) => next.run(Request::from_parts(parts, body.into())).await,
+        Ok(Err(_)) => too_large("the body").into_response(),
+        Err(_) => {
+            let detail = "the body did not come in time; send it again";
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail).into_response()
+        }
+    }
+}
+
 static OPENAPI: LazyLock<String> = LazyLock::new(openapi_json);
 
 /// The OpenAPI 3.1 document, pretty-printed as it stands in `openapi.json`.
@@ -110,6 +154,8 @@ pub fn openapi_json() -> String {
         .merge(batches())
         .split_for_parts();
     openapi::IdsInPaths.modify(&mut document);
+    let open = open_paths(&document);
+    document.paths.paths.iter_mut().filter(|(path, _)| open.contains(*path)).for_each(|(_, item)| openapi::may_be_too_slow(item));
     let mut json = document.to_pretty_json().expect("the document holds only text, numbers and lists");
     json.push('\n');
     json

@@ -181,7 +181,7 @@ impl TryFrom<CloudEvent> for RecordedEvent {
         if c.specversion != "1.0" {
             return Err(ForeignCloudEvent("specversion"));
         }
-        let stream: StreamName = field("subject", &c.subject)?;
+        let stream = StreamName::from_written(&c.subject).map_err(|_| ForeignCloudEvent("subject"))?;
         let tenant: TenantId = field("source", c.source.strip_prefix("/tenants/").ok_or(ForeignCloudEvent("source"))?)?;
         if stream.tenant() != tenant {
             return Err(ForeignCloudEvent("source"));

@@ -7,10 +7,15 @@ mod external;
 mod flood;
 mod known;
 mod origin;
+mod shares;
 mod signing;
 mod token;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::extract::{FromRef, FromRequestParts};
 use events::{EmployeeId, TenantId, TenantScope};
@@ -20,6 +25,7 @@ use tokio::time::Instant;
 
 use flood::Flood;
 use origin::{Hosts, Name};
+pub use shares::{Share, Shares};
 pub use signing::{Issuer, TokenRequest};
 use token::{Verified, Verifier};
 
@@ -57,7 +63,14 @@ struct Pass {
     gate: Gate,
     token: String,
     named: Vec<Name>,
-    since: Instant,
+    looked: Mutex<Instant>,
+    /// Of the tenant's share, for as long as somebody works for the actor.
+    _place: Share<TenantId>,
+}
+impl Pass {
+    fn looked(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 impl std::fmt::Debug for Pass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -104,6 +117,9 @@ pub struct Gate {
     base_domain: Arc<str>,
     proxies: Arc<TrustedProxies>,
     flood: Arc<Flood>,
+    places: Shares<TenantId>,
+    waiting: Shares<TenantId>,
+    strangers: Shares<Option<IpAddr>>,
     access: AccessBook,
 }
 
@@ -117,6 +133,9 @@ impl Gate {
             base_domain: config.base_domain.as_str().into(),
             proxies: config.trusted_proxies.clone().into(),
             flood: Flood::new(config.tenant_requests_per_second).into(),
+            places: Shares::new(config.tenant_concurrent_requests),
+            waiting: Shares::new(config.tenant_concurrent_requests / 2),
+            strangers: Shares::new(config.tenant_concurrent_requests),
             access: AccessBook::new(Some(pool)),
         })
     }
@@ -132,14 +151,19 @@ impl Gate {
             problem.retry_after = u32::try_from(wait.as_secs() + 1).ok();
             refused(problem, "the tenant sends too much", Some(tenant.id))
         })?;
+        let place = self.places.take(tenant.id).ok_or_else(|| too_many(Some(tenant.id)))?;
         let claims = verified.claims;
         let employee = claims.employee_id.and_then(|id| id.parse().ok());
         let session = claims.sid.and_then(|id| id.parse().ok());
         let scope = TenantScope::checked(tenant.id);
         let grants = self.grants(scope, &claims.sub, &claims.roles, employee).await?;
         let (token, named) = (token.to_owned(), named.unwrap_or_default());
-        let pass = Arc::new(Pass { gate: self.clone(), token, named, since: Instant::now() });
+        let pass = Arc::new(Pass { gate: self.clone(), token, named, looked: Mutex::new(Instant::now()), _place: place });
         Ok(Actor { subject: claims.sub, scope, tenant, roles: claims.roles, grants, employee, session, pass })
+    }
+    /// A place for a request that takes no token, of the share of the address that it came from.
+    pub fn admit_stranger(&self, parts: &Parts) -> Result<Share<Option<IpAddr>>, Problem> {
+        self.strangers.take(self.client_address(parts).map(network)).ok_or_else(|| too_many(None))
     }
     async fn verify(&self, token: &str) -> Result<Verified, Problem> {
         self.verifier.verify(token).await.map_err(|refusal| match refusal {
@@ -299,6 +323,22 @@ impl Gate {
     }
 }
 
+/// 429 `rate_limited`: whoever it is has all their places taken.
+fn too_many(tenant: Option<TenantId>) -> Problem {
+    let detail = "too many of your requests are in work at once; wait for some of them to be answered";
+    let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+    problem.retry_after = Some(1);
+    refused(problem, "too many at once", tenant)
+}
+
+/// Whoever has one address of IPv6 has its /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
 fn lookup_failed(error: &anyhow::Error) -> Problem {
     tracing::warn!(error = format!("{error:#}"), "the tenants can't be read");
     Problem::unavailable("store_unavailable", "the tenants can't be looked up at the moment; try again shortly")
@@ -323,19 +363,26 @@ impl Actor {
     pub fn require_any(&self, action: Action, class: FieldClass) -> Result<(), Problem> {
         if self.grants.any(action, class) { Ok(()) } else { Err(self.forbidden()) }
     }
+    /// A place among the tenant's requests that wait, which are half of its share at most.
+    pub fn take_waiting_place(&self) -> Result<Share<TenantId>, Problem> {
+        self.pass.gate.waiting.take(self.tenant.id).ok_or_else(|| too_many(Some(self.tenant.id)))
+    }
     /// Looks again at who sent a request that has waited: whether the token and the tenant are still good, and the rights
     /// the same. Call it before an answer that follows a wait.
     pub async fn after_waiting(&self) -> Result<(), Problem> {
-        let Pass { gate, token, named, since } = &*self.pass;
-        if since.elapsed() < LOOK_AGAIN {
-            return Ok(());
-        }
-        gate.resolve(&gate.verify(token).await?, Ok(named.clone())).await?;
-        if gate.grants(self.scope, &self.subject, &self.roles, self.employee).await? == self.grants {
+        if self.pass.looked().elapsed() < LOOK_AGAIN || self.renewed().await?.grants == self.grants {
             return Ok(());
         }
         let problem = Problem::unavailable("rights_changed", "what you may see has changed while the request waited; send it again");
         Err(refused(problem, "the rights changed during a wait", Some(self.tenant.id)))
+    }
+    /// The actor by the same token, with what it may do now; in the same place. Fails where it would not be let in any more.
+    pub async fn renewed(&self) -> Result<Self, Problem> {
+        let Pass { gate, token, named, .. } = &*self.pass;
+        let tenant = gate.resolve(&gate.verify(token).await?, Ok(named.clone())).await?;
+        let grants = gate.grants(self.scope, &self.subject, &self.roles, self.employee).await?;
+        *self.pass.looked() = Instant::now();
+        Ok(Self { tenant, grants, ..self.clone() })
     }
     /// 403 `forbidden`, written down.
     pub fn forbidden(&self) -> Problem {

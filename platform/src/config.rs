@@ -115,6 +115,8 @@ pub struct Config {
     pub database_url: SecretString,
     /// `TENURE_DATABASE_CONNECTIONS`: the pool's bound.
     pub database_connections: u32,
+    /// `TENURE_ALLOW_OPEN_FUNCTIONS`: start without one layer of isolation, which only a superuser can put up.
+    pub allow_open_functions: bool,
     /// `TENURE_IDENTITY_DATABASE_URL`: the same PostgreSQL with the role `tenure_identity`; command-api only. Absent, nobody
     /// can log in there.
     pub identity_database_url: Option<SecretString>,
@@ -134,6 +136,9 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// `TENURE_TENANT_REQUESTS_PER_SECOND`: of one tenant in one process; more are answered 429 `rate_limited`.
     pub tenant_requests_per_second: u32,
+    /// `TENURE_TENANT_CONCURRENT_REQUESTS`: of one tenant, or one address without a token, in work at once in one process; more
+    /// are answered 429 `rate_limited`.
+    pub tenant_concurrent_requests: usize,
     /// `TENURE_ISSUER`: `iss` of our tokens; default `tenure`.
     pub issuer: String,
     /// `TENURE_AUDIENCE`: `aud` of our tokens; default `tenure`.
@@ -186,6 +191,11 @@ const SETTINGS: &[Setting] = &[
         "PostgreSQL with the process's own login role, such as `postgres://tenure_query:…@db:5432/tenure`",
     ),
     setting("database_connections", Need::Default("16"), "Connections to PostgreSQL at most, 1 to 1000"),
+    setting(
+        "allow_open_functions",
+        Need::Default("false"),
+        "`true`: start on a database that no superuser has set up, where dangerous functions of PostgreSQL are open to injected SQL",
+    ),
     secret(
         "identity_database_url",
         Need::Optional,
@@ -210,6 +220,11 @@ const SETTINGS: &[Setting] = &[
         "tenant_requests_per_second",
         Need::Default("2000"),
         "Requests of one tenant that a process takes; twice as many in a burst; more are answered 429 `rate_limited`",
+    ),
+    setting(
+        "tenant_concurrent_requests",
+        Need::Default("128"),
+        "Requests of one tenant that a process has in work at once, half of which may wait for a position; of one address where no token is taken; more are answered 429 `rate_limited`",
     ),
     setting("issuer", Need::Default("tenure"), "`iss` of access tokens"),
     setting("audience", Need::Default("tenure"), "`aud` of access tokens"),
@@ -238,6 +253,7 @@ impl Config {
             listen: values.parse("listen", "an address and a port, such as 127.0.0.1:8080")?,
             database_url: values.secret("database_url").unwrap_or_default(),
             database_connections: values.parse("database_connections", "a number from 1 to 1000")?,
+            allow_open_functions: values.parse("allow_open_functions", "`true` or `false`")?,
             identity_database_url: values.secret("identity_database_url"),
             eventstore_url: values.secret("eventstore_url"),
             nats_url: values.text("nats_url"),
@@ -247,6 +263,7 @@ impl Config {
             base_domain: values.parse("base_domain", "a domain name in lower case")?,
             trusted_proxies: values.parse("trusted_proxies", "addresses and networks, such as 10.0.0.0/8, or `none`")?,
             tenant_requests_per_second: values.parse("tenant_requests_per_second", "a number from 1 to 1000000")?,
+            tenant_concurrent_requests: values.parse("tenant_concurrent_requests", "a number of requests, at least 1")?,
             issuer: values.parse("issuer", "a text")?,
             audience: values.parse("audience", "a text")?,
             token_max_lifetime: values.parse("token_max_lifetime", "a number of seconds from 1 to 86400")?,
@@ -271,6 +288,7 @@ impl Config {
         within("database_connections", self.database_connections.into(), 1, 1000)?;
         within("token_max_lifetime", self.token_max_lifetime, 1, 86_400)?;
         within("tenant_requests_per_second", self.tenant_requests_per_second.into(), 1, 1_000_000)?;
+        within("tenant_concurrent_requests", self.tenant_concurrent_requests as u64, 1, 1_000_000)?;
         within("request_timeout", self.request_timeout, 1, 600)?;
         within("max_concurrent_requests", self.max_concurrent_requests as u64, 1, 1_000_000)?;
         let domain_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';

@@ -31,6 +31,9 @@ pub async fn connect(config: &Config, process: Process) -> anyhow::Result<PgPool
         .context("PostgreSQL can't be reached; check TENURE_DATABASE_URL and that the server runs")?;
     if process != Process::Cli {
         provision::check_schema(&pool).await?;
+        if !config.allow_open_functions {
+            provision::check_hardened(&pool).await?;
+        }
     }
     Ok(pool)
 }
@@ -59,7 +62,7 @@ fn connect_options(options: PgConnectOptions, process: Process) -> PgConnectOpti
 }
 
 /// A bounded pool, with a second layer behind [`crate::TenantTx`]'s guard: a connection that comes back under another
-/// role or inside a transaction is closed.
+/// role or inside a transaction is closed, and no lock of a session outlives who took it.
 pub fn pool_options(connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections)
@@ -74,7 +77,7 @@ pub fn pool_options(connections: u32) -> PgPoolOptions {
             Box::pin(async move {
                 // By the simple protocol, for which both instants are that of this message, unless a transaction began
                 // earlier. (By the extended one they differ always: each of its messages has an instant.)
-                let row = connection.fetch_one("select current_user = session_user and now() = statement_timestamp()").await?;
+                let row = connection.fetch_one("select current_user = session_user and now() = statement_timestamp() from pg_advisory_unlock_all()").await?;
                 let clean: bool = row.try_get(0)?;
                 if !clean {
                     tracing::error!(target: "audit", "a connection came back to the pool inside a transaction or a tenant's role, and was closed");

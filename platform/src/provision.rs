@@ -117,17 +117,22 @@ fn scram_matches(verifier: &str, password: &str) -> bool {
     scram_verifier(password, &salt, iterations) == verifier
 }
 
-/// Functions that would let SQL injected into a tenant transaction change its role, run text as SQL, or leave something
-/// outside the tenant's schema.
+/// Functions that would let SQL injected into a tenant transaction change its role, run text as SQL, leave something outside
+/// the tenant's schema, or keep a lock that others wait for.
 const DANGEROUS: &str = "
     select format('revoke execute on function %s from public', p.oid::regprocedure)
     from pg_proc p
     where p.pronamespace = 'pg_catalog'::regnamespace
       and (p.proname in ('set_config', 'ts_stat', 'lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import', 'lo_put', 'lo_open', 'lowrite',
                          'pg_notify', 'pg_logical_emit_message')
+           or p.proname ~ '^pg_(try_)?advisory_(xact_)?lock'
            or p.proname ~ '^(query|cursor|table|schema|database)_to_xml'
            or (p.proname = 'ts_rewrite' and p.pronargs = 2))
       and has_function_privilege('public', p.oid, 'execute')";
+
+/// Who needs which of them all the same.
+const NEEDED: [(&str, &str); 2] =
+    [("pg_catalog.pg_advisory_xact_lock(bigint)", OWNER), ("pg_catalog.pg_try_advisory_lock(bigint)", "tenure_projector")];
 
 async fn harden(conn: &mut PgConnection) -> anyhow::Result<()> {
     let database: String = sqlx::query_scalar("select quote_ident(current_database())").fetch_one(&mut *conn).await?;
@@ -150,17 +155,40 @@ async fn harden(conn: &mut PgConnection) -> anyhow::Result<()> {
         )
         .await?;
     }
-    for revoke in sqlx::query_scalar::<_, String>(DANGEROUS).fetch_all(&mut *conn).await? {
-        conn.execute(revoke.as_str()).await?;
+    for statement in open_functions(&mut *conn).await? {
+        conn.execute(statement.as_str()).await?;
     }
     // Without the right to, PostgreSQL only warns; so look at what came of it.
-    let left = sqlx::query_scalar::<_, String>(DANGEROUS).fetch_all(&mut *conn).await?;
+    let left = open_functions(conn).await?;
     if !left.is_empty() {
         tracing::warn!(
             target: "audit",
             statements = left.join("; "),
             "one layer of tenant isolation is missing: these functions stay open to everybody because the bootstrap does not run as a superuser; \
              let one run the statements in this database"
+        );
+    }
+    Ok(())
+}
+
+/// What would take the dangerous functions away that are still open to everybody, but from who needs them; nothing if none is.
+async fn open_functions(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let mut statements: Vec<String> = sqlx::query_scalar(DANGEROUS).fetch_all(conn).await?;
+    if !statements.is_empty() {
+        statements.extend(NEEDED.map(|(function, role)| format!("grant execute on function {function} to {role}")));
+    }
+    Ok(statements)
+}
+
+/// Refuses a database in which a layer of isolation is missing (I8), because no superuser has set it up.
+pub async fn check_hardened(pool: &PgPool) -> anyhow::Result<()> {
+    let mut conn = pool.acquire().await?;
+    let left = open_functions(&mut conn).await?;
+    if !left.is_empty() {
+        bail!(
+            "one layer of tenant isolation is missing: dangerous functions of PostgreSQL are open to everybody. Let a superuser run, in \
+             this database: {}; or set TENURE_ALLOW_OPEN_FUNCTIONS=true to go without",
+            left.join("; ")
         );
     }
     Ok(())

@@ -14,7 +14,7 @@ use std::{
 use events::{EmployeeId, Event, PersonKey, Position, RecordedEvent, StreamName, TenantScope};
 use platform::{Access, Keys, READ_MODEL_VERSION, TenantTx, keys::KeyError, provision::provision, read_schema};
 use sqlx::PgPool;
-use store::{Store, StoreError};
+use store::{Store, StoreError, feed};
 
 use crate::{
     batch::{Checkpoint, REPLACED, is_missing, is_refusal_of_data, load, lock_checkpoint, write},
@@ -106,6 +106,18 @@ impl Applier {
             Err(ApplyError::Database(error)) if is_missing(&error) => Ok(Applied::Gap(Position::ZERO)),
             applied => applied,
         }
+    }
+
+    /// Whether these events, in the order of their positions, stand in the store just like this, with nothing between them.
+    /// The feed only announces: whoever got hold of the broker, or of the relay, could send what never happened.
+    pub async fn are_recorded(&self, scope: TenantScope, events: &[Sequenced]) -> Result<bool, ApplyError> {
+        let Some(first) = events.first() else { return Ok(true) };
+        let recorded = within(PATIENCE, async { Ok(self.store.read_log(scope, first.previous, events.len()).await?) }).await?;
+        let recorded = sequence(first.previous, recorded);
+        let same = |ours: &Sequenced, sent: &Sequenced| {
+            ours.previous == sent.previous && feed::encode(&ours.event) == feed::encode(&sent.event)
+        };
+        Ok(recorded.len() == events.len() && recorded.iter().zip(events).all(|(ours, sent)| same(ours, sent)))
     }
 
     /// Applies what the store has and the read model has not. Returns where it stands then. A read schema that somebody

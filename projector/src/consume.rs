@@ -184,8 +184,7 @@ impl Projector {
                 }
                 Err(reason) => {
                     // Not an event of the store as the relay sends it. It is put aside; the store has the truth.
-                    metrics::counter!("tenure_projector_quarantined_total").increment(1);
-                    tracing::error!(reason, "ALERT: a message of the feed was quarantined");
+                    quarantined(&reason);
                     acknowledge(&message, AckKind::Term).await;
                 }
             }
@@ -241,6 +240,14 @@ impl Projector {
         let whole = ordered.windows(2).all(|pair| pair[1].previous == pair[0].event.position);
         async {
             if whole {
+                match self.0.applier.are_recorded(scope, &ordered).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        quarantined("it is not what the store has at its position");
+                        return self.catch_up(tenant, fence, cancel).await;
+                    }
+                    Err(error) => return self.settle(tenant, Err(error)).await,
+                }
                 match self.0.applier.apply(scope, fence, &ordered).await {
                     Ok(Applied::Gap(_)) => metrics::counter!("tenure_projector_gaps_total").increment(1),
                     Ok(Applied::At(position)) => return self.settle(tenant, Ok(position)).await,
@@ -425,6 +432,11 @@ fn sequenced(message: &Message) -> Result<Sequenced, String> {
     let previous = message.headers.as_ref().and_then(|headers| headers.get(feed::PREVIOUS)).and_then(|value| value.as_str().parse().ok());
     let previous = Position(previous.ok_or("a message without its predecessor's position")?);
     if previous >= event.position { Err("a message before its predecessor".into()) } else { Ok(Sequenced { previous, event }) }
+}
+
+fn quarantined(reason: &str) {
+    metrics::counter!("tenure_projector_quarantined_total").increment(1);
+    tracing::error!(reason, "ALERT: a message of the feed was quarantined");
 }
 
 async fn acknowledge(message: &Message, kind: AckKind) {

@@ -174,7 +174,7 @@ pub struct Assignment {
     pub job: Named,
     /// The place of work, where there is a fixed one.
     pub location: Option<Named>,
-    /// The person reported to; null at the top.
+    /// The person reported to; null at the top, and where the asker may not see them.
     pub manager: Option<Manager>,
     /// Why it last changed; null where the asker may not see personal facts of the person.
     pub reason: Option<String>,
@@ -218,12 +218,14 @@ fn named_on(thing: &str, name: &str, id: &str, day: &str) -> String {
             order by s.valid_from desc limit 1), json_build_object('id', {id}, 'code', null, 'name', null)) end"
     )
 }
-/// SQL for a manager's name on a day.
+/// SQL for a manager's name on a day; null where there is none, or none that the asker may see.
 pub(crate) fn manager_on(id: &str, day: &str) -> String {
     format!(
-        "case when {id} is not null then coalesce((select json_build_object('id', s.employee_id, 'given_name', s.given_name, 'family_name', s.family_name)
-            from person_span s where s.employee_id = {id} and s.valid_from <= {day} and s.valid_to > s.valid_from
-            order by s.valid_from desc limit 1), json_build_object('id', {id}, 'given_name', null, 'family_name', null)) end"
+        "(select json_build_object('id', e.employee_id, 'given_name', s.given_name, 'family_name', s.family_name)
+            from employee e left join lateral (select p.given_name, p.family_name
+                from person_span p where p.employee_id = e.employee_id and p.valid_from <= {day} and p.valid_to > p.valid_from
+                order by p.valid_from desc limit 1) s on true
+            where e.employee_id = {id})"
     )
 }
 

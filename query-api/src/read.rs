@@ -87,8 +87,9 @@ impl Reads {
         mut query: QueryAs<'_, Postgres, R, PgArguments>,
     ) -> Result<R, Problem> {
         let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
-        let deadline = Instant::now() + fresh.wait;
-        let mut pause = Duration::from_millis(2);
+        let started = Instant::now();
+        let deadline = started + fresh.wait;
+        let mut waiting = None;
         loop {
             let mut tx = TenantTx::begin(&self.pool, reader.0.scope, &schema, Access::Read).await.map_err(unreadable)?;
             let reached = if fresh.position == 0 {
@@ -119,9 +120,13 @@ impl Reads {
             if now >= deadline {
                 return Err(behind(reached, fresh.position));
             }
+            if waiting.is_none() {
+                waiting = Some(reader.0.take_waiting_place()?);
+            }
+            // Whoever has waited long looks rarely: nobody's wait may be work for the database.
+            let pause = (started.elapsed() / 4).clamp(Duration::from_millis(2), Duration::from_millis(250));
             tokio::time::sleep(pause.min(deadline - now)).await;
             reader.0.after_waiting().await?;
-            pause = (pause * 2).min(Duration::from_millis(50));
         }
     }
 }

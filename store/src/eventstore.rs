@@ -818,7 +818,7 @@ fn of_tenant(tenant: TenantId) -> SubscriptionFilter {
 }
 
 fn own_stream(raw: &eventstore::RecordedEvent) -> Result<StreamName, StoreError> {
-    raw.stream_id().parse().map_err(|_| StoreError::Broken(format!("{} is no stream of ours", raw.stream_id())))
+    StreamName::from_written(raw.stream_id()).map_err(|_| StoreError::Broken(format!("{} is no stream of ours", raw.stream_id())))
 }
 
 fn forwards(from: Position) -> ReadAllOptions {

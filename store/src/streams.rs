@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
-use crate::{PgStore, StoreError, postgres::store_error};
+use crate::{PgStore, StoreError, postgres::{foreign, store_error}};
 
 /// Samples taken for each range: what a range holds differs from what was asked for by a quarter, mostly.
 const SAMPLES: usize = 16;
@@ -136,7 +136,7 @@ pub struct StreamPage {
 
 /// What a binary COPY begins with: a signature, flags, and the length of an extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-const COLUMNS: i16 = 7;
+const COLUMNS: i16 = 8;
 
 impl StreamPage {
     /// The events, in order.
@@ -146,7 +146,12 @@ impl StreamPage {
         let mut events = Vec::new();
         loop {
             match rest.array().map(i16::from_be_bytes) {
-                Some(COLUMNS) => events.push(self.event(&mut rest).ok_or_else(broken)?),
+                Some(COLUMNS) => {
+                    events.push(self.event(&mut rest).ok_or_else(broken)?);
+                    if rest.column() != Some(self.scope.tenant().uuid().as_bytes().as_slice()) {
+                        return Err(foreign());
+                    }
+                }
                 // The trailer.
                 Some(-1) if rest.0.is_empty() => return Ok(events),
                 _ => return Err(broken()),

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 #[command(
     about = "How long after its acknowledgement is a command visible, and at how many commands a second still?",
     after_help = "Needs a running system (`tenure up --detach --no-demo`). Above 2,000 requests/s start that with
-TENURE_TENANT_REQUESTS_PER_SECOND=1000000, or the tenant's own limit is what is found.
+TENURE_TENANT_REQUESTS_PER_SECOND=1000000 TENURE_TENANT_CONCURRENT_REQUESTS=1000000, or the tenant's own limit is what is found.
 
 Examples, with --command-api, --query-api and --token:
   visible --rate 500                         p50, p99 and the longest at 500 commands/s
@@ -98,7 +98,7 @@ const NEAR: f64 = 1.05;
 const TRIES: u32 = 14;
 const LONG_RUNS: u32 = 4;
 /// What a 429 means here.
-const LIMITED: &str = "the tenant's own limit is reached; start the system with TENURE_TENANT_REQUESTS_PER_SECOND=1000000";
+const LIMITED: &str = "the tenant's own limit is reached; start the system with TENURE_TENANT_REQUESTS_PER_SECOND=1000000 TENURE_TENANT_CONCURRENT_REQUESTS=1000000";
 /// People per batch.
 const BATCH: usize = 500;
 

@@ -42,7 +42,8 @@ pub struct ChartNode {
     pub job: Named,
     /// The department.
     pub department: Named,
-    /// The person reported to. People whose manager is not employed on that day stand at the top.
+    /// The person reported to; null also where the asker may not see them. People whose manager is not employed on that day
+    /// stand at the top.
     pub manager_id: Option<Uuid>,
     /// 0 at the top.
     pub level: u32,
@@ -161,7 +162,7 @@ pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params
             case when $2::uuid is null or exists (select from employee where employee_id = $2) then json_build_object(
                 'as_of', $1, 'position', (select position from checkpoint),
                 'nodes', coalesce(json_agg(json_build_object('employee_id', employee_id, 'given_name', given_name, 'family_name', family_name,
-                    'job', {job}, 'department', {department}, 'manager_id', manager_id, 'level', level,
+                    'job', {job}, 'department', {department}, 'manager_id', (select m.employee_id from employee m where m.employee_id = page.manager_id), 'level', level,
                     'direct_reports', (select count(*) from assignment_span a
                         where a.manager_id = page.employee_id and a.valid_from <= $1 and $1 < a.valid_to)) order by n) filter (where n <= $4), '[]'),
                 'truncated', count(*) > $4) end::text as body

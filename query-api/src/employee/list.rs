@@ -300,6 +300,10 @@ fn placed(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams
             sql.push(format!("and {column} = ")).push_bind(id).push(" ");
         }
     }
+    if params.manager.is_some() {
+        // Nobody reports to whom the asker may not see.
+        sql.push("and exists (select from employee m where m.employee_id = a.manager_id) ");
+    }
 }
 
 /// Those in whose names or numbers each word stands.

@@ -49,17 +49,19 @@ impl Company {
         assert_eq!(status, 200, "{answer}");
         answer
     }
-    /// Waits until a token is refused everywhere.
+    /// Waits until a token is refused everywhere. After five seconds nobody takes it any more: who has not heard takes none.
     async fn is_void_everywhere(&self, token: &str) {
         let asked = Instant::now();
         for url in [format!("{}/v1/departments", self.system.query_api), format!("{}/v1/auth/me", self.system.command_api)] {
             loop {
+                let late = asked.elapsed() > Duration::from_secs(5);
                 let response = self.system.client.get(&url).bearer_auth(token).send().await.unwrap();
                 if response.status() == 401 {
                     assert_eq!(response.json::<Value>().await.unwrap()["error"], "invalid_token");
                     break;
                 }
-                assert!(asked.elapsed() < Duration::from_secs(30), "{url} still takes the token");
+                assert!(!late || response.status() == 503, "{url} still takes the token: {}", response.status());
+                assert!(asked.elapsed() < Duration::from_secs(30), "{url} does not hear of it");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -148,11 +150,7 @@ async fn what_is_revoked_is_void_everywhere() {
     // One token by its id; the log-in goes on.
     let tokens = company.log_in("grace@example.com").await;
     let access = text(&tokens, "access_token");
-    let claims: Value = {
-        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(access.split('.').nth(1).unwrap()).unwrap()).unwrap()
-    };
-    assert_eq!(company.post(&access, "/v1/auth/revocation", &json!({"token_id": claims["jti"]})).await.0, 204);
+    assert_eq!(company.post(&access, "/v1/auth/revocation", &json!({"token_id": claims(&access)["jti"]})).await.0, 204);
     company.is_void_everywhere(&access).await;
     let (status, next) = company.open("/v1/auth/refresh", &json!({"refresh_token": tokens["refresh_token"]})).await;
     assert_eq!(status, 200, "{next}");
@@ -202,6 +200,100 @@ async fn what_is_revoked_is_void_everywhere() {
     assert_eq!(company.post(&token, "/v1/auth/revocation", &json!({"all": true})).await.0, 204);
     company.is_void_everywhere(&token).await;
     assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": here["refresh_token"]})).await.1["error"], "invalid_grant");
+}
+
+fn claims(token: &str) -> Value {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_makes_anothers_tokens_void_or_floods_the_list() {
+    let company = Company::new("flood").await;
+    company.user("victim@example.com", "hr").await;
+    company.user("colleague@example.com", "employee").await;
+    let (victim, colleague) = (company.log_in("victim@example.com").await, company.log_in("colleague@example.com").await);
+    let (victim, attacker) = (text(&victim, "access_token"), text(&colleague, "access_token"));
+    let revoke = async |id: &Value| company.post(&attacker, "/v1/auth/revocation", &json!({"token_id": id})).await.0;
+    assert_eq!(revoke(&claims(&victim)["jti"]).await, 204, "says nothing about whether it is one's own");
+    let mut made = 0;
+    while made < 300 && revoke(&json!(Uuid::now_v7())).await == 204 {
+        made += 1;
+    }
+    assert!(made < 300, "who makes hundreds void makes all their own void");
+    company.is_void_everywhere(&attacker).await;
+    assert!(company.works(&victim).await);
+    let pool = company.system.pool().await;
+    let rows: i64 = sqlx::query_scalar("select count(*) from platform.revocation where tenant_id = $1")
+        .bind(crate::servers::tenant_of(&victim).uuid())
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert!(rows <= 101, "{rows} rows for {made} revocations");
+    pool.close().await;
+}
+
+/// What a log-in is blocked by: another's transaction on the accounts of a tenant, which then changes them.
+async fn while_a_password_is_verified(company: &Company, change: &str) -> (u16, Value) {
+    let pool = company.system.pool().await;
+    let tenant = crate::servers::tenant_of(&company.owner).uuid();
+    let mut held = pool.begin().await.unwrap();
+    sqlx::query("select from platform.user_account where tenant_id = $1 for update").bind(tenant).execute(&mut *held).await.unwrap();
+    let holder: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *held).await.unwrap();
+    let credentials = json!({"email": "late@example.com", "password": PASSWORD});
+    let release = async {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let waits = "select exists (select from pg_stat_activity where $1 = any (pg_blocking_pids(pid)))";
+        while !sqlx::query_scalar::<_, bool>(waits).bind(holder).fetch_one(&pool).await.unwrap() {
+            assert!(Instant::now() < deadline, "the log-in does not wait for the account");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        sqlx::query(&format!("update platform.user_account set {change} where tenant_id = $1"))
+            .bind(tenant)
+            .execute(&mut *held)
+            .await
+            .unwrap();
+        held.commit().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(company.open("/v1/auth/login", &credentials), release);
+    pool.close().await;
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_under_way_does_not_outlive_what_ends_log_ins() {
+    let company = Company::new("late").await;
+    company.user("late@example.com", "hr").await;
+    let (status, answer) = while_a_password_is_verified(&company, "roles = '{auditor}'").await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(claims(&text(&answer, "access_token"))["roles"], json!(["auditor"]), "the roles of now");
+    for change in ["state = 'disabled'", "state = 'active', password_hash = password_hash || ' x'"] {
+        let (status, answer) = while_a_password_is_verified(&company, change).await;
+        assert_eq!((status, answer["error"].as_str()), (401, Some("invalid_credentials")), "{change}");
+        let pool = company.system.pool().await;
+        let restored =
+            "update platform.user_account set state = 'active', password_hash = replace(password_hash, ' x', '') where tenant_id = $1";
+        sqlx::query(restored).bind(crate::servers::tenant_of(&company.owner).uuid()).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_used_twice_ends_its_log_in_however_late() {
+    let company = Company::new("reuse").await;
+    company.user("away@example.com", "hr").await;
+    let tokens = company.log_in("away@example.com").await;
+    let stolen = json!({"refresh_token": tokens["refresh_token"]});
+    let (status, thiefs) = company.open("/v1/auth/refresh", &stolen).await;
+    assert_eq!(status, 200, "{thiefs}");
+    // The victim comes back after a weekend.
+    let pool = company.system.pool().await;
+    let aged = "update platform.refresh_token set expires_at = now() - interval '1 day' where tenant_id = $1 and used_at is not null";
+    sqlx::query(aged).bind(crate::servers::tenant_of(&company.owner).uuid()).execute(&pool).await.unwrap();
+    pool.close().await;
+    assert_eq!(company.open("/v1/auth/refresh", &stolen).await.1["error"], "invalid_grant");
+    assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": thiefs["refresh_token"]})).await.1["error"], "invalid_grant");
+    company.is_void_everywhere(&text(&thiefs, "access_token")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

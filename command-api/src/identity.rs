@@ -23,7 +23,7 @@ use http::StatusCode;
 use platform::{
     Actor, Config, Gate, Keys, Problem, Process, ScopedTx, Tenant,
     access::{BUILT_IN, TenantAccess},
-    auth::{Issuer, TokenRequest},
+    auth::{Issuer, TokenRequest, token_name},
     database,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -79,6 +79,8 @@ const TICKET: Duration = Duration::from_hours(7 * 24);
 /// How long the signing key is used before it is looked up again: a rotation takes effect within this.
 const SIGNER_AGE: Duration = Duration::from_secs(5);
 const CONNECTIONS: u32 = 8;
+/// Tokens and log-ins of one subject that can be void at a time. Every process keeps each of them.
+const REVOCATIONS_OF_ONE: i64 = 100;
 
 /// What the routes work with; empty where the process has no way to the identity tables.
 #[derive(Clone, Default)]
@@ -121,6 +123,16 @@ struct Subject {
     roles: Vec<String>,
     employee: Option<Uuid>,
     session: Option<Uuid>,
+    /// By the database's clock, while the account was locked: what is revoked later is revoked after this.
+    issued_at: i64,
+}
+
+/// Which of a subject's tokens are made void.
+enum Void<'v> {
+    All,
+    Session(Uuid),
+    /// By its `jti`.
+    Token(&'v str),
 }
 
 impl Identity {
@@ -136,7 +148,8 @@ impl Identity {
             session: subject.session,
             lifetime_s,
         };
-        let token = self.signer().await?.issue(&request).map_err(|error| Problem::internal(&format_args!("{error:#}")))?;
+        let issued_at = u64::try_from(subject.issued_at).unwrap_or_default();
+        let token = self.signer().await?.issue_at(&request, issued_at).map_err(|error| Problem::internal(&format_args!("{error:#}")))?;
         Ok((token, lifetime_s))
     }
     async fn signer(&self) -> Result<Arc<Issuer>, Problem> {
@@ -168,18 +181,34 @@ impl Identity {
     async fn begin(&self, scope: TenantScope) -> Result<ScopedTx, Problem> {
         Ok(ScopedTx::begin(&self.pool, scope).await?)
     }
-    /// Makes tokens void before they expire: within a second or two, everywhere.
-    async fn revoke(&self, tx: &mut ScopedTx, scope: TenantScope, kind: &str, id: &str) -> Result<(), Problem> {
+    /// Makes a subject's tokens void before they expire: within a second or two, everywhere.
+    async fn revoke(&self, tx: &mut ScopedTx, scope: TenantScope, subject: &str, what: Void<'_>) -> Result<(), Problem> {
         // Beyond this no token that it concerns can live.
         let until = self.config.token_max_lifetime.max(3600) + 60;
         sqlx::query("delete from platform.revocation where until < now()").execute(tx.conn()).await?;
+        let others = "from platform.revocation where tenant_id = $1 and subject = $2 and kind <> 'subject'";
+        let standing: i64 =
+            sqlx::query_scalar(&format!("select count(*) {others}")).bind(scope.tenant().uuid()).bind(subject).fetch_one(tx.conn()).await?;
+        let (kind, id) = match what {
+            // Who makes so many void makes all void: that is one.
+            Void::Session(_) | Void::Token(_) if standing >= REVOCATIONS_OF_ONE => ("subject", subject.to_owned()),
+            Void::All => ("subject", subject.to_owned()),
+            Void::Session(session) => ("session", session.to_string()),
+            Void::Token(id) => ("token", token_name(subject, id)),
+        };
+        if kind == "subject" {
+            sqlx::query(&format!("delete {others}")).bind(scope.tenant().uuid()).bind(subject).execute(tx.conn()).await?;
+        }
+        // The instant, not that at which the transaction began: a token issued in between is meant, too.
         sqlx::query(
-            "insert into platform.revocation (tenant_id, kind, id, until) values ($1, $2, $3, now() + $4 * interval '1 second')
-             on conflict (tenant_id, kind, id) do update set revoked_at = now(), until = excluded.until",
+            "insert into platform.revocation (tenant_id, kind, id, subject, revoked_at, until)
+             values ($1, $2, $3, $4, clock_timestamp(), now() + $5 * interval '1 second')
+             on conflict (tenant_id, kind, id) do update set revoked_at = excluded.revoked_at, until = excluded.until, written = excluded.written",
         )
         .bind(scope.tenant().uuid())
         .bind(kind)
         .bind(id)
+        .bind(subject)
         .bind(i64::try_from(until).unwrap_or(i64::MAX))
         .execute(tx.conn())
         .await?;
@@ -198,7 +227,7 @@ impl Identity {
         .fetch_all(tx.conn())
         .await?;
         for session in ended {
-            self.revoke(tx, scope, "session", &session.to_string()).await?;
+            self.revoke(tx, scope, &user_name(user), Void::Session(session)).await?;
         }
         Ok(())
     }

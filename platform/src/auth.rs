@@ -19,14 +19,16 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 
 use flood::Flood;
+pub use known::token_name;
 use origin::{Hosts, Name};
 pub use signing::{Issuer, TokenRequest};
-use token::{Verified, Verifier};
+use token::{LEEWAY, Verified, Verifier};
 
 use crate::{
     Config, Problem, Registry, Tenant, TenantState,
     access::{AccessBook, Action, Duty, FieldClass, Grants},
     config::TrustedProxies,
+    database,
     health::Check,
     registry::PLATFORM_SLUG,
     tenant_tx::is_schema_of,
@@ -110,7 +112,8 @@ pub struct Gate {
 impl Gate {
     /// A gate over the platform's verification keys (followed in the database) and tenants.
     pub async fn start(config: &Config, pool: PgPool, registry: Registry) -> anyhow::Result<Self> {
-        let verifier = Verifier::start(config, pool.clone()).await?;
+        // A connection of its own: requests that fill the pool must not keep what is revoked from being heard of.
+        let verifier = Verifier::start(config, database::apart(&pool, 1)).await?;
         Ok(Self {
             verifier,
             registry,
@@ -241,7 +244,9 @@ impl Gate {
             }
             (id, Some(slug.as_str()))
         };
-        if self.verifier.known().revoked.include(id, claims) {
+        // Our own tokens bear the database's time.
+        let leeway = if external.is_some() { LEEWAY } else { 0 };
+        if self.verifier.known().revoked.include(id, claims, leeway) {
             return Err(refused(invalid_token(), "the token, its log-in or its subject is revoked", Some(id)));
         }
         let named = named.map_err(|reason| refused(invalid_tenant(), reason, None))?;

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Bearer, IDLE, Identity, Logins, SESSION, Subject,
+    Bearer, IDLE, Identity, Logins, SESSION, Subject, Void,
     attempts::{Attempt, Trier},
     audit, exposed, normalized_email, passwords, scope_of, totp, user_name,
 };
@@ -60,7 +60,11 @@ struct Account {
     password_hash: Option<String>,
     totp_secret: Option<Vec<u8>>,
     totp_confirmed: bool,
+    /// The database's time.
+    now: i64,
 }
+const ACCOUNT: &str = "a.user_id, a.state, a.roles, a.employee_id, a.password_hash, a.totp_secret, a.totp_confirmed,
+     floor(extract(epoch from clock_timestamp()))::bigint as now";
 
 /// Log in with e-mail address and password, at the tenant's host or with `Tenure-Tenant`.
 ///
@@ -94,21 +98,31 @@ pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(as
     let attempt = Attempt::count(&identity.pool, &identity.keys, scope, &trier).await?;
 
     let mut tx = identity.begin(scope).await?;
-    let row: Option<Account> = sqlx::query_as(
-        "select user_id, state, roles, employee_id, password_hash, totp_secret, totp_confirmed
-         from platform.user_account where tenant_id = $1 and email_digest = $2",
-    )
-    .bind(scope.tenant().uuid())
-    .bind(account.as_slice())
-    .fetch_optional(tx.conn())
-    .await?;
+    let sql = format!("select {ACCOUNT} from platform.user_account a where tenant_id = $1 and email_digest = $2 and state = 'active'");
+    let active: Option<Account> =
+        sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(account.as_slice()).fetch_optional(tx.conn()).await?;
     tx.commit().await?;
-    let active = row.filter(|row| row.state == "active");
     let good = identity.passwords.verify(ask.password, active.as_ref().and_then(|row| row.password_hash.clone())).await?;
-    let (Some(tenant), Some(user), true) = (tenant, active.as_ref(), good) else {
+    let (Some(tenant), Some(verified), true) = (tenant, active.as_ref(), good) else {
         return Err(identity.refuse(scope, active.map(|row| row.user_id), "wrong credentials").await);
     };
     let mut tx = identity.begin(scope).await?;
+    // Verifying takes its time: whoever was disabled or got another password meanwhile is not let in. Held until the
+    // log-in stands, so that what ends log-ins ends this one, too.
+    let sql = format!(
+        "select {ACCOUNT} from platform.user_account a
+         where tenant_id = $1 and user_id = $2 and state = 'active' and password_hash = $3 for no key update"
+    );
+    let user: Option<Account> = sqlx::query_as(&sql)
+        .bind(scope.tenant().uuid())
+        .bind(verified.user_id)
+        .bind(&verified.password_hash)
+        .fetch_optional(tx.conn())
+        .await?;
+    let Some(user) = user else {
+        tx.rollback().await?;
+        return Err(identity.refuse(scope, Some(verified.user_id), "the account changed while its password was verified").await);
+    };
     if let (true, Some(secret)) = (user.totp_confirmed, &user.totp_secret) {
         let Some(code) = &ask.totp else {
             tx.rollback().await?;
@@ -148,7 +162,7 @@ pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(as
         Some(_) => None,
         None => Some(identity.new_device(scope, &account).await?),
     };
-    identity.tokens(&tenant, user, session, refresh, device).await.map(Json)
+    identity.tokens(&tenant, &user, session, refresh, device).await.map(Json)
 }
 
 /// A refresh token, or the end of one.
@@ -162,8 +176,12 @@ pub(crate) struct Refresh {
 #[derive(FromRow)]
 struct Family {
     session_id: Uuid,
-    used: bool,
+    /// The log-in has not ended.
     alive: bool,
+    /// The token was used before.
+    used: bool,
+    /// The token was not used for too long.
+    idle: bool,
 }
 
 /// Get the next access token. A refresh token works once: its second use ends the log-in, for whoever holds it.
@@ -183,9 +201,16 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
     identity.gate.serves(&tenant)?;
     let scope = scope_of(&tenant);
     let mut tx = identity.begin(scope).await?;
+    // Held, so that the roles are still the user's when the token stands.
+    let sql = format!(
+        "select {ACCOUNT} from platform.user_account a join platform.session s using (tenant_id, user_id)
+             join platform.refresh_token t using (tenant_id, session_id)
+         where tenant_id = $1 and t.digest = $2 for share of a"
+    );
+    let user: Option<Account> = sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(token.digest()).fetch_optional(tx.conn()).await?;
     // Locked: of two uses at once one comes second.
     let family: Option<Family> = sqlx::query_as(
-        "select t.session_id, t.used_at is not null as used, s.ended_at is null and s.expires_at > now() and t.expires_at > now() as alive
+        "select t.session_id, s.ended_at is null and s.expires_at > now() as alive, t.used_at is not null as used, t.expires_at <= now() as idle
          from platform.refresh_token t join platform.session s using (tenant_id, session_id)
          where t.tenant_id = $1 and t.digest = $2 for update",
     )
@@ -193,19 +218,12 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
     .bind(token.digest())
     .fetch_optional(tx.conn())
     .await?;
-    let Some(family) = family else {
+    let (Some(user), Some(family)) = (user, family) else {
         tx.rollback().await?;
         return Err(invalid_grant());
     };
-    let user: Account = sqlx::query_as(
-        "select user_id, state, roles, employee_id, password_hash, totp_secret, totp_confirmed
-         from platform.user_account join platform.session using (tenant_id, user_id) where tenant_id = $1 and session_id = $2",
-    )
-    .bind(scope.tenant().uuid())
-    .bind(family.session_id)
-    .fetch_one(tx.conn())
-    .await?;
     let subject = user_name(user.user_id);
+    // However long ago: whoever took it has gone on with what it gave.
     if family.used && family.alive {
         sqlx::query(
             "update platform.session set ended_at = now(), ended_why = 'refresh token used twice' where tenant_id = $1 and session_id = $2",
@@ -214,12 +232,12 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
         .bind(family.session_id)
         .execute(tx.conn())
         .await?;
-        identity.revoke(&mut tx, scope, "session", &family.session_id.to_string()).await?;
+        identity.revoke(&mut tx, scope, &subject, Void::Session(family.session_id)).await?;
         audit(&mut tx, scope, "refresh", "reuse_detected", Some(&subject), None).await?;
         tx.commit().await?;
         return Err(invalid_grant());
     }
-    if family.used || !family.alive || user.state != "active" {
+    if family.used || family.idle || !family.alive || user.state != "active" {
         audit(&mut tx, scope, "refresh", "refused", Some(&subject), None).await?;
         tx.commit().await?;
         return Err(invalid_grant());
@@ -259,8 +277,9 @@ pub(crate) async fn log_out(State(logins): State<Logins>, parts: Parts, Fields(a
     .fetch_optional(tx.conn())
     .await?;
     if let Some((session, user)) = ended {
-        identity.revoke(&mut tx, scope, "session", &session.to_string()).await?;
-        audit(&mut tx, scope, "log_out", "granted", Some(&user_name(user)), None).await?;
+        let subject = user_name(user);
+        identity.revoke(&mut tx, scope, &subject, Void::Session(session)).await?;
+        audit(&mut tx, scope, "log_out", "granted", Some(&subject), None).await?;
     }
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -305,11 +324,6 @@ pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(
     passwords::check(&ask.password, &identity.open_email(scope, user, &email)?)?;
     let hash = identity.passwords.hash(ask.password).await?;
     let mut tx = identity.begin(scope).await?;
-    let taken = sqlx::query("delete from platform.user_ticket where tenant_id = $1 and digest = $2 and expires_at > now()")
-        .bind(scope.tenant().uuid())
-        .bind(ticket.digest())
-        .execute(tx.conn())
-        .await?;
     let activated = sqlx::query(
         "update platform.user_account set password_hash = $3, state = 'active', changed_at = now()
          where tenant_id = $1 and user_id = $2 and state <> 'disabled'",
@@ -319,6 +333,11 @@ pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(
     .bind(hash)
     .execute(tx.conn())
     .await?;
+    let taken = sqlx::query("delete from platform.user_ticket where tenant_id = $1 and digest = $2 and expires_at > now()")
+        .bind(scope.tenant().uuid())
+        .bind(ticket.digest())
+        .execute(tx.conn())
+        .await?;
     if taken.rows_affected() == 0 || activated.rows_affected() == 0 {
         tx.rollback().await?;
         return Err(invalid());
@@ -379,8 +398,13 @@ impl Identity {
         refresh: Bearer,
         device: Option<String>,
     ) -> Result<Tokens, Problem> {
-        let subject =
-            Subject { name: user_name(user.user_id), roles: user.roles.clone(), employee: user.employee_id, session: Some(session) };
+        let subject = Subject {
+            name: user_name(user.user_id),
+            roles: user.roles.clone(),
+            employee: user.employee_id,
+            session: Some(session),
+            issued_at: user.now,
+        };
         let (token, expires_in) = self.access_token(tenant, subject).await?;
         Ok(Tokens {
             access_token: exposed(&token),

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Bearer, Logins, Subject,
+    Bearer, Logins, Subject, Void,
     attempts::{Attempt, Trier},
     audit, check_roles, exposed, not_found, scope_of,
 };
@@ -130,7 +130,7 @@ pub(crate) async fn disable_service_account(
         return Err(not_found());
     }
     identity.end_delegations(&mut tx, actor.scope, &subject(account)).await?;
-    identity.revoke(&mut tx, actor.scope, "subject", &subject(account)).await?;
+    identity.revoke(&mut tx, actor.scope, &subject(account), Void::All).await?;
     audit(&mut tx, actor.scope, "disable_service_account", "granted", Some(&subject(account)), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -184,14 +184,16 @@ pub(crate) async fn service_token(
     let attempt = Attempt::count(&identity.pool, &identity.keys, scope, &trier).await?;
     let mut tx = identity.begin(scope).await?;
     // By the digest of 256 random bits: there is nothing to guess, and nothing to time.
-    let found: Option<(Uuid, Vec<String>)> = sqlx::query_as(
-        "select account_id, roles from platform.service_account where tenant_id = $1 and secret_digest = $2 and disabled_at is null",
+    // Held, so that who disables the account comes before the token, or after it.
+    let found: Option<(Uuid, Vec<String>, i64)> = sqlx::query_as(
+        "select account_id, roles, floor(extract(epoch from clock_timestamp()))::bigint
+         from platform.service_account where tenant_id = $1 and secret_digest = $2 and disabled_at is null for share",
     )
     .bind(tenant.id.uuid())
     .bind(&digest)
     .fetch_optional(tx.conn())
     .await?;
-    let Some((account, roles)) = found else {
+    let Some((account, roles, issued_at)) = found else {
         audit(&mut tx, scope, "service_token", "refused", None, None).await?;
         tx.commit().await?;
         return Err(refused());
@@ -199,7 +201,7 @@ pub(crate) async fn service_token(
     attempt.succeeded(&mut tx).await?;
     audit(&mut tx, scope, "service_token", "granted", Some(&subject(account)), None).await?;
     tx.commit().await?;
-    let (token, expires_in) =
-        identity.access_token(&tenant, Subject { name: subject(account), roles, employee: None, session: None }).await?;
+    let subject = Subject { name: subject(account), roles, employee: None, session: None, issued_at };
+    let (token, expires_in) = identity.access_token(&tenant, subject).await?;
     Ok(Json(ServiceToken { access_token: exposed(&token), token_type: "Bearer", expires_in }))
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Logins,
+    Logins, Void,
     attempts::{Attempt, Trier},
     audit, not_found, passwords, totp, user_name, user_of,
 };
@@ -244,7 +244,8 @@ pub(crate) struct RevokeToken {
     all: bool,
 }
 
-/// Make your tokens void before they expire: one by its id, or all. It bites within seconds.
+/// Make your tokens void before they expire: one by its id, or all. It bites within seconds. Beyond 100 single ones within
+/// an hour all are made void.
 #[utoipa::path(post, path = "/v1/auth/revocation", tag = "identity", request_body = RevokeToken, responses(
     (status = 204, description = "Void"),
     (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
@@ -259,13 +260,19 @@ pub(crate) async fn revoke_token(
     let mut tx = identity.begin(actor.scope).await?;
     match (&ask.token_id, ask.all) {
         (Some(id), false) if (1..=255).contains(&id.len()) && !id.contains('\0') => {
-            identity.revoke(&mut tx, actor.scope, "token", id).await?;
+            identity.revoke(&mut tx, actor.scope, &actor.subject, Void::Token(id)).await?;
         }
         (None, true) => {
             if let Some(user) = user_of(&actor.subject) {
+                // A log-in that is under way comes before this, or after it.
+                sqlx::query("select from platform.user_account where tenant_id = $1 and user_id = $2 for no key update")
+                    .bind(actor.tenant.id.uuid())
+                    .bind(user)
+                    .execute(tx.conn())
+                    .await?;
                 identity.end_sessions(&mut tx, actor.scope, user, None, "revoked").await?;
             }
-            identity.revoke(&mut tx, actor.scope, "subject", &actor.subject).await?;
+            identity.revoke(&mut tx, actor.scope, &actor.subject, Void::All).await?;
         }
         (Some(_) | None, _) => {
             tx.rollback().await?;

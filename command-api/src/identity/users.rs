@@ -12,7 +12,9 @@ use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Identity, Logins, TICKET, audit, check_duties_held, check_roles, check_roles_held, normalized_email, not_found, user_name};
+use super::{
+    Identity, Logins, TICKET, Void, audit, check_duties_held, check_roles, check_roles_held, normalized_email, not_found, user_name,
+};
 use crate::request::{Fields, Id};
 
 /// Who is to get in, and as what.
@@ -195,7 +197,7 @@ pub(crate) async fn change_user(
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
     check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
-    let before = find(&mut tx, actor.scope, user).await?.roles;
+    let before = hold(&mut tx, actor.scope, user).await?.roles;
     check_roles_held(&mut tx, &actor, &before).await?;
     identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;
     sqlx::query("update platform.user_account set roles = $3, employee_id = $4, changed_at = now() where tenant_id = $1 and user_id = $2")
@@ -205,7 +207,7 @@ pub(crate) async fn change_user(
         .bind(ask.employee_id)
         .execute(tx.conn())
         .await?;
-    identity.revoke(&mut tx, actor.scope, "subject", &user_name(user)).await?;
+    identity.revoke(&mut tx, actor.scope, &user_name(user), Void::All).await?;
     audit(&mut tx, actor.scope, "change_roles", "granted", Some(&user_name(user)), Some(&actor)).await?;
     let row = find(&mut tx, actor.scope, user).await?;
     tx.commit().await?;
@@ -226,7 +228,7 @@ pub(crate) async fn invite_again(
 ) -> Result<(StatusCode, Json<Invitation>), Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    let found = find(&mut tx, actor.scope, user).await?;
+    let found = hold(&mut tx, actor.scope, user).await?;
     // A ticket opens the account.
     check_roles_held(&mut tx, &actor, &found.roles).await?;
     if found.state == "disabled" {
@@ -257,7 +259,7 @@ pub(crate) async fn disable_user(
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    let roles = find(&mut tx, actor.scope, user).await?.roles;
+    let roles = hold(&mut tx, actor.scope, user).await?.roles;
     // Keeping somebody out gives nothing away; but those who decide about others stay.
     check_duties_held(&mut tx, &actor, &roles).await?;
     set_state(&mut tx, actor.scope, user, "'disabled'").await?;
@@ -268,7 +270,7 @@ pub(crate) async fn disable_user(
         .execute(tx.conn())
         .await?;
     identity.end_sessions(&mut tx, actor.scope, user, None, "user disabled").await?;
-    identity.revoke(&mut tx, actor.scope, "subject", &user_name(user)).await?;
+    identity.revoke(&mut tx, actor.scope, &user_name(user), Void::All).await?;
     audit(&mut tx, actor.scope, "disable", "granted", Some(&user_name(user)), Some(&actor)).await?;
     let row = find(&mut tx, actor.scope, user).await?;
     tx.commit().await?;
@@ -288,7 +290,7 @@ pub(crate) async fn enable_user(
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    let roles = find(&mut tx, actor.scope, user).await?.roles;
+    let roles = hold(&mut tx, actor.scope, user).await?.roles;
     check_roles_held(&mut tx, &actor, &roles).await?;
     set_state(&mut tx, actor.scope, user, "case when password_hash is null then 'invited' else 'active' end").await?;
     audit(&mut tx, actor.scope, "enable", "granted", Some(&user_name(user)), Some(&actor)).await?;
@@ -358,6 +360,12 @@ impl Identity {
 
 async fn find(tx: &mut ScopedTx, scope: TenantScope, user: Uuid) -> Result<Row, Problem> {
     let sql = format!("select {COLUMNS} from platform.user_account where tenant_id = $1 and user_id = $2");
+    sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(user).fetch_optional(tx.conn()).await?.ok_or_else(not_found)
+}
+
+/// As [`find`], for who decides by what is found: it stays so until the transaction ends.
+async fn hold(tx: &mut ScopedTx, scope: TenantScope, user: Uuid) -> Result<Row, Problem> {
+    let sql = format!("select {COLUMNS} from platform.user_account where tenant_id = $1 and user_id = $2 for no key update");
     sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(user).fetch_optional(tx.conn()).await?.ok_or_else(not_found)
 }
 

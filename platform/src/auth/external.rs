@@ -126,9 +126,9 @@ impl Trust {
         validation.set_audience(&[&self.audience]);
         let UniqueMap(claims) =
             jsonwebtoken::decode(token, &key.decoding, &validation).map_err(|error| Refusal::Invalid(reason_of(&error)))?.claims;
-        self.check(&claims).map_err(Refusal::Invalid)
+        self.check(token, &claims).map_err(Refusal::Invalid)
     }
-    fn check(&self, claims: &Map<String, Value>) -> Result<Claims, &'static str> {
+    fn check(&self, token: &str, claims: &Map<String, Value>) -> Result<Claims, &'static str> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| (1..=255).contains(&text.len()));
         let second = |name: &str| claims.get(name).and_then(Value::as_u64);
         let (Some(sub), Some(iat), Some(exp)) = (text("sub"), second("iat"), second("exp")) else {
@@ -162,7 +162,7 @@ impl Trust {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
             sub: format!("external:{}", HEXLOWER.encode(&digest[..16])),
-            jti: text("jti").map_or_else(|| HEXLOWER.encode(&digest), str::to_owned),
+            jti: text("jti").map_or_else(|| HEXLOWER.encode(&Sha256::digest(token)), str::to_owned),
             sid: None,
             iat,
             exp,

@@ -63,7 +63,8 @@ impl Route {
         self.kind() == "tenants"
     }
     fn is_for_owners(&self) -> bool {
-        matches!(self.kind(), "users" | "service-accounts" | "identity-audit") || (self.kind() == "roles" && self.method != Method::GET)
+        matches!(self.kind(), "users" | "service-accounts" | "identity-audit" | "issuers" | "domains")
+            || (self.kind() == "roles" && self.method != Method::GET)
     }
     /// About oneself: everybody may.
     fn is_own(&self) -> bool {

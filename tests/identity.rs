@@ -297,6 +297,51 @@ async fn a_refresh_token_used_twice_ends_its_log_in_however_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operators_word_about_an_issuer_counts_once_the_tenant_confirms_it() {
+    let company = Company::new("issuer").await;
+    let get = async |token: &str, path: &str| {
+        let request = company.system.client.get(format!("{}{path}", company.system.command_api)).bearer_auth(token);
+        request.send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    let operator = company.system.token("platform", "operator");
+    let id = text(&company.system.tenure(&["tenant", "show", &company.slug]), "tenant_id");
+    let issuer = format!("https://{}.example", company.slug);
+    let written = json!({"issuer": issuer, "audience": "hr", "jwks_uri": format!("{issuer}/jwks"), "token_type": "at+jwt",
+        "roles_claim": "roles", "roles": {"x": "owner"}, "employee_claim": null});
+    let path = format!("/v1/tenants/{id}/issuers");
+    assert_eq!(company.post(&operator, &path, &written).await.0, 204);
+    let domain = json!({"domain": format!("{}.example", company.slug)});
+    assert_eq!(company.post(&operator, &format!("/v1/tenants/{id}/domains"), &domain).await.0, 204);
+    assert_eq!(get(&company.owner, "/v1/domains").await, json!([domain]), "the tenant sees it");
+    let confirmed = async || get(&company.owner, "/v1/issuers").await[0]["confirmed"].clone();
+    assert_eq!(confirmed().await, false);
+    // By nobody but the tenant, who may do as much, and as it stands.
+    let narrow = json!({"name": "gate", "permissions": [], "duties": ["manage_users"]});
+    assert_eq!(company.post(&company.owner, "/v1/roles", &narrow).await.0, 204);
+    let narrow = company.system.token(&company.slug, "gate");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let confirm = async |token: &str, body: &Value| company.post(token, "/v1/issuers/confirmation", body).await;
+    assert_eq!(confirm(&narrow, &written).await.1["error"], "forbidden");
+    assert_eq!(confirm(&operator, &written).await.1["error"], "unknown_role", "an operator is nobody here");
+    let mut other = written.clone();
+    other["jwks_uri"] = json!(format!("{issuer}/other"));
+    assert_eq!(confirm(&company.owner, &other).await.1["error"], "not_found");
+    assert_eq!(confirmed().await, false);
+    assert_eq!(confirm(&company.owner, &written).await.0, 204);
+    assert_eq!(confirmed().await, true);
+    // What is written anew is to be confirmed anew.
+    assert_eq!(company.post(&operator, &path, &written).await.0, 204);
+    assert_eq!(confirmed().await, true, "the same");
+    assert_eq!(company.post(&operator, &path, &other).await.0, 204);
+    assert_eq!(confirmed().await, false);
+    let audit = get(&company.owner, "/v1/identity-audit").await.to_string();
+    assert!(audit.contains(&issuer) && audit.contains("confirm_issuer") && audit.contains(domain["domain"].as_str().unwrap()), "{audit}");
+    let name = json!({"issuer": issuer, "audience": "hr"});
+    assert_eq!(company.post(&company.owner, "/v1/issuers/removal", &name).await.0, 204);
+    assert_eq!(get(&company.owner, "/v1/issuers").await, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_learns_who_has_an_account() {
     let (company, elsewhere) = (Company::new("known").await, Company::new("elsewhere").await);
     company.user("known@example.com", "hr").await;

@@ -2,7 +2,7 @@
 //!
 //! Everything here works on tables that only the role `tenure_identity` reaches, through a pool of its own. Passwords and
 //! tokens never come near the event store. Reading order: [`login`], then [`users`], [`machines`], [`roles`], [`own`] (what one does
-//! with one's own account), [`trust`] (operators); below them [`passwords`], [`attempts`], [`totp`].
+//! with one's own account), [`trust`] (operators, and what the tenant says to it); below them [`passwords`], [`attempts`], [`totp`].
 
 mod attempts;
 mod login;
@@ -22,7 +22,7 @@ use events::{EmployeeId, TenantId, TenantScope};
 use http::StatusCode;
 use platform::{
     Actor, Config, Gate, Keys, Problem, Process, ScopedTx, Tenant,
-    access::{BUILT_IN, TenantAccess},
+    access::{BUILT_IN, RoleContent, TenantAccess},
     auth::{Issuer, TokenRequest, token_name},
     database,
 };
@@ -67,6 +67,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(trust::remove_domain))
         .routes(routes!(trust::trust_issuer, trust::issuers))
         .routes(routes!(trust::distrust_issuer))
+        .routes(routes!(trust::own_domains))
+        .routes(routes!(trust::own_issuers))
+        .routes(routes!(trust::confirm_issuer))
+        .routes(routes!(trust::distrust_own_issuer))
 }
 
 /// How long an access token lives.
@@ -324,10 +328,16 @@ fn normalized_email(text: &str) -> Result<String, Problem> {
 }
 
 /// 422 unless each is the name of a role of this tenant; 403 where one holds more than who hands it out.
-async fn check_roles(tx: &mut ScopedTx, actor: &Actor, tenant: TenantId, roles: &[String]) -> Result<(), Problem> {
-    let access = TenantAccess::read(tx, TenantScope::checked(tenant)).await?;
-    let contents: Vec<_> = roles.iter().map(|role| access.content(tenant, role)).collect();
-    let place = contents.iter().position(Option::is_none).or((roles.len() > 32).then_some(32));
+async fn check_roles(tx: &mut ScopedTx, actor: &Actor, roles: &[String]) -> Result<(), Problem> {
+    let contents = known_roles(tx, actor.scope, roles).await?;
+    if contents.iter().all(|content| actor.grants.cover(content)) { Ok(()) } else { Err(actor.forbidden()) }
+}
+
+/// What they are made of; 422 unless each is the name of a role of this tenant.
+async fn known_roles(tx: &mut ScopedTx, scope: TenantScope, roles: &[String]) -> Result<Vec<RoleContent>, Problem> {
+    let (tenant, access) = (scope.tenant(), TenantAccess::read(tx, scope).await?);
+    let contents: Vec<_> = roles.iter().map_while(|role| access.content(tenant, role)).collect();
+    let place = if contents.len() < roles.len() { Some(contents.len()) } else { (roles.len() > 32).then_some(32) };
     if let Some(place) = place {
         let built_in = BUILT_IN.into_iter().filter(|role| role.is_for(tenant)).map(|role| role.name);
         let names: Vec<_> = built_in.chain(access.roles.iter().map(|(name, _)| name.as_str())).collect();
@@ -335,9 +345,7 @@ async fn check_roles(tx: &mut ScopedTx, actor: &Actor, tenant: TenantId, roles: 
         let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_role", detail.clone());
         return Err(problem.field(format!("/roles/{place}"), "unknown_role", detail));
     }
-    // Who decides about users of another tenant is an operator, and bound by that tenant's roles only.
-    let covered = actor.tenant.id != tenant || contents.iter().flatten().all(|content| actor.grants.cover(content));
-    if covered { Ok(()) } else { Err(actor.forbidden()) }
+    Ok(contents)
 }
 
 /// 403 where somebody with these roles may do more than the actor, who would decide what they may do, or come in as them.

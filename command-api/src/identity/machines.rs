@@ -69,7 +69,7 @@ pub(crate) async fn create_service_account(
     }
     let (account, credential) = (Uuid::now_v7(), Bearer::fresh("ts", actor.tenant.id)?);
     let mut tx = identity.begin(actor.scope).await?;
-    check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
+    check_roles(&mut tx, &actor, &ask.roles).await?;
     sqlx::query("insert into platform.service_account (tenant_id, account_id, name, roles, secret_digest) values ($1, $2, $3, $4, $5)")
         .bind(actor.tenant.id.uuid())
         .bind(account)

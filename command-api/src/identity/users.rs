@@ -106,7 +106,7 @@ pub(crate) async fn invite_user(
     let email = normalized_email(&ask.email)?;
     let (user, digest) = (Uuid::now_v7(), identity.email_digest(actor.scope, &email).await?);
     let mut tx = identity.begin(actor.scope).await?;
-    check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
+    check_roles(&mut tx, &actor, &ask.roles).await?;
     let invited = sqlx::query(
         "insert into platform.user_account (tenant_id, user_id, email_digest, email, state, roles, employee_id)
          values ($1, $2, $3, $4, 'invited', $5, $6) on conflict (tenant_id, email_digest) do nothing",
@@ -196,7 +196,7 @@ pub(crate) async fn change_user(
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
+    check_roles(&mut tx, &actor, &ask.roles).await?;
     let before = hold(&mut tx, actor.scope, user).await?.roles;
     check_roles_held(&mut tx, &actor, &before).await?;
     identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;

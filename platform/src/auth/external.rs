@@ -1,5 +1,6 @@
-//! Access tokens of other issuers, such as a tenant's own OpenID Connect provider. An operator says whose are taken, and
-//! for which tenant: issuer and audience name the tenant, a claim's values are mapped to our roles.
+//! Access tokens of other issuers, such as a tenant's own OpenID Connect provider. An operator says whose may be taken, and
+//! for which tenant, and the tenant confirms it: issuer and audience name the tenant, a claim's values are mapped to our
+//! roles.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -149,8 +149,8 @@ async fn read(pool: &PgPool, before: &Known) -> anyhow::Result<Known> {
         }
     }
     known.revoked = before.revoked.followed(&mut conn).await?;
-    let issuers =
-        "select tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim from platform.external_issuer";
+    let issuers = "select tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim
+                   from platform.external_issuer where confirmed_at is not null";
     for row in sqlx::query_as::<_, Trust>(issuers).fetch_all(&mut *conn).await? {
         // One that did not change keeps its keys.
         let same = before.issuers.get(&row.issuer).and_then(|list| list.iter().find(|trust| trust.is_same(&row))).cloned();

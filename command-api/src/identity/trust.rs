@@ -365,9 +365,8 @@ impl ExternalIssuer {
         if self.issuer == own {
             return invalid("issuer", "is our own");
         }
-        let local = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"];
-        if !self.jwks_uri.starts_with("https://") && !local.iter().any(|prefix| self.jwks_uri.starts_with(prefix)) {
-            return invalid("jwks_uri", "must be an https URL");
+        if !is_key_address(&self.jwks_uri) {
+            return invalid("jwks_uri", "must be an https URL without user and password, or one of http on this machine");
         }
         if !matches!(self.token_type.as_str(), "at+jwt" | "JWT") {
             return invalid("token_type", "must be at+jwt or JWT");
@@ -377,6 +376,14 @@ impl ExternalIssuer {
         }
         Ok(())
     }
+}
+
+/// Whether keys may be fetched from there: by https, or by http from this machine.
+fn is_key_address(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
+    let local = ["127.0.0.1", "localhost", "[::1]"].contains(&authority.host());
+    !authority.as_str().contains('@') && (scheme == "https" && !authority.host().is_empty() || scheme == "http" && local)
 }
 
 impl Identity {
@@ -416,5 +423,32 @@ impl Identity {
     }
     fn known(&self, tenant: TenantId) -> Result<TenantScope, Problem> {
         self.gate.registry().by_id(tenant).map(|tenant| scope_of(&tenant)).ok_or_else(not_found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn keys_come_by_https_or_from_this_machine() {
+        for (uri, good) in [
+            ("https://id.example/jwks", true),
+            ("https://id.example:8443/a?b=c", true),
+            ("http://127.0.0.1:9000/jwks", true),
+            ("http://localhost/jwks", true),
+            ("http://[::1]:1/", true),
+            ("http://id.example/jwks", false),
+            ("http://10.0.0.1/jwks", false),
+            ("http://localhost:x@169.254.169.254/", false),
+            ("http://127.0.0.1:80@evil.example/", false),
+            ("http://127.0.0.1.evil.example/", false),
+            ("http://localhost:80\\@evil.example/", false),
+            ("https://user:password@id.example/", false),
+            ("https://", false),
+            ("//id.example/jwks", false),
+            ("file:///etc/passwd", false),
+            ("jwks", false),
+        ] {
+            assert_eq!(super::is_key_address(uri), good, "{uri}");
+        }
     }
 }

@@ -163,8 +163,8 @@ impl Gate {
         Ok(Grants::of(tenant, &*self.access.of(scope, version).await?, subject, roles, employee))
     }
     /// The tenant that a request without a token names by its host or header. `None` where there is no such tenant: the
-    /// answer must then be that of a wrong password.
-    pub async fn tenant_named(&self, parts: &Parts) -> Result<Option<Arc<Tenant>>, Problem> {
+    /// answer must then be that of a wrong password, after as long: it is not looked for again.
+    pub fn tenant_named(&self, parts: &Parts) -> Result<Option<Arc<Tenant>>, Problem> {
         let invalid = |reason| refused(invalid_tenant(), reason, None);
         let named = self.named(parts).map_err(invalid)?;
         let find = |name: &Name| match name {
@@ -172,15 +172,18 @@ impl Gate {
             Name::Id(id) => self.registry.by_id(*id),
         };
         let Some(first) = named.first() else { return Err(invalid("no tenant is named")) };
-        if find(first).is_none() {
-            // Registered a moment ago, perhaps.
-            self.registry.refresh().await.map_err(|error| lookup_failed(&error))?;
-        }
         let tenant = find(first);
         if named.iter().any(|other| find(other) != tenant) {
             return Err(invalid("the request names two tenants"));
         }
         Ok(tenant)
+    }
+    /// The name by which a request asks for a tenant, whether or not there is one.
+    pub fn name_of_tenant(&self, parts: &Parts) -> Option<String> {
+        self.named(parts).ok()?.into_iter().next().map(|name| match name {
+            Name::Slug(slug) => slug,
+            Name::Id(id) => id.namespace(),
+        })
     }
     /// Whether neither host nor header name a tenant.
     pub fn names_no_tenant(&self, parts: &Parts) -> bool {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     Bearer, Logins, Subject, Void,
     attempts::{Attempt, Trier},
-    audit, check_roles, exposed, not_found, scope_of,
+    audit, check_duties_held, check_roles, exposed, not_found, scope_of,
 };
 use crate::request::{Fields, Id};
 
@@ -118,17 +118,19 @@ pub(crate) async fn disable_service_account(
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    let disabled = sqlx::query(
-        "update platform.service_account set disabled_at = coalesce(disabled_at, now()) where tenant_id = $1 and account_id = $2",
+    let roles: Option<Vec<String>> = sqlx::query_scalar(
+        "update platform.service_account set disabled_at = coalesce(disabled_at, now()) where tenant_id = $1 and account_id = $2 returning roles",
     )
     .bind(actor.tenant.id.uuid())
     .bind(account)
-    .execute(tx.conn())
+    .fetch_optional(tx.conn())
     .await?;
-    if disabled.rows_affected() == 0 {
+    let Some(roles) = roles else {
         tx.rollback().await?;
         return Err(not_found());
-    }
+    };
+    // As for people: those who decide about others stay.
+    check_duties_held(&mut tx, &actor, &roles).await?;
     identity.end_delegations(&mut tx, actor.scope, &subject(account)).await?;
     identity.revoke(&mut tx, actor.scope, &subject(account), Void::All).await?;
     audit(&mut tx, actor.scope, "disable_service_account", "granted", Some(&subject(account)), Some(&actor)).await?;
@@ -176,11 +178,11 @@ pub(crate) async fn service_token(
 ) -> Result<Json<ServiceToken>, Problem> {
     let refused = || Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "the credential is not right, or disabled");
     let identity = logins.get()?;
-    let (credential, tenant) = identity.bearer("ts", &ask.credential, &parts).await?.ok_or_else(refused)?;
+    let (credential, tenant) = identity.bearer("ts", &ask.credential, &parts)?.ok_or_else(refused)?;
     let scope = scope_of(&tenant);
-    identity.gate.serves(&tenant)?;
     let digest = credential.digest();
-    let trier = Trier { account: &digest, source: identity.gate.client_address(&parts), device: None };
+    let source = identity.gate.client_address(&parts);
+    let trier = Trier { action: "service_token", nowhere: None, account: &digest, source, device: None };
     let attempt = Attempt::count(&identity.pool, &identity.keys, scope, &trier).await?;
     let mut tx = identity.begin(scope).await?;
     // By the digest of 256 random bits: there is nothing to guess, and nothing to time.
@@ -198,6 +200,11 @@ pub(crate) async fn service_token(
         tx.commit().await?;
         return Err(refused());
     };
+    if let Err(problem) = identity.gate.serves(&tenant) {
+        audit(&mut tx, scope, "service_token", "not_served", Some(&subject(account)), None).await?;
+        tx.commit().await?;
+        return Err(problem);
+    }
     attempt.succeeded(&mut tx).await?;
     audit(&mut tx, scope, "service_token", "granted", Some(&subject(account)), None).await?;
     tx.commit().await?;

@@ -214,7 +214,8 @@ pub(crate) async fn change_user(
     Ok(Json(identity.shown(actor.scope, row)?))
 }
 
-/// Give a user another ticket: because the first one was lost, or to set a new password. It also takes away the six digits.
+/// Give a user another ticket: because the first one was lost, or to set a new password. Who uses it is no longer asked for
+/// six digits.
 #[utoipa::path(post, path = "/v1/users/{id}/invitation", tag = "identity", params(("id" = Uuid, Path, description = "The user")), responses(
     (status = 201, description = "Invited again", body = Invitation),
     (status = 404, description = "`not_found`"),
@@ -235,11 +236,6 @@ pub(crate) async fn invite_again(
         tx.rollback().await?;
         return Err(Problem::new(StatusCode::CONFLICT, "user_disabled", "the user is disabled; enable them first"));
     }
-    sqlx::query("update platform.user_account set totp_secret = null, totp_confirmed = false where tenant_id = $1 and user_id = $2")
-        .bind(actor.tenant.id.uuid())
-        .bind(user)
-        .execute(tx.conn())
-        .await?;
     let ticket = identity.ticket(&mut tx, actor.scope, user).await?;
     audit(&mut tx, actor.scope, "invite_again", "granted", Some(&user_name(user)), Some(&actor)).await?;
     tx.commit().await?;

@@ -452,6 +452,33 @@ async fn six_digits_work_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_who_decides_who_gets_in_stays() {
+    let company = Company::new("last").await;
+    let keeper = json!({"name": "keeper", "permissions": [], "duties": ["manage_users", "manage_roles"]});
+    assert_eq!(company.post(&company.owner, "/v1/roles", &keeper).await.0, 204);
+    let user = company.user("keeper@example.com", "keeper").await;
+    let token = text(&company.log_in("keeper@example.com").await, "access_token");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let path = |what: &str| format!("/v1/users/{user}/{what}");
+    let alone = json!({"roles": [], "employee_id": null});
+    while company.post(&token, &path("roles"), &alone).await.1["error"] == "forbidden" {
+        assert!(Instant::now() < deadline, "the role is not known");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (path, body) in [
+        (path("roles"), alone),
+        (path("disabling"), json!({})),
+        ("/v1/roles/removal".into(), json!({"name": "keeper"})),
+        ("/v1/roles".into(), json!({"name": "keeper", "permissions": [], "duties": ["manage_roles"]})),
+    ] {
+        let (status, answer) = company.post(&token, &path, &body).await;
+        assert_eq!((status, answer["error"].as_str()), (409, Some("last_admin")), "{path}: {answer}");
+    }
+    company.user("another@example.com", "owner").await;
+    assert_eq!(company.post(&token, &path("disabling"), &json!({})).await.1["state"], "disabled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_out_of_service_gives_nobody_a_way_in() {
     let operator = system().await.token("platform", "operator");
     for (name, status, code) in

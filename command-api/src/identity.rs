@@ -22,7 +22,7 @@ use events::{EmployeeId, TenantId, TenantScope};
 use http::StatusCode;
 use platform::{
     Actor, Config, Gate, Keys, Problem, Process, ScopedTx, Tenant,
-    access::{BUILT_IN, RoleContent, TenantAccess},
+    access::{BUILT_IN, Duty, RoleContent, TenantAccess},
     auth::{Issuer, TokenRequest, token_name},
     database,
 };
@@ -360,6 +360,29 @@ async fn check_duties_held(tx: &mut ScopedTx, actor: &Actor, roles: &[String]) -
     let access = TenantAccess::read(tx, actor.scope).await?;
     let mut contents = roles.iter().filter_map(|role| access.content(actor.tenant.id, role));
     if contents.all(|content| actor.grants.cover_duties(&content)) { Ok(()) } else { Err(actor.forbidden()) }
+}
+
+/// 409 where a user has just taken from themselves what they decide about others by, and no other user has it.
+async fn check_admins_left(tx: &mut ScopedTx, actor: &Actor) -> Result<(), Problem> {
+    // A machine, or who logs in elsewhere, is still there.
+    if user_of(&actor.subject).is_none() || !actor.grants.has(Duty::ManageUsers) {
+        return Ok(());
+    }
+    let access = TenantAccess::read(tx, actor.scope).await?;
+    let decides = |role: &str| access.content(actor.tenant.id, role).is_some_and(|content| content.duties.contains(&Duty::ManageUsers));
+    let own = access.roles.iter().map(|(name, _)| name.as_str());
+    let roles: Vec<&str> = BUILT_IN.iter().map(|role| role.name).chain(own).filter(|role| decides(role)).collect();
+    let left: bool =
+        sqlx::query_scalar("select exists (select from platform.user_account where tenant_id = $1 and state = 'active' and roles && $2)")
+            .bind(actor.tenant.id.uuid())
+            .bind(&roles)
+            .fetch_one(tx.conn())
+            .await?;
+    if left {
+        return Ok(());
+    }
+    let detail = "nobody would be left who decides who gets in; let somebody else do so first";
+    Err(Problem::new(StatusCode::CONFLICT, "last_admin", detail))
 }
 
 /// The right to a tenant's identity tables. What may be done there, a password, a secret or an operator's token decides.

@@ -13,7 +13,8 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    Identity, Logins, TICKET, Void, audit, check_duties_held, check_roles, check_roles_held, normalized_email, not_found, user_name,
+    Identity, Logins, TICKET, Void, audit, check_admins_left, check_duties_held, check_roles, check_roles_held, normalized_email,
+    not_found, user_name,
 };
 use crate::request::{Fields, Id};
 
@@ -185,6 +186,7 @@ pub(crate) struct ChangeUser {
     request_body = ChangeUser, responses(
     (status = 200, description = "Changed", body = User),
     (status = 404, description = "`not_found`"),
+    (status = 409, description = "`last_admin`: nobody would be left who decides who gets in"),
     (status = 422, description = "`unknown_role`, `missing_field`, `unknown_field`, `invalid_field`"),
     crate::openapi::IdentityProblems,
 ))]
@@ -209,6 +211,7 @@ pub(crate) async fn change_user(
         .await?;
     identity.revoke(&mut tx, actor.scope, &user_name(user), Void::All).await?;
     audit(&mut tx, actor.scope, "change_roles", "granted", Some(&user_name(user)), Some(&actor)).await?;
+    check_admins_left(&mut tx, &actor).await?;
     let row = find(&mut tx, actor.scope, user).await?;
     tx.commit().await?;
     Ok(Json(identity.shown(actor.scope, row)?))
@@ -246,6 +249,7 @@ pub(crate) async fn invite_again(
 #[utoipa::path(post, path = "/v1/users/{id}/disabling", tag = "identity", params(("id" = Uuid, Path, description = "The user")), responses(
     (status = 200, description = "Disabled, or so already", body = User),
     (status = 404, description = "`not_found`"),
+    (status = 409, description = "`last_admin`: nobody would be left who decides who gets in"),
     crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn disable_user(
@@ -268,6 +272,7 @@ pub(crate) async fn disable_user(
     identity.end_sessions(&mut tx, actor.scope, user, None, "user disabled").await?;
     identity.revoke(&mut tx, actor.scope, &user_name(user), Void::All).await?;
     audit(&mut tx, actor.scope, "disable", "granted", Some(&user_name(user)), Some(&actor)).await?;
+    check_admins_left(&mut tx, &actor).await?;
     let row = find(&mut tx, actor.scope, user).await?;
     tx.commit().await?;
     Ok(Json(identity.shown(actor.scope, row)?))

@@ -514,6 +514,11 @@ async fn logs_and_metrics_name_no_tenant_and_no_person() {
     }
     assert!(texts.iter().any(|(_, text)| !text.is_empty()), "there are logs");
     for base in [&field.system.command_api, &field.system.query_api] {
+        let answer = field_client().get(format!("{base}/metrics")).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "what an API counts is not for those who use it");
+    }
+    let state: Value = serde_json::from_slice(&std::fs::read(field.system.home.join("run/state.json")).unwrap()).unwrap();
+    for base in ["command_metrics", "query_metrics"].map(|name| state["addresses"][name].as_str().unwrap()) {
         let text = field_client().get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap();
         assert!(text.contains("http_requests_total"), "{text}");
         texts.push((format!("{base}/metrics"), text));

@@ -111,6 +111,8 @@ impl FromStr for TrustedProxies {
 pub struct Config {
     /// `TENURE_LISTEN`: where the process serves HTTP (for relay and projector: health and metrics only).
     pub listen: SocketAddr,
+    /// `TENURE_METRICS_LISTEN`: where the APIs serve `/metrics`; absent, nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// `TENURE_DATABASE_URL`: PostgreSQL, with the process's own role.
     pub database_url: SecretString,
     /// `TENURE_DATABASE_CONNECTIONS`: the pool's bound.
@@ -180,6 +182,11 @@ const fn secret(name: &'static str, need: Need, what: &'static str) -> Setting {
 
 const SETTINGS: &[Setting] = &[
     setting("listen", Need::Default(""), "Address and port to serve HTTP on; relay and projector serve only health and metrics there"),
+    setting(
+        "metrics_listen",
+        Need::Optional,
+        "Address and port on which the two APIs serve `/metrics`, apart from what they serve to others; without it nowhere",
+    ),
     secret(
         "database_url",
         Need::Always,
@@ -236,6 +243,7 @@ impl Config {
         let values = Values::gather(process, file, variable)?;
         let config = Self {
             listen: values.parse("listen", "an address and a port, such as 127.0.0.1:8080")?,
+            metrics_listen: values.optional("metrics_listen", "an address and a port, such as 127.0.0.1:8081")?,
             database_url: values.secret("database_url").unwrap_or_default(),
             database_connections: values.parse("database_connections", "a number from 1 to 1000")?,
             identity_database_url: values.secret("identity_database_url"),
@@ -360,6 +368,9 @@ impl Values {
     }
     fn secret(&self, name: &str) -> Option<SecretString> {
         self.text(name).map(SecretString::from)
+    }
+    fn optional<T: FromStr>(&self, name: &str, expected: &str) -> anyhow::Result<Option<T>> {
+        if self.0.contains_key(name) { self.parse(name, expected).map(Some) } else { Ok(None) }
     }
     /// For settings that are not secret: the error quotes the value.
     fn parse<T: FromStr>(&self, name: &str, expected: &str) -> anyhow::Result<T> {

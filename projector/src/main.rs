@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
     let applier = Applier { pool, store, keys: keys.clone() };
     let projector = tokio::spawn(Projector::new(applier, registry, keys, client).run(stop.clone()));
     tracing::info!(listen = %config.listen, "projecting");
-    health::serve(config.listen, health::router(checks), stop, Duration::from_secs(5)).await?;
+    health::serve(config.listen, health::router(checks).merge(health::metrics()), stop, Duration::from_secs(5)).await?;
     projector.await.context("the projector panicked")
 }
 

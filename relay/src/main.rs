@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
     let checks = vec![Check::postgres(pool.clone()), nats_check(client.clone())];
     let relay = tokio::spawn(Relay::new(store, pool, client).run(stop.clone()));
     tracing::info!(listen = %config.listen, "relaying");
-    health::serve(config.listen, health::router(checks), stop, Duration::from_secs(5)).await?;
+    health::serve(config.listen, health::router(checks).merge(health::metrics()), stop, Duration::from_secs(5)).await?;
     relay.await.context("the relay panicked")
 }
 

@@ -54,16 +54,15 @@ impl Attempt {
         let account = data_encoding::HEXLOWER.encode(trier.account);
         let (source, around) = (network(trier.source, 4), network(trier.source, 3));
         let (mut own, mut shared) = (Vec::new(), Vec::new());
-        match trier.device {
-            Some(device) => own.push((format!("device\n{account}\n{device}"), FROM_THERE)),
-            None => {
-                own.push((format!("there\n{account}\n{source}"), FROM_THERE));
-                if around != source {
-                    own.push((format!("around\n{account}\n{around}"), FROM_AROUND));
-                }
-                own.push((format!("anywhere\n{account}"), FROM_ANYWHERE));
-                shared.push((format!("source\n{}\n{source}", trier.nowhere.unwrap_or_default()), BY_SOURCE));
+        if let Some(device) = trier.device {
+            own.push((format!("device\n{account}\n{device}"), FROM_THERE));
+        } else {
+            own.push((format!("there\n{account}\n{source}"), FROM_THERE));
+            if around != source {
+                own.push((format!("around\n{account}\n{around}"), FROM_AROUND));
             }
+            own.push((format!("anywhere\n{account}"), FROM_ANYWHERE));
+            shared.push((format!("source\n{}\n{source}", trier.nowhere.unwrap_or_default()), BY_SOURCE));
         }
         let (mut digests, mut limits, mut windows) = (Vec::new(), Vec::new(), Vec::new());
         for (name, limit) in own.iter().chain(&shared) {
@@ -127,6 +126,12 @@ impl Attempt {
     }
     /// It succeeded: what led to it is forgotten where it was about this account, and given back elsewhere.
     pub(crate) async fn succeeded(self, tx: &mut ScopedTx) -> Result<(), sqlx::Error> {
+        // In the order in which they are counted, so that two can't wait for each other.
+        sqlx::query("select from platform.login_attempts where tenant_id = $1 and key = any($2) order by key for update")
+            .bind(self.scope.tenant().uuid())
+            .bind([self.own.as_slice(), &self.shared].concat())
+            .execute(tx.conn())
+            .await?;
         sqlx::query("delete from platform.login_attempts where tenant_id = $1 and key = any($2)")
             .bind(self.scope.tenant().uuid())
             .bind(self.own)

@@ -197,10 +197,10 @@ pub(crate) async fn set_up_totp(
                 .fetch_optional(tx.conn())
                 .await?;
         tx.rollback().await?;
-        return Err(match known.ok_or_else(not_found)? {
-            true => Problem::new(StatusCode::CONFLICT, "totp_active", "the account asks for six digits already; remove that first"),
-            false => changed_meanwhile(),
-        });
+        if !known.ok_or_else(not_found)? {
+            return Err(changed_meanwhile());
+        }
+        return Err(Problem::new(StatusCode::CONFLICT, "totp_active", "the account asks for six digits already; remove that first"));
     }
     attempt.succeeded(&mut tx).await?;
     audit(&mut tx, actor.scope, "set_up_totp", "granted", Some(&user_name(user)), None).await?;

@@ -38,12 +38,20 @@ enum Kind {
     Token,
 }
 
+/// Seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct When {
+    /// Something was made void.
+    revoked: u64,
+    /// No token can live any more that it concerns.
+    until: u64,
+}
+
 /// Tokens that are void before they expire. Each second only what came since is read, so that many don't hold up the
 /// next.
 #[derive(Clone, Default)]
 pub(super) struct Revoked {
-    /// In which second, and until when a token could live that it concerns.
-    all: Arc<HashMap<(TenantId, Kind, String), (u64, u64)>>,
+    all: Arc<HashMap<(TenantId, Kind, String), When>>,
     /// What transactions before this one wrote is in.
     complete_before: u64,
 }
@@ -53,7 +61,7 @@ impl Revoked {
     pub(super) fn include(&self, tenant: TenantId, claims: &Claims, leeway: u64) -> bool {
         let find = |kind, id: &str| self.all.get(&(tenant, kind, id.to_owned()));
         !self.all.is_empty()
-            && (find(Kind::Subject, &claims.sub).is_some_and(|(second, _)| claims.iat <= *second + leeway)
+            && (find(Kind::Subject, &claims.sub).is_some_and(|when| claims.iat <= when.revoked + leeway)
                 || claims.sid.as_deref().is_some_and(|session| find(Kind::Session, session).is_some())
                 || find(Kind::Token, &token_name(&claims.sub, &claims.jti)).is_some())
     }
@@ -71,19 +79,19 @@ impl Revoked {
         .bind(known.complete_before.to_string())
         .fetch_all(conn)
         .await?;
-        let row = |(tenant, kind, id, second, until): (Uuid, String, String, i64, i64)| {
+        let row = |(tenant, kind, id, revoked, until): (Uuid, String, String, i64, i64)| {
             let kind = match kind.as_str() {
                 "subject" => Kind::Subject,
                 "session" => Kind::Session,
                 _ => Kind::Token,
             };
             let seconds = |n: i64| u64::try_from(n).unwrap_or_default();
-            ((TenantId::from_uuid(tenant), kind, id), (seconds(second), seconds(until)))
+            ((TenantId::from_uuid(tenant), kind, id), When { revoked: seconds(revoked), until: seconds(until) })
         };
-        let news: Vec<_> = rows.into_iter().map(row).filter(|(name, times)| known.all.get(name) != Some(times)).collect();
+        let news: Vec<_> = rows.into_iter().map(row).filter(|(name, when)| known.all.get(name) != Some(when)).collect();
         if !news.is_empty() {
             let (all, now) = (Arc::make_mut(&mut known.all), now());
-            all.retain(|_, (_, until)| *until > now);
+            all.retain(|_, when| when.until > now);
             all.extend(news);
         }
         known.complete_before = oldest;

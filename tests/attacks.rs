@@ -95,7 +95,8 @@ impl Route {
         self.kind() == "tenants"
     }
     fn is_for_owners(&self) -> bool {
-        matches!(self.kind(), "users" | "service-accounts" | "identity-audit") || (self.kind() == "roles" && self.method != Method::GET)
+        matches!(self.kind(), "users" | "service-accounts" | "identity-audit" | "issuers" | "domains")
+            || (self.kind() == "roles" && self.method != Method::GET)
     }
     /// About oneself: everybody may.
     fn is_own(&self) -> bool {
@@ -180,7 +181,8 @@ impl Battlefield {
         let public_key = URL_SAFE_NO_PAD.decode(jwks["keys"][0]["x"].as_str().unwrap()).unwrap();
         let auditor = system.token(&own.slug, "auditor");
         let signer = Signer::known_to(system).await;
-        let field = Self { system, own, other, suspended, expired, closed, auditor, routes, open, public_key, out_of_service: slugs, signer };
+        let field =
+            Self { system, own, other, suspended, expired, closed, auditor, routes, open, public_key, out_of_service: slugs, signer };
         // Every process must know the key by now: its own claims are good.
         let good = field.signer.sign("at+jwt", &part(&field.own.token, 1));
         for route in [&field.routes[0], &field.routes[field.routes.len() - 1]] {
@@ -685,6 +687,11 @@ async fn logs_and_metrics_name_no_tenant_and_no_person() {
     }
     assert!(texts.iter().any(|(_, text)| !text.is_empty()), "there are logs");
     for base in [&field.system.command_api, &field.system.query_api] {
+        let answer = field_client().get(format!("{base}/metrics")).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "what an API counts is not for those who use it");
+    }
+    let state: Value = serde_json::from_slice(&std::fs::read(field.system.home.join("run/state.json")).unwrap()).unwrap();
+    for base in ["command_metrics", "query_metrics"].map(|name| state["addresses"][name].as_str().unwrap()) {
         let text = field_client().get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap();
         assert!(text.contains("http_requests_total"), "{text}");
         texts.push((format!("{base}/metrics"), text));

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::{HeaderMap, jetstream};
 use events::{
-    CommandHash, CommandId, CorrelationId, DepartmentId, Effective, Metadata, NewEvent, Position, RecordedEvent, StreamName, TenantId, TenantScope,
+    CommandHash, CommandId, CorrelationId, DepartmentId, Effective, Metadata, NewEvent, Position, RecordedEvent, StreamName, TenantId,
+    TenantScope,
     organization::{DepartmentCreated, OrganizationEvent},
     tenancy::{Subscription, TenancyEvent, TenantProvisioned, TenantRegistered},
 };

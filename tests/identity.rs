@@ -49,21 +49,30 @@ impl Company {
         assert_eq!(status, 200, "{answer}");
         answer
     }
-    /// Waits until a token is refused everywhere.
+    /// Waits until a token is refused everywhere. After five seconds nobody takes it any more: who has not heard takes none.
     async fn is_void_everywhere(&self, token: &str) {
         let asked = Instant::now();
         for url in [format!("{}/v1/departments", self.system.query_api), format!("{}/v1/auth/me", self.system.command_api)] {
             loop {
+                let late = asked.elapsed() > Duration::from_secs(5);
                 let response = self.system.client.get(&url).bearer_auth(token).send().await.unwrap();
                 if response.status() == 401 {
                     assert_eq!(response.json::<Value>().await.unwrap()["error"], "invalid_token");
                     break;
                 }
-                assert!(asked.elapsed() < Duration::from_secs(30), "{url} still takes the token");
+                assert!(!late || response.status() == 503, "{url} still takes the token: {}", response.status());
+                assert!(asked.elapsed() < Duration::from_secs(30), "{url} does not hear of it");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
         eprintln!("void everywhere after {:?}", asked.elapsed());
+    }
+    /// Every decision about identity so far: action and outcome.
+    async fn decisions(&self) -> Vec<String> {
+        let url = format!("{}/v1/identity-audit", self.system.command_api);
+        let audit: Value = self.system.client.get(url).bearer_auth(&self.owner).send().await.unwrap().json().await.unwrap();
+        assert!(!audit.to_string().contains('@'), "an audit entry holds ids, not addresses: {audit}");
+        audit.as_array().unwrap().iter().map(|entry| format!("{} {}", text(entry, "action"), text(entry, "outcome"))).collect()
     }
     async fn works(&self, token: &str) -> bool {
         let url = format!("{}/v1/departments", self.system.query_api);
@@ -125,14 +134,28 @@ async fn from_an_invitation_to_the_end_of_a_log_in() {
     company.is_void_everywhere(&text(&second, "access_token")).await;
     assert!(company.works(&other).await, "another log-in goes on");
 
-    let url = format!("{}/v1/identity-audit", company.system.command_api);
-    let audit: Value = company.system.client.get(url).bearer_auth(&company.owner).send().await.unwrap().json().await.unwrap();
-    let seen: Vec<String> = audit.as_array().unwrap().iter().map(|e| format!("{} {}", text(e, "action"), text(e, "outcome"))).collect();
-    for decision in ["invite granted", "log_in refused", "activate granted", "log_in granted", "refresh reuse_detected", "refresh refused"]
-    {
+    let unknown = format!("_{}_{}", crate::servers::tenant_of(&company.owner).namespace(), "A".repeat(43));
+    for _ in 0..15 {
+        assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": format!("tr{unknown}")})).await.0, 400);
+    }
+    let ticket = json!({"ticket": format!("tt{unknown}"), "password": PASSWORD});
+    assert_eq!(company.open("/v1/auth/activation", &ticket).await.1["error"], "invalid_ticket");
+    let seen = company.decisions().await;
+    for decision in [
+        "invite granted",
+        "log_in refused",
+        "activate granted",
+        "activate refused",
+        "log_in granted",
+        "refresh granted",
+        "refresh reuse_detected",
+        "refresh refused",
+        "refresh rate_limited",
+    ] {
         assert!(seen.iter().any(|s| s == decision), "{decision} in {seen:?}");
     }
-    assert!(!audit.to_string().contains("lovelace"), "an audit entry holds ids, not addresses");
+    let refused = seen.iter().filter(|s| s.starts_with("refresh r")).count();
+    assert!(refused < 16, "who shows nobody's secrets does not fill the audit: {refused}");
 }
 
 /// The same document, whatever its detail.
@@ -148,11 +171,7 @@ async fn what_is_revoked_is_void_everywhere() {
     // One token by its id; the log-in goes on.
     let tokens = company.log_in("grace@example.com").await;
     let access = text(&tokens, "access_token");
-    let claims: Value = {
-        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(access.split('.').nth(1).unwrap()).unwrap()).unwrap()
-    };
-    assert_eq!(company.post(&access, "/v1/auth/revocation", &json!({"token_id": claims["jti"]})).await.0, 204);
+    assert_eq!(company.post(&access, "/v1/auth/revocation", &json!({"token_id": claims(&access)["jti"]})).await.0, 204);
     company.is_void_everywhere(&access).await;
     let (status, next) = company.open("/v1/auth/refresh", &json!({"refresh_token": tokens["refresh_token"]})).await;
     assert_eq!(status, 200, "{next}");
@@ -194,6 +213,7 @@ async fn what_is_revoked_is_void_everywhere() {
     let change = |current: &str, password: &str| json!({"current": current, "password": password});
     assert_eq!(company.post(&token, "/v1/auth/password", &change("not the right one", next)).await.1["error"], "wrong_password");
     assert_eq!(company.post(&token, "/v1/auth/password", &change(PASSWORD, "short")).await.1["error"], "weak_password");
+    assert!(company.decisions().await.iter().any(|decision| decision == "change_password refused"));
     assert_eq!(company.post(&token, "/v1/auth/password", &change(PASSWORD, next)).await.0, 204);
     company.is_void_everywhere(&text(&there, "access_token")).await;
     assert!(company.works(&token).await);
@@ -202,6 +222,145 @@ async fn what_is_revoked_is_void_everywhere() {
     assert_eq!(company.post(&token, "/v1/auth/revocation", &json!({"all": true})).await.0, 204);
     company.is_void_everywhere(&token).await;
     assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": here["refresh_token"]})).await.1["error"], "invalid_grant");
+}
+
+fn claims(token: &str) -> Value {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_makes_anothers_tokens_void_or_floods_the_list() {
+    let company = Company::new("flood").await;
+    company.user("victim@example.com", "hr").await;
+    company.user("colleague@example.com", "employee").await;
+    let (victim, colleague) = (company.log_in("victim@example.com").await, company.log_in("colleague@example.com").await);
+    let (victim, attacker) = (text(&victim, "access_token"), text(&colleague, "access_token"));
+    let revoke = async |id: &Value| company.post(&attacker, "/v1/auth/revocation", &json!({"token_id": id})).await.0;
+    assert_eq!(revoke(&claims(&victim)["jti"]).await, 204, "says nothing about whether it is one's own");
+    let mut made = 0;
+    while made < 300 && revoke(&json!(Uuid::now_v7())).await == 204 {
+        made += 1;
+    }
+    assert!(made < 300, "who makes hundreds void makes all their own void");
+    company.is_void_everywhere(&attacker).await;
+    assert!(company.works(&victim).await);
+    let pool = company.system.pool().await;
+    let rows: i64 = sqlx::query_scalar("select count(*) from platform.revocation where tenant_id = $1")
+        .bind(crate::servers::tenant_of(&victim).uuid())
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert!(rows <= 101, "{rows} rows for {made} revocations");
+    pool.close().await;
+}
+
+/// What a log-in is blocked by: another's transaction on the accounts of a tenant, which then changes them.
+async fn while_a_password_is_verified(company: &Company, change: &str) -> (u16, Value) {
+    let pool = company.system.pool().await;
+    let tenant = crate::servers::tenant_of(&company.owner).uuid();
+    let mut held = pool.begin().await.unwrap();
+    sqlx::query("select from platform.user_account where tenant_id = $1 for update").bind(tenant).execute(&mut *held).await.unwrap();
+    let holder: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *held).await.unwrap();
+    let credentials = json!({"email": "late@example.com", "password": PASSWORD});
+    let release = async {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let waits = "select exists (select from pg_stat_activity where $1 = any (pg_blocking_pids(pid)))";
+        while !sqlx::query_scalar::<_, bool>(waits).bind(holder).fetch_one(&pool).await.unwrap() {
+            assert!(Instant::now() < deadline, "the log-in does not wait for the account");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        sqlx::query(&format!("update platform.user_account set {change} where tenant_id = $1"))
+            .bind(tenant)
+            .execute(&mut *held)
+            .await
+            .unwrap();
+        held.commit().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(company.open("/v1/auth/login", &credentials), release);
+    pool.close().await;
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_under_way_does_not_outlive_what_ends_log_ins() {
+    let company = Company::new("late").await;
+    company.user("late@example.com", "hr").await;
+    let (status, answer) = while_a_password_is_verified(&company, "roles = '{auditor}'").await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(claims(&text(&answer, "access_token"))["roles"], json!(["auditor"]), "the roles of now");
+    for change in ["state = 'disabled'", "state = 'active', password_hash = password_hash || ' x'"] {
+        let (status, answer) = while_a_password_is_verified(&company, change).await;
+        assert_eq!((status, answer["error"].as_str()), (401, Some("invalid_credentials")), "{change}");
+        let pool = company.system.pool().await;
+        let restored =
+            "update platform.user_account set state = 'active', password_hash = replace(password_hash, ' x', '') where tenant_id = $1";
+        sqlx::query(restored).bind(crate::servers::tenant_of(&company.owner).uuid()).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_used_twice_ends_its_log_in_however_late() {
+    let company = Company::new("reuse").await;
+    company.user("away@example.com", "hr").await;
+    let tokens = company.log_in("away@example.com").await;
+    let stolen = json!({"refresh_token": tokens["refresh_token"]});
+    let (status, thiefs) = company.open("/v1/auth/refresh", &stolen).await;
+    assert_eq!(status, 200, "{thiefs}");
+    // The victim comes back after a weekend.
+    let pool = company.system.pool().await;
+    let aged = "update platform.refresh_token set expires_at = now() - interval '1 day' where tenant_id = $1 and used_at is not null";
+    sqlx::query(aged).bind(crate::servers::tenant_of(&company.owner).uuid()).execute(&pool).await.unwrap();
+    pool.close().await;
+    assert_eq!(company.open("/v1/auth/refresh", &stolen).await.1["error"], "invalid_grant");
+    assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": thiefs["refresh_token"]})).await.1["error"], "invalid_grant");
+    company.is_void_everywhere(&text(&thiefs, "access_token")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_word_about_an_issuer_counts_once_the_tenant_confirms_it() {
+    let company = Company::new("issuer").await;
+    let get = async |token: &str, path: &str| {
+        let request = company.system.client.get(format!("{}{path}", company.system.command_api)).bearer_auth(token);
+        request.send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    let operator = company.system.token("platform", "operator");
+    let id = text(&company.system.tenure(&["tenant", "show", &company.slug]), "tenant_id");
+    let issuer = format!("https://{}.example", company.slug);
+    let written = json!({"issuer": issuer, "audience": "hr", "jwks_uri": format!("{issuer}/jwks"), "token_type": "at+jwt",
+        "roles_claim": "roles", "roles": {"x": "owner"}, "employee_claim": null});
+    let path = format!("/v1/tenants/{id}/issuers");
+    assert_eq!(company.post(&operator, &path, &written).await.0, 204);
+    let domain = json!({"domain": format!("{}.example", company.slug)});
+    assert_eq!(company.post(&operator, &format!("/v1/tenants/{id}/domains"), &domain).await.0, 204);
+    assert_eq!(get(&company.owner, "/v1/domains").await, json!([domain]), "the tenant sees it");
+    let confirmed = async || get(&company.owner, "/v1/issuers").await[0]["confirmed"].clone();
+    assert_eq!(confirmed().await, false);
+    // By nobody but the tenant, who may do as much, and as it stands.
+    let narrow = json!({"name": "gate", "permissions": [], "duties": ["manage_users"]});
+    assert_eq!(company.post(&company.owner, "/v1/roles", &narrow).await.0, 204);
+    let narrow = company.system.token(&company.slug, "gate");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let confirm = async |token: &str, body: &Value| company.post(token, "/v1/issuers/confirmation", body).await;
+    assert_eq!(confirm(&narrow, &written).await.1["error"], "forbidden");
+    assert_eq!(confirm(&operator, &written).await.1["error"], "unknown_role", "an operator is nobody here");
+    let mut other = written.clone();
+    other["jwks_uri"] = json!(format!("{issuer}/other"));
+    assert_eq!(confirm(&company.owner, &other).await.1["error"], "not_found");
+    assert_eq!(confirmed().await, false);
+    assert_eq!(confirm(&company.owner, &written).await.0, 204);
+    assert_eq!(confirmed().await, true);
+    // What is written anew is to be confirmed anew.
+    assert_eq!(company.post(&operator, &path, &written).await.0, 204);
+    assert_eq!(confirmed().await, true, "the same");
+    assert_eq!(company.post(&operator, &path, &other).await.0, 204);
+    assert_eq!(confirmed().await, false);
+    let audit = get(&company.owner, "/v1/identity-audit").await.to_string();
+    assert!(audit.contains(&issuer) && audit.contains("confirm_issuer") && audit.contains(domain["domain"].as_str().unwrap()), "{audit}");
+    let name = json!({"issuer": issuer, "audience": "hr"});
+    assert_eq!(company.post(&company.owner, "/v1/issuers/removal", &name).await.0, 204);
+    assert_eq!(get(&company.owner, "/v1/issuers").await, json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,6 +395,13 @@ async fn nobody_learns_who_has_an_account() {
     answers.dedup();
     assert_eq!(answers.len(), 1, "one answer for all: {answers:?}");
     assert_eq!(answers[0].0, 401);
+    // Nor which tenants there are: one that is not there counts as one that is, by itself.
+    let fresh = format!("fresh-{}@example.com", Uuid::now_v7());
+    for n in 0..11 {
+        let host = format!("nobody-{n}-{}.localhost", &company.slug[6..]);
+        let answer = open_at(company.system, &host, "/v1/auth/login", &json!({"email": fresh, "password": PASSWORD})).await;
+        assert_eq!(answer, answers[0], "{host}");
+    }
     // The work is the same: hashing a password outweighs the rest by far, so who skips it is at a small fraction.
     let least: Vec<_> = times.iter().map(|times| *times.iter().min().unwrap()).collect();
     let (fastest, slowest) = (least.iter().min().unwrap(), least.iter().max().unwrap());
@@ -247,7 +413,11 @@ async fn six_digits_work_once() {
     let company = Company::new("totp").await;
     let user = company.user("otp@example.com", "hr").await;
     let token = text(&company.log_in("otp@example.com").await, "access_token");
-    let (status, secret) = company.post(&token, "/v1/auth/totp", &json!({})).await;
+    // A token alone sets up nothing: who stole one could lock its owner out.
+    assert_eq!(company.post(&token, "/v1/auth/totp", &json!({})).await.1["error"], "missing_field");
+    assert_eq!(company.post(&token, "/v1/auth/totp", &json!({"current": "not the right one"})).await.1["error"], "wrong_password");
+    let set_up = json!({"current": PASSWORD});
+    let (status, secret) = company.post(&token, "/v1/auth/totp", &set_up).await;
     assert_eq!(status, 201, "{secret}");
     let totp = TOTP::from_url(text(&secret, "url")).unwrap();
     let code = || totp.generate_current().unwrap();
@@ -256,7 +426,7 @@ async fn six_digits_work_once() {
     company.log_in("otp@example.com").await;
     let used = code();
     assert_eq!(company.post(&token, "/v1/auth/totp/confirmation", &json!({"code": used})).await.0, 204);
-    assert_eq!(company.post(&token, "/v1/auth/totp", &json!({})).await.1["error"], "totp_active");
+    assert_eq!(company.post(&token, "/v1/auth/totp", &set_up).await.1["error"], "totp_active");
     let with = |code: &str| json!({"email": "otp@example.com", "password": PASSWORD, "totp": code});
     let without = json!({"email": "otp@example.com", "password": PASSWORD});
     assert_eq!(company.open("/v1/auth/login", &without).await.1["error"], "totp_required");
@@ -271,9 +441,92 @@ async fn six_digits_work_once() {
     // Who lost the app is invited again.
     let (status, invitation) = company.post(&company.owner, &format!("/v1/users/{user}/invitation"), &json!({})).await;
     assert_eq!(status, 201, "{invitation}");
+    assert_eq!(company.open("/v1/auth/login", &without).await.1["error"], "totp_required", "until it is used");
     let activation = json!({"ticket": invitation["ticket"], "password": PASSWORD});
     assert_eq!(company.open("/v1/auth/activation", &activation).await.0, 204);
     company.log_in("otp@example.com").await;
+    let decisions = company.decisions().await;
+    for decision in ["set_up_totp refused", "confirm_totp refused", "log_in totp_required"] {
+        assert!(decisions.iter().any(|d| d == decision), "{decision} in {decisions:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_who_decides_who_gets_in_stays() {
+    let company = Company::new("last").await;
+    let keeper = json!({"name": "keeper", "permissions": [], "duties": ["manage_users", "manage_roles"]});
+    assert_eq!(company.post(&company.owner, "/v1/roles", &keeper).await.0, 204);
+    let user = company.user("keeper@example.com", "keeper").await;
+    let token = text(&company.log_in("keeper@example.com").await, "access_token");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let path = |what: &str| format!("/v1/users/{user}/{what}");
+    let alone = json!({"roles": [], "employee_id": null});
+    while company.post(&token, &path("roles"), &alone).await.1["error"] == "forbidden" {
+        assert!(Instant::now() < deadline, "the role is not known");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (path, body) in [
+        (path("roles"), alone),
+        (path("disabling"), json!({})),
+        ("/v1/roles/removal".into(), json!({"name": "keeper"})),
+        ("/v1/roles".into(), json!({"name": "keeper", "permissions": [], "duties": ["manage_roles"]})),
+    ] {
+        let (status, answer) = company.post(&token, &path, &body).await;
+        assert_eq!((status, answer["error"].as_str()), (409, Some("last_admin")), "{path}: {answer}");
+    }
+    company.user("another@example.com", "owner").await;
+    assert_eq!(company.post(&token, &path("disabling"), &json!({})).await.1["state"], "disabled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_out_of_service_gives_nobody_a_way_in() {
+    let operator = system().await.token("platform", "operator");
+    for (name, status, code) in
+        [("suspended", 403, "tenant_suspended"), ("expired", 402, "subscription_expired"), ("closed", 404, "tenant_not_found")]
+    {
+        let company = Company::new(name).await;
+        company.user("in@example.com", "hr").await;
+        let tokens = company.log_in("in@example.com").await;
+        let (_, ticket) = company.invite("late@example.com", "hr").await;
+        let (_, machine) = company.post(&company.owner, "/v1/service-accounts", &json!({"name": "m", "roles": ["hr"]})).await;
+        let id = text(&company.system.tenure(&["tenant", "show", &company.slug]), "tenant_id");
+        let (what, body) = match name {
+            "suspended" => ("suspension", json!({"reason": "a test"})),
+            "expired" => ("subscription", json!({"plan": "standard", "expires_at": "2020-01-01T00:00:00Z"})),
+            _ => ("closure", json!({"reason": "a test"})),
+        };
+        let (done, answer) = company.post(&operator, &format!("/v1/tenants/{id}/{what}"), &body).await;
+        assert!(done < 300, "{done} {answer}");
+        // At no tenant's host, where the secret says whose it is; the process hears of it in a moment.
+        let ask = async |path: &str, body: &Value| open_at(company.system, "localhost", path, body).await;
+        let refresh = json!({"refresh_token": tokens["refresh_token"]});
+        let machine = json!({"credential": machine["credential"]});
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while ask("/v1/auth/service-token", &machine).await.0 == 200 {
+            assert!(Instant::now() < deadline, "{name} is not known");
+        }
+        for (path, body) in [
+            ("/v1/auth/service-token", &machine),
+            ("/v1/auth/activation", &json!({"ticket": ticket, "password": PASSWORD})),
+            ("/v1/auth/refresh", &refresh),
+        ] {
+            let (got, answer) = ask(path, body).await;
+            assert_eq!((got, answer["error"].as_str()), (status, Some(code)), "{path} of who is {name}: {answer}");
+        }
+        // A closed tenant's name is nobody's.
+        let (status, code) = if name == "closed" { (401, "invalid_credentials") } else { (status, code) };
+        let (got, answer) = company.open("/v1/auth/login", &json!({"email": "in@example.com", "password": PASSWORD})).await;
+        assert_eq!((got, answer["error"].as_str()), (status, Some(code)), "a log-in of who is {name}: {answer}");
+        assert_eq!(ask("/v1/auth/logout", &refresh).await.0, 204, "leaving is always allowed");
+        let pool = company.system.pool().await;
+        let seen: i64 = sqlx::query_scalar("select count(*) from platform.identity_audit where tenant_id = $1 and outcome = 'not_served'")
+            .bind(crate::servers::tenant_of(&company.owner).uuid())
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert!(seen >= 3, "{seen} refusals are written down");
+        pool.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +540,7 @@ async fn a_machine_gets_in_by_its_credential() {
     assert_eq!(status, 200, "{answer}");
     let token = text(&answer, "access_token");
     assert!(company.works(&token).await);
-    assert_eq!(company.post(&token, "/v1/auth/totp", &json!({})).await.0, 404, "a machine has no app");
+    assert_eq!(company.post(&token, "/v1/auth/totp", &json!({"current": "x"})).await.0, 404, "a machine has no app");
     // A host that names nobody leaves it to the credential; another tenant's is refused like any wrong one.
     assert_eq!(open_at(company.system, "localhost", "/v1/auth/service-token", &ask).await.0, 200);
     let other = Company::new("othermachine").await;
@@ -365,7 +618,8 @@ async fn guessing_and_floods_are_slowed_and_nobody_is_locked_out_of_their_own_de
     for (address, email) in [("203.0.113.1", "victim@example.com"), ("203.0.113.2", "nobody@example.com")] {
         let guess = json!({"email": email, "password": "a wrong password, but long"});
         let answers = futures::future::join_all((0..14).map(|_| from(address, &guess))).await;
-        let refused = answers.iter().filter(|(status, ..)| *status == 401).count();
+        // On a busy machine some don't get their turn with the password; they are counted all the same.
+        let refused = answers.iter().filter(|(status, _, body)| *status == 401 || body["error"] == "overloaded").count();
         let limited = answers.iter().filter(|(status, retry, body)| *status == 429 && *retry && body["error"] == "rate_limited").count();
         assert_eq!((refused, limited), (10, 4), "{answers:?}");
     }
@@ -425,6 +679,64 @@ async fn guessing_and_floods_are_slowed_and_nobody_is_locked_out_of_their_own_de
     assert!(flood.contains(&(429, true)), "{flood:?}");
     assert!(flood.iter().all(|(status, _)| matches!(status, 200 | 429)), "{flood:?}");
     assert_eq!(ask(&other, &[]).await, 200);
+}
+
+/// On a system whose proxies are trusted, so that requests can come from anywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_uses_up_anothers_attempts() {
+    let system: &'static System = Box::leak(Box::new(own_system_with(&[("TENURE_TRUSTED_PROXIES", "127.0.0.1".to_owned())]).await));
+    system.tenant("acme");
+    let company = Company { system, slug: "acme".into(), owner: system.token("acme", "owner") };
+    for user in ["victim@example.com", "colleague@example.com"] {
+        company.user(user, "hr").await;
+    }
+    let send = async |path: &str, address: &str, token: Option<&str>, body: &Value| {
+        let request = system.client.post(format!("{}{path}", system.command_api)).header("host", "acme.localhost");
+        let request = request.header("x-forwarded-for", address).json(body);
+        let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap_or_default())
+    };
+    let from = async |address: &str, body: &Value| send("/v1/auth/login", address, None, body).await;
+    let right = json!({"email": "victim@example.com", "password": PASSWORD});
+    let wrong = json!({"email": "victim@example.com", "password": "a wrong password, but long"});
+    let (status, tokens) = from("198.51.100.1", &right).await;
+    assert_eq!(status, 200, "{tokens}");
+    // Refused attempts are no attempts: one place can't use up what all strange places have.
+    for n in 0..120 {
+        let (status, answer) = from("203.0.113.1", &wrong).await;
+        assert_eq!(status, if n < 10 { 401 } else { 429 }, "{n}: {answer}");
+    }
+    assert!(company.decisions().await.iter().filter(|decision| *decision == "log_in rate_limited").count() == 1);
+    assert_eq!(from("198.51.100.2", &right).await.0, 200, "a new device elsewhere");
+    // Nor can one customer's IPv6 network.
+    for n in 0..12 {
+        for _ in 0..10 {
+            assert!(matches!(from(&format!("2001:db8:1:{n:x}::1"), &wrong).await.0, 401 | 429));
+        }
+    }
+    assert_eq!(from("2001:db8:2::1", &right).await.0, 200, "a new device elsewhere");
+    // A known device is its user's, whatever its neighbours do; a new one there waits.
+    let pool = system.pool().await;
+    let used_up = "update platform.login_attempts set attempts = 1000";
+    from("192.0.2.1", &json!({"email": "nobody@example.com", "password": PASSWORD})).await;
+    sqlx::query(used_up).execute(&pool).await.unwrap();
+    assert_eq!(from("192.0.2.1", &json!({"email": "colleague@example.com", "password": PASSWORD})).await.0, 429);
+    let known = json!({"email": "victim@example.com", "password": PASSWORD, "device": tokens["device"]});
+    assert_eq!(from("192.0.2.1", &known).await.0, 200);
+    // Who tries passwords or codes with a token does so by themselves, too.
+    let (victim, colleague) =
+        (text(&tokens, "access_token"), from("198.51.100.3", &json!({"email": "colleague@example.com", "password": PASSWORD})).await);
+    let change = json!({"current": "not the right one", "password": "an entirely different sentence"});
+    let attacker = text(&colleague.1, "access_token");
+    for (path, body) in [("/v1/auth/password", &change), ("/v1/auth/totp", &json!({"current": "not the right one"}))] {
+        assert_eq!(send(path, "203.0.113.2", Some(&attacker), body).await.1["error"], "wrong_password");
+        sqlx::query(used_up).execute(&pool).await.unwrap();
+        assert_eq!(send(path, "203.0.113.2", Some(&attacker), body).await.1["error"], "rate_limited");
+        assert_eq!(send(path, "198.51.100.4", Some(&victim), body).await.1["error"], "wrong_password");
+        sqlx::query("delete from platform.login_attempts").execute(&pool).await.unwrap();
+    }
+    pool.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,6 +120,28 @@ async fn a_tenants_own_issuer_lets_people_into_that_tenant_only() {
         bad[field] = value;
         assert_eq!(post(&operator, &paths[0], &bad).await.0, 422, "{bad}");
     }
+    // An operator's word is not enough: the tenant confirms what it was shown, if they may hand that out.
+    let owner = system.token(&slugs[0], "owner");
+    let list = async |token: &str| {
+        let request = system.client.get(format!("{}/v1/issuers", system.command_api)).bearer_auth(token);
+        request.send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    assert_eq!(list(&own[0]).await["error"], "forbidden");
+    let listed = list(&owner).await;
+    assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for (token, entry) in [&rsa, &ec, &powerless].into_iter().zip(listed.as_array().unwrap()) {
+        assert_eq!(ask(token, &host(0)).await, refused(401, "invalid_token"), "{entry}");
+        assert_eq!(entry["confirmed"], false, "{entry}");
+    }
+    for audience in ["urn:rs", "urn:es", "urn:none"] {
+        let mut otherwise = trust(audience);
+        otherwise["roles"]["people-admin"] = "owner".into();
+        assert_eq!(post(&owner, "/v1/issuers/confirmation", &otherwise).await.1["error"], "not_found");
+        assert_eq!(post(&own[0], "/v1/issuers/confirmation", &trust(audience)).await.1["error"], "forbidden");
+        let (status, answer) = post(&owner, "/v1/issuers/confirmation", &trust(audience)).await;
+        assert_eq!(status, 204, "{answer}");
+    }
     // Processes hear of it within a second or two, of each registration by itself.
     let deadline = Instant::now() + Duration::from_mins(2);
     for token in [&rsa, &ec, &powerless] {
@@ -184,5 +206,16 @@ async fn a_tenants_own_issuer_lets_people_into_that_tenant_only() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(ask(&ec, &host(0)).await.0, 200, "the other registration stands");
+    // Nor for anything else than what was confirmed.
+    let mut otherwise = trust("urn:es");
+    assert_eq!(post(&operator, &paths[0], &otherwise).await.0, 204, "the same again changes nothing");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(ask(&ec, &host(0)).await.0, 200);
+    otherwise["roles"]["people-admin"] = "owner".into();
+    assert_eq!(post(&operator, &paths[0], &otherwise).await.0, 204);
+    while ask(&ec, &host(0)).await.0 != 401 {
+        assert!(Instant::now() < deadline, "what the operator changed is taken without the tenant");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     eprintln!("{} forged tokens of another issuer refused", forged.len());
 }

@@ -56,6 +56,11 @@ pub struct Ports {
     pub query_api: u16,
     pub relay: u16,
     pub projector: u16,
+    // Of a home that was made before: any.
+    #[serde(default)]
+    pub command_metrics: u16,
+    #[serde(default)]
+    pub query_metrics: u16,
 }
 
 impl Home {
@@ -196,13 +201,22 @@ impl Ports {
             }
             bail!("no free TCP port was found on 127.0.0.1 between 17000 and 32000")
         };
-        Ok(Self { postgres: next()?, nats: next()?, command_api: next()?, query_api: next()?, relay: next()?, projector: next()? })
+        Ok(Self {
+            postgres: next()?,
+            nats: next()?,
+            command_api: next()?,
+            query_api: next()?,
+            relay: next()?,
+            projector: next()?,
+            command_metrics: next()?,
+            query_metrics: next()?,
+        })
     }
     /// Those that somebody else has taken meanwhile.
     pub fn taken(&self) -> Vec<u16> {
-        let Self { postgres, nats, command_api, query_api, relay, projector } = *self;
+        let Self { postgres, nats, command_api, query_api, relay, projector, command_metrics, query_metrics } = *self;
         let taken = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err();
-        [postgres, nats, command_api, query_api, relay, projector].into_iter().filter(taken).collect()
+        [postgres, nats, command_api, query_api, relay, projector, command_metrics, query_metrics].into_iter().filter(taken).collect()
     }
 }
 

@@ -58,6 +58,10 @@ pub struct Addresses {
     pub query_api: String,
     pub relay: String,
     pub projector: String,
+    #[serde(default)]
+    pub command_metrics: String,
+    #[serde(default)]
+    pub query_metrics: String,
     pub nats_url: String,
 }
 
@@ -91,6 +95,8 @@ impl Addresses {
             query_api: http(ports.query_api),
             relay: http(ports.relay),
             projector: http(ports.projector),
+            command_metrics: http(ports.command_metrics),
+            query_metrics: http(ports.query_metrics),
             nats_url: nats_url.unwrap_or_else(|| format!("nats://127.0.0.1:{}", ports.nats)),
         }
     }
@@ -299,6 +305,13 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
         ("TENURE_DATABASE_URL_FILE".into(), home.path("secrets").join(url_secret(role_of(process))).into()),
         ("TENURE_TOKEN_MAX_LIFETIME".into(), TOKEN_LIFETIME.to_string().into()),
     ];
+    if let Some(port) = match process {
+        Process::CommandApi => Some(ports.command_metrics),
+        Process::QueryApi => Some(ports.query_metrics),
+        Process::Relay | Process::Projector | Process::Cli => None,
+    } {
+        env.push(("TENURE_METRICS_LISTEN".into(), format!("127.0.0.1:{port}").into()));
+    }
     if process == Process::CommandApi {
         env.push(("TENURE_IDENTITY_DATABASE_URL_FILE".into(), home.path("secrets").join(url_secret(IDENTITY)).into()));
     }

@@ -2,7 +2,7 @@
 //!
 //! Everything here works on tables that only the role `tenure_identity` reaches, through a pool of its own. Passwords and
 //! tokens never come near the event store. Reading order: [`login`], then [`users`], [`machines`], [`roles`], [`own`] (what one does
-//! with one's own account), [`trust`] (operators); below them [`passwords`], [`attempts`], [`totp`].
+//! with one's own account), [`trust`] (operators, and what the tenant says to it); below them [`passwords`], [`attempts`], [`totp`].
 
 mod attempts;
 mod login;
@@ -22,8 +22,8 @@ use events::{EmployeeId, TenantId, TenantScope};
 use http::StatusCode;
 use platform::{
     Actor, Config, Gate, Keys, Problem, Process, ScopedTx, Tenant,
-    access::{BUILT_IN, TenantAccess},
-    auth::{Issuer, TokenRequest},
+    access::{BUILT_IN, Duty, RoleContent, TenantAccess},
+    auth::{Issuer, TokenRequest, token_name},
     database,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -67,6 +67,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(trust::remove_domain))
         .routes(routes!(trust::trust_issuer, trust::issuers))
         .routes(routes!(trust::distrust_issuer))
+        .routes(routes!(trust::own_domains))
+        .routes(routes!(trust::own_issuers))
+        .routes(routes!(trust::confirm_issuer))
+        .routes(routes!(trust::distrust_own_issuer))
 }
 
 /// How long an access token lives.
@@ -79,6 +83,8 @@ const TICKET: Duration = Duration::from_hours(7 * 24);
 /// How long the signing key is used before it is looked up again: a rotation takes effect within this.
 const SIGNER_AGE: Duration = Duration::from_secs(5);
 const CONNECTIONS: u32 = 8;
+/// Tokens and log-ins of one subject that can be void at a time. Every process keeps each of them.
+const REVOCATIONS_OF_ONE: i64 = 100;
 
 /// What the routes work with; empty where the process has no way to the identity tables.
 #[derive(Clone, Default)]
@@ -121,6 +127,16 @@ struct Subject {
     roles: Vec<String>,
     employee: Option<Uuid>,
     session: Option<Uuid>,
+    /// By the database's clock, while the account was locked: what is revoked later is revoked after this.
+    issued_at: i64,
+}
+
+/// Which of a subject's tokens are made void.
+enum Void<'v> {
+    All,
+    Session(Uuid),
+    /// By its `jti`.
+    Token(&'v str),
 }
 
 impl Identity {
@@ -136,7 +152,8 @@ impl Identity {
             session: subject.session,
             lifetime_s,
         };
-        let token = self.signer().await?.issue(&request).map_err(|error| Problem::internal(&format_args!("{error:#}")))?;
+        let issued_at = u64::try_from(subject.issued_at).unwrap_or_default();
+        let token = self.signer().await?.issue_at(&request, issued_at).map_err(|error| Problem::internal(&format_args!("{error:#}")))?;
         Ok((token, lifetime_s))
     }
     async fn signer(&self) -> Result<Arc<Issuer>, Problem> {
@@ -168,18 +185,34 @@ impl Identity {
     async fn begin(&self, scope: TenantScope) -> Result<ScopedTx, Problem> {
         Ok(ScopedTx::begin(&self.pool, scope).await?)
     }
-    /// Makes tokens void before they expire: within a second or two, everywhere.
-    async fn revoke(&self, tx: &mut ScopedTx, scope: TenantScope, kind: &str, id: &str) -> Result<(), Problem> {
+    /// Makes a subject's tokens void before they expire: within a second or two, everywhere.
+    async fn revoke(&self, tx: &mut ScopedTx, scope: TenantScope, subject: &str, what: Void<'_>) -> Result<(), Problem> {
         // Beyond this no token that it concerns can live.
         let until = self.config.token_max_lifetime.max(3600) + 60;
         sqlx::query("delete from platform.revocation where until < now()").execute(tx.conn()).await?;
+        let others = "from platform.revocation where tenant_id = $1 and subject = $2 and kind <> 'subject'";
+        let standing: i64 =
+            sqlx::query_scalar(&format!("select count(*) {others}")).bind(scope.tenant().uuid()).bind(subject).fetch_one(tx.conn()).await?;
+        let (kind, id) = match what {
+            // Who makes so many void makes all void: that is one.
+            Void::Session(_) | Void::Token(_) if standing >= REVOCATIONS_OF_ONE => ("subject", subject.to_owned()),
+            Void::All => ("subject", subject.to_owned()),
+            Void::Session(session) => ("session", session.to_string()),
+            Void::Token(id) => ("token", token_name(subject, id)),
+        };
+        if kind == "subject" {
+            sqlx::query(&format!("delete {others}")).bind(scope.tenant().uuid()).bind(subject).execute(tx.conn()).await?;
+        }
+        // The instant, not that at which the transaction began: a token issued in between is meant, too.
         sqlx::query(
-            "insert into platform.revocation (tenant_id, kind, id, until) values ($1, $2, $3, now() + $4 * interval '1 second')
-             on conflict (tenant_id, kind, id) do update set revoked_at = now(), until = excluded.until",
+            "insert into platform.revocation (tenant_id, kind, id, subject, revoked_at, until)
+             values ($1, $2, $3, $4, clock_timestamp(), now() + $5 * interval '1 second')
+             on conflict (tenant_id, kind, id) do update set revoked_at = excluded.revoked_at, until = excluded.until, written = excluded.written",
         )
         .bind(scope.tenant().uuid())
         .bind(kind)
         .bind(id)
+        .bind(subject)
         .bind(i64::try_from(until).unwrap_or(i64::MAX))
         .execute(tx.conn())
         .await?;
@@ -198,7 +231,7 @@ impl Identity {
         .fetch_all(tx.conn())
         .await?;
         for session in ended {
-            self.revoke(tx, scope, "session", &session.to_string()).await?;
+            self.revoke(tx, scope, &user_name(user), Void::Session(session)).await?;
         }
         Ok(())
     }
@@ -295,10 +328,16 @@ fn normalized_email(text: &str) -> Result<String, Problem> {
 }
 
 /// 422 unless each is the name of a role of this tenant; 403 where one holds more than who hands it out.
-async fn check_roles(tx: &mut ScopedTx, actor: &Actor, tenant: TenantId, roles: &[String]) -> Result<(), Problem> {
-    let access = TenantAccess::read(tx, TenantScope::checked(tenant)).await?;
-    let contents: Vec<_> = roles.iter().map(|role| access.content(tenant, role)).collect();
-    let place = contents.iter().position(Option::is_none).or((roles.len() > 32).then_some(32));
+async fn check_roles(tx: &mut ScopedTx, actor: &Actor, roles: &[String]) -> Result<(), Problem> {
+    let contents = known_roles(tx, actor.scope, roles).await?;
+    if contents.iter().all(|content| actor.grants.cover(content)) { Ok(()) } else { Err(actor.forbidden()) }
+}
+
+/// What they are made of; 422 unless each is the name of a role of this tenant.
+async fn known_roles(tx: &mut ScopedTx, scope: TenantScope, roles: &[String]) -> Result<Vec<RoleContent>, Problem> {
+    let (tenant, access) = (scope.tenant(), TenantAccess::read(tx, scope).await?);
+    let contents: Vec<_> = roles.iter().map_while(|role| access.content(tenant, role)).collect();
+    let place = if contents.len() < roles.len() { Some(contents.len()) } else { (roles.len() > 32).then_some(32) };
     if let Some(place) = place {
         let built_in = BUILT_IN.into_iter().filter(|role| role.is_for(tenant)).map(|role| role.name);
         let names: Vec<_> = built_in.chain(access.roles.iter().map(|(name, _)| name.as_str())).collect();
@@ -306,9 +345,7 @@ async fn check_roles(tx: &mut ScopedTx, actor: &Actor, tenant: TenantId, roles: 
         let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_role", detail.clone());
         return Err(problem.field(format!("/roles/{place}"), "unknown_role", detail));
     }
-    // Who decides about users of another tenant is an operator, and bound by that tenant's roles only.
-    let covered = actor.tenant.id != tenant || contents.iter().flatten().all(|content| actor.grants.cover(content));
-    if covered { Ok(()) } else { Err(actor.forbidden()) }
+    Ok(contents)
 }
 
 /// 403 where somebody with these roles may do more than the actor, who would decide what they may do, or come in as them.
@@ -323,6 +360,29 @@ async fn check_duties_held(tx: &mut ScopedTx, actor: &Actor, roles: &[String]) -
     let access = TenantAccess::read(tx, actor.scope).await?;
     let mut contents = roles.iter().filter_map(|role| access.content(actor.tenant.id, role));
     if contents.all(|content| actor.grants.cover_duties(&content)) { Ok(()) } else { Err(actor.forbidden()) }
+}
+
+/// 409 where a user has just taken from themselves what they decide about others by, and no other user has it.
+async fn check_admins_left(tx: &mut ScopedTx, actor: &Actor) -> Result<(), Problem> {
+    // A machine, or who logs in elsewhere, is still there.
+    if user_of(&actor.subject).is_none() || !actor.grants.has(Duty::ManageUsers) {
+        return Ok(());
+    }
+    let access = TenantAccess::read(tx, actor.scope).await?;
+    let decides = |role: &str| access.content(actor.tenant.id, role).is_some_and(|content| content.duties.contains(&Duty::ManageUsers));
+    let own = access.roles.iter().map(|(name, _)| name.as_str());
+    let roles: Vec<&str> = BUILT_IN.iter().map(|role| role.name).chain(own).filter(|role| decides(role)).collect();
+    let left: bool =
+        sqlx::query_scalar("select exists (select from platform.user_account where tenant_id = $1 and state = 'active' and roles && $2)")
+            .bind(actor.tenant.id.uuid())
+            .bind(&roles)
+            .fetch_one(tx.conn())
+            .await?;
+    if left {
+        return Ok(());
+    }
+    let detail = "nobody would be left who decides who gets in; let somebody else do so first";
+    Err(Problem::new(StatusCode::CONFLICT, "last_admin", detail))
 }
 
 /// The right to a tenant's identity tables. What may be done there, a password, a secret or an operator's token decides.

@@ -38,6 +38,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let batches = batch::Limits { line: limits.timeout, idle: IDLE, stop: stop.clone() };
     let app = router(App::new(gate, logins, store, keys, pool, batches));
     tracing::info!(listen = %config.listen, "serving commands");
+    health::serve_metrics(config.metrics_listen, stop.clone()).await?;
     health::serve(config.listen, shell(app.merge(health::router(checks)), limits), stop, DRAIN).await
 }
 

@@ -24,15 +24,17 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 
 use flood::Flood;
+pub use known::token_name;
 use origin::{Hosts, Name};
 pub use shares::{Share, Shares};
 pub use signing::{Issuer, TokenRequest};
-use token::{Verified, Verifier};
+use token::{LEEWAY, Verified, Verifier};
 
 use crate::{
     Config, Problem, Registry, Tenant, TenantState,
     access::{AccessBook, Action, Duty, FieldClass, Grants},
     config::TrustedProxies,
+    database,
     health::Check,
     registry::PLATFORM_SLUG,
     tenant_tx::is_schema_of,
@@ -126,14 +128,15 @@ pub struct Gate {
 impl Gate {
     /// A gate over the platform's verification keys (followed in the database) and tenants.
     pub async fn start(config: &Config, pool: PgPool, registry: Registry) -> anyhow::Result<Self> {
-        let verifier = Verifier::start(config, pool.clone()).await?;
+        // A connection of its own: requests that fill the pool must not keep what is revoked from being heard of.
+        let verifier = Verifier::start(config, database::apart(&pool, 1)).await?;
         Ok(Self {
             verifier,
             registry,
             base_domain: config.base_domain.as_str().into(),
             proxies: config.trusted_proxies.clone().into(),
             flood: Flood::new(config.tenant_requests_per_second).into(),
-            places: Shares::new(config.tenant_concurrent_requests),
+            places: Shares::lent(config.tenant_concurrent_requests, config.max_concurrent_requests / 2),
             waiting: Shares::new(config.tenant_concurrent_requests / 2),
             strangers: Shares::new(config.tenant_concurrent_requests),
             access: AccessBook::new(Some(pool)),
@@ -184,8 +187,8 @@ impl Gate {
         Ok(Grants::of(tenant, &*self.access.of(scope, version).await?, subject, roles, employee))
     }
     /// The tenant that a request without a token names by its host or header. `None` where there is no such tenant: the
-    /// answer must then be that of a wrong password.
-    pub async fn tenant_named(&self, parts: &Parts) -> Result<Option<Arc<Tenant>>, Problem> {
+    /// answer must then be that of a wrong password, after as long: it is not looked for again.
+    pub fn tenant_named(&self, parts: &Parts) -> Result<Option<Arc<Tenant>>, Problem> {
         let invalid = |reason| refused(invalid_tenant(), reason, None);
         let named = self.named(parts).map_err(invalid)?;
         let find = |name: &Name| match name {
@@ -193,15 +196,18 @@ impl Gate {
             Name::Id(id) => self.registry.by_id(*id),
         };
         let Some(first) = named.first() else { return Err(invalid("no tenant is named")) };
-        if find(first).is_none() {
-            // Registered a moment ago, perhaps.
-            self.registry.refresh().await.map_err(|error| lookup_failed(&error))?;
-        }
         let tenant = find(first);
         if named.iter().any(|other| find(other) != tenant) {
             return Err(invalid("the request names two tenants"));
         }
         Ok(tenant)
+    }
+    /// The name by which a request asks for a tenant, whether or not there is one.
+    pub fn name_of_tenant(&self, parts: &Parts) -> Option<String> {
+        self.named(parts).ok()?.into_iter().next().map(|name| match name {
+            Name::Slug(slug) => slug,
+            Name::Id(id) => id.namespace(),
+        })
     }
     /// Whether neither host nor header name a tenant.
     pub fn names_no_tenant(&self, parts: &Parts) -> bool {
@@ -265,7 +271,9 @@ impl Gate {
             }
             (id, Some(slug.as_str()))
         };
-        if self.verifier.known().revoked.include(id, claims) {
+        // Our own tokens bear the database's time.
+        let leeway = if external.is_some() { LEEWAY } else { 0 };
+        if self.verifier.known().revoked.include(id, claims, leeway) {
             return Err(refused(invalid_token(), "the token, its log-in or its subject is revoked", Some(id)));
         }
         let named = named.map_err(|reason| refused(invalid_tenant(), reason, None))?;

@@ -111,6 +111,8 @@ impl FromStr for TrustedProxies {
 pub struct Config {
     /// `TENURE_LISTEN`: where the process serves HTTP (for relay and projector: health and metrics only).
     pub listen: SocketAddr,
+    /// `TENURE_METRICS_LISTEN`: where the APIs serve `/metrics`; absent, nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// `TENURE_DATABASE_URL`: PostgreSQL, with the process's own role.
     pub database_url: SecretString,
     /// `TENURE_DATABASE_CONNECTIONS`: the pool's bound.
@@ -185,6 +187,11 @@ const fn secret(name: &'static str, need: Need, what: &'static str) -> Setting {
 
 const SETTINGS: &[Setting] = &[
     setting("listen", Need::Default(""), "Address and port to serve HTTP on; relay and projector serve only health and metrics there"),
+    setting(
+        "metrics_listen",
+        Need::Optional,
+        "Address and port on which the two APIs serve `/metrics`, apart from what they serve to others; without it nowhere",
+    ),
     secret(
         "database_url",
         Need::Always,
@@ -224,7 +231,7 @@ const SETTINGS: &[Setting] = &[
     setting(
         "tenant_concurrent_requests",
         Need::Default("128"),
-        "Requests of one tenant that a process has in work at once, half of which may wait for a position; of one address where no token is taken; more are answered 429 `rate_limited`",
+        "Requests of one tenant that a process has in work at once, half of which may wait for a position; of one address where no token is taken; more are answered 429 `rate_limited`, unless fewer than half of `TENURE_MAX_CONCURRENT_REQUESTS` are taken by all tenants",
     ),
     setting("issuer", Need::Default("tenure"), "`iss` of access tokens"),
     setting("audience", Need::Default("tenure"), "`aud` of access tokens"),
@@ -251,6 +258,7 @@ impl Config {
         let values = Values::gather(process, file, variable)?;
         let config = Self {
             listen: values.parse("listen", "an address and a port, such as 127.0.0.1:8080")?,
+            metrics_listen: values.optional("metrics_listen", "an address and a port, such as 127.0.0.1:8081")?,
             database_url: values.secret("database_url").unwrap_or_default(),
             database_connections: values.parse("database_connections", "a number from 1 to 1000")?,
             allow_open_functions: values.parse("allow_open_functions", "`true` or `false`")?,
@@ -378,6 +386,9 @@ impl Values {
     }
     fn secret(&self, name: &str) -> Option<SecretString> {
         self.text(name).map(SecretString::from)
+    }
+    fn optional<T: FromStr>(&self, name: &str, expected: &str) -> anyhow::Result<Option<T>> {
+        if self.0.contains_key(name) { self.parse(name, expected).map(Some) } else { Ok(None) }
     }
     /// For settings that are not secret: the error quotes the value.
     fn parse<T: FromStr>(&self, name: &str, expected: &str) -> anyhow::Result<T> {

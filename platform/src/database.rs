@@ -38,6 +38,11 @@ pub async fn connect(config: &Config, process: Process) -> anyhow::Result<PgPool
     Ok(pool)
 }
 
+/// Another pool to the same database, which the first one's users can't fill.
+pub(crate) fn apart(pool: &PgPool, connections: u32) -> PgPool {
+    pool_options(connections).connect_lazy_with(pool.connect_options().as_ref().clone())
+}
+
 fn connect_options(options: PgConnectOptions, process: Process) -> PgConnectOptions {
     // Requests are bounded on the server too, for the case that the process dies with a statement running.
     let statement_timeout = match process {

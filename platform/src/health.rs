@@ -1,6 +1,10 @@
 //! `/livez`, `/readyz`, `/metrics`, and serving HTTP until told to stop.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use axum::{Router, response::IntoResponse as _, routing::get};
@@ -50,17 +54,28 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Open connections at most.
 const CONNECTIONS: usize = 8192;
 
-/// The routes `/livez` (the process runs), `/readyz` (every check passes; 503 with the failing names otherwise) and
-/// `/metrics`.
+/// The routes `/livez` (the process runs) and `/readyz` (every check passes; 503 with the failing names otherwise).
 pub fn router(checks: Vec<Check>) -> Router {
     let checks: Arc<[Check]> = checks.into();
     Router::new()
         .route("/livez", get(|| async { ([(CONTENT_TYPE, "application/json")], r#"{"status":"alive"}"#) }))
         .route("/readyz", get(move || readiness(checks.clone())))
-        .route(
-            "/metrics",
-            get(|| async { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], crate::telemetry::render_metrics()) }),
-        )
+}
+
+/// The route `/metrics`. What a process counts is not for those who use its API: an API serves it by
+/// [`serve_metrics`].
+pub fn metrics() -> Router {
+    let text = || async { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], crate::telemetry::render_metrics()) };
+    Router::new().route("/metrics", get(text))
+}
+
+/// Serves `/metrics` at an address of its own until `stop`, if the settings name one.
+pub async fn serve_metrics(listen: Option<SocketAddr>, stop: CancellationToken) -> anyhow::Result<()> {
+    let Some(listen) = listen else { return Ok(()) };
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}; is the port taken? (TENURE_METRICS_LISTEN)"))?;
+    tokio::spawn(serve_on(listener, metrics(), stop, Duration::ZERO));
+    Ok(())
 }
 
 async fn readiness(checks: Arc<[Check]>) -> axum::response::Response {
@@ -86,7 +101,7 @@ async fn readiness(checks: Arc<[Check]>) -> axum::response::Response {
 }
 
 /// Serves `app` on `listen` until `stop`, then finishes requests in flight for at most `drain`.
-pub async fn serve(listen: std::net::SocketAddr, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {
+pub async fn serve(listen: SocketAddr, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}; is the port taken? (TENURE_LISTEN)"))?;
     serve_on(listener, app, stop, drain).await
@@ -204,6 +219,14 @@ mod tests {
         let (status, body) = ready(vec![fine, broken, hanging]).await;
         assert_eq!(status, 503);
         assert_eq!(body, json!({"status": "not ready", "checks": {"fine": "ok", "broken": "failing", "hanging": "failing"}}));
+    }
+
+    #[tokio::test]
+    async fn only_the_metrics_own_listener_tells_what_is_counted() {
+        let status = async |app: Router| {
+            app.oneshot(http::Request::get("/metrics").body(axum::body::Body::empty()).unwrap()).await.unwrap().status()
+        };
+        assert_eq!((status(router(vec![])).await.as_u16(), status(metrics()).await.as_u16()), (404, 200));
     }
 
     #[tokio::test]

@@ -46,7 +46,8 @@ async fn main() -> anyhow::Result<()> {
     let applier = Applier { pool, store, keys: keys.clone() };
     let projector = tokio::spawn(Projector::new(applier, registry, keys, client).run(stop.clone()));
     tracing::info!(listen = %config.listen, "projecting");
-    health::serve_beside(projector, config.listen, health::router(checks), stop, Duration::from_secs(5)).await
+    let app = health::router(checks).merge(health::metrics());
+    health::serve_beside(projector, config.listen, app, stop, Duration::from_secs(5)).await
 }
 
 fn nats_check(client: async_nats::Client) -> Check {

@@ -34,6 +34,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let mut limits = Limits::of(&config);
     limits.timeout += Fresh::MAX_WAIT;
     tracing::info!(listen = %config.listen, "serving queries");
+    health::serve_metrics(config.metrics_listen, stop.clone()).await?;
     health::serve(config.listen, shell(app.merge(health::router(checks)), limits), stop, DRAIN).await
 }
 

@@ -37,7 +37,8 @@ async fn main() -> anyhow::Result<()> {
     let checks = vec![Check::postgres(pool.clone()), nats_check(client.clone())];
     let relay = tokio::spawn(Relay::new(store, pool, client).run(stop.clone()));
     tracing::info!(listen = %config.listen, "relaying");
-    health::serve_beside(relay, config.listen, health::router(checks), stop, Duration::from_secs(5)).await
+    let app = health::router(checks).merge(health::metrics());
+    health::serve_beside(relay, config.listen, app, stop, Duration::from_secs(5)).await
 }
 
 fn nats_check(client: async_nats::Client) -> Check {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Bearer, IDLE, Identity, Logins, SESSION, Subject,
+    Bearer, IDLE, Identity, Logins, SESSION, Subject, Void,
     attempts::{Attempt, Trier},
     audit, exposed, normalized_email, passwords, scope_of, totp, user_name,
 };
@@ -60,7 +60,11 @@ struct Account {
     password_hash: Option<String>,
     totp_secret: Option<Vec<u8>>,
     totp_confirmed: bool,
+    /// The database's time.
+    now: i64,
 }
+const ACCOUNT: &str = "a.user_id, a.state, a.roles, a.employee_id, a.password_hash, a.totp_secret, a.totp_confirmed,
+     floor(extract(epoch from clock_timestamp()))::bigint as now";
 
 /// Log in with e-mail address and password, at the tenant's host or with `Tenure-Tenant`.
 ///
@@ -79,39 +83,58 @@ struct Account {
 ))]
 pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<LogIn>) -> Result<Json<Tokens>, Problem> {
     let identity = logins.get()?;
-    let found = identity.gate.tenant_named(&parts).await?;
+    let found = identity.gate.tenant_named(&parts)?;
     // A tenant that can't have log-ins is treated as one without accounts, in the platform's own scope.
     let tenant = found.filter(|tenant| matches!(tenant.state, TenantState::Ready | TenantState::Suspended));
     let scope = tenant.as_deref().map_or(Registry::platform_scope(), scope_of);
     let email = normalized_email(&ask.email).unwrap_or_default();
-    let name = if tenant.is_some() { email } else { format!("nowhere\n{email}") };
+    let nowhere = if tenant.is_some() { None } else { identity.gate.name_of_tenant(&parts) };
+    let name = nowhere.as_ref().map_or_else(|| email.clone(), |nowhere| format!("nowhere\n{nowhere}\n{email}"));
     let account = identity.email_digest(scope, &name).await?;
     let device = match &ask.device {
         Some(device) => identity.known_device(scope, &account, device).await?,
         None => None,
     };
-    let trier = Trier { account: &account, source: identity.gate.client_address(&parts), device: device.as_deref() };
+    let source = identity.gate.client_address(&parts);
+    let trier = Trier { action: "log_in", nowhere: nowhere.as_deref(), account: &account, source, device: device.as_deref() };
     let attempt = Attempt::count(&identity.pool, &identity.keys, scope, &trier).await?;
 
     let mut tx = identity.begin(scope).await?;
-    let row: Option<Account> = sqlx::query_as(
-        "select user_id, state, roles, employee_id, password_hash, totp_secret, totp_confirmed
-         from platform.user_account where tenant_id = $1 and email_digest = $2",
-    )
-    .bind(scope.tenant().uuid())
-    .bind(account.as_slice())
-    .fetch_optional(tx.conn())
-    .await?;
+    let sql = format!("select {ACCOUNT} from platform.user_account a where tenant_id = $1 and email_digest = $2 and state = 'active'");
+    let active: Option<Account> =
+        sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(account.as_slice()).fetch_optional(tx.conn()).await?;
     tx.commit().await?;
-    let active = row.filter(|row| row.state == "active");
     let good = identity.passwords.verify(ask.password, active.as_ref().and_then(|row| row.password_hash.clone())).await?;
-    let (Some(tenant), Some(user), true) = (tenant, active.as_ref(), good) else {
+    let (Some(tenant), Some(verified), true) = (tenant, active.as_ref(), good) else {
         return Err(identity.refuse(scope, active.map(|row| row.user_id), "wrong credentials").await);
     };
     let mut tx = identity.begin(scope).await?;
+    // Verifying takes its time: whoever was disabled or got another password meanwhile is not let in. Held until the
+    // log-in stands, so that what ends log-ins ends this one, too.
+    let sql = format!(
+        "select {ACCOUNT} from platform.user_account a
+         where tenant_id = $1 and user_id = $2 and state = 'active' and password_hash = $3 for no key update"
+    );
+    let user: Option<Account> = sqlx::query_as(&sql)
+        .bind(scope.tenant().uuid())
+        .bind(verified.user_id)
+        .bind(&verified.password_hash)
+        .fetch_optional(tx.conn())
+        .await?;
+    let Some(user) = user else {
+        tx.rollback().await?;
+        return Err(identity.refuse(scope, Some(verified.user_id), "the account changed while its password was verified").await);
+    };
+    let subject = user_name(user.user_id);
+    if let Err(problem) = identity.gate.serves(&tenant) {
+        audit(&mut tx, scope, "log_in", "not_served", Some(&subject), None).await?;
+        tx.commit().await?;
+        return Err(problem);
+    }
     if let (true, Some(secret)) = (user.totp_confirmed, &user.totp_secret) {
         let Some(code) = &ask.totp else {
-            tx.rollback().await?;
+            audit(&mut tx, scope, "log_in", "totp_required", Some(&subject), None).await?;
+            tx.commit().await?;
             let detail = "this account asks for the six digits that its app shows; send them as totp";
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "totp_required", detail));
         };
@@ -120,7 +143,6 @@ pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(as
             return Err(identity.refuse(scope, Some(user.user_id), "wrong code").await);
         }
     }
-    identity.gate.serves(&tenant)?;
     attempt.succeeded(&mut tx).await?;
     let session = Uuid::now_v7();
     sqlx::query(
@@ -137,18 +159,14 @@ pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(as
         .bind(scope.tenant().uuid())
         .execute(tx.conn())
         .await?;
-    sqlx::query("delete from platform.login_attempts where tenant_id = $1 and window_ends < now()")
-        .bind(scope.tenant().uuid())
-        .execute(tx.conn())
-        .await?;
     let refresh = identity.refresh_token(&mut tx, scope, session).await?;
-    audit(&mut tx, scope, "log_in", "granted", Some(&user_name(user.user_id)), None).await?;
+    audit(&mut tx, scope, "log_in", "granted", Some(&subject), None).await?;
     tx.commit().await?;
     let device = match device {
         Some(_) => None,
         None => Some(identity.new_device(scope, &account).await?),
     };
-    identity.tokens(&tenant, user, session, refresh, device).await.map(Json)
+    identity.tokens(&tenant, &user, session, refresh, device).await.map(Json)
 }
 
 /// A refresh token, or the end of one.
@@ -162,8 +180,12 @@ pub(crate) struct Refresh {
 #[derive(FromRow)]
 struct Family {
     session_id: Uuid,
-    used: bool,
+    /// The log-in has not ended.
     alive: bool,
+    /// The token was used before.
+    used: bool,
+    /// The token was not used for too long.
+    idle: bool,
 }
 
 /// Get the next access token. A refresh token works once: its second use ends the log-in, for whoever holds it.
@@ -179,13 +201,19 @@ struct Family {
 ))]
 pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<Refresh>) -> Result<Json<Tokens>, Problem> {
     let identity = logins.get()?;
-    let (token, tenant) = identity.bearer("tr", &ask.refresh_token, &parts).await?.ok_or_else(invalid_grant)?;
-    identity.gate.serves(&tenant)?;
+    let (token, tenant) = identity.bearer("tr", &ask.refresh_token, &parts)?.ok_or_else(invalid_grant)?;
     let scope = scope_of(&tenant);
     let mut tx = identity.begin(scope).await?;
+    // Held, so that the roles are still the user's when the token stands.
+    let sql = format!(
+        "select {ACCOUNT} from platform.user_account a join platform.session s using (tenant_id, user_id)
+             join platform.refresh_token t using (tenant_id, session_id)
+         where tenant_id = $1 and t.digest = $2 for share of a"
+    );
+    let user: Option<Account> = sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(token.digest()).fetch_optional(tx.conn()).await?;
     // Locked: of two uses at once one comes second.
     let family: Option<Family> = sqlx::query_as(
-        "select t.session_id, t.used_at is not null as used, s.ended_at is null and s.expires_at > now() and t.expires_at > now() as alive
+        "select t.session_id, s.ended_at is null and s.expires_at > now() as alive, t.used_at is not null as used, t.expires_at <= now() as idle
          from platform.refresh_token t join platform.session s using (tenant_id, session_id)
          where t.tenant_id = $1 and t.digest = $2 for update",
     )
@@ -193,19 +221,13 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
     .bind(token.digest())
     .fetch_optional(tx.conn())
     .await?;
-    let Some(family) = family else {
+    let (Some(user), Some(family)) = (user, family) else {
         tx.rollback().await?;
+        identity.refuse_unknown(scope, "refresh", &parts).await?;
         return Err(invalid_grant());
     };
-    let user: Account = sqlx::query_as(
-        "select user_id, state, roles, employee_id, password_hash, totp_secret, totp_confirmed
-         from platform.user_account join platform.session using (tenant_id, user_id) where tenant_id = $1 and session_id = $2",
-    )
-    .bind(scope.tenant().uuid())
-    .bind(family.session_id)
-    .fetch_one(tx.conn())
-    .await?;
     let subject = user_name(user.user_id);
+    // However long ago: whoever took it has gone on with what it gave.
     if family.used && family.alive {
         sqlx::query(
             "update platform.session set ended_at = now(), ended_why = 'refresh token used twice' where tenant_id = $1 and session_id = $2",
@@ -214,15 +236,20 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
         .bind(family.session_id)
         .execute(tx.conn())
         .await?;
-        identity.revoke(&mut tx, scope, "session", &family.session_id.to_string()).await?;
+        identity.revoke(&mut tx, scope, &subject, Void::Session(family.session_id)).await?;
         audit(&mut tx, scope, "refresh", "reuse_detected", Some(&subject), None).await?;
         tx.commit().await?;
         return Err(invalid_grant());
     }
-    if family.used || !family.alive || user.state != "active" {
+    if family.used || family.idle || !family.alive || user.state != "active" {
         audit(&mut tx, scope, "refresh", "refused", Some(&subject), None).await?;
         tx.commit().await?;
         return Err(invalid_grant());
+    }
+    if let Err(problem) = identity.gate.serves(&tenant) {
+        audit(&mut tx, scope, "refresh", "not_served", Some(&subject), None).await?;
+        tx.commit().await?;
+        return Err(problem);
     }
     sqlx::query("update platform.refresh_token set used_at = now() where tenant_id = $1 and digest = $2")
         .bind(scope.tenant().uuid())
@@ -230,6 +257,7 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
         .execute(tx.conn())
         .await?;
     let next = identity.refresh_token(&mut tx, scope, family.session_id).await?;
+    audit(&mut tx, scope, "refresh", "granted", Some(&subject), None).await?;
     tx.commit().await?;
     identity.tokens(&tenant, &user, family.session_id, next, None).await.map(Json)
 }
@@ -245,7 +273,7 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
 ))]
 pub(crate) async fn log_out(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<Refresh>) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
-    let Some((token, tenant)) = identity.bearer("tr", &ask.refresh_token, &parts).await? else { return Ok(StatusCode::NO_CONTENT) };
+    let Some((token, tenant)) = identity.bearer("tr", &ask.refresh_token, &parts)? else { return Ok(StatusCode::NO_CONTENT) };
     let scope = scope_of(&tenant);
     let mut tx = identity.begin(scope).await?;
     let ended: Option<(Uuid, Uuid)> = sqlx::query_as(
@@ -259,8 +287,9 @@ pub(crate) async fn log_out(State(logins): State<Logins>, parts: Parts, Fields(a
     .fetch_optional(tx.conn())
     .await?;
     if let Some((session, user)) = ended {
-        identity.revoke(&mut tx, scope, "session", &session.to_string()).await?;
-        audit(&mut tx, scope, "log_out", "granted", Some(&user_name(user)), None).await?;
+        let subject = user_name(user);
+        identity.revoke(&mut tx, scope, &subject, Void::Session(session)).await?;
+        audit(&mut tx, scope, "log_out", "granted", Some(&subject), None).await?;
     }
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -281,6 +310,9 @@ pub(crate) struct Activation {
 #[utoipa::path(post, path = "/v1/auth/activation", tag = "identity", security(()), request_body = Activation, responses(
     (status = 204, description = "The account is active; log in"),
     (status = 400, description = "`malformed_json`; `invalid_ticket`: unknown, used or too old; ask for another; `invalid_tenant`"),
+    (status = 402, description = "`subscription_expired`"),
+    (status = 403, description = "`tenant_suspended`"),
+    (status = 404, description = "`tenant_not_found`"),
     (status = 413, description = "`body_too_large`"),
     (status = 415, description = "`unsupported_media_type`"),
     (status = 422, description = "`weak_password`, `missing_field`, `unknown_field`, `invalid_field`"),
@@ -289,7 +321,7 @@ pub(crate) struct Activation {
 pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<Activation>) -> Result<StatusCode, Problem> {
     let invalid = || Problem::new(StatusCode::BAD_REQUEST, "invalid_ticket", "the invitation is unknown, used or too old; ask for another");
     let identity = logins.get()?;
-    let (ticket, tenant) = identity.bearer("tt", &ask.ticket, &parts).await?.ok_or_else(invalid)?;
+    let (ticket, tenant) = identity.bearer("tt", &ask.ticket, &parts)?.ok_or_else(invalid)?;
     let scope = scope_of(&tenant);
     let mut tx = identity.begin(scope).await?;
     let found: Option<(Uuid, Vec<u8>)> = sqlx::query_as(
@@ -301,17 +333,19 @@ pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(
     .fetch_optional(tx.conn())
     .await?;
     tx.commit().await?;
-    let (user, email) = found.ok_or_else(invalid)?;
+    let Some((user, email)) = found else {
+        identity.refuse_unknown(scope, "activate", &parts).await?;
+        return Err(invalid());
+    };
+    if let Err(problem) = identity.gate.serves(&tenant) {
+        identity.write_down(scope, "activate", "not_served", Some(&user_name(user))).await?;
+        return Err(problem);
+    }
     passwords::check(&ask.password, &identity.open_email(scope, user, &email)?)?;
     let hash = identity.passwords.hash(ask.password).await?;
     let mut tx = identity.begin(scope).await?;
-    let taken = sqlx::query("delete from platform.user_ticket where tenant_id = $1 and digest = $2 and expires_at > now()")
-        .bind(scope.tenant().uuid())
-        .bind(ticket.digest())
-        .execute(tx.conn())
-        .await?;
     let activated = sqlx::query(
-        "update platform.user_account set password_hash = $3, state = 'active', changed_at = now()
+        "update platform.user_account set password_hash = $3, state = 'active', totp_secret = null, totp_confirmed = false, changed_at = now()
          where tenant_id = $1 and user_id = $2 and state <> 'disabled'",
     )
     .bind(scope.tenant().uuid())
@@ -319,6 +353,11 @@ pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(
     .bind(hash)
     .execute(tx.conn())
     .await?;
+    let taken = sqlx::query("delete from platform.user_ticket where tenant_id = $1 and digest = $2 and expires_at > now()")
+        .bind(scope.tenant().uuid())
+        .bind(ticket.digest())
+        .execute(tx.conn())
+        .await?;
     if taken.rows_affected() == 0 || activated.rows_affected() == 0 {
         tx.rollback().await?;
         return Err(invalid());
@@ -332,13 +371,7 @@ pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(
 impl Identity {
     /// Writes down that somebody was not let in, and answers as always.
     async fn refuse(&self, scope: TenantScope, user: Option<Uuid>, reason: &'static str) -> Problem {
-        let written = async {
-            let mut tx = self.begin(scope).await?;
-            audit(&mut tx, scope, "log_in", "refused", user.map(user_name).as_deref(), None).await?;
-            tx.commit().await?;
-            Ok::<_, Problem>(())
-        };
-        match written.await {
+        match self.write_down(scope, "log_in", "refused", user.map(user_name).as_deref()).await {
             Ok(()) => {
                 tracing::info!(target: "audit", reason, "log-in refused");
                 Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "e-mail address, password or code are not right")
@@ -347,10 +380,31 @@ impl Identity {
             Err(problem) => problem,
         }
     }
+    /// Writes down a decision that changed nothing.
+    pub(super) async fn write_down(
+        &self,
+        scope: TenantScope,
+        action: &'static str,
+        outcome: &'static str,
+        subject: Option<&str>,
+    ) -> Result<(), Problem> {
+        let mut tx = self.begin(scope).await?;
+        audit(&mut tx, scope, action, outcome, subject, None).await?;
+        Ok(tx.commit().await?)
+    }
+    /// Writes down that somebody showed a secret that is nobody's; not each time, because it costs them nothing.
+    pub(super) async fn refuse_unknown(&self, scope: TenantScope, action: &'static str, parts: &Parts) -> Result<(), Problem> {
+        let trier = Trier { action, nowhere: None, account: action.as_bytes(), source: self.gate.client_address(parts), device: None };
+        match Attempt::count(&self.pool, &self.keys, scope, &trier).await {
+            Ok(_) => self.write_down(scope, action, "refused", None).await,
+            Err(problem) if problem.code == "rate_limited" => Ok(()),
+            Err(problem) => Err(problem),
+        }
+    }
     /// The tenant that a bearer secret names and the request does not deny.
-    pub(super) async fn bearer(&self, kind: &str, text: &str, parts: &Parts) -> Result<Option<(Bearer, std::sync::Arc<Tenant>)>, Problem> {
+    pub(super) fn bearer(&self, kind: &str, text: &str, parts: &Parts) -> Result<Option<(Bearer, std::sync::Arc<Tenant>)>, Problem> {
         let Some((bearer, id)) = Bearer::read(kind, text) else { return Ok(None) };
-        let named = match self.gate.tenant_named(parts).await {
+        let named = match self.gate.tenant_named(parts) {
             Ok(tenant) => tenant,
             // Neither host nor header name one: then the secret alone does.
             Err(problem) if problem.code == "invalid_tenant" && self.gate.names_no_tenant(parts) => self.gate.registry().by_id(id),
@@ -379,8 +433,13 @@ impl Identity {
         refresh: Bearer,
         device: Option<String>,
     ) -> Result<Tokens, Problem> {
-        let subject =
-            Subject { name: user_name(user.user_id), roles: user.roles.clone(), employee: user.employee_id, session: Some(session) };
+        let subject = Subject {
+            name: user_name(user.user_id),
+            roles: user.roles.clone(),
+            employee: user.employee_id,
+            session: Some(session),
+            issued_at: user.now,
+        };
         let (token, expires_in) = self.access_token(tenant, subject).await?;
         Ok(Tokens {
             access_token: exposed(&token),

@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Bearer, Logins, Subject,
+    Bearer, Logins, Subject, Void,
     attempts::{Attempt, Trier},
-    audit, check_roles, exposed, not_found, scope_of,
+    audit, check_duties_held, check_roles, exposed, not_found, scope_of,
 };
 use crate::request::{Fields, Id};
 
@@ -69,7 +69,7 @@ pub(crate) async fn create_service_account(
     }
     let (account, credential) = (Uuid::now_v7(), Bearer::fresh("ts", actor.tenant.id)?);
     let mut tx = identity.begin(actor.scope).await?;
-    check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
+    check_roles(&mut tx, &actor, &ask.roles).await?;
     sqlx::query("insert into platform.service_account (tenant_id, account_id, name, roles, secret_digest) values ($1, $2, $3, $4, $5)")
         .bind(actor.tenant.id.uuid())
         .bind(account)
@@ -118,19 +118,21 @@ pub(crate) async fn disable_service_account(
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    let disabled = sqlx::query(
-        "update platform.service_account set disabled_at = coalesce(disabled_at, now()) where tenant_id = $1 and account_id = $2",
+    let roles: Option<Vec<String>> = sqlx::query_scalar(
+        "update platform.service_account set disabled_at = coalesce(disabled_at, now()) where tenant_id = $1 and account_id = $2 returning roles",
     )
     .bind(actor.tenant.id.uuid())
     .bind(account)
-    .execute(tx.conn())
+    .fetch_optional(tx.conn())
     .await?;
-    if disabled.rows_affected() == 0 {
+    let Some(roles) = roles else {
         tx.rollback().await?;
         return Err(not_found());
-    }
+    };
+    // As for people: those who decide about others stay.
+    check_duties_held(&mut tx, &actor, &roles).await?;
     identity.end_delegations(&mut tx, actor.scope, &subject(account)).await?;
-    identity.revoke(&mut tx, actor.scope, "subject", &subject(account)).await?;
+    identity.revoke(&mut tx, actor.scope, &subject(account), Void::All).await?;
     audit(&mut tx, actor.scope, "disable_service_account", "granted", Some(&subject(account)), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -176,30 +178,37 @@ pub(crate) async fn service_token(
 ) -> Result<Json<ServiceToken>, Problem> {
     let refused = || Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "the credential is not right, or disabled");
     let identity = logins.get()?;
-    let (credential, tenant) = identity.bearer("ts", &ask.credential, &parts).await?.ok_or_else(refused)?;
+    let (credential, tenant) = identity.bearer("ts", &ask.credential, &parts)?.ok_or_else(refused)?;
     let scope = scope_of(&tenant);
-    identity.gate.serves(&tenant)?;
     let digest = credential.digest();
-    let trier = Trier { account: &digest, source: identity.gate.client_address(&parts), device: None };
+    let source = identity.gate.client_address(&parts);
+    let trier = Trier { action: "service_token", nowhere: None, account: &digest, source, device: None };
     let attempt = Attempt::count(&identity.pool, &identity.keys, scope, &trier).await?;
     let mut tx = identity.begin(scope).await?;
     // By the digest of 256 random bits: there is nothing to guess, and nothing to time.
-    let found: Option<(Uuid, Vec<String>)> = sqlx::query_as(
-        "select account_id, roles from platform.service_account where tenant_id = $1 and secret_digest = $2 and disabled_at is null",
+    // Held, so that who disables the account comes before the token, or after it.
+    let found: Option<(Uuid, Vec<String>, i64)> = sqlx::query_as(
+        "select account_id, roles, floor(extract(epoch from clock_timestamp()))::bigint
+         from platform.service_account where tenant_id = $1 and secret_digest = $2 and disabled_at is null for share",
     )
     .bind(tenant.id.uuid())
     .bind(&digest)
     .fetch_optional(tx.conn())
     .await?;
-    let Some((account, roles)) = found else {
+    let Some((account, roles, issued_at)) = found else {
         audit(&mut tx, scope, "service_token", "refused", None, None).await?;
         tx.commit().await?;
         return Err(refused());
     };
+    if let Err(problem) = identity.gate.serves(&tenant) {
+        audit(&mut tx, scope, "service_token", "not_served", Some(&subject(account)), None).await?;
+        tx.commit().await?;
+        return Err(problem);
+    }
     attempt.succeeded(&mut tx).await?;
     audit(&mut tx, scope, "service_token", "granted", Some(&subject(account)), None).await?;
     tx.commit().await?;
-    let (token, expires_in) =
-        identity.access_token(&tenant, Subject { name: subject(account), roles, employee: None, session: None }).await?;
+    let subject = Subject { name: subject(account), roles, employee: None, session: None, issued_at };
+    let (token, expires_in) = identity.access_token(&tenant, subject).await?;
     Ok(Json(ServiceToken { access_token: exposed(&token), token_type: "Bearer", expires_in }))
 }

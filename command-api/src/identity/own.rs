@@ -2,14 +2,14 @@
 
 use axum::{Json, extract::State};
 use events::TenantId;
-use http::StatusCode;
-use platform::{Anyone, Problem};
+use http::{StatusCode, request::Parts};
+use platform::{Actor, Anyone, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Logins,
+    Identity, Logins, Void,
     attempts::{Attempt, Trier},
     audit, not_found, passwords, totp, user_name, user_of,
 };
@@ -69,27 +69,13 @@ pub(crate) struct ChangePassword {
 pub(crate) async fn change_password(
     State(logins): State<Logins>,
     Anyone(actor): Anyone,
+    parts: Parts,
     Fields(ask): Fields<ChangePassword>,
 ) -> Result<StatusCode, Problem> {
     let (identity, user) = (logins.get()?, user_of(&actor.subject).ok_or_else(not_found)?);
     let subject = user_name(user);
-    let trier = Trier { account: subject.as_bytes(), source: None, device: None };
-    let attempt = Attempt::count(&identity.pool, &identity.keys, actor.scope, &trier).await?;
-    let mut tx = identity.begin(actor.scope).await?;
-    let found: Option<(Vec<u8>, Option<String>)> =
-        sqlx::query_as("select email, password_hash from platform.user_account where tenant_id = $1 and user_id = $2 and state = 'active'")
-            .bind(actor.tenant.id.uuid())
-            .bind(user)
-            .fetch_optional(tx.conn())
-            .await?;
-    tx.commit().await?;
-    let (email, hash) = found.ok_or_else(not_found)?;
+    let Verified { attempt, email, hash } = identity.verify_own(&actor, user, "change_password", ask.current, &parts).await?;
     passwords::check(&ask.password, &identity.open_email(actor.scope, user, &email)?)?;
-    if !identity.passwords.verify(ask.current, hash.clone()).await? {
-        let detail = "the current password is another one";
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_password", detail);
-        return Err(problem.field("/current", "wrong_password", detail));
-    }
     let next = identity.passwords.hash(ask.password).await?;
     let mut tx = identity.begin(actor.scope).await?;
     // Only in the place of the one that was verified.
@@ -105,13 +91,66 @@ pub(crate) async fn change_password(
     .await?;
     if changed.rows_affected() == 0 {
         tx.rollback().await?;
-        return Err(Problem::new(StatusCode::CONFLICT, "conflict", "the account was changed meanwhile; try again"));
+        return Err(changed_meanwhile());
     }
     attempt.succeeded(&mut tx).await?;
     identity.end_sessions(&mut tx, actor.scope, user, actor.session, "new password").await?;
     audit(&mut tx, actor.scope, "change_password", "granted", Some(&subject), None).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn changed_meanwhile() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "conflict", "the account was changed meanwhile; try again")
+}
+
+/// A password that was the account's.
+struct Verified {
+    attempt: Attempt,
+    /// Sealed.
+    email: Vec<u8>,
+    hash: String,
+}
+
+impl Identity {
+    /// Verifies one's current password: a token alone does not change how one logs in.
+    async fn verify_own(
+        &self,
+        actor: &Actor,
+        user: Uuid,
+        action: &'static str,
+        current: String,
+        parts: &Parts,
+    ) -> Result<Verified, Problem> {
+        let subject = user_name(user);
+        let trier = Trier { action, nowhere: None, account: subject.as_bytes(), source: self.gate.client_address(parts), device: None };
+        let attempt = Attempt::count(&self.pool, &self.keys, actor.scope, &trier).await?;
+        let mut tx = self.begin(actor.scope).await?;
+        let found: Option<(Vec<u8>, String)> = sqlx::query_as(
+            "select email, password_hash from platform.user_account where tenant_id = $1 and user_id = $2 and state = 'active'",
+        )
+        .bind(actor.tenant.id.uuid())
+        .bind(user)
+        .fetch_optional(tx.conn())
+        .await?;
+        tx.commit().await?;
+        let (email, hash) = found.ok_or_else(not_found)?;
+        if self.passwords.verify(current, Some(hash.clone())).await? {
+            return Ok(Verified { attempt, email, hash });
+        }
+        self.write_down(actor.scope, action, "refused", Some(&subject)).await?;
+        let detail = "the current password is another one";
+        Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_password", detail).field("/current", "wrong_password", detail))
+    }
+}
+
+/// One's password, once more.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CurrentPassword {
+    /// The password.
+    #[schema(format = Password)]
+    current: String,
 }
 
 /// What an authenticator app needs.
@@ -122,23 +161,32 @@ pub(crate) struct TotpSecret {
 }
 
 /// Ask for a secret for an authenticator app. Log-in asks for its digits once they were confirmed.
-#[utoipa::path(post, path = "/v1/auth/totp", tag = "identity", responses(
+#[utoipa::path(post, path = "/v1/auth/totp", tag = "identity", request_body = CurrentPassword, responses(
     (status = 201, description = "The secret", body = TotpSecret),
     (status = 404, description = "`not_found`: the token is not a user's"),
-    (status = 409, description = "`totp_active`: remove it first"),
+    (status = 409, description = "`totp_active`: remove it first; `conflict`: the account was changed meanwhile"),
+    (status = 422, description = "`wrong_password`, `missing_field`, `unknown_field`, `invalid_field`"),
+    (status = 429, description = "`rate_limited`, with `Retry-After`"),
     crate::openapi::IdentityProblems,
 ))]
-pub(crate) async fn set_up_totp(State(logins): State<Logins>, Anyone(actor): Anyone) -> Result<(StatusCode, Json<TotpSecret>), Problem> {
+pub(crate) async fn set_up_totp(
+    State(logins): State<Logins>,
+    Anyone(actor): Anyone,
+    parts: Parts,
+    Fields(ask): Fields<CurrentPassword>,
+) -> Result<(StatusCode, Json<TotpSecret>), Problem> {
     let (identity, user) = (logins.get()?, user_of(&actor.subject).ok_or_else(not_found)?);
+    let Verified { attempt, hash, .. } = identity.verify_own(&actor, user, "set_up_totp", ask.current, &parts).await?;
     let fresh = totp::fresh(&identity.keys, actor.scope, user, &actor.tenant.slug)?;
     let mut tx = identity.begin(actor.scope).await?;
     let set = sqlx::query(
         "update platform.user_account set totp_secret = $3, totp_step = 0, changed_at = now()
-         where tenant_id = $1 and user_id = $2 and state = 'active' and not totp_confirmed",
+         where tenant_id = $1 and user_id = $2 and state = 'active' and not totp_confirmed and password_hash = $4",
     )
     .bind(actor.tenant.id.uuid())
     .bind(user)
     .bind(fresh.sealed)
+    .bind(hash)
     .execute(tx.conn())
     .await?;
     if set.rows_affected() == 0 {
@@ -149,9 +197,12 @@ pub(crate) async fn set_up_totp(State(logins): State<Logins>, Anyone(actor): Any
                 .fetch_optional(tx.conn())
                 .await?;
         tx.rollback().await?;
-        known.filter(|confirmed| *confirmed).ok_or_else(not_found)?;
+        if !known.ok_or_else(not_found)? {
+            return Err(changed_meanwhile());
+        }
         return Err(Problem::new(StatusCode::CONFLICT, "totp_active", "the account asks for six digits already; remove that first"));
     }
+    attempt.succeeded(&mut tx).await?;
     audit(&mut tx, actor.scope, "set_up_totp", "granted", Some(&user_name(user)), None).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(TotpSecret { url: fresh.url })))
@@ -176,9 +227,10 @@ pub(crate) struct Code {
 pub(crate) async fn confirm_totp(
     State(logins): State<Logins>,
     Anyone(actor): Anyone,
+    parts: Parts,
     Fields(ask): Fields<Code>,
 ) -> Result<StatusCode, Problem> {
-    use_code(logins, actor, &ask.code, "totp_confirmed = true", "confirm_totp").await
+    use_code(logins, actor, &parts, &ask.code, "totp_confirmed = true", "confirm_totp").await
 }
 
 /// Stop asking for six digits.
@@ -192,21 +244,24 @@ pub(crate) async fn confirm_totp(
 pub(crate) async fn remove_totp(
     State(logins): State<Logins>,
     Anyone(actor): Anyone,
+    parts: Parts,
     Fields(ask): Fields<Code>,
 ) -> Result<StatusCode, Problem> {
-    use_code(logins, actor, &ask.code, "totp_confirmed = false, totp_secret = null", "remove_totp").await
+    use_code(logins, actor, &parts, &ask.code, "totp_confirmed = false, totp_secret = null", "remove_totp").await
 }
 
 async fn use_code(
     logins: Logins,
-    actor: platform::Actor,
+    actor: Actor,
+    parts: &Parts,
     code: &str,
     change: &'static str,
     action: &'static str,
 ) -> Result<StatusCode, Problem> {
     let (identity, user) = (logins.get()?, user_of(&actor.subject).ok_or_else(not_found)?);
-    let subject = format!("totp {}", user_name(user));
-    let trier = Trier { account: subject.as_bytes(), source: None, device: None };
+    let account = format!("totp {}", user_name(user));
+    let source = identity.gate.client_address(parts);
+    let trier = Trier { action, nowhere: None, account: account.as_bytes(), source, device: None };
     let attempt = Attempt::count(&identity.pool, &identity.keys, actor.scope, &trier).await?;
     let mut tx = identity.begin(actor.scope).await?;
     let secret: Option<Vec<u8>> = sqlx::query_scalar(
@@ -221,7 +276,8 @@ async fn use_code(
         return Err(not_found());
     };
     if !totp::take(&identity.keys, &mut tx, actor.scope, user, &secret, code).await? {
-        tx.rollback().await?;
+        audit(&mut tx, actor.scope, action, "refused", Some(&user_name(user)), None).await?;
+        tx.commit().await?;
         return Err(totp::wrong_code());
     }
     let sql = format!("update platform.user_account set {change}, changed_at = now() where tenant_id = $1 and user_id = $2");
@@ -244,7 +300,8 @@ pub(crate) struct RevokeToken {
     all: bool,
 }
 
-/// Make your tokens void before they expire: one by its id, or all. It bites within seconds.
+/// Make your tokens void before they expire: one by its id, or all. It bites within seconds. Beyond 100 single ones within
+/// an hour all are made void.
 #[utoipa::path(post, path = "/v1/auth/revocation", tag = "identity", request_body = RevokeToken, responses(
     (status = 204, description = "Void"),
     (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
@@ -259,13 +316,19 @@ pub(crate) async fn revoke_token(
     let mut tx = identity.begin(actor.scope).await?;
     match (&ask.token_id, ask.all) {
         (Some(id), false) if (1..=255).contains(&id.len()) && !id.contains('\0') => {
-            identity.revoke(&mut tx, actor.scope, "token", id).await?;
+            identity.revoke(&mut tx, actor.scope, &actor.subject, Void::Token(id)).await?;
         }
         (None, true) => {
             if let Some(user) = user_of(&actor.subject) {
+                // A log-in that is under way comes before this, or after it.
+                sqlx::query("select from platform.user_account where tenant_id = $1 and user_id = $2 for no key update")
+                    .bind(actor.tenant.id.uuid())
+                    .bind(user)
+                    .execute(tx.conn())
+                    .await?;
                 identity.end_sessions(&mut tx, actor.scope, user, None, "revoked").await?;
             }
-            identity.revoke(&mut tx, actor.scope, "subject", &actor.subject).await?;
+            identity.revoke(&mut tx, actor.scope, &actor.subject, Void::All).await?;
         }
         (Some(_) | None, _) => {
             tx.rollback().await?;

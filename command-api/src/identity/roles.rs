@@ -13,7 +13,7 @@ use sqlx::{FromRow, types::Json as Column};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Identity, Logins, audit, not_found};
+use super::{Identity, Logins, audit, check_admins_left, check_roles_held, not_found};
 use crate::request::{Fields, Id};
 
 /// Roles of a tenant's own at most.
@@ -72,10 +72,11 @@ pub(crate) async fn roles(State(logins): State<Logins>, Anyone(actor): Anyone) -
     Ok(Json(built_in.chain(own).collect()))
 }
 
-/// Make a role, or make one anew. Nobody can put into it what they don't hold themselves. It takes effect within seconds.
+/// Make a role, or make one anew. Nobody can put into it what they don't hold themselves, or take out of it what they
+/// don't. It takes effect within seconds.
 #[utoipa::path(post, path = "/v1/roles", tag = "identity", request_body = MakeRole, responses(
     (status = 204, description = "Made"),
-    (status = 409, description = "`too_many_roles`"),
+    (status = 409, description = "`too_many_roles`; `last_admin`: nobody would be left who decides who gets in"),
     (status = 422, description = "`invalid_field`, `missing_field`, `unknown_field`"),
     crate::openapi::IdentityProblems,
 ))]
@@ -100,6 +101,7 @@ pub(crate) async fn make_role(
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
     identity.access_changed(&mut tx, actor.scope).await?;
+    check_roles_held(&mut tx, &actor, std::slice::from_ref(&ask.name)).await?;
     let others: i64 = sqlx::query_scalar("select count(*) from platform.access_role where tenant_id = $1 and name <> $2")
         .bind(actor.tenant.id.uuid())
         .bind(&ask.name)
@@ -118,15 +120,17 @@ pub(crate) async fn make_role(
     .bind(Column(&content))
     .execute(tx.conn())
     .await?;
+    check_admins_left(&mut tx, &actor).await?;
     audit(&mut tx, actor.scope, "make_role", "granted", Some(&ask.name), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Remove a role of the tenant's own: from all who have it, too, so that one made later under its name is another. It
-/// grants nothing any more within seconds.
+/// grants nothing any more within seconds. Nobody can remove one that holds more than they do.
 #[utoipa::path(post, path = "/v1/roles/removal", tag = "identity", request_body = RoleName, responses(
     (status = 204, description = "Removed, or never there"),
+    (status = 409, description = "`last_admin`: nobody would be left who decides who gets in"),
     (status = 422, description = "`invalid_field`, `missing_field`, `unknown_field`"),
     crate::openapi::IdentityProblems,
 ))]
@@ -141,6 +145,7 @@ pub(crate) async fn remove_role(
         tx.rollback().await?;
         return Ok(StatusCode::NO_CONTENT);
     }
+    check_roles_held(&mut tx, &actor, std::slice::from_ref(&ask.name)).await?;
     // Everybody locks accounts first, then the version, then what it counts.
     for table in ["user_account", "service_account"] {
         let sql = format!("update platform.{table} set roles = array_remove(roles, $2) where tenant_id = $1 and $2 = any (roles)");
@@ -150,9 +155,13 @@ pub(crate) async fn remove_role(
     for sql in [
         "delete from platform.access_role where tenant_id = $1 and name = $2",
         "update platform.delegation set roles = array_remove(roles, $2) where tenant_id = $1 and $2 = any (roles)",
+        "update platform.external_issuer set roles = (
+             select coalesce(jsonb_object_agg(key, value), '{}') from jsonb_each(roles) where value <> to_jsonb($2::text))
+         where tenant_id = $1 and exists (select from jsonb_each(roles) where value = to_jsonb($2::text))",
     ] {
         sqlx::query(sql).bind(actor.tenant.id.uuid()).bind(&ask.name).execute(tx.conn()).await?;
     }
+    check_admins_left(&mut tx, &actor).await?;
     audit(&mut tx, actor.scope, "remove_role", "granted", Some(&ask.name), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,17 +1,18 @@
-//! What operators decide about a tenant's way in: domains of its own, and other issuers whose tokens are taken. Not the
-//! tenant's to decide: a domain must be shown to be theirs, and an issuer's keys are fetched by us.
+//! A tenant's other ways in: domains of its own, and other issuers whose tokens are taken. Operators write them down, because
+//! a domain must be shown to be the tenant's, and an issuer's keys are fetched by us. Who gets in with what rights is the
+//! tenant's to say: an issuer counts once somebody there confirms it who may hand out all of that.
 
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
 use events::{TenantId, TenantScope};
 use http::StatusCode;
-use platform::{Operator, Problem};
+use platform::{Actor, Operator, Problem, ScopedTx, UserAdmin};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::ToSchema;
 
-use super::{Identity, Logins, audit, not_found, scope_of};
+use super::{Identity, Logins, audit, check_roles, known_roles, not_found, scope_of};
 use crate::request::{Fields, Id};
 
 /// A domain of a tenant's own.
@@ -61,7 +62,7 @@ pub(crate) async fn add_domain(
         tx.rollback().await?;
         return Err(Problem::new(StatusCode::CONFLICT, "domain_taken", "the domain is another tenant's"));
     }
-    audit(&mut tx, scope, "add_domain", "granted", None, Some(&actor)).await?;
+    audit(&mut tx, scope, "add_domain", "granted", Some(&ask.domain), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -88,7 +89,7 @@ pub(crate) async fn remove_domain(
         .bind(tenant.uuid())
         .execute(tx.conn())
         .await?;
-    audit(&mut tx, scope, "remove_domain", "granted", None, Some(&actor)).await?;
+    audit(&mut tx, scope, "remove_domain", "granted", Some(&ask.domain), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -101,14 +102,16 @@ pub(crate) async fn remove_domain(
 ))]
 pub(crate) async fn domains(State(logins): State<Logins>, _: Operator, Id(tenant): Id<TenantId>) -> Result<Json<Vec<Domain>>, Problem> {
     let identity = logins.get()?;
-    let mut tx = identity.begin(identity.known(tenant)?).await?;
-    let names: Vec<String> =
-        sqlx::query_scalar("select domain from platform.tenant_domain where tenant_id = $1 order by domain limit 1000")
-            .bind(tenant.uuid())
-            .fetch_all(tx.conn())
-            .await?;
-    tx.commit().await?;
-    Ok(Json(names.into_iter().map(|domain| Domain { domain }).collect()))
+    identity.domains(identity.known(tenant)?).await.map(Json)
+}
+
+/// List the domains under which your tenant is reached.
+#[utoipa::path(get, path = "/v1/domains", tag = "identity", responses(
+    (status = 200, description = "Its domains", body = Vec<Domain>),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn own_domains(State(logins): State<Logins>, UserAdmin(actor): UserAdmin) -> Result<Json<Vec<Domain>>, Problem> {
+    logins.get()?.domains(actor.scope).await.map(Json)
 }
 
 /// An issuer whose access tokens are taken for one tenant.
@@ -134,6 +137,16 @@ pub(crate) struct ExternalIssuer {
     employee_claim: Option<String>,
 }
 
+/// An issuer, and whether its tokens are taken.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RegisteredIssuer {
+    /// What was written down.
+    #[serde(flatten)]
+    issuer: ExternalIssuer,
+    /// Whether the tenant confirmed it: no token is taken before.
+    confirmed: bool,
+}
+
 fn at_jwt() -> String {
     "at+jwt".into()
 }
@@ -150,12 +163,14 @@ struct Row {
     roles_claim: String,
     roles: sqlx::types::Json<BTreeMap<String, String>>,
     employee_claim: Option<String>,
+    confirmed: bool,
 }
 
-/// Take an issuer's access tokens for a tenant, from a second or two on.
+/// Write down an issuer whose access tokens are to be taken for a tenant. They are once the tenant confirms it, and no
+/// longer when it is written down otherwise.
 #[utoipa::path(post, path = "/v1/tenants/{id}/issuers", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")),
     request_body = ExternalIssuer, responses(
-    (status = 204, description = "Taken"),
+    (status = 204, description = "Written down"),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`issuer_taken`: another tenant has this issuer with this audience"),
     (status = 422, description = "`unknown_role`, `invalid_field`, `missing_field`, `unknown_field`"),
@@ -172,12 +187,14 @@ pub(crate) async fn trust_issuer(
     ask.check(&identity.config.issuer)?;
     let mut tx = identity.begin(scope).await?;
     let roles: Vec<_> = ask.roles.values().cloned().collect();
-    super::check_roles(&mut tx, &actor, tenant, &roles).await?;
+    known_roles(&mut tx, scope, &roles).await?;
     let taken = sqlx::query(
         "insert into platform.external_issuer as e (tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim)
          values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict (issuer, audience) do update set jwks_uri = excluded.jwks_uri, token_type = excluded.token_type,
-             roles_claim = excluded.roles_claim, roles = excluded.roles, employee_claim = excluded.employee_claim
+             roles_claim = excluded.roles_claim, roles = excluded.roles, employee_claim = excluded.employee_claim,
+             confirmed_at = case when (e.jwks_uri, e.token_type, e.roles_claim, e.roles, e.employee_claim) is not distinct from
+                 (excluded.jwks_uri, excluded.token_type, excluded.roles_claim, excluded.roles, excluded.employee_claim) then e.confirmed_at end
          where e.tenant_id = excluded.tenant_id",
     )
     .bind(tenant.uuid())
@@ -195,14 +212,14 @@ pub(crate) async fn trust_issuer(
         let detail = "another tenant has this issuer with this audience; ask the issuer for another audience";
         return Err(Problem::new(StatusCode::CONFLICT, "issuer_taken", detail));
     }
-    audit(&mut tx, scope, "trust_issuer", "granted", None, Some(&actor)).await?;
+    audit(&mut tx, scope, "trust_issuer", "granted", Some(&named(&ask.issuer, &ask.audience)), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// List the issuers whose tokens are taken for a tenant.
+/// List the issuers that are written down for a tenant.
 #[utoipa::path(get, path = "/v1/tenants/{id}/issuers", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")), responses(
-    (status = 200, description = "Its issuers", body = Vec<ExternalIssuer>),
+    (status = 200, description = "Its issuers", body = Vec<RegisteredIssuer>),
     (status = 404, description = "`not_found`"),
     crate::openapi::IdentityProblems,
 ))]
@@ -210,24 +227,60 @@ pub(crate) async fn issuers(
     State(logins): State<Logins>,
     _: Operator,
     Id(tenant): Id<TenantId>,
-) -> Result<Json<Vec<ExternalIssuer>>, Problem> {
+) -> Result<Json<Vec<RegisteredIssuer>>, Problem> {
     let identity = logins.get()?;
-    let mut tx = identity.begin(identity.known(tenant)?).await?;
-    let rows: Vec<Row> = sqlx::query_as("select * from platform.external_issuer where tenant_id = $1 order by issuer, audience limit 1000")
-        .bind(tenant.uuid())
-        .fetch_all(tx.conn())
-        .await?;
+    identity.issuers(identity.known(tenant)?).await.map(Json)
+}
+
+/// List the issuers that are written down for your tenant. Tokens of those that are confirmed are taken.
+#[utoipa::path(get, path = "/v1/issuers", tag = "identity", responses(
+    (status = 200, description = "Its issuers", body = Vec<RegisteredIssuer>),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn own_issuers(State(logins): State<Logins>, UserAdmin(actor): UserAdmin) -> Result<Json<Vec<RegisteredIssuer>>, Problem> {
+    logins.get()?.issuers(actor.scope).await.map(Json)
+}
+
+/// Confirm an issuer, word for word as it is written down: its tokens are taken from a second or two on. It may give nobody
+/// more than you could.
+#[utoipa::path(post, path = "/v1/issuers/confirmation", tag = "identity", request_body = ExternalIssuer, responses(
+    (status = 204, description = "Confirmed, or so already"),
+    (status = 404, description = "`not_found`: it is not written down, or otherwise"),
+    (status = 422, description = "`unknown_role`, `invalid_field`, `missing_field`, `unknown_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn confirm_issuer(
+    State(logins): State<Logins>,
+    UserAdmin(actor): UserAdmin,
+    Fields(ask): Fields<ExternalIssuer>,
+) -> Result<StatusCode, Problem> {
+    let identity = logins.get()?;
+    ask.check(&identity.config.issuer)?;
+    let mut tx = identity.begin(actor.scope).await?;
+    let roles: Vec<_> = ask.roles.values().cloned().collect();
+    check_roles(&mut tx, &actor, &roles).await?;
+    let confirmed = sqlx::query(
+        "update platform.external_issuer set confirmed_at = coalesce(confirmed_at, now())
+         where tenant_id = $1 and issuer = $2 and audience = $3 and jwks_uri = $4 and token_type = $5 and roles_claim = $6 and roles = $7
+             and employee_claim is not distinct from $8",
+    )
+    .bind(actor.tenant.id.uuid())
+    .bind(&ask.issuer)
+    .bind(&ask.audience)
+    .bind(&ask.jwks_uri)
+    .bind(&ask.token_type)
+    .bind(&ask.roles_claim)
+    .bind(sqlx::types::Json(&ask.roles))
+    .bind(&ask.employee_claim)
+    .execute(tx.conn())
+    .await?;
+    if confirmed.rows_affected() == 0 {
+        tx.rollback().await?;
+        return Err(not_found());
+    }
+    audit(&mut tx, actor.scope, "confirm_issuer", "granted", Some(&named(&ask.issuer, &ask.audience)), Some(&actor)).await?;
     tx.commit().await?;
-    let shown = |row: Row| ExternalIssuer {
-        issuer: row.issuer,
-        audience: row.audience,
-        jwks_uri: row.jwks_uri,
-        token_type: row.token_type,
-        roles_claim: row.roles_claim,
-        roles: row.roles.0,
-        employee_claim: row.employee_claim,
-    };
-    Ok(Json(rows.into_iter().map(shown).collect()))
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// An issuer, to be forgotten.
@@ -255,17 +308,42 @@ pub(crate) async fn distrust_issuer(
     Fields(ask): Fields<IssuerName>,
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
-    let scope = identity.known(tenant)?;
-    let mut tx = identity.begin(scope).await?;
-    sqlx::query("delete from platform.external_issuer where tenant_id = $1 and issuer = $2 and audience = $3")
-        .bind(tenant.uuid())
-        .bind(&ask.issuer)
-        .bind(&ask.audience)
-        .execute(tx.conn())
-        .await?;
-    audit(&mut tx, scope, "distrust_issuer", "granted", None, Some(&actor)).await?;
+    let mut tx = identity.begin(identity.known(tenant)?).await?;
+    forget(&mut tx, identity.known(tenant)?, &ask, &actor).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Have an issuer's tokens taken no longer for your tenant, from a second or two on.
+#[utoipa::path(post, path = "/v1/issuers/removal", tag = "identity", request_body = IssuerName, responses(
+    (status = 204, description = "Not taken, or not before"),
+    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn distrust_own_issuer(
+    State(logins): State<Logins>,
+    UserAdmin(actor): UserAdmin,
+    Fields(ask): Fields<IssuerName>,
+) -> Result<StatusCode, Problem> {
+    let mut tx = logins.get()?.begin(actor.scope).await?;
+    forget(&mut tx, actor.scope, &ask, &actor).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn forget(tx: &mut ScopedTx, scope: TenantScope, name: &IssuerName, actor: &Actor) -> Result<(), Problem> {
+    sqlx::query("delete from platform.external_issuer where tenant_id = $1 and issuer = $2 and audience = $3")
+        .bind(scope.tenant().uuid())
+        .bind(&name.issuer)
+        .bind(&name.audience)
+        .execute(tx.conn())
+        .await?;
+    audit(tx, scope, "distrust_issuer", "granted", Some(&named(&name.issuer, &name.audience)), Some(actor)).await
+}
+
+/// An issuer, for the audit.
+fn named(issuer: &str, audience: &str) -> String {
+    format!("{issuer} {audience}")
 }
 
 impl ExternalIssuer {
@@ -287,9 +365,8 @@ impl ExternalIssuer {
         if self.issuer == own {
             return invalid("issuer", "is our own");
         }
-        let local = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"];
-        if !self.jwks_uri.starts_with("https://") && !local.iter().any(|prefix| self.jwks_uri.starts_with(prefix)) {
-            return invalid("jwks_uri", "must be an https URL");
+        if !is_key_address(&self.jwks_uri) {
+            return invalid("jwks_uri", "must be an https URL without user and password, or one of http on this machine");
         }
         if !matches!(self.token_type.as_str(), "at+jwt" | "JWT") {
             return invalid("token_type", "must be at+jwt or JWT");
@@ -301,8 +378,77 @@ impl ExternalIssuer {
     }
 }
 
+/// Whether keys may be fetched from there: by https, or by http from this machine.
+fn is_key_address(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
+    let local = ["127.0.0.1", "localhost", "[::1]"].contains(&authority.host());
+    !authority.as_str().contains('@') && (scheme == "https" && !authority.host().is_empty() || scheme == "http" && local)
+}
+
 impl Identity {
+    async fn domains(&self, scope: TenantScope) -> Result<Vec<Domain>, Problem> {
+        let mut tx = self.begin(scope).await?;
+        let names: Vec<String> =
+            sqlx::query_scalar("select domain from platform.tenant_domain where tenant_id = $1 order by domain limit 1000")
+                .bind(scope.tenant().uuid())
+                .fetch_all(tx.conn())
+                .await?;
+        tx.commit().await?;
+        Ok(names.into_iter().map(|domain| Domain { domain }).collect())
+    }
+    async fn issuers(&self, scope: TenantScope) -> Result<Vec<RegisteredIssuer>, Problem> {
+        let mut tx = self.begin(scope).await?;
+        let rows: Vec<Row> = sqlx::query_as(
+            "select *, confirmed_at is not null as confirmed from platform.external_issuer
+             where tenant_id = $1 order by issuer, audience limit 1000",
+        )
+        .bind(scope.tenant().uuid())
+        .fetch_all(tx.conn())
+        .await?;
+        tx.commit().await?;
+        let shown = |row: Row| RegisteredIssuer {
+            issuer: ExternalIssuer {
+                issuer: row.issuer,
+                audience: row.audience,
+                jwks_uri: row.jwks_uri,
+                token_type: row.token_type,
+                roles_claim: row.roles_claim,
+                roles: row.roles.0,
+                employee_claim: row.employee_claim,
+            },
+            confirmed: row.confirmed,
+        };
+        Ok(rows.into_iter().map(shown).collect())
+    }
     fn known(&self, tenant: TenantId) -> Result<TenantScope, Problem> {
         self.gate.registry().by_id(tenant).map(|tenant| scope_of(&tenant)).ok_or_else(not_found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn keys_come_by_https_or_from_this_machine() {
+        for (uri, good) in [
+            ("https://id.example/jwks", true),
+            ("https://id.example:8443/a?b=c", true),
+            ("http://127.0.0.1:9000/jwks", true),
+            ("http://localhost/jwks", true),
+            ("http://[::1]:1/", true),
+            ("http://id.example/jwks", false),
+            ("http://10.0.0.1/jwks", false),
+            ("http://localhost:x@169.254.169.254/", false),
+            ("http://127.0.0.1:80@evil.example/", false),
+            ("http://127.0.0.1.evil.example/", false),
+            ("http://localhost:80\\@evil.example/", false),
+            ("https://user:password@id.example/", false),
+            ("https://", false),
+            ("//id.example/jwks", false),
+            ("file:///etc/passwd", false),
+            ("jwks", false),
+        ] {
+            assert_eq!(super::is_key_address(uri), good, "{uri}");
+        }
     }
 }

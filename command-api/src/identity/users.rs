@@ -12,7 +12,10 @@ use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Identity, Logins, TICKET, audit, check_duties_held, check_roles, check_roles_held, normalized_email, not_found, user_name};
+use super::{
+    Identity, Logins, TICKET, Void, audit, check_admins_left, check_duties_held, check_roles, check_roles_held, normalized_email,
+    not_found, user_name,
+};
 use crate::request::{Fields, Id};
 
 /// Who is to get in, and as what.
@@ -104,7 +107,7 @@ pub(crate) async fn invite_user(
     let email = normalized_email(&ask.email)?;
     let (user, digest) = (Uuid::now_v7(), identity.email_digest(actor.scope, &email).await?);
     let mut tx = identity.begin(actor.scope).await?;
-    check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
+    check_roles(&mut tx, &actor, &ask.roles).await?;
     let invited = sqlx::query(
         "insert into platform.user_account (tenant_id, user_id, email_digest, email, state, roles, employee_id)
          values ($1, $2, $3, $4, 'invited', $5, $6) on conflict (tenant_id, email_digest) do nothing",
@@ -183,6 +186,7 @@ pub(crate) struct ChangeUser {
     request_body = ChangeUser, responses(
     (status = 200, description = "Changed", body = User),
     (status = 404, description = "`not_found`"),
+    (status = 409, description = "`last_admin`: nobody would be left who decides who gets in"),
     (status = 422, description = "`unknown_role`, `missing_field`, `unknown_field`, `invalid_field`"),
     crate::openapi::IdentityProblems,
 ))]
@@ -194,8 +198,8 @@ pub(crate) async fn change_user(
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    check_roles(&mut tx, &actor, actor.tenant.id, &ask.roles).await?;
-    let before = find(&mut tx, actor.scope, user).await?.roles;
+    check_roles(&mut tx, &actor, &ask.roles).await?;
+    let before = hold(&mut tx, actor.scope, user).await?.roles;
     check_roles_held(&mut tx, &actor, &before).await?;
     identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;
     sqlx::query("update platform.user_account set roles = $3, employee_id = $4, changed_at = now() where tenant_id = $1 and user_id = $2")
@@ -205,14 +209,16 @@ pub(crate) async fn change_user(
         .bind(ask.employee_id)
         .execute(tx.conn())
         .await?;
-    identity.revoke(&mut tx, actor.scope, "subject", &user_name(user)).await?;
+    identity.revoke(&mut tx, actor.scope, &user_name(user), Void::All).await?;
     audit(&mut tx, actor.scope, "change_roles", "granted", Some(&user_name(user)), Some(&actor)).await?;
+    check_admins_left(&mut tx, &actor).await?;
     let row = find(&mut tx, actor.scope, user).await?;
     tx.commit().await?;
     Ok(Json(identity.shown(actor.scope, row)?))
 }
 
-/// Give a user another ticket: because the first one was lost, or to set a new password. It also takes away the six digits.
+/// Give a user another ticket: because the first one was lost, or to set a new password. Who uses it is no longer asked for
+/// six digits.
 #[utoipa::path(post, path = "/v1/users/{id}/invitation", tag = "identity", params(("id" = Uuid, Path, description = "The user")), responses(
     (status = 201, description = "Invited again", body = Invitation),
     (status = 404, description = "`not_found`"),
@@ -226,18 +232,13 @@ pub(crate) async fn invite_again(
 ) -> Result<(StatusCode, Json<Invitation>), Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    let found = find(&mut tx, actor.scope, user).await?;
+    let found = hold(&mut tx, actor.scope, user).await?;
     // A ticket opens the account.
     check_roles_held(&mut tx, &actor, &found.roles).await?;
     if found.state == "disabled" {
         tx.rollback().await?;
         return Err(Problem::new(StatusCode::CONFLICT, "user_disabled", "the user is disabled; enable them first"));
     }
-    sqlx::query("update platform.user_account set totp_secret = null, totp_confirmed = false where tenant_id = $1 and user_id = $2")
-        .bind(actor.tenant.id.uuid())
-        .bind(user)
-        .execute(tx.conn())
-        .await?;
     let ticket = identity.ticket(&mut tx, actor.scope, user).await?;
     audit(&mut tx, actor.scope, "invite_again", "granted", Some(&user_name(user)), Some(&actor)).await?;
     tx.commit().await?;
@@ -248,6 +249,7 @@ pub(crate) async fn invite_again(
 #[utoipa::path(post, path = "/v1/users/{id}/disabling", tag = "identity", params(("id" = Uuid, Path, description = "The user")), responses(
     (status = 200, description = "Disabled, or so already", body = User),
     (status = 404, description = "`not_found`"),
+    (status = 409, description = "`last_admin`: nobody would be left who decides who gets in"),
     crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn disable_user(
@@ -257,7 +259,7 @@ pub(crate) async fn disable_user(
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    let roles = find(&mut tx, actor.scope, user).await?.roles;
+    let roles = hold(&mut tx, actor.scope, user).await?.roles;
     // Keeping somebody out gives nothing away; but those who decide about others stay.
     check_duties_held(&mut tx, &actor, &roles).await?;
     set_state(&mut tx, actor.scope, user, "'disabled'").await?;
@@ -268,8 +270,9 @@ pub(crate) async fn disable_user(
         .execute(tx.conn())
         .await?;
     identity.end_sessions(&mut tx, actor.scope, user, None, "user disabled").await?;
-    identity.revoke(&mut tx, actor.scope, "subject", &user_name(user)).await?;
+    identity.revoke(&mut tx, actor.scope, &user_name(user), Void::All).await?;
     audit(&mut tx, actor.scope, "disable", "granted", Some(&user_name(user)), Some(&actor)).await?;
+    check_admins_left(&mut tx, &actor).await?;
     let row = find(&mut tx, actor.scope, user).await?;
     tx.commit().await?;
     Ok(Json(identity.shown(actor.scope, row)?))
@@ -288,7 +291,7 @@ pub(crate) async fn enable_user(
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    let roles = find(&mut tx, actor.scope, user).await?.roles;
+    let roles = hold(&mut tx, actor.scope, user).await?.roles;
     check_roles_held(&mut tx, &actor, &roles).await?;
     set_state(&mut tx, actor.scope, user, "case when password_hash is null then 'invited' else 'active' end").await?;
     audit(&mut tx, actor.scope, "enable", "granted", Some(&user_name(user)), Some(&actor)).await?;
@@ -358,6 +361,12 @@ impl Identity {
 
 async fn find(tx: &mut ScopedTx, scope: TenantScope, user: Uuid) -> Result<Row, Problem> {
     let sql = format!("select {COLUMNS} from platform.user_account where tenant_id = $1 and user_id = $2");
+    sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(user).fetch_optional(tx.conn()).await?.ok_or_else(not_found)
+}
+
+/// As [`find`], for who decides by what is found: it stays so until the transaction ends.
+async fn hold(tx: &mut ScopedTx, scope: TenantScope, user: Uuid) -> Result<Row, Problem> {
+    let sql = format!("select {COLUMNS} from platform.user_account where tenant_id = $1 and user_id = $2 for no key update");
     sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(user).fetch_optional(tx.conn()).await?.ok_or_else(not_found)
 }
 

@@ -1,10 +1,11 @@
-//! Access tokens of other issuers, such as a tenant's own OpenID Connect provider. An operator says whose are taken, and
-//! for which tenant: issuer and audience name the tenant, a claim's values are mapped to our roles.
+//! Access tokens of other issuers, such as a tenant's own OpenID Connect provider. An operator says whose may be taken, and
+//! for which tenant, and the tenant confirms it: issuer and audience name the tenant, a claim's values are mapped to our
+//! roles.
 
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -22,7 +23,10 @@ use serde::{
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use sqlx::{FromRow, Row as _, postgres::PgRow};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::Instant,
+};
 
 use super::token::{Claims, Head, LEEWAY, Refusal, now, reason_of};
 
@@ -39,7 +43,7 @@ pub(super) struct Trust {
     roles: BTreeMap<String, String>,
     /// Where the person's id stands.
     employee_claim: Option<String>,
-    keys: Keys,
+    keys: Arc<Keys>,
 }
 
 impl<'r> FromRow<'r, PgRow> for Trust {
@@ -53,7 +57,7 @@ impl<'r> FromRow<'r, PgRow> for Trust {
             roles_claim: row.try_get("roles_claim")?,
             roles: row.try_get::<sqlx::types::Json<_>, _>("roles")?.0,
             employee_claim: row.try_get("employee_claim")?,
-            keys: Keys::default(),
+            keys: Arc::default(),
         })
     }
 }
@@ -65,7 +69,7 @@ type KeySet = HashMap<String, Key>;
 struct Keys {
     known: RwLock<(Arc<KeySet>, Option<Instant>)>,
     /// Before which they are not asked for again; held while they are.
-    not_before: Mutex<Option<Instant>>,
+    not_before: Arc<Mutex<Option<Instant>>>,
 }
 
 struct Key {
@@ -99,7 +103,7 @@ impl Trust {
         all(self) == all(other)
     }
     /// Whether the token says that it is for this registration. Nothing is verified yet.
-    pub(super) fn is_meant(&self, claims: &UniqueMap) -> bool {
+    fn is_meant(&self, claims: &UniqueMap) -> bool {
         match claims.0.get("aud") {
             Some(Value::String(audience)) => *audience == self.audience,
             Some(Value::Array(list)) => list.iter().any(|audience| audience == &self.audience),
@@ -126,9 +130,19 @@ impl Trust {
         validation.set_audience(&[&self.audience]);
         let UniqueMap(claims) =
             jsonwebtoken::decode(token, &key.decoding, &validation).map_err(|error| Refusal::Invalid(reason_of(&error)))?.claims;
-        self.check(&claims).map_err(Refusal::Invalid)
+        self.check(token, &claims).map_err(Refusal::Invalid)
     }
-    fn check(&self, claims: &Map<String, Value>) -> Result<Claims, &'static str> {
+    fn check(&self, token: &str, claims: &Map<String, Value>) -> Result<Claims, &'static str> {
+        // Where all of an issuer's tokens are of one type, their claims tell what they are.
+        if ["nonce", "at_hash", "c_hash", "s_hash", "events"].iter().any(|name| claims.contains_key(*name))
+            || claims.get("typ").is_some_and(|typ| typ != "Bearer" && typ != "at+jwt")
+            || claims.get("token_use").is_some_and(|usage| usage != "access")
+        {
+            return Err("a foreign token that is no access token");
+        }
+        if claims.contains_key("cnf") {
+            return Err("a foreign token that is good only with a proof, which we don't check");
+        }
         let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| (1..=255).contains(&text.len()));
         let second = |name: &str| claims.get(name).and_then(Value::as_u64);
         let (Some(sub), Some(iat), Some(exp)) = (text("sub"), second("iat"), second("exp")) else {
@@ -162,7 +176,7 @@ impl Trust {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
             sub: format!("external:{}", HEXLOWER.encode(&digest[..16])),
-            jti: text("jti").map_or_else(|| HEXLOWER.encode(&digest), str::to_owned),
+            jti: text("jti").map_or_else(|| HEXLOWER.encode(&Sha256::digest(token)), str::to_owned),
             sid: None,
             iat,
             exp,
@@ -176,6 +190,12 @@ impl Trust {
     }
 }
 
+/// The registration that a token is for; none where it is for several, which may be different tenants'.
+pub(super) fn the_one_meant<'t>(known: &'t [Arc<Trust>], claims: &UniqueMap) -> Option<&'t Arc<Trust>> {
+    let mut meant = known.iter().filter(|trust| trust.is_meant(claims));
+    meant.next().filter(|_| meant.next().is_none())
+}
+
 /// What stands at a path such as `realm_access.roles`; a claim whose own name has dots comes first.
 fn at<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
     claims.get(path).or_else(|| {
@@ -187,37 +207,39 @@ fn at<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
 
 impl Keys {
     /// The keys, fetched if they are old or lack this one; but never more than once a minute, or sooner only after a failure.
-    async fn with(&self, kid: &str, uri: &str) -> Result<Arc<KeySet>, Refusal> {
-        let current = || {
-            let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            (known.0.clone(), known.1.map(|at| at.elapsed()))
-        };
+    async fn with(self: &Arc<Self>, kid: &str, uri: &str) -> Result<Arc<KeySet>, Refusal> {
         let suffices = |keys: &KeySet, age: Option<Duration>| age.is_some_and(|age| age < REFRESH) && keys.contains_key(kid);
-        let (keys, age) = current();
+        let (keys, age) = self.current();
         if suffices(&keys, age) {
             return Ok(keys);
         }
-        let mut not_before = self.not_before.lock().await;
-        let (keys, age) = current(); // somebody else may have fetched them
+        let not_before = self.not_before.clone().lock_owned().await;
+        let (keys, age) = self.current(); // somebody else may have fetched them
         if !suffices(&keys, age) && not_before.is_none_or(|at| at <= Instant::now()) {
-            // Also if the caller goes away while it waits.
-            *not_before = Some(Instant::now() + AT_MOST_EVERY);
-            match fetch(uri).await {
-                Ok(fetched) => {
-                    let fetched = Arc::new(fetched);
-                    *self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner) = (fetched.clone(), Some(Instant::now()));
-                    return Ok(fetched);
-                }
-                Err(error) => {
-                    *not_before = Some(Instant::now() + TRY_AGAIN);
-                    tracing::warn!(error = format!("{error:#}"), "an external issuer's keys can't be fetched");
-                }
-            }
+            // By a task: whoever made us ask, with whatever token, may go away while we do.
+            let _ = tokio::spawn(self.clone().fetch(uri.to_owned(), not_before)).await;
         }
-        match age {
-            Some(age) if age < STALE => Ok(keys),
+        match self.current() {
+            (keys, Some(age)) if age < STALE => Ok(keys),
             _ => Err(Refusal::IssuerAway),
         }
+    }
+    fn current(&self) -> (Arc<KeySet>, Option<Duration>) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        (known.0.clone(), known.1.map(|at| at.elapsed()))
+    }
+    async fn fetch(self: Arc<Self>, uri: String, mut not_before: OwnedMutexGuard<Option<Instant>>) {
+        let wait = match fetch(&uri).await {
+            Ok(keys) => {
+                *self.known.write().unwrap_or_else(PoisonError::into_inner) = (Arc::new(keys), Some(Instant::now()));
+                AT_MOST_EVERY
+            }
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "an external issuer's keys can't be fetched");
+                TRY_AGAIN
+            }
+        };
+        *not_before = Some(Instant::now() + wait);
     }
 }
 
@@ -325,6 +347,94 @@ mod tests {
         kids.sort_unstable();
         assert_eq!(kids, ["ed", "rsa256"]);
         assert!(parse(b"{}").is_err());
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_does_not_hold_off_the_keys() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}/jwks", listener.local_addr().unwrap());
+        let (asked, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let _ = client.read(&mut [0; 1024]).await;
+                asked.send(()).unwrap();
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let body = r#"{"keys":[{"kty":"OKP","kid":"ed","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+                let _ = client.write_all(answer.as_bytes()).await;
+            }
+        });
+        let keys = Arc::<Keys>::default();
+        let stranger = tokio::spawn({
+            let (keys, uri) = (keys.clone(), uri.clone());
+            async move { keys.with("unknown", &uri).await.is_ok() }
+        });
+        heard.recv().await.unwrap();
+        stranger.abort();
+        let known = keys.with("ed", &uri).await;
+        assert!(known.is_ok_and(|keys| keys.contains_key("ed")));
+        assert!(heard.try_recv().is_err(), "asked once");
+    }
+
+    fn trust(audience: &str) -> Trust {
+        Trust {
+            tenant: TenantId::from_uuid(uuid::Uuid::from_u128(7)),
+            issuer: "https://id.example".into(),
+            audience: audience.into(),
+            jwks_uri: String::new(),
+            token_type: "JWT".into(),
+            roles_claim: "roles".into(),
+            roles: BTreeMap::from([("x".to_owned(), "hr".to_owned())]),
+            employee_claim: None,
+            keys: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn only_access_tokens_are_taken() {
+        let claims = |extra: Value| {
+            let mut claims = json!({"iss": "https://id.example", "aud": "hr", "sub": "s", "iat": now(), "exp": now() + 60, "roles": ["x"]});
+            claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            trust("hr").check("t", claims.as_object().unwrap())
+        };
+        for good in [json!({}), json!({"typ": "Bearer"}), json!({"token_use": "access"}), json!({"azp": "console"})] {
+            assert_eq!(claims(good).unwrap().roles, ["hr"]);
+        }
+        for bad in [
+            json!({"nonce": "n"}),
+            json!({"at_hash": "h"}),
+            json!({"c_hash": "h"}),
+            json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
+            json!({"typ": "ID"}),
+            json!({"typ": "Refresh"}),
+            json!({"typ": "DPoP"}),
+            json!({"token_use": "id"}),
+            json!({"cnf": {"jkt": "k"}}),
+        ] {
+            assert!(claims(bad.clone()).is_err(), "{bad}");
+        }
+        let [one, other] = ["1", "2"].map(|token| trust("hr").check(token, claims_of()).unwrap().jti);
+        assert_ne!(one, other, "a token without an id has one of its own");
+    }
+    fn claims_of() -> &'static Map<String, Value> {
+        static CLAIMS: std::sync::LazyLock<Value> =
+            std::sync::LazyLock::new(|| json!({"iss": "https://id.example", "sub": "s", "iat": now(), "exp": now() + 60}));
+        CLAIMS.as_object().unwrap()
+    }
+
+    #[test]
+    fn a_token_for_two_tenants_is_for_none() {
+        let known = [trust("a"), trust("b")].map(Arc::new);
+        let meant = |audience: Value| {
+            let Value::Object(claims) = json!({ "aud": audience }) else { panic!() };
+            the_one_meant(&known, &UniqueMap(claims)).map(|trust| trust.audience.clone())
+        };
+        assert_eq!(meant(json!("a")), Some("a".into()));
+        assert_eq!(meant(json!(["x", "b"])), Some("b".into()));
+        assert_eq!(meant(json!(["a", "b"])), None);
+        assert_eq!(meant(json!(["x"])), None);
     }
 
     #[test]

@@ -1,21 +1,19 @@
 //! What tokens and hosts are checked against: signing keys, revocations, external issuers, tenants' own domains. All of
 //! it is read each second, so that what is revoked or retired bites within five.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use data_encoding::HEXLOWER;
 use events::TenantId;
-use sqlx::PgPool;
+use sha2::{Digest as _, Sha256};
+use sqlx::{PgConnection, PgPool};
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
 use super::{
     external::Trust,
-    token::{Claims, VerificationKey},
+    token::{Claims, VerificationKey, now},
 };
 
 /// Signing keys by `kid`.
@@ -32,22 +30,78 @@ pub(super) struct Known {
     pub(super) access: HashMap<TenantId, i64>,
 }
 
-/// Tokens that are void before they expire.
+/// What makes tokens void.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Subject,
+    Session,
+    Token,
+}
+
+/// Seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct When {
+    /// Something was made void.
+    revoked: u64,
+    /// No token can live any more that it concerns.
+    until: u64,
+}
+
+/// Tokens that are void before they expire. Each second only what came since is read, so that many don't hold up the
+/// next.
 #[derive(Clone, Default)]
 pub(super) struct Revoked {
-    /// Those of a subject issued up to this second.
-    subjects: HashMap<(TenantId, String), u64>,
-    sessions: HashSet<(TenantId, String)>,
-    tokens: HashSet<(TenantId, String)>,
+    all: Arc<HashMap<(TenantId, Kind, String), When>>,
+    /// What transactions before this one wrote is in.
+    complete_before: u64,
 }
 
 impl Revoked {
-    pub(super) fn include(&self, tenant: TenantId, claims: &Claims) -> bool {
-        let names = |id: &str| (tenant, id.to_owned());
-        self.subjects.get(&names(&claims.sub)).is_some_and(|until| claims.iat <= *until)
-            || claims.sid.as_deref().is_some_and(|session| self.sessions.contains(&names(session)))
-            || self.tokens.contains(&names(&claims.jti))
+    /// Whether a token is void. `leeway` are the seconds by which its issuer's clock may differ from the database's.
+    pub(super) fn include(&self, tenant: TenantId, claims: &Claims, leeway: u64) -> bool {
+        let find = |kind, id: &str| self.all.get(&(tenant, kind, id.to_owned()));
+        !self.all.is_empty()
+            && (find(Kind::Subject, &claims.sub).is_some_and(|when| claims.iat <= when.revoked + leeway)
+                || claims.sid.as_deref().is_some_and(|session| find(Kind::Session, session).is_some())
+                || find(Kind::Token, &token_name(&claims.sub, &claims.jti)).is_some())
     }
+    /// With what was written since.
+    async fn followed(&self, conn: &mut PgConnection) -> anyhow::Result<Self> {
+        // Whatever ended before this is seen by the next statement.
+        let oldest: String = sqlx::query_scalar("select pg_snapshot_xmin(pg_current_snapshot())::text").fetch_one(&mut *conn).await?;
+        let oldest = oldest.parse()?;
+        // A smaller one is another database's.
+        let mut known = if oldest < self.complete_before { Self::default() } else { self.clone() };
+        let rows: Vec<(Uuid, String, String, i64, i64)> = sqlx::query_as(
+            "select tenant_id, kind, id, ceil(extract(epoch from revoked_at))::bigint, ceil(extract(epoch from until))::bigint
+             from platform.revocation where written >= $1::text::xid8 and until > now()",
+        )
+        .bind(known.complete_before.to_string())
+        .fetch_all(conn)
+        .await?;
+        let row = |(tenant, kind, id, revoked, until): (Uuid, String, String, i64, i64)| {
+            let kind = match kind.as_str() {
+                "subject" => Kind::Subject,
+                "session" => Kind::Session,
+                _ => Kind::Token,
+            };
+            let seconds = |n: i64| u64::try_from(n).unwrap_or_default();
+            ((TenantId::from_uuid(tenant), kind, id), When { revoked: seconds(revoked), until: seconds(until) })
+        };
+        let news: Vec<_> = rows.into_iter().map(row).filter(|(name, when)| known.all.get(name) != Some(when)).collect();
+        if !news.is_empty() {
+            let (all, now) = (Arc::make_mut(&mut known.all), now());
+            all.retain(|_, when| when.until > now);
+            all.extend(news);
+        }
+        known.complete_before = oldest;
+        Ok(known)
+    }
+}
+
+/// What a token is revoked by: its id, and whose it is, so that nobody can revoke another's.
+pub fn token_name(subject: &str, token_id: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(format!("{subject}\n{token_id}")))
 }
 
 /// What is known, and since when.
@@ -102,18 +156,9 @@ async fn read(pool: &PgPool, before: &Known) -> anyhow::Result<Known> {
             Err(error) => tracing::error!(kid, %error, "a signing key can't be read; its tokens are refused"),
         }
     }
-    let revocations =
-        "select tenant_id, kind, id, ceil(extract(epoch from revoked_at))::bigint from platform.revocation where until > now()";
-    for (tenant, kind, id, second) in sqlx::query_as::<_, (Uuid, String, String, i64)>(revocations).fetch_all(&mut *conn).await? {
-        let name = (TenantId::from_uuid(tenant), id);
-        match kind.as_str() {
-            "subject" => drop(known.revoked.subjects.insert(name, u64::try_from(second).unwrap_or(u64::MAX))),
-            "session" => drop(known.revoked.sessions.insert(name)),
-            _ => drop(known.revoked.tokens.insert(name)),
-        }
-    }
-    let issuers =
-        "select tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim from platform.external_issuer";
+    known.revoked = before.revoked.followed(&mut conn).await?;
+    let issuers = "select tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim
+                   from platform.external_issuer where confirmed_at is not null";
     for row in sqlx::query_as::<_, Trust>(issuers).fetch_all(&mut *conn).await? {
         // One that did not change keeps its keys.
         let same = before.issuers.get(&row.issuer).and_then(|list| list.iter().find(|trust| trust.is_same(&row))).cloned();

@@ -10,7 +10,14 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct Shares<K> {
     each: usize,
-    held: Arc<Mutex<HashMap<K, usize>>>,
+    freely: usize,
+    held: Arc<Mutex<Held<K>>>,
+}
+
+#[derive(Debug)]
+struct Held<K> {
+    by: HashMap<K, usize>,
+    in_all: usize,
 }
 
 /// A place that is held until this is dropped.
@@ -23,19 +30,26 @@ pub struct Share<K: Copy + Eq + Hash> {
 impl<K: Copy + Eq + Hash> Shares<K> {
     /// So many places for each, at least one.
     pub fn new(each: usize) -> Self {
-        Self { each: each.max(1), held: Arc::default() }
+        Self::lent(each, 0)
+    }
+    /// So many places for each, at least one; and beyond them as many as are asked for, while fewer than `freely` are held by all
+    /// together: what nobody else wants need not stand empty.
+    pub fn lent(each: usize, freely: usize) -> Self {
+        Self { each: each.max(1), freely, held: Arc::new(Mutex::new(Held { by: HashMap::new(), in_all: 0 })) }
     }
     /// A place, if one of theirs is free.
     pub fn take(&self, by: K) -> Option<Share<K>> {
         let mut all = self.held();
-        let held = all.entry(by).or_default();
-        if *held >= self.each {
+        let lent = all.in_all < self.freely;
+        let held = all.by.entry(by).or_default();
+        if *held >= self.each && !lent {
             return None;
         }
         *held += 1;
+        all.in_all += 1;
         Some(Share { of: self.clone(), by })
     }
-    fn held(&self) -> MutexGuard<'_, HashMap<K, usize>> {
+    fn held(&self) -> MutexGuard<'_, Held<K>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -43,10 +57,11 @@ impl<K: Copy + Eq + Hash> Shares<K> {
 impl<K: Copy + Eq + Hash> Drop for Share<K> {
     fn drop(&mut self) {
         let mut all = self.of.held();
-        if let Some(held) = all.get_mut(&self.by) {
+        all.in_all -= 1;
+        if let Some(held) = all.by.get_mut(&self.by) {
             *held -= 1;
             if *held == 0 {
-                all.remove(&self.by);
+                all.by.remove(&self.by);
             }
         }
     }
@@ -65,6 +80,17 @@ mod tests {
         drop(first);
         assert!(shares.take(1).is_some());
         drop(second);
-        assert!(shares.held().is_empty(), "who holds none is forgotten");
+        assert!(shares.held().by.is_empty() && shares.held().in_all == 0, "who holds none is forgotten");
+    }
+
+    #[test]
+    fn what_nobody_wants_is_lent_until_half_is_taken() {
+        let shares = Shares::lent(2, 5);
+        let many: Vec<_> = (0..6).map_while(|_| shares.take(1)).collect();
+        assert_eq!(many.len(), 5);
+        let others: Vec<_> = (0..6).map_while(|_| shares.take(2)).collect();
+        assert_eq!(others.len(), 2, "each has its own, whatever others were lent");
+        drop(many);
+        assert!(shares.take(2).is_some());
     }
 }

@@ -97,10 +97,14 @@ impl Issuer {
     }
     /// A signed access token, `typ: at+jwt`.
     pub fn issue(&self, request: &TokenRequest) -> anyhow::Result<SecretString> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_secs();
+        self.issue_at(request, now)
+    }
+    /// As [`Issuer::issue`], by another clock: seconds since 1970.
+    pub fn issue_at(&self, request: &TokenRequest, now: u64) -> anyhow::Result<SecretString> {
         if request.lifetime_s == 0 || request.lifetime_s > self.max_lifetime {
             bail!("a token may live 1 to {} seconds (TENURE_TOKEN_MAX_LIFETIME), not {}", self.max_lifetime, request.lifetime_s);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_secs();
         let claims = Claims {
             iss: self.iss.clone(),
             aud: self.aud.clone(),

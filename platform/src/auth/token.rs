@@ -16,7 +16,7 @@ use sqlx::PgPool;
 #[cfg(any(test, fuzzing))]
 use super::known::KeySet;
 use super::{
-    external::UniqueMap,
+    external::{UniqueMap, the_one_meant},
     known::{Following, Known},
 };
 use crate::Config;
@@ -183,7 +183,7 @@ impl Verifier {
         // Not verified yet: says only whose keys to ask for.
         let says: UniqueMap = serde_json::from_slice(&decode(payload)?).map_err(|_| Refusal::Invalid("the claims are no object"))?;
         let issuer = says.0.get("iss").and_then(serde_json::Value::as_str).unwrap_or_default();
-        let trust = known.issuers.get(issuer).and_then(|list| list.iter().find(|trust| trust.is_meant(&says))).ok_or_else(unknown)?;
+        let trust = known.issuers.get(issuer).and_then(|list| the_one_meant(list, &says)).ok_or_else(unknown)?;
         Ok(Verified { claims: trust.verify(token, &head).await?, external: Some(trust.tenant) })
     }
 

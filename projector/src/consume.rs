@@ -263,7 +263,8 @@ impl Projector {
     /// Reads from the store what is missing, which may take long: whoever loses the partition lets go of it. True if there is
     /// nothing to try again.
     async fn catch_up(&self, tenant: TenantId, fence: i64, cancel: &CancellationToken) -> Result<bool, Interrupted> {
-        match cancel.run_until_cancelled(self.0.applier.catch_up(TenantScope::checked(tenant), fence)).await {
+        let caught_up = Box::pin(self.0.applier.catch_up(TenantScope::checked(tenant), fence));
+        match cancel.run_until_cancelled(caught_up).await {
             Some(result) => self.settle(tenant, result).await,
             None => Ok(false),
         }

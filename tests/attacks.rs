@@ -180,7 +180,8 @@ impl Battlefield {
         let public_key = URL_SAFE_NO_PAD.decode(jwks["keys"][0]["x"].as_str().unwrap()).unwrap();
         let auditor = system.token(&own.slug, "auditor");
         let signer = Signer::known_to(system).await;
-        let field = Self { system, own, other, suspended, expired, closed, auditor, routes, open, public_key, out_of_service: slugs, signer };
+        let field =
+            Self { system, own, other, suspended, expired, closed, auditor, routes, open, public_key, out_of_service: slugs, signer };
         // Every process must know the key by now: its own claims are good.
         let good = field.signer.sign("at+jwt", &part(&field.own.token, 1));
         for route in [&field.routes[0], &field.routes[field.routes.len() - 1]] {

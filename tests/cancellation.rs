@@ -94,10 +94,8 @@ fn slug(scope: TenantScope) -> String {
 fn registered(scope: TenantScope) -> [RecordedEvent; 2] {
     let tenant_id = scope.tenant();
     let subscription = Subscription { plan: "test".into(), expires_at: None };
-    let events: [TenancyEvent; 2] = [
-        TenantRegistered { tenant_id, slug: slug(scope), name: slug(scope), subscription }.into(),
-        TenantProvisioned { tenant_id }.into(),
-    ];
+    let events: [TenancyEvent; 2] =
+        [TenantRegistered { tenant_id, slug: slug(scope), name: slug(scope), subscription }.into(), TenantProvisioned { tenant_id }.into()];
     let mut version = 0;
     events.map(|event| {
         version += 1;
@@ -127,7 +125,8 @@ fn registered(scope: TenantScope) -> [RecordedEvent; 2] {
 /// A request, ready to be sent; a POST where it has a body.
 fn request(path: &str, token: &str, headers: &[(&str, &str)], body: Option<String>) -> Request<Body> {
     let method = if body.is_some() { "POST" } else { "GET" };
-    let mut request = Request::builder().method(method).uri(path).header("host", "localhost").header("authorization", format!("Bearer {token}"));
+    let mut request =
+        Request::builder().method(method).uri(path).header("host", "localhost").header("authorization", format!("Bearer {token}"));
     for (name, value) in headers.iter().copied().chain(body.is_some().then_some(("content-type", "application/json"))) {
         request = request.header(name, value);
     }

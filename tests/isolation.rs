@@ -292,9 +292,10 @@ async fn no_foreign_rows(admin: &PgPool, own: TenantId, other: TenantId) -> u32 
     for role in ["tenure_command", "tenure_query", "tenure_projector", "tenure_relay", "tenure_identity"] {
         let mut connection = PgConnection::connect_with(&admin.connect_options()).await.unwrap();
         connection.execute(format!("set role {role}").as_str()).await.unwrap();
-        for settings in
-            ["reset tenure.tenant; reset tenure.tenants".into(), format!("set tenure.tenant = '{0}'; set tenure.tenants = '{0}'", own.uuid())]
-        {
+        for settings in [
+            "reset tenure.tenant; reset tenure.tenants".into(),
+            format!("set tenure.tenant = '{0}'; set tenure.tenants = '{0}'", own.uuid()),
+        ] {
             connection.execute(settings.as_str()).await.unwrap();
             for table in &shared {
                 let foreign = format!("select count(*) from {table} where tenant_id <> '{}'", own.uuid());

@@ -62,7 +62,8 @@ async fn strangers(system: &System, token: &str) {
     let address = system.command_api.strip_prefix("http://").unwrap();
     let begin = || async {
         let mut connection = TcpStream::connect(address).await.unwrap();
-        let head = "POST /v1/auth/login HTTP/1.1\r\nhost: greedy.localhost\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
+        let head =
+            "POST /v1/auth/login HTTP/1.1\r\nhost: greedy.localhost\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
         connection.write_all(head.as_bytes()).await.unwrap();
         connection
     };

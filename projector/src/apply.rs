@@ -114,9 +114,8 @@ impl Applier {
         let Some(first) = events.first() else { return Ok(true) };
         let recorded = within(PATIENCE, async { Ok(self.store.read_log(scope, first.previous, events.len()).await?) }).await?;
         let recorded = sequence(first.previous, recorded);
-        let same = |ours: &Sequenced, sent: &Sequenced| {
-            ours.previous == sent.previous && feed::encode(&ours.event) == feed::encode(&sent.event)
-        };
+        let same =
+            |ours: &Sequenced, sent: &Sequenced| ours.previous == sent.previous && feed::encode(&ours.event) == feed::encode(&sent.event);
         Ok(recorded.len() == events.len() && recorded.iter().zip(events).all(|(ours, sent)| same(ours, sent)))
     }
 

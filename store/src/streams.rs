@@ -9,7 +9,10 @@ use serde_json::value::RawValue;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
-use crate::{PgStore, StoreError, postgres::{foreign, store_error}};
+use crate::{
+    PgStore, StoreError,
+    postgres::{foreign, store_error},
+};
 
 /// Samples taken for each range: what a range holds differs from what was asked for by a quarter, mostly.
 const SAMPLES: usize = 16;

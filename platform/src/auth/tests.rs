@@ -57,6 +57,9 @@ fn world() -> World {
         base_domain: "tenure.example".into(),
         proxies: Arc::default(),
         flood: Flood::new(1_000_000).into(),
+        places: Shares::new(1_000),
+        waiting: Shares::new(1_000),
+        strangers: Shares::new(1_000),
         access: AccessBook::new(None),
     };
     World { gate, ed, stranger, ec }

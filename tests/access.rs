@@ -97,7 +97,7 @@ impl Company {
                 continue;
             }
             assert_eq!(status, 200, "{name} {person}");
-            shown += &format!("{person}{history}");
+            shown.extend([person.to_string(), history.to_string()]);
             seen.directory.insert((*name).into());
             assert_eq!(person["person"]["given_name"], **name);
             assert_eq!(person["contact"]["work_email"], format!("{name}@work.example"));

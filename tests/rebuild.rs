@@ -152,10 +152,10 @@ async fn projection_and_queries_go_on_while_rebuilds_cut_over() {
 async fn two_rebuilds_of_a_tenant_do_not_run_at_once() {
     let world = World::new().await;
     world.append(&history(world.scope, 13, 30)).await;
-    let ask = ticket(&world.applier, world.scope);
-    let (one, two) = tokio::join!(rebuild(&world.applier, &ask, |_| {}), async {
+    let asked = [(); 2].map(|()| ticket(&world.applier, world.scope));
+    let (one, two) = tokio::join!(rebuild(&world.applier, &asked[0], |_| {}), async {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        rebuild(&world.applier, &ask, |_| {}).await
+        rebuild(&world.applier, &asked[1], |_| {}).await
     });
     one.unwrap();
     assert!(matches!(two, Err(RebuildError::Running)), "{two:?}");
@@ -253,4 +253,10 @@ async fn no_rebuild_without_a_ticket_for_it() {
     let other = world.database.tenant().await;
     assert_eq!(ticket(&world.applier, other).open(&world.applier.keys, Kind::RebuildReadModel).unwrap().scope().tenant(), other.tenant());
     rebuild(&world.applier, &Ticket::from_text(good.as_str()), |_| {}).await.unwrap();
+    // Once, and not of a tenant that nobody made ready.
+    let nobody = ticket(&world.applier, TenantScope::checked(TenantId::from_uuid(Uuid::now_v7())));
+    for (again, why) in [(good, "used before"), (nobody, "never made ready")] {
+        let refused = rebuild(&world.applier, &again, |_| {}).await.unwrap_err();
+        assert!(matches!(refused, RebuildError::Refused(_)) && refused.to_string().contains(why), "{refused}");
+    }
 }

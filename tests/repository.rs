@@ -56,6 +56,10 @@ const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
     ("store/src/relay.rs", "the relay carries every tenant's events, each to its own subject"),
 ];
 
+/// The code that may put a read schema beside the live one or in its place, and on what ground.
+const MAY_MAKE_READ_SCHEMAS: &[(&str, &str)] =
+    &[("platform/src/provision.rs", "where it is written"), ("projector/src/rebuild.rs", "after a job's ticket was used")];
+
 /// The code that may name a stream without a right to its tenant, and how it finds out whose it is.
 const MAY_NAME_STREAMS: &[(&str, &str)] = &[
     ("events/src/envelope.rs", "the subject's tenant must be the source's; the projector compares both with the tenant it works for"),
@@ -272,6 +276,17 @@ fn streams_are_named_by_who_has_a_right_to_their_tenant() {
         problems.extend(calls.map(|(n, line)| (path.clone(), format!("{path}:{n}: {}", line.trim()))));
     }
     listed(&problems, MAY_NAME_STREAMS, "name the stream by a TenantScope; or list the file in MAY_NAME_STREAMS with its ground:");
+}
+
+#[test]
+fn read_schemas_are_replaced_by_jobs_only() {
+    let mut problems = Vec::new();
+    for (path, text) in production_files() {
+        let makes = |line: &str| ["create_read_schema(", "cut_over("].iter().any(|call| line.contains(call));
+        let calls = production_lines(&text).filter(|(_, line)| makes(line));
+        problems.extend(calls.map(|(n, line)| (path.clone(), format!("{path}:{n}: {}", line.trim()))));
+    }
+    listed(&problems, MAY_MAKE_READ_SCHEMAS, "let a job do it (projector::rebuild); or list the file with its ground:");
 }
 
 #[test]

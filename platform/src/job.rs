@@ -1,5 +1,6 @@
 //! Background work for a tenant: it carries its tenant in a ticket that only this system can have written, and does not
-//! run without one. [`Ticket::issue`] is the one way to start a job, [`Ticket::open`] the one way to its tenant.
+//! run without one. [`Ticket::issue`] is the one way to start a job, [`Ticket::open`] the one way to its tenant, and
+//! [`Job::begin`] uses a ticket up.
 //!
 //! (An import is no job of this kind: it sends commands with an access token, which names its tenant and is signed.)
 
@@ -9,9 +10,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use events::{TenantId, TenantScope};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::Keys;
+use crate::{Keys, ScopedTx};
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,17 +43,28 @@ pub struct Ticket(String);
 /// Work that may be done: what a ticket says, once it was checked.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Names this job in logs.
+    /// Names this job, in logs and among those that were begun.
     pub id: Uuid,
     /// Who asked for it; opaque.
     pub asked_by: String,
     scope: TenantScope,
 }
 
-/// A ticket that is none: forged, for other work, or too old.
+/// A ticket that is none: forged, for other work, too old, or used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the job is refused: {0}")]
 pub struct Refused(&'static str);
+
+/// Why a job did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// Its ticket is good for nothing any more.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// PostgreSQL is away.
+    #[error("the job can't be recorded: {0}")]
+    Database(#[from] sqlx::Error),
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,6 +112,25 @@ impl Ticket {
 }
 
 impl Job {
+    /// Uses the ticket up, as the projector: it begins one job, of a tenant that was made ready.
+    pub async fn begin(&self, projector: &PgPool) -> Result<(), BeginError> {
+        let mut tx = ScopedTx::begin(projector, self.scope).await?;
+        let tenant = self.scope.tenant().uuid();
+        let ready = "select exists (select from platform.tenant_key where tenant_id = $1)";
+        let ready: bool = sqlx::query_scalar(ready).bind(tenant).fetch_one(tx.conn()).await?;
+        let old = "delete from platform.job where tenant_id = $1 and begun_at < now() - interval '1 day'";
+        sqlx::query(old).bind(tenant).execute(tx.conn()).await?;
+        let used = "insert into platform.job (job_id, tenant_id) values ($1, $2) on conflict do nothing";
+        let is_first = sqlx::query(used).bind(self.id).bind(tenant).execute(tx.conn()).await?.rows_affected() == 1;
+        tx.commit().await?;
+        let why = match (ready, is_first) {
+            (true, true) => return Ok(()),
+            (true, false) => "the ticket was used before; ask for another",
+            (false, _) => "its tenant was never made ready",
+        };
+        tracing::warn!(target: "audit", job = %self.id, tenant = %self.scope.tenant(), why, "job refused");
+        Err(Refused(why).into())
+    }
     /// The right to its tenant's data.
     pub const fn scope(&self) -> TenantScope {
         self.scope

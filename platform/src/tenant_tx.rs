@@ -138,6 +138,7 @@ impl Drop for Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{prelude::*, sample::Index};
 
     #[test]
     fn only_a_tenants_own_schemas_pass() {
@@ -163,6 +164,25 @@ mod tests {
             format!("w_{tenant}_r1"),
         ] {
             assert!(!is_schema_of(tenant, &bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        /// It stands in SQL as it is.
+        #[test]
+        fn what_passes_for_a_schema_needs_no_quotes(
+            own in any::<u128>(), at in any::<Index>(), cut in 0..3_usize,
+            put in prop_oneof!["[\"'; \\x00_.$a-zA-Z0-9]{0,3}", any::<String>()],
+        ) {
+            let tenant = TenantId::from_uuid(uuid::Uuid::from_u128(own));
+            let schema = crate::read_schema(tenant, 1);
+            let (before, after) = schema.split_at(at.index(schema.len() + 1));
+            let text = format!("{before}{put}{}", after.get(cut..).unwrap_or_default());
+            if is_schema_of(tenant, &text) {
+                let plain = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+                let own = format!("t_{tenant}_r");
+                prop_assert!(plain && text.starts_with(&own), "{}", text);
+            }
         }
     }
 }

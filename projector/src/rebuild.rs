@@ -27,7 +27,7 @@ use events::{Event, Position, RecordedEvent, StreamName, TenantId, TenantScope};
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use platform::{
     Access, TenantTx,
-    job::{Kind, Refused, Ticket},
+    job::{BeginError, Kind, Refused, Ticket},
     keys::KeyError,
     provision::{create_read_schema, cut_over, drop_read_schema, read_model_sql},
 };
@@ -119,6 +119,15 @@ pub enum RebuildError {
     CannotCount(#[from] CannotFold),
 }
 
+impl From<BeginError> for RebuildError {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::Refused(refused) => refused.into(),
+            BeginError::Database(error) => error.into(),
+        }
+    }
+}
+
 impl From<sqlx::Error> for RebuildError {
     fn from(error: sqlx::Error) -> Self {
         Self::Apply(error.into())
@@ -128,12 +137,17 @@ impl From<sqlx::Error> for RebuildError {
 /// Rebuilds the read model of the ticket's tenant from its log and cuts over to it; the tenant is not parked any more.
 /// `applier.pool` needs two connections or more.
 pub async fn rebuild(applier: &Applier, ticket: &Ticket, progress: impl Fn(Progress) + Send) -> Result<Report, RebuildError> {
-    let scope = ticket.open(&applier.keys, Kind::RebuildReadModel)?.scope();
+    let job = ticket.open(&applier.keys, Kind::RebuildReadModel)?;
+    let scope = job.scope();
     if scope.tenant() == TenantId::PLATFORM {
         return Err(RebuildError::NoReadModel);
     }
     let started = Instant::now();
     let lock = Lock::take(&applier.pool, scope).await?;
+    if let Err(refused) = job.begin(&applier.pool).await {
+        lock.release().await?;
+        return Err(refused.into());
+    }
     let (live, next, old) = (live(scope), format!("{}_next", live(scope)), format!("{}_old", live(scope)));
     drop_read_schema(&applier.pool, scope, &old).await?;
     create_read_schema(&applier.pool, scope, &next).await?;

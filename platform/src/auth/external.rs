@@ -257,6 +257,12 @@ async fn fetch(uri: &str) -> anyhow::Result<KeySet> {
     parse(&body)
 }
 
+/// What fuzzing drives.
+#[cfg(fuzzing)]
+pub(super) fn read(set: &[u8]) -> bool {
+    parse(set).is_ok()
+}
+
 fn parse(body: &[u8]) -> anyhow::Result<KeySet> {
     #[derive(Deserialize)]
     struct Set {

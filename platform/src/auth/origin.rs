@@ -109,6 +109,7 @@ fn checked_slug(slug: &str) -> Result<Name, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn request(peer: &str, headers: &[(&'static str, &str)]) -> Parts {
         let mut request = http::Request::builder();
@@ -156,6 +157,31 @@ mod tests {
             (PROXY, vec![], PROXY),
         ] {
             assert_eq!(client_address(&request(peer, &headers), &proxies), expected.parse().ok(), "{peer} {headers:?}");
+        }
+    }
+
+    proptest! {
+        /// A host names a tenant by a slug that stands in it, or by a domain that is registered, or none.
+        #[test]
+        fn a_host_names_no_other_tenant_than_it_says(
+            host in prop_oneof![
+                "[a-zA-Z0-9.:_%*>\\[\\]/@ -]{0,20}(\\.tenure\\.example)?(:[0-9]{0,5})?",
+                "[a-z0-9-]{1,42}\\.[tT]enure\\.example(:[0-9]{1,5})?",
+                "\\PC{0,20}\\.tenure\\.example",
+            ],
+        ) {
+            let (proxies, domains) = ("none".parse().unwrap(), HashMap::new());
+            let hosts = Hosts { base_domain: "tenure.example", proxies: &proxies, domains: &domains };
+            let Ok(value) = http::HeaderValue::from_str(&host) else { return Ok(()) };
+            let (mut parts, ()) = http::Request::new(()).into_parts();
+            parts.headers.insert("host", value);
+            for name in hosts.named(&parts).unwrap_or_default() {
+                let Name::Slug(slug) = name else { panic!("no domain is registered: {host}") };
+                prop_assert!(is_slug(&slug));
+                let said = host.to_ascii_lowercase();
+                let own = format!("{slug}.tenure.example");
+                prop_assert!(said.strip_prefix(&own).is_some_and(|port| port.is_empty() || port.starts_with(':')), "{} names {}", host, slug);
+            }
         }
     }
 }

@@ -591,7 +591,7 @@ fn nobody_stands_above_themselves_on_any_day_and_under_races() {
             let day = format!("20{}-01-01", 20 + round);
             let (a, b) = futures::join!(reports(0, 4, 5, &day), reports(1, 5, 4, &day));
             let statuses = [a.status, b.status];
-            assert!(statuses.iter().any(|status| *status == 200), "{statuses:?}");
+            assert!(statuses.contains(&200), "{statuses:?}");
             let loser = if a.status == 200 { b } else { a };
             refused(loser);
             // Apart again, for the next round.

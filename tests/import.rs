@@ -139,7 +139,7 @@ async fn bad_rows_are_named_by_file_line_and_reason_and_left_out() {
     let mut salaries = fs::read_to_string(dir.join("salary.csv")).unwrap();
     let good = salaries.lines().count();
     for n in 0..25 {
-        salaries += &format!("1,much,2001-02-{:02},9999-01-01\n", 29 + n);
+        writeln!(salaries, "1,much,2001-02-{:02},9999-01-01", 29 + n).unwrap();
     }
     fs::write(dir.join("salary.csv"), salaries).unwrap();
     system.tenure(&["tenant", "create", "--slug", "bad-rows", "--name", "Bad rows"]);

@@ -95,7 +95,7 @@ async fn batches(system: &System, greedy: &str, other: &str) {
         request.header("content-type", "application/x-ndjson").body(reqwest::Body::wrap_stream(body)).send()
     };
     let mut open = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..8 {
         let response = begin(greedy).await.unwrap();
         assert_eq!(response.status(), 200);
         open.push(response);

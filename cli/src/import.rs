@@ -57,7 +57,7 @@ pub struct Options {
     #[arg(long, value_name = "SLUG")]
     tenant: String,
     /// How many connections to send on; each person's history stays on one
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64), value_name = "NUMBER")]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=8), value_name = "NUMBER")]
     connections: u16,
     /// The folder with the CSV files
     dir: PathBuf,

@@ -45,7 +45,7 @@ const IN_FLIGHT_ALL: usize = 2048;
 /// Batches at most; more are answered 503 `overloaded`.
 const BATCHES: usize = 64;
 /// Batches of one tenant at most; more are answered 429 `rate_limited`.
-const BATCHES_OF_TENANT: usize = 4;
+const BATCHES_OF_TENANT: usize = 8;
 /// Results that wait for a client who sends before it reads: so many pieces of at most so many bytes.
 const PIECES: usize = 64;
 const PIECE: usize = 32 * 1024;
@@ -160,7 +160,7 @@ struct LineSchema {
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`: four batches of the tenant are in work already, or it sends too much; with `Retry-After`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`: eight batches of the tenant are in work already, or it sends too much; with `Retry-After`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn execute_batch(

@@ -151,6 +151,7 @@ async fn from_an_invitation_to_the_end_of_a_log_in() {
         "refresh reuse_detected",
         "refresh refused",
         "refresh rate_limited",
+        "request forbidden",
     ] {
         assert!(seen.iter().any(|s| s == decision), "{decision} in {seen:?}");
     }
@@ -255,49 +256,55 @@ async fn nobody_makes_anothers_tokens_void_or_floods_the_list() {
     pool.close().await;
 }
 
-/// What a log-in is blocked by: another's transaction on the accounts of a tenant, which then changes them.
-async fn while_a_password_is_verified(company: &Company, change: &str) -> (u16, Value) {
+/// Sends a request that is to wait for a tenant's rows of a table, changes them, and lets it go on.
+async fn while_under_way(company: &Company, path: &str, body: &Value, table: &str, change: &str) -> (u16, Value) {
     let pool = company.system.pool().await;
     let tenant = crate::servers::tenant_of(&company.owner).uuid();
     let mut held = pool.begin().await.unwrap();
-    sqlx::query("select from platform.user_account where tenant_id = $1 for update").bind(tenant).execute(&mut *held).await.unwrap();
+    let hold = format!("select from platform.{table} where tenant_id = $1 for update");
+    sqlx::query(&hold).bind(tenant).execute(&mut *held).await.unwrap();
     let holder: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *held).await.unwrap();
-    let credentials = json!({"email": "late@example.com", "password": PASSWORD});
     let release = async {
         let deadline = Instant::now() + Duration::from_mins(1);
         let waits = "select exists (select from pg_stat_activity where $1 = any (pg_blocking_pids(pid)))";
         while !sqlx::query_scalar::<_, bool>(waits).bind(holder).fetch_one(&pool).await.unwrap() {
-            assert!(Instant::now() < deadline, "the log-in does not wait for the account");
+            assert!(Instant::now() < deadline, "{path} does not look at the account again");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        sqlx::query(&format!("update platform.user_account set {change} where tenant_id = $1"))
-            .bind(tenant)
-            .execute(&mut *held)
-            .await
-            .unwrap();
+        let change = format!("update platform.{table} set {change} where tenant_id = $1");
+        sqlx::query(&change).bind(tenant).execute(&mut *held).await.unwrap();
         held.commit().await.unwrap();
     };
-    let (answer, ()) = tokio::join!(company.open("/v1/auth/login", &credentials), release);
+    let (answer, ()) = tokio::join!(company.open(path, body), release);
     pool.close().await;
     answer
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_in_under_way_does_not_outlive_what_ends_log_ins() {
+async fn who_is_on_their_way_in_does_not_outlive_what_keeps_them_out() {
     let company = Company::new("late").await;
     company.user("late@example.com", "hr").await;
-    let (status, answer) = while_a_password_is_verified(&company, "roles = '{auditor}'").await;
-    assert_eq!(status, 200, "{answer}");
-    assert_eq!(claims(&text(&answer, "access_token"))["roles"], json!(["auditor"]), "the roles of now");
-    for change in ["state = 'disabled'", "state = 'active', password_hash = password_hash || ' x'"] {
-        let (status, answer) = while_a_password_is_verified(&company, change).await;
+    let tokens = company.log_in("late@example.com").await;
+    let (log_in, refresh) = (json!({"email": "late@example.com", "password": PASSWORD}), json!({"refresh_token": tokens["refresh_token"]}));
+    for (path, body, role) in [("/v1/auth/login", &log_in, "auditor"), ("/v1/auth/refresh", &refresh, "employee")] {
+        let (status, answer) = while_under_way(&company, path, body, "user_account", &format!("roles = '{{{role}}}'")).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(claims(&text(&answer, "access_token"))["roles"], json!([role]), "the roles of now");
+    }
+    let undone = ["state = 'active'", "password_hash = replace(password_hash, ' x', '')"];
+    for (change, undone) in ["state = 'disabled'", "password_hash = password_hash || ' x'"].into_iter().zip(undone) {
+        let (status, answer) = while_under_way(&company, "/v1/auth/login", &log_in, "user_account", change).await;
         assert_eq!((status, answer["error"].as_str()), (401, Some("invalid_credentials")), "{change}");
         let pool = company.system.pool().await;
-        let restored =
-            "update platform.user_account set state = 'active', password_hash = replace(password_hash, ' x', '') where tenant_id = $1";
-        sqlx::query(restored).bind(crate::servers::tenant_of(&company.owner).uuid()).execute(&pool).await.unwrap();
+        let undo = format!("update platform.user_account set {undone} where tenant_id = $1");
+        sqlx::query(&undo).bind(crate::servers::tenant_of(&company.owner).uuid()).execute(&pool).await.unwrap();
         pool.close().await;
     }
+    company.log_in("late@example.com").await;
+    let (_, machine) = company.post(&company.owner, "/v1/service-accounts", &json!({"name": "m", "roles": ["hr"]})).await;
+    let credential = json!({"credential": machine["credential"]});
+    let (status, answer) = while_under_way(&company, "/v1/auth/service-token", &credential, "service_account", "disabled_at = now()").await;
+    assert_eq!((status, answer["error"].as_str()), (401, Some("invalid_credentials")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,9 +17,14 @@ mod users;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use events::{EmployeeId, TenantId, TenantScope};
-use http::StatusCode;
+use http::{StatusCode, request::Parts};
 use platform::{
     Actor, Config, Gate, Keys, Problem, Process, ScopedTx, Tenant,
     access::{BUILT_IN, Duty, RoleContent, TenantAccess},
@@ -33,7 +38,10 @@ use tokio::{sync::Mutex, time::Instant};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use self::passwords::Passwords;
+use self::{
+    attempts::{Attempt, Trier},
+    passwords::Passwords,
+};
 use crate::App;
 
 /// The routes.
@@ -235,6 +243,20 @@ impl Identity {
         }
         Ok(())
     }
+    async fn forbidden(&self, actor: &Actor, parts: &Parts) -> Result<(), Problem> {
+        let (action, source) = ("request", self.gate.client_address(parts));
+        let account = format!("forbidden\n{}", actor.subject);
+        let trier = Trier { action, nowhere: None, account: account.as_bytes(), source, device: None };
+        match Attempt::count(&self.pool, &self.keys, actor.scope, &trier).await {
+            Ok(_) => {
+                let mut tx = self.begin(actor.scope).await?;
+                audit(&mut tx, actor.scope, action, "forbidden", None, Some(actor)).await?;
+                Ok(tx.commit().await?)
+            }
+            Err(problem) if problem.code == "rate_limited" => Ok(()),
+            Err(problem) => Err(problem),
+        }
+    }
     /// A ticket that activates an account once.
     async fn ticket(&self, tx: &mut ScopedTx, scope: TenantScope, user: Uuid) -> Result<String, Problem> {
         let ticket = Bearer::fresh("tt", scope.tenant())?;
@@ -254,6 +276,21 @@ impl Identity {
         .await?;
         Ok(ticket.0)
     }
+}
+
+/// Writes down who asks these routes for what they may not; not each time.
+pub(crate) async fn write_down_forbidden(State(logins): State<Logins>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let asked = parts.clone();
+    let response = next.run(Request::from_parts(parts, body)).await;
+    if let (StatusCode::FORBIDDEN, Some(identity)) = (response.status(), &logins.0) {
+        // Who is not let in at all stands in the log.
+        let Ok(actor) = identity.gate.admit(&asked).await else { return response };
+        if let Err(problem) = identity.forbidden(&actor, &asked).await {
+            tracing::error!(error = problem.code, "a refusal can't be written down");
+        }
+    }
+    response
 }
 
 /// Writes down a decision. `subject` is whom it is about, `actor` who made it.

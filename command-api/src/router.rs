@@ -57,7 +57,8 @@ impl App {
 
 /// Every route. `platform::http::shell` goes around it.
 pub fn router(app: App) -> Router {
-    let (commands, document) = commands().merge(identity::routes()).split_for_parts();
+    let written_down = middleware::from_fn_with_state(app.logins.clone(), identity::write_down_forbidden);
+    let (commands, document) = commands().merge(identity::routes().route_layer(written_down)).split_for_parts();
     let (batches, _) = batches().split_for_parts();
     let open = Open { gate: app.gate.clone(), paths: open_paths(&document).into() };
     commands

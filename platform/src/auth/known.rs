@@ -170,3 +170,32 @@ async fn read(pool: &PgPool, before: &Known) -> anyhow::Result<Known> {
     known.access = versions.into_iter().map(|(tenant, version)| (TenantId::from_uuid(tenant), version)).collect();
     Ok(known)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revocation_names_one_subject_and_an_instant() {
+        let tenant = TenantId::from_uuid(Uuid::from_u128(7));
+        let claims = |sub: &str, jti: &str, iat: u64| {
+            let claims =
+                serde_json::json!({"iss": "i", "aud": "a", "sub": sub, "jti": jti, "sid": "s", "iat": iat, "exp": iat + 1, "roles": []});
+            serde_json::from_value::<Claims>(claims).unwrap()
+        };
+        let with = |kind, id: String| {
+            let all = HashMap::from([((tenant, kind, id), When { revoked: 100, until: 200 })]);
+            Revoked { all: Arc::new(all), complete_before: 0 }
+        };
+        let token = with(Kind::Token, token_name("user:1", "j"));
+        assert!(token.include(tenant, &claims("user:1", "j", 50), 0));
+        assert!(!token.include(tenant, &claims("user:2", "j", 50), 0), "another's token with the same id");
+        assert!(!token.include(TenantId::from_uuid(Uuid::from_u128(8)), &claims("user:1", "j", 50), 0), "another tenant's");
+        let subject = with(Kind::Subject, "user:1".into());
+        for (iat, leeway, void) in [(100, 0, true), (101, 0, false), (105, 5, true), (106, 5, false)] {
+            assert_eq!(subject.include(tenant, &claims("user:1", "k", iat), leeway), void, "{iat} {leeway}");
+        }
+        assert!(with(Kind::Session, "s".into()).include(tenant, &claims("user:1", "k", 300), 0));
+        assert!(!Revoked::default().include(tenant, &claims("user:1", "j", 50), 0));
+    }
+}

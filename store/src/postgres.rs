@@ -44,6 +44,9 @@ const MAX_ATTEMPTS: u32 = 6;
 const WAKE_PAUSE: Duration = Duration::from_millis(1);
 /// How long one statement may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a batch may take for us: on a connection that a firewall has forgotten, no answer ever comes, and it is a quarter
+/// of an hour until the kernel says so.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// An event store in PostgreSQL. Cheap to clone.
 #[derive(Clone)]
@@ -309,7 +312,7 @@ async fn append_batch(
         Expected::NoStream => 0,
         Expected::Exact(version) => version.0 as i64,
     };
-    let row = sqlx::query("select verdicts, versions, positions, taken, recorded_at, waited from event_store.append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)")
+    let written = sqlx::query("select verdicts, versions, positions, taken, recorded_at, waited from event_store.append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)")
         .bind(of(|a| a.stream.tenant().uuid()))
         .bind(appends.iter().map(|a| a.stream.category().name()).collect::<Vec<_>>())
         .bind(of(|a| a.stream.id()))
@@ -331,8 +334,8 @@ async fn append_batch(
         .bind(claims().map(|(_, c)| c.kind.0).collect::<Vec<_>>())
         .bind(claims().map(|(_, c)| c.digest.0.as_slice()).collect::<Vec<_>>())
         .bind(claims().map(|(_, c)| c.op == ClaimOp::Take).collect::<Vec<_>>())
-        .fetch_one(&mut **conn)
-        .await?;
+        .fetch_one(&mut **conn);
+    let row = tokio::time::timeout(ANSWER_TIMEOUT, written).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
     let (verdicts, versions): (Vec<i16>, Vec<i64>) = (row.try_get(0)?, row.try_get(1)?);
     let (positions, mut taken): (Vec<Option<i64>>, Option<Vec<Option<String>>>) = (row.try_get(2)?, row.try_get(3)?);
     let recorded_at = row.try_get(4).map(Timestamp::from_microsecond)?.map_err(|e| sqlx::Error::Decode(e.into()))?;

@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
@@ -22,6 +22,11 @@ use projector::digest::digest;
 use serde_json::{Value, json};
 
 use crate::servers::{System, own_system, tenant_of};
+
+mod clients;
+mod disk;
+mod network;
+mod proxy;
 
 const CLIENTS: u32 = 8;
 
@@ -45,7 +50,8 @@ async fn everything_told_to_stop() {
             system.signal(name, "TERM").await;
         }
     };
-    survive("terminated", 2, stop).await;
+    let failed = survive("terminated", 2, stop).await;
+    assert!(failed.is_empty(), "requests in flight failed: {failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,6 +62,20 @@ async fn a_killed_projector() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_relay() {
     survive("relay", 3, async |system| system.signal("tenure-relay", "KILL").await).await;
+}
+
+/// For longer than their leases last: when they go on, they must not do so where they stood.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_relay_and_projector() {
+    let pause = async |system: &System| {
+        for (signal, wait) in [("STOP", 6), ("CONT", 0)] {
+            for name in ["tenure-relay", "tenure-projector"] {
+                system.signal(name, signal).await;
+            }
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+        }
+    };
+    survive("paused", 1, pause).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,25 +101,42 @@ async fn a_killed_postgres() {
     survive("postgres", 2, async |system| system.signal("postgres", "KILL").await).await;
 }
 
-/// Runs load, strikes `times` with a pause between, lets the load go on for a moment, and checks.
-async fn survive(name: &str, times: u32, strike: impl AsyncFn(&System)) {
+/// Random numbers that come again with the seed that is printed.
+fn seeded(name: &str) -> fastrand::Rng {
     let seed = std::env::var("TENURE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("{name}: seed {seed} (TENURE_TEST_SEED={seed} runs it again)");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let system = Arc::new(own_system().await);
+    fastrand::Rng::with_seed(seed)
+}
+
+/// Runs load, strikes `times` with a pause between, lets the load go on for a moment, and checks. What clients met that was
+/// neither an answer nor a refused connection.
+async fn survive(name: &str, times: u32, strike: impl AsyncFn(&System)) -> Vec<String> {
+    survive_in(Arc::new(own_system().await), name, &mut seeded(name), times, async |system, _| strike(system).await).await
+}
+
+/// As [`survive`], in this system.
+async fn survive_in(
+    system: Arc<System>,
+    name: &str,
+    random: &mut fastrand::Rng,
+    times: u32,
+    mut strike: impl AsyncFnMut(&System, &mut fastrand::Rng),
+) -> Vec<String> {
     let token = system.tenant("faults");
     let (department, job) = prepare(&system, &token).await;
     let stop = Arc::new(AtomicBool::new(false));
     let sent = Arc::new(AtomicU32::new(0));
+    let failed = Arc::<Mutex<Vec<String>>>::default();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|n| {
-            let client = Client { system: Arc::clone(&system), token: token.clone(), department: department.clone(), job: job.clone(), n };
+            let (system, failed) = (Arc::clone(&system), Arc::clone(&failed));
+            let client = Client { system, token: token.clone(), department: department.clone(), job: job.clone(), n, failed };
             tokio::spawn(client.run(Arc::clone(&stop), Arc::clone(&sent)))
         })
         .collect();
     for _ in 0..times {
-        tokio::time::sleep(Duration::from_millis(random.u64(300..1_500))).await;
-        strike(&system).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(200..3_000 / u64::from(times)))).await;
+        strike(&system, random).await;
     }
     // The load goes on until enough was acknowledged after the last strike.
     let before = sent.load(Ordering::Relaxed);
@@ -112,8 +149,10 @@ async fn survive(name: &str, times: u32, strike: impl AsyncFn(&System)) {
         acknowledged.extend(client.await.unwrap());
     }
     system.ready().await;
-    eprintln!("{name}: {} commands acknowledged", acknowledged.len());
+    let failed = std::mem::take(&mut *failed.lock().unwrap());
+    eprintln!("{name}: {} commands acknowledged, {} tries failed", acknowledged.len(), failed.len());
     check(&system, &token, &acknowledged).await;
+    failed
 }
 
 async fn prepare(system: &System, token: &str) -> (String, String) {
@@ -132,6 +171,8 @@ struct Client {
     department: String,
     job: String,
     n: u32,
+    /// Tries that were neither answered nor refused a connection.
+    failed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Client {
@@ -164,13 +205,18 @@ impl Client {
         let url = format!("{}{path}", self.system.command_api);
         for _ in 0..1_200 {
             let request = self.system.client.post(&url).bearer_auth(&self.token).header("idempotency-key", &key).json(&body);
-            if let Ok(response) = request.timeout(Duration::from_secs(15)).send().await {
-                let status = response.status();
-                let answer = response.json::<Value>().await;
-                if let (true, Ok(answer)) = (status.is_success(), answer.as_ref()) {
-                    return Acknowledged { path, key, body, answer: answer.clone() };
+            match request.timeout(Duration::from_secs(15)).send().await {
+                Ok(response) => {
+                    let status = response.status();
+                    let answer = response.json::<Value>().await;
+                    if let (true, Ok(answer)) = (status.is_success(), answer.as_ref()) {
+                        return Acknowledged { path, key, body, answer: answer.clone() };
+                    }
+                    assert!(status == 503 || (status.is_success() && answer.is_err()), "{path}: {status} {answer:?}");
+                    self.failed.lock().unwrap().push(format!("{key}: {status} {answer:?}"));
                 }
-                assert_eq!(status.as_u16(), 503, "{path}: {answer:?}");
+                Err(error) if error.is_connect() => {}
+                Err(error) => self.failed.lock().unwrap().push(format!("{key}: {error:?}")),
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -70,6 +70,21 @@ pub(crate) async fn own_nats() -> String {
     url
 }
 
+/// A PostgreSQL for one test, with these settings beside the usual ones. Lets everybody in who may enter its socket's
+/// directory; as its superuser.
+pub(crate) async fn own_postgres(settings: &[&str]) -> PgConnectOptions {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("pg-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let log = run_dir().join(format!("{name}.log"));
+    let server = Postgres::new(&run_dir().join(name), 5432, unprivileged().unwrap(), Access::Socket, &log).unwrap();
+    server.initialize().await.unwrap();
+    let options = server.url(SUPERUSER, "tenure").parse().unwrap();
+    let mut program = server.program();
+    program.args.extend(settings.iter().flat_map(|setting| ["-c".into(), setting.into()]));
+    start(program, "INT", async move { server.ready().await }).await;
+    options
+}
+
 /// The whole system, shared. Without a demo company.
 pub(crate) async fn system() -> &'static System {
     static SYSTEM: OnceCell<System> = OnceCell::const_new();
@@ -85,6 +100,16 @@ pub(crate) async fn own_system() -> System {
 pub(crate) async fn own_system_with(env: &[(&'static str, String)]) -> System {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     System::start(&format!("own-{}", COUNT.fetch_add(1, Ordering::Relaxed)), env).await
+}
+
+/// As [`own_system`], in a home where something was prepared.
+pub(crate) async fn own_system_prepared(prepare: impl FnOnce(&Path)) -> System {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("prepared-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let home = run_dir().join(&name);
+    std::fs::create_dir_all(&home).unwrap();
+    prepare(&home);
+    System::start(&name, &[]).await
 }
 
 /// A running system.

@@ -43,7 +43,8 @@ const MOST_PATIENCE: Duration = Duration::from_millis(2);
 const MAX_ATTEMPTS: u32 = 6;
 /// Between two calls that wake the relay.
 const WAKE_PAUSE: Duration = Duration::from_millis(1);
-/// How long the answer to a statement that the server has ended may take.
+/// How long the answer to a statement that the server has ended may take. On a connection that a firewall has forgotten it never
+/// comes, and it is a quarter of an hour until the kernel says so.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one statement may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
 
 use super::{Acknowledged, check, prepare, seeded};
-use crate::servers::{System, own_system};
+use crate::servers::{System, own_postgres, own_system, own_system_with};
 
 fn hire(department: &str, job: &str, number: &str) -> Value {
     serde_json::json!({"hire_date": "2001-02-03", "employee_number": number, "person": {"given_name": "A", "family_name": number},
@@ -17,7 +17,8 @@ fn hire(department: &str, job: &str, number: &str) -> Value {
 /// I6: others hold every connection that PostgreSQL has. Who asks is told when to come back, and is served then.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_connection_is_taken() {
-    let system = own_system().await;
+    let postgres = own_postgres(&["max_connections=100"]).await;
+    let system = own_system_with(&[("DATABASE_URL", postgres.to_url_lossy().to_string())]).await;
     let token = system.tenant("faults");
     let (department, job) = prepare(&system, &token).await;
     system.settled(&token).await;
@@ -27,7 +28,7 @@ async fn every_connection_is_taken() {
         match PgConnection::connect_with(&options).await {
             Ok(connection) => held.push(connection),
             Err(error) => {
-                assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("53300"), "{error}");
+                assert_eq!(error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(), Some("53300"), "{error}");
                 // The system's own go, and it races us for their places.
                 let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename like 'tenure_%'";
                 if sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut held[0]).await.unwrap() == 0 {
@@ -71,7 +72,7 @@ async fn a_thousand_clients_come_back() {
         system.signal(name, "KILL").await;
     }
     let started = Instant::now();
-    let command = |n: usize| (n % 20 == 0).then(|| hire(&department, &job, &n.to_string()));
+    let command = |n: usize| n.is_multiple_of(20).then(|| hire(&department, &job, &n.to_string()));
     let acknowledged = served(&system, &client, &token, &mut random, command).await;
     let took = started.elapsed();
     eprintln!("{CLIENTS} clients were served again after {:.1} s", took.as_secs_f64());

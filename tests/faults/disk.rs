@@ -1,8 +1,9 @@
 //! A disk is full, and later has room again.
 
 use std::{
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,6 +24,13 @@ impl Disk {
         if !mounted {
             skipped(&format!("a full disk is not tested: no file system can be mounted at {}; run as root", at.display()));
         }
+        // However this process ends.
+        let script = r#"while kill -0 "$1" 2>/dev/null; do sleep 1; done; umount -l "$2" 2>/dev/null"#;
+        let mut watcher = Command::new("sh");
+        watcher.args(["-c", script, "sh", &std::process::id().to_string()]).arg(at).process_group(0);
+        watcher.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        #[allow(clippy::zombie_processes)] // It outlives this process, which is what it waits for.
+        mounted.then(|| watcher.spawn().unwrap());
         mounted.then(|| Self(at.to_owned()))
     }
     /// Takes all room but this much.
@@ -79,7 +87,8 @@ async fn a_full_disk_under_postgres() {
     assert!(failed.iter().any(|failure| failure.contains("503")), "nobody was told to come back: {failed:?}");
 }
 
-/// I6: commands don't need NATS. Once there is room the relay publishes what it could not.
+/// I6: neither commands nor read models need NATS. The relay does: NATS keeps a stream closed that it could not write to,
+/// until it is started again, however much room there is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_under_nats() {
     let Some((disk, system)) = system_on("nats").await else { return };
@@ -91,6 +100,7 @@ async fn a_full_disk_under_nats() {
     };
     let failed = survive_in(Arc::clone(&system), "full disk, nats", &mut seeded("full disk, nats"), 1, full).await;
     assert!(failed.is_empty(), "commands failed for want of NATS: {failed:?}");
+    system.signal("nats-server", "TERM").await;
     let (pool, started) = (system.pool().await, Instant::now());
     let behind = "select count(*) from event_store.tenant_head h left join event_store.relay_cursor c using (tenant_id) where h.position > coalesce(c.position, 0)";
     while sqlx::query_scalar::<_, i64>(behind).fetch_one(&pool).await.unwrap() > 0 {

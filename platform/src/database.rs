@@ -14,6 +14,9 @@ use crate::{Config, Process, problem::database_is_away, provision};
 
 /// How long a caller waits for a free connection before the answer is 503.
 const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long a connection that is looked at between two users may take to answer. One that was lost without a word never does,
+/// and would keep its place in the pool for as long as the kernel waits.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Opens the process's pool. Waits up to half a minute for a server that is starting, and refuses a database that an
 /// older or newer build has left behind (I8).
@@ -76,13 +79,17 @@ pub fn pool_options(connections: u32) -> PgPoolOptions {
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             // A connection in steady use proves itself; one that rested may have lost its server.
-            Box::pin(async move { Ok(meta.idle_for < Duration::from_secs(1) || connection.ping().await.is_ok()) })
+            Box::pin(async move {
+                Ok(meta.idle_for < Duration::from_secs(1) || matches!(tokio::time::timeout(LOOK, connection.ping()).await, Ok(Ok(()))))
+            })
         })
         .after_release(|connection, _| {
             Box::pin(async move {
                 // By the simple protocol, for which both instants are that of this message, unless a transaction began
                 // earlier. (By the extended one they differ always: each of its messages has an instant.)
-                let row = connection.fetch_one("select current_user = session_user and now() = statement_timestamp() from pg_advisory_unlock_all()").await?;
+                let look = connection
+                    .fetch_one("select current_user = session_user and now() = statement_timestamp() from pg_advisory_unlock_all()");
+                let row = tokio::time::timeout(LOOK, look).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
                 let clean: bool = row.try_get(0)?;
                 if !clean {
                     tracing::error!(target: "audit", "a connection came back to the pool inside a transaction or a tenant's role, and was closed");

@@ -104,6 +104,16 @@ pub struct RecordedEvent {
     pub data: Box<RawValue>,
 }
 
+impl PartialEq for RecordedEvent {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { id, tenant, stream, version, position, event_type, schema_version, recorded_at, metadata, data } = self;
+        (*id, *tenant, *stream, *version, *position) == (other.id, other.tenant, other.stream, other.version, other.position)
+            && (event_type, *schema_version, *recorded_at) == (&other.event_type, other.schema_version, other.recorded_at)
+            && *metadata == other.metadata
+            && data.get() == other.data.get()
+    }
+}
+
 /// A CloudEvents 1.0 event in its JSON format; extension attributes are lower-case letters and digits, as required.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CloudEvent {

@@ -7,9 +7,16 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::{Router, response::IntoResponse as _, routing::get};
+use axum::{
+    Router,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONNECTION, CONTENT_TYPE},
+};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -135,6 +142,12 @@ pub async fn serve_beside(
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
+/// How long a server that is to stop goes on taking requests, each of which is told to be its connection's last. Who keeps a
+/// connection open would otherwise send the next request just when it is closed.
+const LINGER: Duration = Duration::from_millis(400);
+/// How long the last connections that were taken have for their first request to arrive.
+const ARRIVAL: Duration = Duration::from_millis(50);
+
 /// As [`serve`], on a listener that is bound already.
 pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "listening");
@@ -144,6 +157,15 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
     builder.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(Duration::from_secs(30));
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let lingered = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LINGER).await;
+    };
+    let over = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LINGER * 2).await;
+    };
+    tokio::pin!(lingered, over);
     loop {
         // Beyond the bound clients wait in the listener's backlog.
         let accepted = async {
@@ -151,7 +173,9 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
             (place, listener.accept().await)
         };
         let (place, stream, peer) = tokio::select! {
-            () = stop.cancelled() => break,
+            biased;
+            () = &mut over => break,
+            // Whoever is in the backlog is taken first.
             (place, accepted) = accepted => match accepted {
                 Ok((stream, peer)) => (place, stream, peer),
                 Err(error) => {
@@ -161,11 +185,20 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
                     continue;
                 }
             },
+            () = &mut lingered => break,
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(app.clone().map_request(move |mut request: http::Request<Incoming>| {
+        let stopping = stop.clone();
+        let service = app.clone().map_request(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer.ip()));
             request
+        });
+        let service = TowerToHyperService::new(service.map_response(move |mut response: Response| {
+            // HTTP/2 has no such header: it is left out there, and its clients are told otherwise.
+            if stopping.is_cancelled() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         }));
         let connection = graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
         tokio::spawn(async move {
@@ -176,6 +209,7 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
         });
     }
     drop(listener);
+    tokio::time::sleep(ARRIVAL).await;
     tracing::info!(connections = graceful.count(), "stopping");
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = drain.as_secs(), "requests were still in flight after the drain time");

@@ -14,7 +14,7 @@ use std::{
 use events::{EmployeeId, Event, PersonKey, Position, RecordedEvent, StreamName, TenantScope};
 use platform::{Access, Keys, READ_MODEL_VERSION, TenantTx, keys::KeyError, provision::provision, read_schema};
 use sqlx::PgPool;
-use store::{Store, StoreError, feed};
+use store::{Store, StoreError};
 
 use crate::{
     batch::{Checkpoint, REPLACED, is_missing, is_refusal_of_data, load, lock_checkpoint, write},
@@ -114,8 +114,7 @@ impl Applier {
         let Some(first) = events.first() else { return Ok(true) };
         let recorded = within(PATIENCE, async { Ok(self.store.read_log(scope, first.previous, events.len()).await?) }).await?;
         let recorded = sequence(first.previous, recorded);
-        let same =
-            |ours: &Sequenced, sent: &Sequenced| ours.previous == sent.previous && feed::encode(&ours.event) == feed::encode(&sent.event);
+        let same = |ours: &Sequenced, sent: &Sequenced| ours.previous == sent.previous && ours.event == sent.event;
         Ok(recorded.len() == events.len() && recorded.iter().zip(events).all(|(ours, sent)| same(ours, sent)))
     }
 

@@ -28,7 +28,12 @@ async fn is_served(system: &System, token: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_takes_the_places_of_others() {
-    let system = own_system_with(&[("TENURE_TENANT_CONCURRENT_REQUESTS", PLACES.to_string())]).await;
+    let system = own_system_with(&[
+        ("TENURE_TENANT_CONCURRENT_REQUESTS", PLACES.to_string()),
+        // Half of all places are lent to whoever asks: as many as a tenant has of its own.
+        ("TENURE_MAX_CONCURRENT_REQUESTS", (2 * PLACES).to_string()),
+    ])
+    .await;
     let (greedy, other) = (system.tenant("greedy"), system.tenant("other"));
     system.settled(&greedy).await;
     system.settled(&other).await;

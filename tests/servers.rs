@@ -193,7 +193,7 @@ impl System {
     /// Waits until the read model of the token's tenant has reached the end of its log; that position.
     pub(crate) async fn settled(&self, token: &str) -> u64 {
         let head = self.head(token).await;
-        let deadline = Instant::now() + Duration::from_mins(2);
+        let deadline = Instant::now() + Duration::from_mins(5);
         loop {
             let request = self.client.get(format!("{}/v1/departments?limit=1", self.query_api)).bearer_auth(token);
             let answer = request.header("tenure-min-position", head).header("prefer", "wait=10").send().await;

@@ -137,8 +137,9 @@ impl Gate {
             proxies: config.trusted_proxies.clone().into(),
             flood: Flood::new(config.tenant_requests_per_second).into(),
             places: Shares::lent(config.tenant_concurrent_requests, config.max_concurrent_requests / 2),
-            waiting: Shares::new(config.tenant_concurrent_requests / 2),
-            strangers: Shares::new(config.tenant_concurrent_requests),
+            waiting: Shares::lent(config.tenant_concurrent_requests / 2, config.max_concurrent_requests / 4),
+            // An office behind one address logs in at nine o'clock.
+            strangers: Shares::lent(config.tenant_concurrent_requests, config.max_concurrent_requests / 2),
             access: AccessBook::new(Some(pool)),
         })
     }

@@ -124,7 +124,7 @@ impl Reads {
                 waiting = Some(reader.0.take_waiting_place()?);
             }
             // Whoever has waited long looks rarely: nobody's wait may be work for the database.
-            let pause = (started.elapsed() / 4).clamp(Duration::from_millis(2), Duration::from_millis(250));
+            let pause = started.elapsed().clamp(Duration::from_millis(2), Duration::from_millis(250));
             tokio::time::sleep(pause.min(deadline - now)).await;
             reader.0.after_waiting().await?;
         }

@@ -213,7 +213,7 @@ const SETTINGS: &[Setting] = &[
         Need::Optional,
         "EventStoreDB or KurrentDB, such as `esdb://es:2113`; without it PostgreSQL is the event store",
     ),
-    setting("nats_url", Need::Feed, "NATS with JetStream, 2.12 or newer, such as `nats://nats:4222`"),
+    setting("nats_url", Need::Feed, "NATS with JetStream, 2.11 or newer, such as `nats://nats:4222`"),
     setting("nats_user", Need::Optional, "The process's NATS user"),
     secret("nats_password", Need::Optional, "That user's password"),
     setting("master_key_file", Need::Keys, "File with 64 hex digits that only its owner can read; wraps every other key"),

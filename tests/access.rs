@@ -21,6 +21,15 @@ struct Company {
     departments: BTreeMap<&'static str, String>,
 }
 
+/// Waits until something has come about that takes a moment to get around.
+async fn eventually(what: &str, done: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done().await {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 impl Company {
     async fn new(name: &str) -> Self {
         let system = system().await;
@@ -251,11 +260,9 @@ async fn a_role_of_the_tenants_own_reaches_as_far_as_it_says() {
         .must(&owner, "/v1/roles", &json!({"name": "hermit", "permissions": [read("directory", json!("self")), read("pay", json!("all"))]}))
         .await;
     let wait = company.token(&["hermit"], Some("rep"));
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while company.get(&wait, "/v1/employees").await.0 != 200 {
-        assert!(Instant::now() < deadline, "the role is not known");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the role is known", async || company.get(&wait, "/v1/employees").await.0 == 200).await;
+    let changes = company.token(&["lead"], Some("head"));
+    company.may_change(&changes, "compensation-changes").await;
     for (role, person, directory, personal, pay) in [
         ("sales-partner", None, "former head novice rep", "former head novice rep", ""),
         ("lead", Some("head"), "novice rep", "", "novice rep"),
@@ -321,15 +328,11 @@ async fn a_role_of_the_tenants_own_reaches_as_far_as_it_says() {
     let admin = json!({"name": "role-admin", "permissions": [read("directory", json!("all"))], "duties": ["manage_roles", "manage_users"]});
     company.must(&owner, "/v1/roles", &admin).await;
     let admin = company.token(&["role-admin"], None);
-    let deadline = Instant::now() + Duration::from_secs(20);
     let listed = async || {
         let url = format!("{}/v1/users", company.system.command_api);
         company.system.client.get(url).bearer_auth(&admin).send().await.unwrap().status().as_u16()
     };
-    while listed().await != 200 {
-        assert!(Instant::now() < deadline, "the role is not known");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the role is known", async || listed().await == 200).await;
     for (path, body) in [
         ("/v1/roles", json!({"name": "more", "permissions": [read("pay", json!("all"))]})),
         ("/v1/roles", json!({"name": "more", "permissions": [], "duties": ["read_audit"]})),
@@ -390,11 +393,7 @@ async fn who_stands_in_sees_the_others_line_for_as_long_as_it_lasts() {
         let (_, person) = company.get(&smith, &format!("/v1/employees/{}", company.people[name])).await;
         !person["pay"].is_null()
     };
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !sees("rep").await {
-        assert!(Instant::now() < deadline, "the delegation is not known");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the delegation is known", async || sees("rep").await).await;
     assert_eq!(company.seen(&smith).await.pay, names("novice rep smith"));
     let (_, why) = company.get(&smith, &format!("/v1/access/explain?class=pay&employee={}", company.people["rep"])).await;
     assert_eq!((why["because"]["role"].as_str(), why["because"]["delegation"].as_str()), (Some("manager"), Some(id.as_str())), "{why}");
@@ -406,34 +405,35 @@ async fn who_stands_in_sees_the_others_line_for_as_long_as_it_lasts() {
     assert_eq!(company.post(&rep, &path, &json!({})).await.0, 404);
     assert_eq!(company.post(&smith, &path, &json!({})).await.0, 404);
     assert_eq!(company.post(&head, &path, &json!({})).await.0, 204);
-    while sees("rep").await {
-        assert!(Instant::now() < deadline, "the delegation still grants");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the delegation grants no more", async || !sees("rep").await).await;
     // One that ends by itself.
     let seconds = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(4);
     delegate(json!({"to": "test-smith", "roles": ["manager"], "ends_at": seconds.to_string()})).await;
-    while !sees("rep").await {
-        assert!(Instant::now() < deadline, "the delegation is not known");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    while sees("rep").await {
-        assert!(Instant::now() < deadline, "the delegation has no end");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the delegation is known", async || sees("rep").await).await;
+    eventually("the delegation has ended", async || !sees("rep").await).await;
 }
 
 impl Company {
     /// Waits until the services know what was decided about a role.
     async fn known(&self, token: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
         let knows = async |base: &str, path: &str| {
             self.system.client.get(format!("{base}{path}")).bearer_auth(token).send().await.unwrap().status() == 200
         };
-        while !(knows(&self.system.query_api, "/v1/employees").await && knows(&self.system.command_api, "/v1/users").await) {
-            assert!(Instant::now() < deadline, "the role is not known");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        eventually("the role is known", async || {
+            knows(&self.system.query_api, "/v1/employees").await && knows(&self.system.command_api, "/v1/users").await
+        })
+        .await;
+    }
+    /// Waits until the command API lets a token change some people so: of others it says then that they are not there.
+    async fn may_change(&self, token: &str, what: &str) {
+        let path = format!("/v1/employees/{}/{what}", Uuid::now_v7());
+        let body = match what {
+            "termination" => json!({"last_day_worked": "2020-06-30", "reason": "resignation"}),
+            _ => {
+                json!({"effective_on": "2020-01-01", "pay": {"rate": {"amount": "1", "currency": "EUR"}, "per": "month"}, "reason": "raise"})
+            }
+        };
+        eventually("the role is known", async || self.post(token, &path, &body).await.0 == 404).await;
     }
     async fn refused(&self, token: &str, path: &str, body: Value) {
         let (status, answer) = self.post(token, path, &body).await;
@@ -533,13 +533,12 @@ async fn a_delegation_passes_on_work_only_and_ends_with_its_maker() {
     let machine_token = machine_token["access_token"].as_str().unwrap();
     assert_eq!(delegate(machine_token, &["payroll", "payroll"], 24 * 300).await.0, 201);
     let rep = company.token(&["employee"], Some("rep"));
-    let deadline = Instant::now() + Duration::from_secs(20);
     let until_pay = async |seen: bool| {
         let path = format!("/v1/employees/{}", company.people["smith"]);
-        while company.get(&rep, &path).await.1["pay"].is_null() == seen {
-            assert!(Instant::now() < deadline, "pay should be seen: {seen}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        eventually(if seen { "pay is seen" } else { "pay is not seen" }, async || {
+            company.get(&rep, &path).await.1["pay"].is_null() != seen
+        })
+        .await;
     };
     until_pay(true).await;
     // What smith may see of themselves is not passed on, what they see of others is: nothing, but by payroll.
@@ -596,16 +595,12 @@ async fn nobody_brings_somebody_within_their_own_reach() {
     let (status, answer) = company.post(&ceo, "/v1/delegations", &json!({"to": "test-smith", "roles": ["lead"], "ends_at": until})).await;
     assert_eq!(status, 201, "{answer}");
     let smith = company.token(&["employee"], Some("smith"));
-    let deadline = Instant::now() + Duration::from_secs(20);
     let knows = async || {
         let path = format!("/v1/access/explain?class=pay&action=change&employee={}", company.people["smith"]);
         let (_, why) = company.get(&smith, &path).await;
         !why["rules"].as_array().unwrap().is_empty()
     };
-    while !knows().await {
-        assert!(Instant::now() < deadline, "the delegation is not known");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the delegation is known", async || knows().await).await;
     let pay =
         json!({"effective_on": "2021-01-01", "pay": {"rate": {"amount": "1200", "currency": "EUR"}, "per": "month"}, "reason": "raise"});
     for (who, token, name, reads, changes) in [
@@ -702,11 +697,7 @@ async fn who_waits_is_looked_at_again() {
     };
     let (waits, stays) = (wait(purse.clone()), wait(steady));
     assert_eq!(company.post(&owner, "/v1/roles/removal", &json!({"name": "purse"})).await.0, 204);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while company.get(&purse, &rep).await.0 != 403 {
-        assert!(Instant::now() < deadline, "the removed role still grants");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the removed role grants nothing", async || company.get(&purse, &rep).await.0 == 403).await;
     let (status, answer) = tokio::time::timeout(Duration::from_secs(20), waits).await.expect("an answer at once").unwrap();
     assert_eq!((status, answer["error"].as_str()), (503, Some("rights_changed")), "{answer}");
     company.must(&company.hr, "/v1/departments", &json!({"effective_on": "2000-01-01", "code": "z", "name": "Z"})).await;
@@ -816,21 +807,13 @@ async fn who_put_somebody_out_of_reach_gets_the_first_answer_again() {
         {"action": "read", "class": "directory", "reach": "line"}, {"action": "change", "class": "directory", "reach": "line"}]});
     company.must(&owner, "/v1/roles", &role).await;
     let lead = company.token(&["line-lead"], Some("head"));
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while company.get(&lead, "/v1/employees").await.0 != 200 {
-        assert!(Instant::now() < deadline, "the role is not known");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    company.may_change(&lead, "termination").await;
     let path = format!("/v1/employees/{}/termination", company.people["rep"]);
     let leaves = json!({"last_day_worked": "2020-06-30", "reason": "resignation"});
     let (status, first) = company.system.post(&lead, &path, "leaves", &leaves).await;
     assert_eq!(status, 200, "{first}");
     // Who left is in no line. A line looks at what is a second old at most.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while company.system.post(&lead, &path, "other", &leaves).await.0 != 404 {
-        assert!(Instant::now() < deadline, "who left is still in reach");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("who left is out of reach", async || company.system.post(&lead, &path, "other", &leaves).await.0 == 404).await;
     let (status, again) = company.system.post(&lead, &path, "leaves", &leaves).await;
     assert_eq!((status, &again["events"], &again["version"], &again["replayed"]), (200, &first["events"], &first["version"], &json!(true)));
     // Not for another body, nor for anybody else.

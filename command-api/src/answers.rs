@@ -131,7 +131,7 @@ async fn answer_tenant(pool: PgPool, questions: Vec<Question>) {
     let found = within_patience(async {
         let mut tx = ScopedTx::begin(&pool, scope).await?;
         let rows = select(&mut tx, scope.tenant(), &ids).await?;
-        tx.commit().await?;
+        tx.end();
         Ok(rows.into_iter().map(|row| (row.0, FirstAnswer::from(row))).collect::<BTreeMap<_, _>>())
     })
     .await;

@@ -1,8 +1,12 @@
 //! The tenant transaction: the only way to a tenant's read model. And [`ScopedTx`], the way to the tenant's rows in
 //! shared tables under row-level security.
 
+use std::io::ErrorKind::TimedOut;
+
 use events::{TenantId, TenantScope};
 use sqlx::{Executor as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
+
+use crate::database::{LOOK, LOOK_FOR, give_back, is_clean};
 
 /// What the transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,10 @@ impl ScopedTx {
     pub async fn rollback(self) -> Result<(), sqlx::Error> {
         self.0.rollback().await
     }
+    /// Ends a transaction that only read, as [`TenantTx::end`] does.
+    pub fn end(self) {
+        tokio::spawn(self.0.rollback());
+    }
 }
 
 /// Whether `schema` is `t_{namespace}_r{version}` of this tenant, or one beside it such as `…_r1_next`.
@@ -117,11 +125,16 @@ impl Guarded {
         self.end("select 1; commit").await
     }
     async fn rollback(self) -> Result<(), sqlx::Error> {
-        self.end("rollback").await
+        // It takes no time, unless the connection was lost without a word.
+        tokio::time::timeout(LOOK_FOR, self.end("rollback")).await.unwrap_or_else(|_| Err(std::io::Error::from(TimedOut).into()))
     }
     async fn end(mut self, sql: &str) -> Result<(), sqlx::Error> {
-        self.conn().execute(sql).await?;
-        drop(self.0.take()); // back to the pool
+        // One message, and one answer, for the end and for the look at what is left.
+        let rows = self.conn().fetch_all(format!("{sql}; {LOOK}").as_str()).await?;
+        let looked = rows.last().map(is_clean).transpose()?.unwrap_or(false);
+        if let Some(connection) = self.0.take() {
+            give_back(connection, looked).await;
+        }
         Ok(())
     }
 }

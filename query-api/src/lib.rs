@@ -13,6 +13,7 @@ pub mod tenancy;
 mod cursor;
 mod openapi;
 mod params;
+mod progress;
 mod read;
 mod service;
 mod sight;

@@ -1,7 +1,7 @@
 //! One query, one round trip, one snapshot: rows and the position they stand at come from a single statement in the
 //! tenant's own transaction.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::{
     params::{Day, Fresh},
+    progress::Progress,
     sight::Sight,
 };
 
@@ -24,6 +25,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Reads {
     pool: PgPool,
+    progress: Arc<Progress>,
 }
 
 /// A row that knows which position of the tenant's log it stands at.
@@ -57,15 +59,10 @@ impl Positioned for Rows {
     }
 }
 
-#[derive(FromRow)]
-struct Checkpoint {
-    position: i64,
-}
-
 impl Reads {
     /// Over the query process's pool.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, progress: Arc::default() }
     }
 
     /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.
@@ -87,48 +84,69 @@ impl Reads {
         mut query: QueryAs<'_, Postgres, R, PgArguments>,
     ) -> Result<R, Problem> {
         let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
-        let started = Instant::now();
-        let deadline = started + fresh.wait;
-        let mut waiting = None;
-        loop {
-            let mut tx = TenantTx::begin(&self.pool, reader.0.scope, &schema, Access::Read).await.map_err(unreadable)?;
-            let reached = if fresh.position == 0 {
-                0
-            } else {
-                let row: Checkpoint = sqlx::query_as("select position from checkpoint").fetch_one(tx.conn()).await.map_err(unreadable)?;
-                row.position
-            };
-            if reached >= fresh.position {
-                let row = if sight.is_whole() {
-                    query.fetch_one(tx.conn()).await.map_err(unreadable)?
-                } else {
-                    let arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
-                    // Whom it is for stands in the text, so keeping it prepared would not pay.
-                    let seen = sight.restrict(query.sql(), &schema);
-                    sqlx::query_as_with(&seen, arguments).persistent(false).fetch_one(tx.conn()).await.map_err(unreadable)?
-                };
-                tx.end();
-                // A cut-over between the two statements may have gone back; then the next round decides.
-                if row.position() < fresh.position {
-                    return Err(behind(row.position(), fresh.position));
-                }
-                return Ok(row);
-            }
-            // No connection is held while waiting.
-            tx.rollback().await.map_err(unreadable)?;
-            let now = Instant::now();
-            if now >= deadline {
-                return Err(behind(reached, fresh.position));
-            }
-            if waiting.is_none() {
-                waiting = Some(reader.0.take_waiting_place()?);
-            }
-            // Whoever has waited long looks rarely: nobody's wait may be work for the database.
-            let pause = started.elapsed().clamp(Duration::from_millis(2), Duration::from_millis(250));
-            tokio::time::sleep(pause.min(deadline - now)).await;
-            reader.0.after_waiting().await?;
+        let mut tx = self.begin_at(reader, &schema, fresh).await?;
+        let row = if sight.is_whole() {
+            query.fetch_one(tx.conn()).await.map_err(unreadable)?
+        } else {
+            let arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
+            // Whom it is for stands in the text, so keeping it prepared would not pay.
+            let seen = sight.restrict(query.sql(), &schema);
+            sqlx::query_as_with(&seen, arguments).persistent(false).fetch_one(tx.conn()).await.map_err(unreadable)?
+        };
+        tx.end();
+        // A cut-over since it was looked at may have gone back.
+        if row.position() < fresh.position {
+            return Err(behind(row.position(), fresh.position));
         }
+        Ok(row)
     }
+
+    /// A transaction whose read model is fresh enough.
+    async fn begin_at(&self, reader: &Reader, schema: &str, fresh: Fresh) -> Result<TenantTx, Problem> {
+        let begin = || TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read);
+        // Where others wait it is not there yet, most likely, and known before long.
+        if fresh.position == 0 || !self.progress.is_watched(reader.0.scope.tenant()) {
+            let mut tx = begin().await.map_err(unreadable)?;
+            if fresh.position == 0 || position(&mut tx).await? >= fresh.position {
+                return Ok(tx);
+            }
+            tx.end();
+        }
+        self.wait(reader, schema, fresh).await?;
+        begin().await.map_err(unreadable)
+    }
+
+    /// Waits until the read model is fresh enough. Holds no connection, but while it looks.
+    async fn wait(&self, reader: &Reader, schema: &str, fresh: Fresh) -> Result<(), Problem> {
+        let deadline = Instant::now() + fresh.wait;
+        let look = async || {
+            let mut tx = TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read).await.map_err(unreadable)?;
+            let position = position(&mut tx).await?;
+            tx.end();
+            Ok::<_, Problem>(position)
+        };
+        let mut place = None;
+        let mut waiting = self.progress.wait(reader.0.scope.tenant());
+        while waiting.seen() < fresh.position {
+            // Who waits no longer sees for themselves, how new anything is that others saw.
+            if Instant::now() >= deadline {
+                let reached = look().await?;
+                return if reached < fresh.position { Err(behind(reached, fresh.position)) } else { Ok(()) };
+            }
+            if place.is_none() {
+                place = Some(reader.0.take_waiting_place()?);
+            }
+            waiting.pause(deadline).await;
+            reader.0.after_waiting().await?;
+            waiting.look(look).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How far the transaction's read model is.
+async fn position(tx: &mut TenantTx) -> Result<i64, Problem> {
+    sqlx::query_scalar("select position from checkpoint").fetch_one(tx.conn()).await.map_err(unreadable)
 }
 
 /// 503 `projection_behind`.

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use events::Currency;
+use foldhash::fast::RandomState;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -76,16 +77,19 @@ struct Step {
 
 impl Step {
     fn add(&mut self, heads: i64, annual: Decimal) -> Result<(), CannotFold> {
-        let too_large = || CannotFold("headcount or pay of all together is beyond what can be counted".into());
         self.heads = self.heads.checked_add(heads).ok_or_else(too_large)?;
         self.annual = self.annual.checked_add(annual).ok_or_else(too_large)?;
         Ok(())
     }
 }
 
+fn too_large() -> CannotFold {
+    CannotFold("headcount or pay of all together is beyond what can be counted".into())
+}
+
 /// Steps of some people, day by day.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Steps(HashMap<Cell, Step>);
+pub struct Steps(HashMap<Cell, Step, RandomState>);
 
 /// A row of `headcount_step`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -143,7 +147,7 @@ impl Steps {
 
     /// The table's rows, in the order of its key, without those that change nothing.
     pub fn rows(&self) -> Result<Vec<HeadcountStep>, CannotFold> {
-        let mut sums: HashMap<(Period, Cell), Step> = HashMap::new();
+        let mut sums: HashMap<(Period, Cell), Step, RandomState> = HashMap::default();
         for (cell, step) in self.0.iter().filter(|(_, step)| **step != Step::default()) {
             for period in Period::ALL {
                 let cell = Cell { day: period.start(cell.day), ..*cell };
@@ -210,10 +214,7 @@ impl Steps {
             if held == Some(now) {
                 continue;
             }
-            if let Some(held) = held.replace(now) {
-                self.step(day, held, -sign)?;
-            }
-            self.step(day, now, sign)?;
+            self.change(day, held.replace(now), now, sign)?;
         }
         if let (Some(held), Some(end)) = (held, end) {
             self.step(end, held, -sign)?;
@@ -221,10 +222,24 @@ impl Steps {
         Ok(())
     }
 
+    /// A step down from what was held and one up to what is: of most changes nothing but pay is left, and that is one visit.
+    fn change(&mut self, day: Date, held: Option<Held>, now: Held, sign: i64) -> Result<(), CannotFold> {
+        let Some(held) = held else { return self.step(day, now, sign) };
+        if held.units != now.units || held.currency != now.currency {
+            self.step(day, held, -sign)?;
+            return self.step(day, now, sign);
+        }
+        let (from, to) = if sign < 0 { (now.annual, held.annual) } else { (held.annual, now.annual) };
+        self.visit(day, now, 0, to.checked_sub(from).ok_or_else(too_large)?)
+    }
+
     fn step(&mut self, day: Date, held: Held, sign: i64) -> Result<(), CannotFold> {
-        let annual = if sign < 0 { -held.annual } else { held.annual };
+        self.visit(day, held, sign, if sign < 0 { -held.annual } else { held.annual })
+    }
+
+    fn visit(&mut self, day: Date, held: Held, heads: i64, annual: Decimal) -> Result<(), CannotFold> {
         for (dimension, unit) in held.units {
-            self.0.entry(Cell { dimension, day, unit, currency: held.currency }).or_default().add(sign, annual)?;
+            self.0.entry(Cell { dimension, day, unit, currency: held.currency }).or_default().add(heads, annual)?;
         }
         Ok(())
     }

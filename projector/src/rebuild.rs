@@ -492,16 +492,41 @@ async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Positi
         })
         .await
     };
-    let all = async |statements: Vec<String>| {
-        let statements = stream::iter(statements.into_iter().map(run)).buffer_unordered(writers(pool));
-        statements.try_fold(0, |rows, more| future::ready(Ok::<_, ApplyError>(rows + more))).await
-    };
-    all(read_model_sql().1.into_iter().flat_map(|file| file.split_inclusive(";\n")).map(str::to_owned).collect()).await?;
-    let tables = TABLES.iter().map(|table| table.name).chain([HeadcountStep::INFO.name]).map(|table| format!("analyze {table}"));
-    let added = all([top::INSERT.to_owned()].into_iter().chain(tables).collect()).await?;
-    run("analyze top_span".into()).await?;
+    let chains = stream::iter(index_chains().into_iter().map(async |chain| {
+        let mut rows = 0;
+        for statement in chain {
+            rows += run(statement).await?;
+        }
+        Ok::<_, ApplyError>(rows)
+    }));
+    let added = chains.buffer_unordered(writers(pool)).try_fold(0, |rows, more| future::ready(Ok(rows + more))).await?;
     run(format!("update checkpoint set position = {}, fence = 0", position.0)).await?;
     Ok(added)
+}
+
+/// What is to be run table by table, in order; the chains beside each other, and the longest first.
+fn index_chains() -> Vec<Vec<String>> {
+    let (_, files) = read_model_sql();
+    let statements: Vec<_> = files.iter().flat_map(|file| file.split_inclusive(";\n")).collect();
+    let chain = |table: &str| {
+        let own = statements.iter().filter(|statement| table_of(statement) == Some(table)).map(|&statement| statement.to_owned());
+        own.chain([format!("analyze {table}")]).collect::<Vec<_>>()
+    };
+    let tables = TABLES.iter().map(|table| table.name).chain([HeadcountStep::INFO.name]);
+    // Who is at the top is looked up by the index of the managers' employments. The large tables come last in both lists.
+    let whole = tables.map(|table| {
+        if table == "employment" { [chain(table), vec![top::INSERT.to_owned()], chain(top::TABLE)].concat() } else { chain(table) }
+    });
+    let mut chains: Vec<_> = whole.collect();
+    chains.reverse();
+    chains
+}
+
+/// The table whose key or index a statement makes.
+fn table_of(statement: &str) -> Option<&str> {
+    let mut words = statement.lines().filter(|line| !line.starts_with("--")).flat_map(str::split_whitespace);
+    words.find(|word| ["table", "on"].contains(word))?;
+    words.next()
 }
 
 /// Catches up with what was appended meanwhile, and cuts over once the new read model is not behind the live one.
@@ -526,4 +551,20 @@ async fn replace(applier: &Applier, scope: TenantScope, live: &str, next: &str, 
     cut_over(tx.conn(), scope, live, next).await?;
     tx.commit().await?;
     Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_and_index_is_made_once() {
+        let (_, files) = read_model_sql();
+        let count = |of: &str| of.matches(";\n").count();
+        let chains = index_chains();
+        let made: Vec<_> = chains.iter().flatten().filter(|statement| statement.contains(";\n")).collect();
+        assert_eq!(made.len(), files.iter().map(|file| count(file)).sum::<usize>());
+        assert_eq!(made.iter().collect::<std::collections::BTreeSet<_>>().len(), made.len());
+        assert_eq!(chains.iter().flatten().filter(|statement| statement.starts_with("analyze ")).count(), TABLES.len() + 2);
+    }
 }

@@ -6,6 +6,8 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use sqlx::{Executor as _, PgConnection};
 use uuid::Uuid;
 
+/// Where it stands.
+pub(crate) const TABLE: &str = "top_span";
 /// Of each assignment, the days without a manager, or with one who is not employed: for a read model whose people have all
 /// been written.
 pub const INSERT: &str = "

@@ -1,7 +1,8 @@
 //! What a reader may see, in SQL and in one place: every statement against a read model goes through [`Sight::restrict`].
 //!
-//! A reader who may see everything runs the statement as it is. For any other, each table about people is hidden behind
-//! a common table expression of the same name with only the people, and of these only the fields, that they may see.
+//! A reader who may see everything runs the statement as it is. For any other, each table about people of which something
+//! is hidden stands behind a common table expression of the same name with only the people, and of these only the fields,
+//! that they may see.
 //! A statement can't reach around it, because it names tables without a schema; a table that is missing from [`HIDDEN`]
 //! fails a test.
 

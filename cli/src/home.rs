@@ -61,6 +61,9 @@ pub struct Ports {
     pub command_metrics: u16,
     #[serde(default)]
     pub query_metrics: u16,
+    // Of a home that was made before: none.
+    #[serde(default)]
+    pub nats_health: u16,
 }
 
 impl Home {
@@ -210,13 +213,17 @@ impl Ports {
             projector: next()?,
             command_metrics: next()?,
             query_metrics: next()?,
+            nats_health: next()?,
         })
     }
     /// Those that somebody else has taken meanwhile.
     pub fn taken(&self) -> Vec<u16> {
-        let Self { postgres, nats, command_api, query_api, relay, projector, command_metrics, query_metrics } = *self;
+        let Self { postgres, nats, command_api, query_api, relay, projector, command_metrics, query_metrics, nats_health } = *self;
         let taken = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err();
-        [postgres, nats, command_api, query_api, relay, projector, command_metrics, query_metrics].into_iter().filter(taken).collect()
+        [postgres, nats, command_api, query_api, relay, projector, command_metrics, query_metrics, nats_health]
+            .into_iter()
+            .filter(taken)
+            .collect()
     }
 }
 

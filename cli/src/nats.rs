@@ -16,7 +16,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{home::write_private, supervisor::Program};
+use crate::{
+    home::write_private,
+    supervisor::{Cure, Program},
+};
 
 /// Older servers take settings that matter and ignore them.
 const OLDEST: (u32, u32) = (2, 11);
@@ -30,6 +33,8 @@ pub struct Nats {
     users: Option<Users>,
     sync_interval: String,
     log: PathBuf,
+    /// The port and the path at which it says how it is.
+    health: Option<(u16, String)>,
 }
 
 /// The passwords of the two users.
@@ -45,7 +50,14 @@ impl Nats {
     /// A server with its files in `dir`; without users it lets everybody on this machine in.
     pub fn new(dir: &Path, port: u16, users: Option<Users>, sync_interval: &str, log: &Path) -> anyhow::Result<Self> {
         let server = find_server()?;
-        Ok(Self { server, dir: dir.to_path_buf(), port, users, sync_interval: sync_interval.into(), log: log.to_path_buf() })
+        Ok(Self { server, dir: dir.to_path_buf(), port, users, sync_interval: sync_interval.into(), log: log.to_path_buf(), health: None })
+    }
+    /// Has it say on this port how it is, so that whoever keeps it running can start it again where that mends it: it keeps a
+    /// stream closed that it could not write to, however much room the disk has then. Under a path that is a secret,
+    /// because it tells more there. Port 0 is none.
+    #[must_use]
+    pub fn watched(self, port: u16, path: String) -> Self {
+        Self { health: (port > 0).then_some((port, path)), ..self }
     }
     /// What to run; writes its configuration.
     pub fn program(&self) -> anyhow::Result<Program> {
@@ -60,6 +72,10 @@ impl Nats {
             log: self.log.clone(),
             stop: Signal::TERM,
             grace: Duration::from_secs(10),
+            cure: self
+                .health
+                .as_ref()
+                .map(|(port, path)| Cure { url: format!("http://127.0.0.1:{port}/{path}/healthz"), says: "write error" }),
         })
     }
     /// Where it listens.
@@ -71,7 +87,11 @@ impl Nats {
         ready(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await
     }
     fn configuration(&self) -> String {
-        configuration("127.0.0.1", self.port, &self.dir.join("jetstream"), &self.sync_interval, self.users.as_ref())
+        let mut text = configuration("127.0.0.1", self.port, &self.dir.join("jetstream"), &self.sync_interval, self.users.as_ref());
+        if let Some((port, path)) = &self.health {
+            let _ = write!(text, "http: \"127.0.0.1:{port}\"\nhttp_base_path: \"/{path}\"\n"); // a String takes all
+        }
+        text
     }
 }
 
@@ -220,6 +240,7 @@ mod tests {
             users: Some(Users { relay: "r".into(), projector: "p".into() }),
             sync_interval: "2m".into(),
             log: "/x/log".into(),
+            health: None,
         };
         let text = nats.configuration();
         let (relay, projector) = text.split_once("user: projector").unwrap();

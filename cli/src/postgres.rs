@@ -137,6 +137,7 @@ impl Postgres {
             log: self.log.clone(),
             stop: Signal::INT, // "fast": ends sessions, writes a checkpoint
             grace: Duration::from_mins(1),
+            cure: None,
         }
     }
     /// Stops a server that an earlier run left on these files, and removes a mark of one that has gone, so that a stranger

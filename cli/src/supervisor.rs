@@ -40,7 +40,23 @@ pub struct Program {
     pub stop: Signal,
     /// How long it may take for that.
     pub grace: Duration,
+    /// What it says of itself when only a new start mends it.
+    pub cure: Option<Cure>,
 }
+
+/// Where a program says how it is, and what it says there, with status 503, when it has to be started again.
+#[derive(Debug, Clone)]
+pub struct Cure {
+    /// The URL.
+    pub url: String,
+    /// A part of the answer.
+    pub says: &'static str,
+}
+
+/// How often a program is asked how it is.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+/// How often in a row it has to say that it is not well.
+const ASK_TIMES: u32 = 3;
 
 impl Program {
     /// Starts it: in a process group of its own (Ctrl-C is for the supervisor), and to be stopped by the kernel if the
@@ -173,6 +189,10 @@ async fn keep(program: Program, roster: Roster, stop: CancellationToken) {
                 roster.update(program.name, |run| run.identity = child.id().and_then(Identity::of));
                 tokio::select! {
                     status = child.wait() => status.map_or_else(|error| error.to_string(), describe),
+                    complaint = needs_cure(program.cure.as_ref()) => {
+                        stop_child(&program, &mut child).await;
+                        complaint
+                    }
                     () = stop.cancelled() => {
                         stop_child(&program, &mut child).await;
                         roster.update(program.name, |run| run.identity = None);
@@ -189,6 +209,24 @@ async fn keep(program: Program, roster: Roster, stop: CancellationToken) {
             run.deaths += 1;
         });
         tokio::select! { () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }
+    }
+}
+
+/// What a program has said again and again that a new start mends. One that does not answer may only be busy.
+async fn needs_cure(cure: Option<&Cure>) -> String {
+    let client = reqwest::Client::builder().timeout(ASK_EVERY).no_proxy().build();
+    let (Some(cure), Ok(client)) = (cure, client) else { return std::future::pending().await };
+    let mut times = 0;
+    loop {
+        tokio::time::sleep(ASK_EVERY).await;
+        let said = match client.get(&cure.url).send().await {
+            Ok(answer) if answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE => answer.text().await.unwrap_or_default(),
+            Ok(_) | Err(_) => String::new(),
+        };
+        times = if said.contains(cure.says) { times + 1 } else { 0 };
+        if times == ASK_TIMES {
+            return format!("says that it is not well, and was stopped: {}", said.trim());
+        }
     }
 }
 
@@ -251,6 +289,7 @@ mod tests {
             log: log.into(),
             stop: Signal::TERM,
             grace: Duration::from_secs(5),
+            cure: None,
         }
     }
 

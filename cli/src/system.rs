@@ -339,6 +339,7 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
         log: home.path(&format!("log/{}.log", process.name())),
         stop: Signal::TERM,
         grace: Duration::from_secs(15),
+        cure: None,
     })
 }
 

@@ -310,7 +310,8 @@ impl System {
             Some(users),
             &settings.nats_sync_interval,
             &self.home.path("log/nats-server.log"),
-        )?;
+        )?
+        .watched(settings.ports.nats_health, self.home.secret("nats-health")?);
         self.kept.push(self.roster.keep(nats.program()?));
         Ok(nats)
     }

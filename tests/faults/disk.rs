@@ -88,7 +88,7 @@ async fn a_full_disk_under_postgres() {
 }
 
 /// I6: neither commands nor read models need NATS. The relay does: NATS keeps a stream closed that it could not write to,
-/// until it is started again, however much room there is.
+/// until it is started again, however much room there is. The supervisor does that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_under_nats() {
     let Some((disk, system)) = system_on("nats").await else { return };
@@ -100,12 +100,11 @@ async fn a_full_disk_under_nats() {
     };
     let failed = survive_in(Arc::clone(&system), "full disk, nats", &mut seeded("full disk, nats"), 1, full).await;
     assert!(failed.is_empty(), "commands failed for want of NATS: {failed:?}");
-    system.signal("nats-server", "TERM").await;
     let (pool, started) = (system.pool().await, Instant::now());
     let behind = "select count(*) from event_store.tenant_head h left join event_store.relay_cursor c using (tenant_id) where h.position > coalesce(c.position, 0)";
     while sqlx::query_scalar::<_, i64>(behind).fetch_one(&pool).await.unwrap() > 0 {
         assert!(
-            started.elapsed() < Duration::from_secs(30),
+            started.elapsed() < Duration::from_mins(2),
             "the relay does not publish what waits; logs are in {}",
             system.home.join("log").display()
         );

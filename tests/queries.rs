@@ -779,6 +779,19 @@ async fn a_query_waits_for_its_position_or_says_how_far_behind_it_is() {
     assert_eq!(ask("hr", "/v1/jobs", &[("tenure-min-position", "1000000"), ("prefer", "wait=1")]).await.status, 503);
     assert!(started.elapsed() >= Duration::from_secs(1));
 
+    // Beside one that waits for long, what is there is there, and who does not wait is told at once.
+    let (far, there, beyond) = (
+        [("tenure-min-position", "1000000"), ("prefer", "wait=2")],
+        [("tenure-min-position", "100")],
+        [("tenure-min-position", "1000000")],
+    );
+    let (waited, ()) = tokio::join!(ask("hr", "/v1/jobs", &far), async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert_eq!(ask("hr", "/v1/jobs", &there).await.status, 200);
+        assert_eq!(ask("hr", "/v1/jobs", &beyond).await.error(), (503, "projection_behind".into()));
+    });
+    assert_eq!(waited.status, 503);
+
     let behind = [("tenure-min-position", "150"), ("prefer", "wait=20")];
     let (reply, ()) = tokio::join!(ask("hr", "/v1/jobs", &behind), async {
         tokio::time::sleep(Duration::from_millis(300)).await;

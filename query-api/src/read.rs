@@ -105,19 +105,20 @@ impl Reads {
     async fn begin_at(&self, reader: &Reader, schema: &str, fresh: Fresh) -> Result<TenantTx, Problem> {
         let begin = || TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read);
         // Where others wait it is not there yet, most likely, and known before long.
-        if fresh.position == 0 || !self.progress.is_watched(reader.0.scope.tenant()) {
+        let watched = self.progress.is_watched(reader.0.scope.tenant());
+        if fresh.position == 0 || !watched {
             let mut tx = begin().await.map_err(unreadable)?;
             if fresh.position == 0 || position(&mut tx).await? >= fresh.position {
                 return Ok(tx);
             }
             tx.end();
         }
-        self.wait(reader, schema, fresh).await?;
+        self.wait(reader, schema, fresh, watched).await?;
         begin().await.map_err(unreadable)
     }
 
-    /// Waits until the read model is fresh enough. Holds no connection, but while it looks.
-    async fn wait(&self, reader: &Reader, schema: &str, fresh: Fresh) -> Result<(), Problem> {
+    /// Waits until the read model is fresh enough; looks first where that was not done. Holds no connection, but while it looks.
+    async fn wait(&self, reader: &Reader, schema: &str, fresh: Fresh, look_first: bool) -> Result<(), Problem> {
         let deadline = Instant::now() + fresh.wait;
         let look = async || {
             let mut tx = TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read).await.map_err(unreadable)?;
@@ -127,6 +128,10 @@ impl Reads {
         };
         let mut place = None;
         let mut waiting = self.progress.wait(reader.0.scope.tenant());
+        // What others saw may be a while ago, and nobody takes a place for what is there.
+        if look_first {
+            waiting.look(look).await?;
+        }
         while waiting.seen() < fresh.position {
             // Who waits no longer sees for themselves, how new anything is that others saw.
             if Instant::now() >= deadline {

@@ -214,8 +214,8 @@ async fn keep(program: Program, roster: Roster, stop: CancellationToken) {
 
 /// What a program has said again and again that a new start mends. One that does not answer may only be busy.
 async fn needs_cure(cure: Option<&Cure>) -> String {
-    let client = reqwest::Client::builder().timeout(ASK_EVERY).no_proxy().build();
-    let (Some(cure), Ok(client)) = (cure, client) else { return std::future::pending().await };
+    let Some(cure) = cure else { return std::future::pending().await };
+    let Ok(client) = reqwest::Client::builder().timeout(ASK_EVERY).no_proxy().build() else { return std::future::pending().await };
     let mut times = 0;
     loop {
         tokio::time::sleep(ASK_EVERY).await;

@@ -43,33 +43,46 @@ pub(crate) type Of = &'static [&'static str];
 /// Lives as long as its test's runtime.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
-    cut: watch::Sender<Option<(Of, Cut)>>,
+    cuts: watch::Sender<Cuts>,
+}
+
+#[derive(Default)]
+struct Cuts {
+    now: Option<(Of, Cut)>,
+    /// Whose connections were ever closed: who looks only after the cut was mended must not take its connection for a whole one.
+    closed: Vec<Of>,
 }
 
 impl Proxy {
     pub(crate) async fn to(upstream: Upstream) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let (cut, watched) = watch::channel(None);
+        let (cuts, watched) = watch::channel(Cuts::default());
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(carry(client, upstream.clone(), watched.clone()));
             }
         });
-        Self { address, cut }
+        Self { address, cuts }
     }
     pub(crate) fn cut(&self, of: Of, how: Cut) {
-        self.cut.send_replace(Some((of, how)));
+        self.cuts.send_modify(|cuts| {
+            cuts.now = Some((of, how));
+            if how == Cut::Closed {
+                cuts.closed.push(of);
+            }
+        });
     }
     pub(crate) fn mend(&self) {
-        self.cut.send_replace(None);
+        self.cuts.send_modify(|cuts| cuts.now = None);
     }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-async fn carry(client: TcpStream, upstream: Upstream, watched: watch::Receiver<Option<(Of, Cut)>>) {
+async fn carry(client: TcpStream, upstream: Upstream, watched: watch::Receiver<Cuts>) {
+    let older = watched.borrow().closed.len();
     let _ = client.set_nodelay(true);
     let server: Box<dyn Stream> = match upstream {
         Upstream::Tcp(address) => match TcpStream::connect(address).await {
@@ -86,7 +99,7 @@ async fn carry(client: TcpStream, upstream: Upstream, watched: watch::Receiver<O
     };
     let (from_client, to_client) = tokio::io::split(Box::new(client) as Box<dyn Stream>);
     let (from_server, to_server) = tokio::io::split(server);
-    let line = Line { watched, hello: Arc::default(), lost: Arc::default() };
+    let line = Line { watched, older, hello: Arc::default(), lost: Arc::default() };
     // Whoever ends, ends all of it.
     tokio::select! {
         () = line.clone().pump(from_client, to_server, false) => {}
@@ -97,7 +110,9 @@ async fn carry(client: TcpStream, upstream: Upstream, watched: watch::Receiver<O
 
 #[derive(Clone)]
 struct Line {
-    watched: watch::Receiver<Option<(Of, Cut)>>,
+    watched: watch::Receiver<Cuts>,
+    /// How often connections were closed before this one was made.
+    older: usize,
     hello: Arc<Mutex<String>>,
     lost: Arc<AtomicBool>,
 }
@@ -105,9 +120,14 @@ struct Line {
 impl Line {
     /// What holds for this connection now.
     fn fate(&mut self) -> Option<Cut> {
-        let (of, how) = (*self.watched.borrow_and_update())?;
+        let cuts = self.watched.borrow_and_update();
         let hello = self.hello.lock().unwrap();
-        of.iter().all(|word| hello.contains(word)).then_some(how)
+        let me = |of: Of| of.iter().all(|word| hello.contains(word));
+        if cuts.closed[self.older..].iter().any(|of| me(of)) {
+            return Some(Cut::Closed);
+        }
+        let (of, how) = cuts.now?;
+        me(of).then_some(how)
     }
 
     /// Returns when the connection is to be closed.

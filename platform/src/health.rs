@@ -146,7 +146,7 @@ pub struct Peer(pub IpAddr);
 /// connection open would otherwise send the next request just when it is closed.
 const LINGER: Duration = Duration::from_millis(400);
 /// How long the last connections that were taken have for their first request to arrive.
-const ARRIVAL: Duration = Duration::from_millis(50);
+const ARRIVAL: Duration = Duration::from_millis(300);
 
 /// As [`serve`], on a listener that is bound already.
 pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {

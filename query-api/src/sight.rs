@@ -102,15 +102,7 @@ impl Sight {
     }
     /// The statement, which then sees only that. `schema` is the tenant's, checked.
     pub(crate) fn restrict(&self, statement: &str, schema: &str) -> String {
-        let mut sql = String::from("with recursive ");
-        for (name, sight) in [("seen_directory", &self.directory), ("seen_personal", &self.personal), ("seen_pay", &self.pay)] {
-            let about = match self.about {
-                About::Only(person) => Some(person),
-                About::FactsOf(person) if name != "seen_directory" => Some(person),
-                About::Anybody | About::FactsOf(_) => None,
-            };
-            people(&mut sql, name, sight, about, schema);
-        }
+        let mut tables = String::new();
         let lower = statement.to_ascii_lowercase();
         for (table, columns, personal) in HIDDEN {
             // What a statement does not name it can't read, and each expression would be parsed for nothing.
@@ -133,21 +125,34 @@ impl Sight {
                     Some(seen) => format!("case when {seen} then x.{column}{otherwise} end as {column}"),
                 }
             }));
-            let _ = write!(sql, "{table} as not materialized (select {} from \"{schema}\".{table} x", shown.join(", "));
+            let _ = write!(tables, "{table} as not materialized (select {} from \"{schema}\".{table} x", shown.join(", "));
             if !filters.is_empty() {
-                let _ = write!(sql, " where {}", filters.join(" and "));
+                let _ = write!(tables, " where {}", filters.join(" and "));
             }
-            sql.push_str("), ");
+            tables.push_str("), ");
         }
+        // Whom nothing asks for need not be looked for.
+        let mut sql = String::new();
+        for (name, sight) in [("seen_directory", &self.directory), ("seen_personal", &self.personal), ("seen_pay", &self.pay)] {
+            if !tables.contains(name) && !lower.contains(name) {
+                continue;
+            }
+            let about = match self.about {
+                About::Only(person) => Some(person),
+                About::FactsOf(person) if name != "seen_directory" => Some(person),
+                About::Anybody | About::FactsOf(_) => None,
+            };
+            people(&mut sql, name, sight, about, schema);
+        }
+        sql.push_str(&tables);
         let statement = statement.trim_start();
         if let Some(rest) = statement.strip_prefix("with recursive ").or_else(|| statement.strip_prefix("with ")) {
-            sql.push_str(rest);
+            format!("with recursive {sql}{rest}")
+        } else if let Some(expressions) = sql.strip_suffix(", ") {
+            format!("with recursive {expressions} {statement}")
         } else {
-            sql.truncate(sql.len() - 2);
-            sql.push(' ');
-            sql.push_str(statement);
+            statement.to_owned()
         }
-        sql
     }
 }
 
@@ -271,13 +276,14 @@ mod tests {
     fn a_statement_keeps_its_own_expressions() {
         let sight = Sight::default();
         for (statement, end) in [
-            ("select 1", ") select 1"),
-            ("with a as (select 1) select * from a", "), a as (select 1) select * from a"),
-            ("  with recursive a as (select 1) select * from a", "), a as (select 1) select * from a"),
+            ("select 1", "select 1"),
+            ("with a as (select 1) select * from a", "with recursive a as (select 1) select * from a"),
+            ("with a as (select 1 from employee) select * from a", ")), a as (select 1 from employee) select * from a"),
+            ("  with recursive a as (select 1 from seen_pay) select * from a", "), a as (select 1 from seen_pay) select * from a"),
             ("select 1 from TOP_SPAN", ".top_span x where x.employee_id = any (array[]::uuid[])) select 1 from TOP_SPAN"),
         ] {
             let sql = sight.restrict(statement, "t_x_r1");
-            assert!(sql.starts_with("with recursive ") && sql.ends_with(end), "{sql}");
+            assert!(sql.ends_with(end) && (sql == end || sql.starts_with("with recursive ")), "{sql}");
         }
     }
 }

@@ -105,7 +105,7 @@ enum Start {
 
 /// The chart, $3 levels down, no deeper than $4 people take it. Whoever has one manager can be reached by one way only, so
 /// going down from the top can't turn in a ring; going down from a person can only do so through that person, who is
-/// left out.
+/// left out. What many of them share is looked up once.
 fn chart(start: &Start) -> String {
     // A plan that is kept was made for any day, on which there could be many at the top; hence the look-up one by one.
     let (first, materialized) = match start {
@@ -142,7 +142,17 @@ fn chart(start: &Start) -> String {
                 where p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to offset 0
             ) p on true
             order by n limit $4 + 1
-        )"
+        ), jobs as materialized (
+            select s.job_id, {job} as job from (select distinct job_id from page) s
+        ), departments as materialized (
+            select s.department_id, {department} as department from (select distinct department_id from page) s
+        ), reports as materialized (
+            select a.manager_id, count(*) as direct from assignment_span a
+            where a.manager_id = any (array(select employee_id from page)) and a.valid_from <= $1 and $1 < a.valid_to
+            group by a.manager_id
+        )",
+        job = job_on("s.job_id", "$1"),
+        department = department_on("s.department_id", "$1"),
     )
 }
 
@@ -161,15 +171,14 @@ pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params
         "{chart} select (select position from checkpoint) as position,
             case when $2::uuid is null or exists (select from employee where employee_id = $2) then json_build_object(
                 'as_of', $1, 'position', (select position from checkpoint),
-                'nodes', coalesce(json_agg(json_build_object('employee_id', employee_id, 'given_name', given_name, 'family_name', family_name,
-                    'job', {job}, 'department', {department}, 'manager_id', (select m.employee_id from employee m where m.employee_id = page.manager_id), 'level', level,
-                    'direct_reports', (select count(*) from assignment_span a
-                        where a.manager_id = page.employee_id and a.valid_from <= $1 and $1 < a.valid_to)) order by n) filter (where n <= $4), '[]'),
+                'nodes', coalesce(json_agg(json_build_object('employee_id', page.employee_id, 'given_name', given_name, 'family_name', family_name,
+                    'job', job, 'department', department, 'manager_id', {manager}, 'level', level,
+                    'direct_reports', coalesce(direct, 0)) order by n) filter (where n <= $4), '[]'),
                 'truncated', count(*) > $4) end::text as body
-         from page",
+         from page left join jobs using (job_id) left join departments using (department_id) left join reports on reports.manager_id = page.employee_id",
         chart = chart(&start),
-        job = job_on("page.job_id", "$1"),
-        department = department_on("page.department_id", "$1"),
+        // Whoever is not at the first level stands below somebody who is seen.
+        manager = "case when level > 0 then page.manager_id else (select m.employee_id from employee m where m.employee_id = page.manager_id) end",
     );
     let query = sqlx::query_as(&sql).bind(as_of).bind(root).bind(params.depth.map_or(3, |d| d.0)).bind(params.limit.map_or(500, |n| n.0));
     let body: Body = reads.one(&reader, fresh, query).await?;

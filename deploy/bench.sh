@@ -48,6 +48,7 @@ fi
 
 # The settings are those of `tenure up`; whoever may enter the folder is let in.
 as_postgres "$pg/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --locale=C >/dev/null
+export MALLOC_TRIM_THRESHOLD_=8388608 MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TOP_PAD_=1048576
 # shellcheck disable=SC2086
 as_postgres $slow "$pg/pg_ctl" -D "$work/data" -l "$work/log" -w -o "-c listen_addresses='' -c unix_socket_directories=$work \
     -c max_connections=400 -c shared_buffers=256MB -c max_wal_size=4GB -c checkpoint_timeout=15min -c jit=off" start >/dev/null

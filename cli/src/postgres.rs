@@ -20,6 +20,11 @@ use crate::{
     supervisor::{Program, tail},
 };
 
+/// To the GNU C library: keep what a statement's plan took for the next one. It would give everything over 128 KiB back to the
+/// kernel when a statement ends, and a third of the time that a plan takes went to getting it again, page by page.
+const KEPT_MEMORY: [(&str, &str); 3] =
+    [("MALLOC_TRIM_THRESHOLD_", "8388608"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TOP_PAD_", "1048576")];
+
 /// The superuser of a private server.
 pub const SUPERUSER: &str = "postgres";
 /// The oldest major version that is known to do.
@@ -132,7 +137,7 @@ impl Postgres {
             name: "postgres",
             path: self.bin.join("postgres"),
             args,
-            env: vec![],
+            env: KEPT_MEMORY.map(|(name, value)| (name.to_owned(), value.into())).into(),
             user: self.user,
             log: self.log.clone(),
             stop: Signal::INT, // "fast": ends sessions, writes a checkpoint

@@ -261,32 +261,29 @@ pub(crate) async fn employee(
 ) -> Result<Answer, Problem> {
     let as_of = params.as_of.unwrap_or_else(Day::today);
     let sql = format!(
-        "select c.position, e.version, e.body from checkpoint c left join lateral (
-            select e.stream_version as version, json_build_object(
-                'as_of', $2, 'position', c.position,
-                'employee_id', e.employee_id, 'employee_number', e.employee_number, 'original_hire_date', e.original_hire_date,
-                'version', e.stream_version, 'status', {status},
-                'person', (select json_build_object('given_name', p.given_name, 'family_name', p.family_name, 'birth_date', p.birth_date, 'gender', p.gender)
-                    from person_span p where p.employee_id = e.employee_id and p.valid_to > p.valid_from
-                    order by p.valid_from > $2, abs(p.valid_from - $2) limit 1),
-                'contact', (select json_build_object('work_email', t.work_email, 'private_email', t.private_email, 'phone', t.phone)
-                    from contact_span t where t.employee_id = e.employee_id and t.valid_to > t.valid_from
-                    order by t.valid_from > $2, abs(t.valid_from - $2) limit 1),
-                'employment', case when m.employment_id is not null then json_build_object('employment_id', m.employment_id,
-                    'starts_on', m.starts_on, 'ends_on', nullif(m.ends_on, 'infinity'), 'termination_reason', m.termination_reason) end,
-                'assignment', (select json_build_object('since', a.valid_from, 'department', {department}, 'job', {job},
-                        'location', {location}, 'manager', {manager}, 'reason', a.reason)
-                    from assignment_span a where a.employment_id = m.employment_id and a.valid_from <= $2 and $2 < a.valid_to and $2 < m.ends_on),
-                'pay', (select json_build_object('since', y.valid_from, 'rate', trim_scale(y.rate)::text, 'currency', y.currency, 'per', y.per,
-                        'annual', trim_scale(y.annual)::text, 'reason', y.reason)
-                    from compensation_span y where y.employment_id = m.employment_id and y.valid_from <= $2 and $2 < y.valid_to and $2 < m.ends_on)
-            )::text as body
-            from employee e left join lateral (
-                select * from employment m where m.employee_id = e.employee_id
-                order by m.starts_on > $2, abs(m.starts_on - $2), m.ends_on desc, m.employment_id desc limit 1
-            ) m on true
-            where e.employee_id = $1
-        ) e on true",
+        "select c.position, e.stream_version as version, json_build_object(
+            'as_of', $2, 'position', c.position,
+            'employee_id', e.employee_id, 'employee_number', e.employee_number, 'original_hire_date', e.original_hire_date,
+            'version', e.stream_version, 'status', {status},
+            'person', (select json_build_object('given_name', p.given_name, 'family_name', p.family_name, 'birth_date', p.birth_date, 'gender', p.gender)
+                from person_span p where p.employee_id = e.employee_id and p.valid_to > p.valid_from
+                order by p.valid_from > $2, abs(p.valid_from - $2) limit 1),
+            'contact', (select json_build_object('work_email', t.work_email, 'private_email', t.private_email, 'phone', t.phone)
+                from contact_span t where t.employee_id = e.employee_id and t.valid_to > t.valid_from
+                order by t.valid_from > $2, abs(t.valid_from - $2) limit 1),
+            'employment', case when m.employment_id is not null then json_build_object('employment_id', m.employment_id,
+                'starts_on', m.starts_on, 'ends_on', nullif(m.ends_on, 'infinity'), 'termination_reason', m.termination_reason) end,
+            'assignment', (select json_build_object('since', a.valid_from, 'department', {department}, 'job', {job},
+                    'location', {location}, 'manager', {manager}, 'reason', a.reason)
+                from assignment_span a where a.employment_id = m.employment_id and a.valid_from <= $2 and $2 < a.valid_to and $2 < m.ends_on),
+            'pay', (select json_build_object('since', y.valid_from, 'rate', trim_scale(y.rate)::text, 'currency', y.currency, 'per', y.per,
+                    'annual', trim_scale(y.annual)::text, 'reason', y.reason)
+                from compensation_span y where y.employment_id = m.employment_id and y.valid_from <= $2 and $2 < y.valid_to and $2 < m.ends_on)
+        )::text as body
+        from checkpoint c left join employee e on e.employee_id = $1 left join lateral (
+            select * from employment m where m.employee_id = e.employee_id
+            order by m.starts_on > $2, abs(m.starts_on - $2), m.ends_on desc, m.employment_id desc limit 1
+        ) m on true",
         status = status_on("m", "$2"),
         department = department_on("a.department_id", "$2"),
         job = job_on("a.job_id", "$2"),

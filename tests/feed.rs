@@ -163,6 +163,20 @@ impl Feed {
         };
         tokio::time::timeout(Duration::from_secs(30), done).await.expect("every message is acknowledged or put aside");
     }
+    /// Waits until tenants are parked: which, where and why.
+    async fn until_parked(&self) -> Vec<(Uuid, i64, String)> {
+        let parked = async {
+            loop {
+                let sql = "select tenant_id, position, reason from platform.parked";
+                let rows: Vec<(Uuid, i64, String)> = sqlx::query_as(sql).fetch_all(&self.world.applier.pool).await.unwrap();
+                if !rows.is_empty() {
+                    return rows;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), parked).await.expect("a tenant is parked")
+    }
     async fn execute(&self, sql: &str) {
         self.world.database.owner.execute(sql).await.unwrap();
     }
@@ -337,6 +351,36 @@ async fn a_relay_that_failed_takes_its_own_lease_again() {
     relay.await.unwrap();
 }
 
+/// As an event that a later version wrote looks to this one, after a roll-back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_an_unknown_category_parks_its_tenant_and_no_other() {
+    let feed = Feed::new().await;
+    let healthy = feed.world.database.tenant().await;
+    feed.register(healthy.tenant()).await;
+    feed.world.append(&history(feed.world.scope, 1, 5)).await;
+    let before = feed.world.log().await.len() as u64;
+    feed.execute(&format!(
+        "insert into event_store.event select (jsonb_populate_record(e, jsonb_build_object('position', e.position + 1, 'version', 1,
+             'category', 'payroll', 'event_id', gen_random_uuid(), 'command_id', gen_random_uuid()))).*
+         from event_store.event e where e.tenant_id = '{tenant}' order by e.position desc limit 1;
+         update event_store.tenant_head set position = position + 1 where tenant_id = '{tenant}'",
+        tenant = feed.world.scope.tenant().uuid()
+    ))
+    .await;
+    let (relay, projector) = (feed.relay().await, feed.projector().await);
+    feed.append_department(healthy).await;
+    feed.settled(healthy).await;
+    let parked = feed.until_parked().await;
+    assert_eq!(parked.len(), 1, "{parked:?}");
+    let (tenant, position, reason) = &parked[0];
+    assert_eq!((*tenant, position.unsigned_abs()), (feed.world.scope.tenant().uuid(), before + 1));
+    assert!(reason.contains("payroll"), "{reason}");
+    assert_eq!(feed.world.applier.checkpoint(feed.world.scope).await.unwrap(), Position(before), "what comes before it is applied");
+    feed.stop.cancel();
+    relay.await.unwrap();
+    projector.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_event_parks_its_tenant_and_no_other() {
     let feed = Feed::new().await;
@@ -349,19 +393,7 @@ async fn an_unknown_event_parks_its_tenant_and_no_other() {
     feed.world.append_raw(StreamName::organization(feed.world.scope), vec![("DepartmentPainted", 1, poison)]).await;
     feed.append_department(healthy).await;
     feed.settled(healthy).await;
-    let parked = async {
-        loop {
-            let rows: Vec<(Uuid, i64, String)> = sqlx::query_as("select tenant_id, position, reason from platform.parked")
-                .fetch_all(&feed.world.applier.pool)
-                .await
-                .unwrap();
-            if !rows.is_empty() {
-                return rows;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let parked = tokio::time::timeout(Duration::from_mins(1), parked).await.expect("the tenant is parked");
+    let parked = feed.until_parked().await;
     assert_eq!(parked.len(), 1, "{parked:?}");
     let (tenant, position, reason) = &parked[0];
     assert_eq!((*tenant, position.unsigned_abs()), (feed.world.scope.tenant().uuid(), before + 1));

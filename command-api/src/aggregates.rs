@@ -118,6 +118,6 @@ pub(crate) fn unavailable(error: &StoreError) -> Problem {
                 "the event store does not answer at the moment; retry the command with the same Idempotency-Key",
             )
         }
-        StoreError::Broken(_) => Problem::internal(error),
+        StoreError::Broken(_) | StoreError::Unreadable { .. } => Problem::internal(error),
     }
 }

@@ -81,10 +81,19 @@ pub enum ApplyError {
     Database(#[from] sqlx::Error),
     /// The event store is away.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// The key store is away.
     #[error(transparent)]
     Keys(#[from] KeyError),
+}
+
+impl From<StoreError> for ApplyError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unreadable { position, reason } => Self::Unprojectable { position, reason },
+            error @ (StoreError::Unavailable(_) | StoreError::Broken(_)) => Self::Store(error),
+        }
+    }
 }
 
 /// Applies events to tenants' read models. Cheap to clone.

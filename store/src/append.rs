@@ -112,6 +112,14 @@ pub enum StoreError {
     /// It answered what it never should: not worth a retry.
     #[error("the event store is broken: {0}")]
     Broken(String),
+    /// It has an event that this version can't read, such as one of a kind that came later. Those before it can be read.
+    #[error("the event at {position} can't be read: {reason}")]
+    Unreadable {
+        /// The event's position.
+        position: Position,
+        /// Why, without what it carries.
+        reason: String,
+    },
 }
 
 /// A tenant and the end of its log.

@@ -419,7 +419,11 @@ pub async fn a_value_has_one_holder_whoever_writes(one: &Store, other: &Store) {
                 let claims = append.claims.iter().map(|claim| (claim.digest.0[0], claim.op == ClaimOp::Take)).collect::<Vec<_>>();
                 append.events[0].data = raw(&serde_json::to_string(&claims).expect("numbers are JSON"));
                 match store.append(append).await {
-                    Err(AppendError::Invalid(_) | AppendError::CommandReused | AppendError::Store(StoreError::Broken(_))) => {
+                    Err(
+                        AppendError::Invalid(_)
+                        | AppendError::CommandReused
+                        | AppendError::Store(StoreError::Broken(_) | StoreError::Unreadable { .. }),
+                    ) => {
                         panic!("an append with claims is neither taken nor refused")
                     }
                     Ok(_)

@@ -433,12 +433,20 @@ impl EsStore {
         let page = self.read_all(forwards(from).filter(of_tenant(tenant)).max_count(limit.saturating_add(1)), SEARCH).await?;
         let mut events = Vec::with_capacity(page.len());
         for raw in &page {
-            let stream = own_stream(raw)?;
+            let stream = match own_stream(raw) {
+                Err(StoreError::Unreadable { .. }) if !events.is_empty() => return Ok(events),
+                stream => stream?,
+            };
             if stream.tenant() != tenant {
                 return Err(StoreError::Broken(format!("{} answered the filter of another tenant", raw.stream_id())));
             }
             if raw.position.commit > after.0 && events.len() < limit {
-                events.push(self.recorded(stream, raw).await?.0);
+                match self.recorded(stream, raw).await {
+                    Ok((event, _)) => events.push(event),
+                    // Whoever reads on meets it again.
+                    Err(StoreError::Unreadable { .. }) if !events.is_empty() => return Ok(events),
+                    Err(error) => return Err(error),
+                }
             }
         }
         if page.len() <= limit {
@@ -735,12 +743,12 @@ impl EsStore {
     /// Our event from the server's, with the claims it carries.
     async fn recorded(&self, stream: StreamName, raw: &eventstore::RecordedEvent) -> Result<(RecordedEvent, Vec<StoredClaim>), StoreError> {
         let place = || format!("{stream} revision {}", raw.revision);
-        let envelope: Envelope =
-            serde_json::from_slice(&raw.custom_metadata).map_err(|e| StoreError::Broken(format!("{}: {e}", place())))?;
-        let data: Box<RawValue> = serde_json::from_slice(&raw.data).map_err(|e| StoreError::Broken(format!("{}: {e}", place())))?;
+        let envelope: Envelope = serde_json::from_slice(&raw.custom_metadata).map_err(|e| unreadable(raw, format!("{}: {e}", place())))?;
+        let data: Box<RawValue> =
+            serde_json::from_slice(&raw.data).map_err(|_| unreadable(raw, format!("{}: its data is not JSON", place())))?;
         // Ticks of 100 ns since 1970.
         let created = raw.metadata.get("created").and_then(|ticks| ticks.parse::<i64>().ok()).map(|ticks| ticks / 10);
-        let created = created.ok_or_else(|| StoreError::Broken(format!("{}: no time", place())))?;
+        let created = created.ok_or_else(|| unreadable(raw, format!("{}: no time", place())))?;
         Ok((
             RecordedEvent {
                 id: envelope.event_id,
@@ -817,8 +825,12 @@ fn of_tenant(tenant: TenantId) -> SubscriptionFilter {
     SubscriptionFilter::on_stream_name().add_prefix(format!("{tenant}.")).max(WINDOW)
 }
 
+fn unreadable(raw: &eventstore::RecordedEvent, reason: String) -> StoreError {
+    StoreError::Unreadable { position: Position(raw.position.commit), reason }
+}
+
 fn own_stream(raw: &eventstore::RecordedEvent) -> Result<StreamName, StoreError> {
-    StreamName::from_written(raw.stream_id()).map_err(|_| StoreError::Broken(format!("{} is no stream of ours", raw.stream_id())))
+    StreamName::from_written(raw.stream_id()).map_err(|_| unreadable(raw, format!("{} is no stream of ours", raw.stream_id())))
 }
 
 fn forwards(from: Position) -> ReadAllOptions {

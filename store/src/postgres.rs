@@ -270,11 +270,7 @@ async fn commit(store: &Inner, conn: &mut Option<PoolConnection<Postgres>>, batc
         Err(error) => {
             let failure = store_error(&error);
             for job in batch {
-                let copy = match &failure {
-                    StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),
-                    StoreError::Broken(why) => StoreError::Broken(why.clone()),
-                };
-                let _ = job.answer.send(Err(copy.into()));
+                let _ = job.answer.send(Err(failure.clone().into()));
             }
         }
     }
@@ -389,8 +385,18 @@ impl PgStore {
 
     pub(crate) async fn read_log(&self, scope: TenantScope, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
         let sql = format!("select {COLUMNS} from event_store.read_log($1, $2, $3)");
-        let query = sqlx::query(&sql).bind(scope.tenant().uuid());
-        self.read(scope.tenant(), query.bind(after.0 as i64).bind(page(limit))).await
+        let query = sqlx::query(&sql).bind(scope.tenant().uuid()).bind(after.0 as i64).bind(page(limit));
+        let rows = query.fetch_all(&self.0.pool).await.map_err(|e| store_error(&e))?;
+        let mut events = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match recorded(scope.tenant(), row) {
+                Ok(event) => events.push(event),
+                // Whoever reads on meets it again.
+                Err(StoreError::Unreadable { .. }) if !events.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(events)
     }
 
     async fn read(
@@ -399,7 +405,7 @@ impl PgStore {
         query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         let rows = query.fetch_all(&self.0.pool).await.map_err(|e| store_error(&e))?;
-        rows.iter().map(|row| recorded(tenant, row)).collect::<Result<_, _>>().map_err(|e| store_error(&e))
+        rows.iter().map(|row| recorded(tenant, row)).collect()
     }
 
     pub(crate) async fn find_command(&self, stream: StreamName, command: CommandId) -> Result<Option<Appended>, StoreError> {
@@ -455,31 +461,40 @@ pub(crate) fn foreign() -> StoreError {
     StoreError::Broken("the event store gave an event of another tenant".into())
 }
 
-fn recorded(tenant: TenantId, row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
-    let broken = |e: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(e);
-    if row.try_get::<Uuid, _>(15)? != tenant.uuid() {
-        return Err(broken(foreign().into()));
+fn recorded(tenant: TenantId, row: &PgRow) -> Result<RecordedEvent, StoreError> {
+    let column = |e: sqlx::Error| store_error(&e);
+    if row.try_get::<Uuid, _>(15).map_err(column)? != tenant.uuid() {
+        return Err(foreign());
     }
-    let category: Category = row.try_get::<&str, _>(1)?.parse().map_err(|e: events::InvalidStreamName| broken(e.into()))?;
-    Ok(RecordedEvent {
-        id: EventId::from_uuid(row.try_get(4)?),
-        tenant,
-        stream: StreamName::from_parts(tenant, category, row.try_get(2)?),
-        version: Version(row.try_get::<i64, _>(3)? as u64),
-        position: Position(row.try_get::<i64, _>(0)? as u64),
-        event_type: row.try_get(5)?,
-        schema_version: row.try_get::<i16, _>(6)? as u16,
-        recorded_at: Timestamp::from_microsecond(row.try_get(14)?).map_err(|e| broken(e.into()))?,
-        metadata: Metadata {
-            actor: row.try_get(8)?,
-            command_id: CommandId::from_uuid(row.try_get(9)?),
-            command_hash: CommandHash(row.try_get(10)?),
-            correlation_id: CorrelationId::from_uuid(row.try_get(11)?),
-            causation_id: row.try_get::<Option<Uuid>, _>(12)?.map(EventId::from_uuid),
-            traceparent: row.try_get(13)?,
-        },
-        data: serde_json::value::RawValue::from_string(row.try_get(7)?).map_err(|e| broken(e.into()))?,
-    })
+    let position = Position(row.try_get::<i64, _>(0).map_err(column)? as u64);
+    let unreadable = |reason: String| StoreError::Unreadable { position, reason };
+    let written: &str = row.try_get(1).map_err(column)?;
+    let category: Category = written.parse().map_err(|_| unreadable(format!("there is no category {written:?}")))?;
+    let recorded_at = Timestamp::from_microsecond(row.try_get(14).map_err(column)?).map_err(|e| unreadable(e.to_string()))?;
+    let data =
+        serde_json::value::RawValue::from_string(row.try_get(7).map_err(column)?).map_err(|_| unreadable("its data is not JSON".into()))?;
+    let event = || {
+        Ok(RecordedEvent {
+            id: EventId::from_uuid(row.try_get(4)?),
+            tenant,
+            stream: StreamName::from_parts(tenant, category, row.try_get(2)?),
+            version: Version(row.try_get::<i64, _>(3)? as u64),
+            position,
+            event_type: row.try_get(5)?,
+            schema_version: row.try_get::<i16, _>(6)? as u16,
+            recorded_at,
+            metadata: Metadata {
+                actor: row.try_get(8)?,
+                command_id: CommandId::from_uuid(row.try_get(9)?),
+                command_hash: CommandHash(row.try_get(10)?),
+                correlation_id: CorrelationId::from_uuid(row.try_get(11)?),
+                causation_id: row.try_get::<Option<Uuid>, _>(12)?.map(EventId::from_uuid),
+                traceparent: row.try_get(13)?,
+            },
+            data,
+        })
+    };
+    event().map_err(column)
 }
 
 /// Whether trying again may help: the connection is gone, the server is starting or stopping, or somebody was faster.

@@ -163,7 +163,9 @@ impl Relay {
             match result {
                 Ok(more) => busy |= more,
                 // What is wrong with one tenant's log is no reason to keep the others waiting.
-                Err(error @ (RelayError::AheadOfStore { .. } | RelayError::Store(StoreError::Broken(_)))) => {
+                Err(
+                    error @ (RelayError::AheadOfStore { .. } | RelayError::Store(StoreError::Broken(_) | StoreError::Unreadable { .. })),
+                ) => {
                     stuck += 1;
                     tracing::error!(%error, "ALERT: a tenant's events can't be relayed");
                 }

@@ -86,13 +86,13 @@ pub(crate) async fn recorded_events(
 }
 
 fn unreadable(error: StoreError) -> Problem {
-    match error {
+    match &error {
         StoreError::Unavailable(why) => {
             tracing::warn!(why, "the event store is unavailable");
             Problem::unavailable("store_unavailable", "the event store is not available just now; try again")
         }
-        StoreError::Broken(why) => {
-            tracing::error!(why, "the event store is broken");
+        StoreError::Broken(_) | StoreError::Unreadable { .. } => {
+            tracing::error!(%error, "the event store is broken");
             Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR, "internal", "something broke on our side")
         }
     }

@@ -31,17 +31,26 @@ system=$(env -u DATABASE_URL -u NATS_URL -u EVENTSTORE_URL "$bin/tenure" --home 
 field() { echo "$system" | sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/"; }
 "$bin/tenure" --home "$home" tenant create --slug acme --name Acme >/dev/null
 
+# A position that is ahead of everything is answered 503 with how far the read model is, which is meant. `/v1/batch` takes NDJSON,
+# which schemathesis can't make: it has tests of its own and a fuzz target.
+try_out() {
+    api=$1 token=$2; shift 2
+    "$tools/bin/schemathesis" run "$(field "$api")/openapi.json" --url "$(field "$api")" --no-color \
+        -H "Authorization: Bearer $token" -H "Tenure-Min-Position: 0" --checks not_a_server_error \
+        "$@" --phases examples,coverage,fuzzing -n "${CASES:-10}" --seed 1 --workers 1 \
+        >"$home/contract.log" 2>&1 || { cat "$home/contract.log"; exit 1; }
+    grep -E ' generated, ' "$home/contract.log"
+}
+
 # As somebody who may do everything in a tenant, as one who may do little, and as an operator.
 for who in "acme owner" "acme employee" "platform operator"; do
     token=$("$bin/tenure" --home "$home" token --tenant "${who% *}" --role "${who#* }")
     for api in command_api query_api; do
         echo "== $api as ${who#* } of ${who% *}"
-        # A position that is ahead of everything is answered 503 with how far the read model is, which is meant; a
-        # revocation of all one's tokens would end the run.
-        "$tools/bin/schemathesis" run "$(field $api)/openapi.json" --url "$(field $api)" --no-color \
-            -H "Authorization: Bearer $token" -H "Tenure-Min-Position: 0" --checks not_a_server_error \
-            --exclude-path /v1/auth/revocation --exclude-path /v1/batch --phases examples,coverage,fuzzing -n "${CASES:-10}" --seed 1 --workers 1 \
-            >"$home/contract.log" 2>&1 || { cat "$home/contract.log"; exit 1; }
-        grep -E ' generated, ' "$home/contract.log"
+        try_out "$api" "$token" --exclude-path /v1/auth/revocation --exclude-path /v1/batch
     done
+    # Ends the token; what comes after it is answered 401.
+    token=$("$bin/tenure" --home "$home" token --tenant "${who% *}" --role "${who#* }")
+    echo "== revocation as ${who#* } of ${who% *}"
+    try_out command_api "$token" --include-path /v1/auth/revocation
 done

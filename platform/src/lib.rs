@@ -13,7 +13,6 @@ pub mod provision;
 pub mod registry;
 pub mod search;
 pub mod telemetry;
-pub mod tenant_pool;
 pub mod tenant_tx;
 
 pub use auth::{Actor, Anyone, AuditReader, Editor, Gate, Operator, Reader, RoleAdmin, UserAdmin};
@@ -21,7 +20,6 @@ pub use config::{Config, Process};
 pub use keys::Keys;
 pub use problem::{FieldProblem, Problem};
 pub use registry::{Registry, Tenant, TenantState};
-pub use tenant_pool::TenantPool;
 pub use tenant_tx::{Access, ScopedTx, TenantTx};
 
 /// The version of the read models that this build writes and reads: the `r` in `t_{namespace}_r{version}`.

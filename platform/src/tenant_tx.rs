@@ -6,10 +6,7 @@ use std::io::ErrorKind::TimedOut;
 use events::{TenantId, TenantScope};
 use sqlx::{Executor as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
 
-use crate::{
-    database::{LOOK, LOOK_FOR, give_back, is_clean},
-    tenant_pool::{Place, TenantPool},
-};
+use crate::database::{LOOK, LOOK_FOR, give_back, is_clean};
 
 /// What the transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,23 +28,13 @@ pub struct TenantTx(Guarded);
 impl TenantTx {
     /// Begins; `schema` must be one of the tenant's ([`crate::read_schema`]).
     pub async fn begin(pool: &PgPool, scope: TenantScope, schema: &str, access: Access) -> Result<Self, sqlx::Error> {
-        let sql = Self::first_words(scope, schema, access)?;
-        Guarded::begin(pool.acquire().await?, None, &sql).await.map(Self)
-    }
-    /// As [`TenantTx::begin`], on a connection that the tenant comes back to.
-    pub async fn begin_in(pool: &TenantPool, scope: TenantScope, schema: &str, access: Access) -> Result<Self, sqlx::Error> {
-        let sql = Self::first_words(scope, schema, access)?;
-        let (connection, place) = pool.acquire(scope.tenant()).await?;
-        Guarded::begin(connection, Some(place), &sql).await.map(Self)
-    }
-    fn first_words(scope: TenantScope, schema: &str, access: Access) -> Result<String, sqlx::Error> {
         if !is_schema_of(scope.tenant(), schema) {
             return Err(sqlx::Error::Configuration("the schema is not one of this tenant's".into()));
         }
         // Role and schema can hold only letters, digits and underscores here, so they need no escaping. Everything is
         // local to the transaction and reaches the server in one message: there is no moment between.
         let tenant = scope.tenant();
-        Ok(match access {
+        let sql = match access {
             Access::Read => format!(
                 "begin read only; set local role \"t_{tenant}\"; set local search_path = \"{schema}\"; \
                  set local statement_timeout = '15s'; set local idle_in_transaction_session_timeout = '30s'"
@@ -56,7 +43,8 @@ impl TenantTx {
                 "begin; set local role \"w_{tenant}\"; set local search_path = \"{schema}\"; \
                  set local statement_timeout = '10min'; set local idle_in_transaction_session_timeout = '10min'"
             ),
-        })
+        };
+        Guarded::begin(pool, &sql).await.map(Self)
     }
     /// The connection, for queries.
     pub fn conn(&mut self) -> &mut PgConnection {
@@ -85,8 +73,7 @@ pub struct ScopedTx(Guarded);
 impl ScopedTx {
     /// Begins.
     pub async fn begin(pool: &PgPool, scope: TenantScope) -> Result<Self, sqlx::Error> {
-        let sql = format!("begin; set local tenure.tenant = '{}'", scope.tenant().uuid());
-        Guarded::begin(pool.acquire().await?, None, &sql).await.map(Self)
+        Guarded::begin(pool, &format!("begin; set local tenure.tenant = '{}'", scope.tenant().uuid())).await.map(Self)
     }
     /// The connection, for queries.
     pub fn conn(&mut self) -> &mut PgConnection {
@@ -118,24 +105,20 @@ pub(crate) fn is_schema_of(tenant: TenantId, schema: &str) -> bool {
 }
 
 /// A connection inside a transaction that some raw SQL began. Whoever drops it before its end closes the connection.
-struct Guarded {
-    connection: Option<PoolConnection<Postgres>>,
-    /// In a [`TenantPool`]; free once the connection is back.
-    _place: Option<Place>,
-}
+struct Guarded(Option<PoolConnection<Postgres>>);
 
 const HELD: &str = "the connection is taken out only by the methods that consume the guard";
 
 impl Guarded {
-    async fn begin(connection: PoolConnection<Postgres>, place: Option<Place>, sql: &str) -> Result<Self, sqlx::Error> {
+    async fn begin(pool: &PgPool, sql: &str) -> Result<Self, sqlx::Error> {
         // A bare `&str` goes out by the simple query protocol, all statements in one message.
         // Guarded before the first byte is sent: a future dropped while `begin` is on its way closes the connection too.
-        let mut guarded = Self { connection: Some(connection), _place: place };
+        let mut guarded = Self(Some(pool.acquire().await?));
         guarded.conn().execute(sql).await?;
         Ok(guarded)
     }
     fn conn(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().expect(HELD)
+        self.0.as_mut().expect(HELD)
     }
     async fn commit(self) -> Result<(), sqlx::Error> {
         // PostgreSQL answers a COMMIT of a failed transaction with a ROLLBACK and no error; the SELECT makes it one.
@@ -149,7 +132,7 @@ impl Guarded {
         // One message, and one answer, for the end and for the look at what is left.
         let rows = self.conn().fetch_all(format!("{sql}; {LOOK}").as_str()).await?;
         let looked = rows.last().map(is_clean).transpose()?.unwrap_or(false);
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.0.take() {
             give_back(connection, looked).await;
         }
         Ok(())
@@ -158,7 +141,7 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.0.take() {
             // Off the pool, and the socket closes: the server rolls back.
             drop(connection.detach());
         }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use platform::{Access, Problem, Reader, TenantPool, TenantTx, read_schema};
+use platform::{Access, Problem, Reader, TenantTx, read_schema};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{
-    Execute as _, FromRow, Postgres,
+    Execute as _, FromRow, PgPool, Postgres,
     postgres::{PgArguments, PgRow},
     query::QueryAs,
 };
@@ -24,7 +24,7 @@ use crate::{
 /// The tenants' read models.
 #[derive(Debug, Clone)]
 pub struct Reads {
-    pool: TenantPool,
+    pool: PgPool,
     progress: Arc<Progress>,
 }
 
@@ -60,8 +60,8 @@ impl Positioned for Rows {
 }
 
 impl Reads {
-    /// Over the query process's connections.
-    pub fn new(pool: TenantPool) -> Self {
+    /// Over the query process's pool.
+    pub fn new(pool: PgPool) -> Self {
         Self { pool, progress: Arc::default() }
     }
 
@@ -103,7 +103,7 @@ impl Reads {
 
     /// A transaction whose read model is fresh enough.
     async fn begin_at(&self, reader: &Reader, schema: &str, fresh: Fresh) -> Result<TenantTx, Problem> {
-        let begin = || TenantTx::begin_in(&self.pool, reader.0.scope, schema, Access::Read);
+        let begin = || TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read);
         // Where others wait it is not there yet, most likely, and known before long.
         let watched = self.progress.is_watched(reader.0.scope.tenant());
         if fresh.position == 0 || !watched {
@@ -121,7 +121,7 @@ impl Reads {
     async fn wait(&self, reader: &Reader, schema: &str, fresh: Fresh, look_first: bool) -> Result<(), Problem> {
         let deadline = Instant::now() + fresh.wait;
         let look = async || {
-            let mut tx = TenantTx::begin_in(&self.pool, reader.0.scope, schema, Access::Read).await.map_err(unreadable)?;
+            let mut tx = TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read).await.map_err(unreadable)?;
             let position = position(&mut tx).await?;
             tx.end();
             Ok::<_, Problem>(position)

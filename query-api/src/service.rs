@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use platform::{
-    Config, Gate, Process, Registry, TenantPool, database,
+    Config, Gate, Process, Registry, database,
     health::{self, Check},
     http::{Limits, shell},
     registry::LogReader,
@@ -23,27 +23,19 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let (own, reading) = shares(config.database_connections);
-    let pool = database::connect(&Config { database_connections: own, ..config.clone() }, Process::QueryApi).await?;
-    let reads = Reads::new(if reading == 0 { TenantPool::shared(pool.clone()) } else { TenantPool::beside(&pool, reading) });
+    let pool = database::connect(&config, Process::QueryApi).await?;
     database::refuse_superuser(&pool).await?;
     let store = open_store(&config).await?;
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
     let checks = vec![Check::postgres(pool.clone()), store_check(store.clone()), gate.check(), registry.check()];
-    let app = router(App { gate, registry, reads, store });
+    let app = router(App { gate, registry, reads: Reads::new(pool), store });
     // A request may wait for its position before its work begins.
     let mut limits = Limits::of(&config);
     limits.timeout += Fresh::MAX_WAIT;
     tracing::info!(listen = %config.listen, "serving queries");
     health::serve_metrics(config.metrics_listen, stop.clone()).await?;
     health::serve(config.listen, shell(app.merge(health::router(checks)), limits), stop, DRAIN).await
-}
-
-/// How many of the connections are for the process itself (keys, revocations, health), and how many for reads; of a few, all
-/// are for all.
-const fn shares(connections: u32) -> (u32, u32) {
-    if connections < 8 { (connections, 0) } else { (4, connections - 4) }
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Store> {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// To the GNU C library: keep what a statement's plan took for the next one. It would give everything over 128 KiB back to the
-/// kernel when a statement ends, and a third of the time that a plan takes went to getting it again, page by page.
+/// kernel when a statement ends, and nearly half of the time that a plan takes went to getting it again, page by page.
 const KEPT_MEMORY: [(&str, &str); 3] =
     [("MALLOC_TRIM_THRESHOLD_", "8388608"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TOP_PAD_", "1048576")];
 

@@ -91,7 +91,7 @@ fn connect_options(options: PgConnectOptions, process: Process) -> PgConnectOpti
             ("jit", "off"),
             ("enable_seqscan", scans),
             // What is read often is in memory, where an index costs no more than the next page. Taken for a disk, tables of a few
-            // pages are read whole for every row of a page: half of a list's time, two thirds of an org chart's.
+            // pages are read whole for every row of a page: two fifths of a list's time, half of an org chart's.
             ("random_page_cost", "1.1"),
         ])
         .disable_statement_logging()

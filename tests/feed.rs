@@ -163,8 +163,8 @@ impl Feed {
         };
         tokio::time::timeout(Duration::from_secs(30), done).await.expect("every message is acknowledged or put aside");
     }
-    /// Waits until tenants are parked: which, where and why.
-    async fn until_parked(&self) -> Vec<(Uuid, i64, String)> {
+    /// The tenant, and no other, is parked with the event after position `before`, for a reason that names `what`.
+    async fn assert_parked(&self, before: u64, what: &str) {
         let parked = async {
             loop {
                 let sql = "select tenant_id, position, reason from platform.parked";
@@ -175,7 +175,12 @@ impl Feed {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_mins(1), parked).await.expect("a tenant is parked")
+        let parked = tokio::time::timeout(Duration::from_mins(1), parked).await.expect("the tenant is parked");
+        assert_eq!(parked.len(), 1, "{parked:?}");
+        let (tenant, position, reason) = &parked[0];
+        assert_eq!((*tenant, position.unsigned_abs()), (self.world.scope.tenant().uuid(), before + 1));
+        assert!(reason.contains(what), "{reason}");
+        assert_eq!(self.world.applier.checkpoint(self.world.scope).await.unwrap(), Position(before), "what comes before it is applied");
     }
     async fn execute(&self, sql: &str) {
         self.world.database.owner.execute(sql).await.unwrap();
@@ -370,12 +375,7 @@ async fn an_event_of_an_unknown_category_parks_its_tenant_and_no_other() {
     let (relay, projector) = (feed.relay().await, feed.projector().await);
     feed.append_department(healthy).await;
     feed.settled(healthy).await;
-    let parked = feed.until_parked().await;
-    assert_eq!(parked.len(), 1, "{parked:?}");
-    let (tenant, position, reason) = &parked[0];
-    assert_eq!((*tenant, position.unsigned_abs()), (feed.world.scope.tenant().uuid(), before + 1));
-    assert!(reason.contains("payroll"), "{reason}");
-    assert_eq!(feed.world.applier.checkpoint(feed.world.scope).await.unwrap(), Position(before), "what comes before it is applied");
+    feed.assert_parked(before, "payroll").await;
     feed.stop.cancel();
     relay.await.unwrap();
     projector.await.unwrap();
@@ -393,12 +393,7 @@ async fn an_unknown_event_parks_its_tenant_and_no_other() {
     feed.world.append_raw(StreamName::organization(feed.world.scope), vec![("DepartmentPainted", 1, poison)]).await;
     feed.append_department(healthy).await;
     feed.settled(healthy).await;
-    let parked = feed.until_parked().await;
-    assert_eq!(parked.len(), 1, "{parked:?}");
-    let (tenant, position, reason) = &parked[0];
-    assert_eq!((*tenant, position.unsigned_abs()), (feed.world.scope.tenant().uuid(), before + 1));
-    assert!(reason.contains("DepartmentPainted"), "{reason}");
-    assert_eq!(feed.world.applier.checkpoint(feed.world.scope).await.unwrap(), Position(before), "what comes before it is applied");
+    feed.assert_parked(before, "DepartmentPainted").await;
     feed.stop.cancel();
     relay.await.unwrap();
     projector.await.unwrap();

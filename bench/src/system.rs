@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use events::{
-    CommandHash, CommandId, CorrelationId, Metadata, NewEvent, StreamName, TenantId, TenantScope,
+    CommandHash, CommandId, CorrelationId, EmployeeId, Metadata, NewEvent, StreamName, TenantId, TenantScope,
     tenancy::{Subscription, TenancyEvent, TenantProvisioned, TenantRegistered},
 };
 use platform::{
@@ -78,12 +78,17 @@ impl System {
 
     /// A token that may do everything that HR does, for a day.
     pub fn token(&self, scope: TenantScope, slug: &str) -> anyhow::Result<String> {
+        self.token_as(scope, slug, "hr", None)
+    }
+
+    /// A token of this role, for a day, of this person.
+    pub fn token_as(&self, scope: TenantScope, slug: &str, role: &str, employee: Option<EmployeeId>) -> anyhow::Result<String> {
         let request = TokenRequest {
             subject: "bench".into(),
             tenant: scope.tenant(),
             slug: slug.into(),
-            roles: vec!["hr".into()],
-            employee: None,
+            roles: vec![role.into()],
+            employee,
             session: None,
             lifetime_s: 86_400,
         };

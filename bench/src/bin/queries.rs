@@ -21,6 +21,7 @@ use bench::{
     system::{System, rebuild},
 };
 use clap::Parser;
+use events::EmployeeId;
 use platform::{Process, READ_MODEL_VERSION, read_schema};
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
@@ -81,27 +82,25 @@ async fn measure(options: &Options, database: PgConnectOptions, employees: u32) 
     let scope = system.tenant("bench").await?;
     careers::fill_tenants(&system, &[scope], employees).await?;
     rebuild(&system.applier().await?, scope).await?;
-    let token = system.token(scope, "bench")?;
-
-    let kinds = kinds(employees);
+    let kinds = kinds(employees, |role, person| system.token_as(scope, "bench", role, person))?;
     let recorder = Recorder::default();
     let recorded = system.serve_over(&recorder.start(system.database()).await?, Process::QueryApi).await?;
     let http = client(options.clients)?;
     let (mut statements, mut answered) = (BTreeMap::new(), Vec::new());
-    for (kind, paths) in kinds {
+    for kind in kinds {
         let recording = async {
-            for path in &paths {
-                statements.insert(path.clone(), recorded_at(&http, &recorded, &token, &recorder, path).await?);
+            for request in &kind.requests {
+                statements.insert(request.path.clone(), recorded_at(&http, &recorded, request, &recorder).await?);
             }
             anyhow::Ok(())
         };
         match recording.await {
-            Ok(()) => answered.push((kind, paths)),
+            Ok(()) => answered.push(kind),
             // A query that gives no answer is a figure too, and the others are measured.
             Err(refused) if options.json => {
-                println!("{}", json!({"bench": "queries", "employees": employees, "query": kind, "refused": refused.to_string()}));
+                println!("{}", json!({"bench": "queries", "employees": employees, "query": kind.name, "refused": refused.to_string()}));
             }
-            Err(refused) => println!("{employees:>9} {kind:<24} refused: {refused}"),
+            Err(refused) => println!("{employees:>9} {:<30} refused: {refused}", kind.name),
         }
     }
     let schema = read_schema(scope.tenant(), READ_MODEL_VERSION);
@@ -109,42 +108,72 @@ async fn measure(options: &Options, database: PgConnectOptions, employees: u32) 
     let bare = async |begin| record::serve(database.clone(), &schema, CONNECTIONS, statements.clone(), begin).await;
     let begin = format!("begin read only; set local role \"t_{}\"; set local search_path = \"{schema}\"", scope.tenant());
     let bases = [system.serve(Process::QueryApi).await?, bare(None).await?, bare(Some(begin)).await?];
-    for (kind, paths) in answered {
-        compare(options, &http, &bases, &token, employees, kind, &paths.into()).await?;
+    for kind in answered {
+        compare(options, &http, &bases, employees, kind).await?;
     }
     Ok(())
 }
 
-/// What an HR person asks for, and how.
-fn kinds(employees: u32) -> Vec<(&'static str, Vec<String>)> {
+/// What is asked for, and by whom.
+struct Kind {
+    name: &'static str,
+    requests: Vec<Request>,
+}
+
+struct Request {
+    path: String,
+    token: Arc<str>,
+}
+
+/// What people ask for: HR, who see everything, then a person and a manager, from whom something is hidden. These ask about other
+/// days, so that a path tells the statement.
+fn kinds(employees: u32, token: impl Fn(&str, Option<EmployeeId>) -> anyhow::Result<String>) -> anyhow::Result<Vec<Kind>> {
     // Steps that share no divisor with the number of people reach all of them.
     let sample = |n: u32| (n * 7_919 + 13) % employees;
-    let day = |n: u32| format!("{}-{:02}-15", 1995 + n % 5, 1 + n % 12);
-    let of = |samples: u32, name, path: &dyn Fn(u32) -> String| (name, (0..samples).map(path).collect());
-    let kind = |name, path: &dyn Fn(u32) -> String| of(SAMPLES, name, path);
+    let day_of = |n: u32, day: u32| format!("{}-{:02}-{day}", 1995 + n % 5, 1 + n % 12);
+    let day = |n: u32| day_of(n, 15);
+    let of = |samples: u32, name, token: &dyn Fn(u32) -> anyhow::Result<Arc<str>>, path: &dyn Fn(u32) -> String| {
+        let requests = (0..samples).map(|n| Ok(Request { path: path(n), token: token(n)? })).collect::<anyhow::Result<_>>()?;
+        anyhow::Ok(Kind { name, requests })
+    };
+    let hr: Arc<str> = token("hr", None)?.into();
+    let by_hr = |_| Ok(hr.clone());
     // Those at the top of the chart who manage others are the first after those who left.
-    let manager = |n: u32| careers::employee((employees / 5 + n) % employees).uuid();
-    vec![
-        kind("person", &|n| format!("/v1/employees/{}?as_of={}", careers::employee(sample(n)).uuid(), day(n))),
-        kind("list, first page", &|n| format!("/v1/employees?limit=50&as_of={}", day(n))),
-        kind("list of a department", &|n| {
+    let manager = |n: u32| careers::employee((employees / 5 + n) % employees);
+    // Three levels below the top.
+    let by_manager: Arc<str> = token("manager", Some(manager(100)))?.into();
+    let by_manager = |_| Ok(by_manager.clone());
+    let oneself = |n: u32| anyhow::Ok(token("employee", Some(careers::employee(sample(n))))?.into());
+    let person = |n: u32, day| format!("/v1/employees/{}?as_of={}", careers::employee(sample(n)).uuid(), day_of(n, day));
+    Ok(vec![
+        of(SAMPLES, "person", &by_hr, &|n| person(n, 15))?,
+        of(SAMPLES, "list, first page", &by_hr, &|n| format!("/v1/employees?limit=50&as_of={}", day(n)))?,
+        of(SAMPLES, "list of a department", &by_hr, &|n| {
             format!("/v1/employees?limit=50&as_of={}&department={}", day(n), careers::department(n % 9).uuid())
-        }),
-        kind("search, two names", &|n| {
+        })?,
+        of(SAMPLES, "search, two names", &by_hr, &|n| {
             let (given, family) = careers::names(sample(n));
             format!("/v1/employees?q={}+{}&as_of={}", given.to_lowercase(), family.to_lowercase(), day(n))
-        }),
-        kind("search, part of a name", &|n| format!("/v1/employees?q={}&as_of={}", careers::names(sample(n)).1.to_lowercase(), day(n))),
-        kind("org chart of a person", &|n| format!("/v1/org-chart?root={}&as_of={}", manager(n), day(n))),
-        of(FEW_SAMPLES, "org chart from the top", &|n| format!("/v1/org-chart?as_of={}", day(n))),
-        of(FEW_SAMPLES, "headcount", &|n| format!("/v1/reports/headcount?group_by=department&as_of={}", day(n))),
-    ]
+        })?,
+        of(SAMPLES, "search, part of a name", &by_hr, &|n| {
+            format!("/v1/employees?q={}&as_of={}", careers::names(sample(n)).1.to_lowercase(), day(n))
+        })?,
+        of(SAMPLES, "org chart of a person", &by_hr, &|n| format!("/v1/org-chart?root={}&as_of={}", manager(n).uuid(), day(n)))?,
+        of(FEW_SAMPLES, "org chart from the top", &by_hr, &|n| format!("/v1/org-chart?as_of={}", day(n)))?,
+        of(FEW_SAMPLES, "headcount", &by_hr, &|n| format!("/v1/reports/headcount?group_by=department&as_of={}", day(n)))?,
+        of(SAMPLES, "person, by themselves", &oneself, &|n| person(n, 16))?,
+        of(SAMPLES, "person, by a manager", &by_manager, &|n| person(n, 17))?,
+        of(SAMPLES, "list, by a manager", &by_manager, &|n| {
+            format!("/v1/employees?limit=50&as_of={}&manager={}", day(n), manager(100).uuid())
+        })?,
+    ])
 }
 
 /// The statement that a request causes.
-async fn recorded_at(http: &reqwest::Client, base: &str, token: &str, recorder: &Recorder, path: &str) -> anyhow::Result<Statement> {
+async fn recorded_at(http: &reqwest::Client, base: &str, request: &Request, recorder: &Recorder) -> anyhow::Result<Statement> {
     recorder.take();
-    let response = http.get(format!("{base}{path}")).bearer_auth(token).send().await?;
+    let path = &request.path;
+    let response = http.get(format!("{base}{path}")).bearer_auth(&request.token).send().await?;
     ensure!(response.status().is_success(), "{path}: {}", response.text().await?);
     response.bytes().await?;
     // Every read names the position that it stands at.
@@ -153,15 +182,8 @@ async fn recorded_at(http: &reqwest::Client, base: &str, token: &str, recorder: 
 }
 
 /// Loads all with requests of one kind, in turns.
-async fn compare(
-    options: &Options,
-    http: &reqwest::Client,
-    bases: &[String; 3],
-    token: &str,
-    employees: u32,
-    kind: &str,
-    paths: &Arc<[String]>,
-) -> anyhow::Result<()> {
+async fn compare(options: &Options, http: &reqwest::Client, bases: &[String; 3], employees: u32, kind: Kind) -> anyhow::Result<()> {
+    let (kind, requests): (_, Arc<[Request]>) = (kind.name, kind.requests.into());
     let mut rates: [Rounds; 3] = Default::default();
     let mut times = [histogram(), histogram(), histogram()];
     let (mut ratio, mut to_role, mut tails) = (Rounds::default(), Rounds::default(), Rounds::default());
@@ -169,9 +191,11 @@ async fn compare(
         let (mut rate, mut tail) = ([0.0; 3], [0.0; 3]);
         for turn in 0..3 {
             let which = (round + turn) % 3;
-            let (http, base, token, paths) = (http.clone(), bases[which].clone(), token.to_owned(), paths.clone());
-            let request =
-                move |n: u64| http.get(format!("{base}{}", paths[usize::try_from(n).unwrap_or(0) % paths.len()])).bearer_auth(&token);
+            let (http, base, requests) = (http.clone(), bases[which].clone(), requests.clone());
+            let request = move |n: u64| {
+                let request = &requests[usize::try_from(n).unwrap_or(0) % requests.len()];
+                http.get(format!("{base}{}", request.path)).bearer_auth(&request.token)
+            };
             let load = load(options.clients, Duration::from_secs(options.seconds), &Arc::new(AtomicU64::new(0)), request).await?;
             (rate[which], tail[which]) = (load.rate, ms(&load.times, 0.99));
             rates[which].push(load.rate);

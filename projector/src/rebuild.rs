@@ -192,12 +192,7 @@ async fn fill(
     let started = Instant::now();
     let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
     let (parts, received) = mpsc::channel(QUEUE);
-    let folding = async {
-        match &applier.store {
-            Store::Postgres(store) => fold_streams(applier, store, scope, head, parts).await,
-            Store::EventStore(_) => fold_log(applier, scope, head, parts).await,
-        }
-    };
+    let folding = fold(applier, scope, head, parts);
     let of = if applier.store.is_dense() { head.0 } else { 0 };
     let writing = write(&applier.pool, scope, schema, received, move |folded| progress(Progress { folded, of: of.max(folded) }));
     let ((position, steps), (events, rows)) = tokio::try_join!(folding, writing)?;
@@ -213,6 +208,29 @@ async fn fill(
     within(LONG_PATIENCE, async { Ok(copy_table(&applier.pool, scope, schema, &HeadcountStep::INFO, &data).await?) }).await?;
     let (rows, fill_seconds) = (rows + steps.len() as u64, started.elapsed().as_secs_f64());
     Ok((Report { events, rows, position: 0, seconds: 0.0, fill_seconds, index_seconds: 0.0 }, position))
+}
+
+/// Reads and folds the log as [`rebuild`] does, and writes nothing: what that costs by itself. Events, and rows that they make.
+pub async fn fold_only(applier: &Applier, scope: TenantScope) -> Result<(u64, u64), RebuildError> {
+    let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
+    let (parts, mut received) = mpsc::channel::<Part>(QUEUE);
+    let counting = async {
+        let (mut events, mut rows) = (0, 0);
+        while let Some(part) = received.recv().await {
+            (events, rows) = (events + part.events, rows + part.rows);
+        }
+        Ok((events, rows))
+    };
+    let ((_, steps), (events, rows)) = tokio::try_join!(fold(applier, scope, head, parts), counting)?;
+    Ok((events, rows + steps.rows()?.len() as u64))
+}
+
+/// Folds the log in the order that its engine can give it in.
+async fn fold(applier: &Applier, scope: TenantScope, head: Position, parts: mpsc::Sender<Part>) -> Result<(Position, Steps), RebuildError> {
+    match &applier.store {
+        Store::Postgres(store) => fold_streams(applier, store, scope, head, parts).await,
+        Store::EventStore(_) => fold_log(applier, scope, head, parts).await,
+    }
 }
 
 /// What some events came to: binary COPY data per table, in the order of [`TABLES`].

@@ -2,7 +2,9 @@
 //!
 //! Makes a database of its own on the server of `--database-url` (a superuser's), and drops it afterwards. What a rebuild
 //! wrote is copied out once; then rebuilds and COPY of those rows (into fresh tables, with keys, indexes and statistics made
-//! afterwards, as a rebuild does) take turns, with as many connections.
+//! afterwards, as a rebuild does) take turns, with as many connections. So does reading and folding the log by itself, which
+//! COPY is spared: where both keep all cores busy, no rebuild is faster than the two one after the other, and that ratio to
+//! COPY stands as the limit.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,7 +22,7 @@ use clap::Parser;
 use events::TenantScope;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use platform::{READ_MODEL_VERSION, provision::read_model_sql, read_schema};
-use projector::rows::TABLES;
+use projector::{rebuild::fold_only, rows::TABLES};
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -53,8 +55,8 @@ async fn main() -> anyhow::Result<()> {
     if !options.json {
         println!("medians of {} rounds, {} cores", options.rounds, cores());
         println!(
-            "{:>7} {:>9} {:>9} {:>9} {:>9}   {:<18} {:<18} {:>9}",
-            "tenants", "events", "rows", "seconds", "events/s", "/ COPY", "/ COPY and indexes", "memory MB"
+            "{:>7} {:>9} {:>9} {:>9} {:>9}   {:<18} {:<18} {:<18} {:>9}   busy: rebuild, folding, COPY",
+            "tenants", "events", "rows", "seconds", "events/s", "/ COPY", "/ COPY and indexes", "limit of that", "memory MB"
         );
     }
     for &tenants in &options.tenants {
@@ -78,17 +80,21 @@ async fn measure(options: &Options, database: PgConnectOptions, tenants: u32) ->
     tokio::fs::create_dir_all(&folder).await?;
     let figures = rounds(options, &system, &scopes, &folder).await;
     tokio::fs::remove_dir_all(&folder).await?;
-    let Figures { rebuild, copy, to_copy, to_both } = figures?;
+    let Figures { rebuild, fold, copy, to_copy, to_both, limit, busy } = figures?;
 
     let (seconds, rate) = (round(rebuild.median()), round(events as f64 / rebuild.median()));
     if options.json {
         let line = json!({"bench": "rebuild", "tenants": tenants, "events": events, "rows": rows, "cores": cores(), "events_per_second": rate,
-            "seconds": rebuild.json(), "copy_seconds": copy.json(), "ratio_copy": to_copy.json(), "ratio_copy_and_indexes": to_both.json(),
+            "seconds": rebuild.json(), "fold_seconds": fold.json(), "copy_seconds": copy.json(), "ratio_copy": to_copy.json(),
+            "ratio_copy_and_indexes": to_both.json(), "limit": limit.json(), "cores_busy": busy.each_ref().map(Rounds::json),
             "peak_memory_mb": memory});
         println!("{line}");
     } else {
         let memory = memory.map_or("?".into(), |mb| mb.to_string());
-        println!("{tenants:>7} {events:>9} {rows:>9} {seconds:>9.2} {rate:>9.0}   {to_copy:<18} {to_both:<18} {memory:>9}");
+        let [a, b, c] = busy.each_ref().map(|share| format!("{:.0} %", share.median() * 100.0));
+        println!(
+            "{tenants:>7} {events:>9} {rows:>9} {seconds:>9.2} {rate:>9.0}   {to_copy:<18} {to_both:<18} {limit:<18} {memory:>9}   {a}, {b}, {c}"
+        );
     }
     Ok(())
 }
@@ -97,35 +103,65 @@ async fn measure(options: &Options, database: PgConnectOptions, tenants: u32) ->
 #[derive(Default)]
 struct Figures {
     rebuild: Rounds,
+    /// Reading and folding by itself.
+    fold: Rounds,
     copy: Rounds,
     to_copy: Rounds,
     to_both: Rounds,
+    /// Of `to_both`, where folding and writing share the cores.
+    limit: Rounds,
+    /// Which share of the machine's cores was at work: in rebuilds, in folding, in COPY with indexes.
+    busy: [Rounds; 3],
 }
 
 async fn rounds(options: &Options, system: &System, scopes: &[TenantScope], folder: &Path) -> anyhow::Result<Figures> {
     let parts = copy_out(system, scopes, folder).await?;
     let mut figures = Figures::default();
     for nth in 0..options.rounds {
-        let mut own = 0.0;
-        if nth.is_multiple_of(2) {
-            own = timed_rebuild(system, scopes).await?;
+        let (mut own, mut folded, mut copied) = ((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0), 0.0));
+        for turn in 0..3 {
+            match (nth + turn) % 3 {
+                0 => own = timed(rebuild_all(system, scopes)).await?.1,
+                1 => folded = timed(fold_all(system, scopes)).await?.1,
+                _ => copied = timed(copy_in(system, scopes, &parts)).await?,
+            }
         }
-        let (copied, indexed) = copy_in(system, scopes, &parts).await?;
-        if !nth.is_multiple_of(2) {
-            own = timed_rebuild(system, scopes).await?;
+        let ((copy, indexed), (_, copy_busy)) = copied;
+        figures.rebuild.push(own.0);
+        figures.fold.push(folded.0);
+        figures.copy.push(copy);
+        figures.to_copy.push(copy / own.0);
+        figures.to_both.push((copy + indexed) / own.0);
+        figures.limit.push((copy + indexed) / (copy + indexed + folded.0));
+        for (rounds, share) in figures.busy.iter_mut().zip([own.1, folded.1, copy_busy]) {
+            rounds.push(share);
         }
-        figures.rebuild.push(own);
-        figures.copy.push(copied);
-        figures.to_copy.push(copied / own);
-        figures.to_both.push((copied + indexed) / own);
     }
     Ok(figures)
 }
 
-async fn timed_rebuild(system: &System, scopes: &[TenantScope]) -> anyhow::Result<f64> {
-    let started = Instant::now();
-    rebuild_all(system, scopes).await?;
-    Ok(started.elapsed().as_secs_f64())
+/// What it gives; its seconds, and the share of the machine's cores that was at work meanwhile.
+async fn timed<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<(T, (f64, f64))> {
+    let (started, before) = (Instant::now(), processor_time());
+    let done = work.await?;
+    let busy = processor_time().zip(before).map_or(f64::NAN, |((busy, all), (busy0, all0))| (busy - busy0) / (all - all0));
+    Ok((done, (started.elapsed().as_secs_f64(), busy)))
+}
+
+/// The cores' time at work and in all, since the machine started; Linux only.
+fn processor_time() -> Option<(f64, f64)> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let times: Vec<f64> = stat.lines().next()?.split_whitespace().skip(1).take(8).map_while(|time| time.parse().ok()).collect();
+    let all: f64 = times.iter().sum();
+    // The fourth is idle, the fifth waits for the disk.
+    Some((all - times.get(3)? - times.get(4)?, all))
+}
+
+/// As [`rebuild_all`], writing nothing.
+async fn fold_all(system: &System, scopes: &[TenantScope]) -> anyhow::Result<u64> {
+    let applier = &system.applier().await?;
+    let rows = stream::iter(scopes).map(|scope| async move { anyhow::Ok(fold_only(applier, *scope).await?.1) });
+    rows.buffer_unordered(WRITERS).try_fold(0, |sum, rows| async move { Ok(sum + rows) }).await
 }
 
 /// One tenant after the other where there is one, else a few at a time. Rows written.

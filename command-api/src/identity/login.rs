@@ -410,7 +410,9 @@ impl Identity {
             Err(problem) if problem.code == "invalid_tenant" && self.gate.names_no_tenant(parts) => self.gate.registry().by_id(id),
             Err(problem) => return Err(problem),
         };
-        Ok(named.filter(|tenant| tenant.id == id).map(|tenant| (bearer, tenant)))
+        // While a tenant is set up there is no secret of its, and no key to count attempts by.
+        let there = |tenant: &std::sync::Arc<Tenant>| tenant.id == id && tenant.state != TenantState::Registered;
+        Ok(named.filter(there).map(|tenant| (bearer, tenant)))
     }
     async fn refresh_token(&self, tx: &mut ScopedTx, scope: TenantScope, session: Uuid) -> Result<Bearer, Problem> {
         let token = Bearer::fresh("tr", scope.tenant())?;

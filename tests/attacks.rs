@@ -33,22 +33,27 @@ struct Victim {
     ids: BTreeMap<&'static str, String>,
 }
 
+/// A tenant that is not served, and what a token of its own gets.
+struct OutOfService {
+    slug: String,
+    token: String,
+    status: u16,
+    code: &'static str,
+}
+
 pub(crate) struct Battlefield {
     system: &'static System,
     /// The attacker's own tenant.
     own: Victim,
     other: Victim,
-    suspended: String,
-    expired: String,
-    closed: String,
+    /// One of each kind: suspended, expired, closed, and registered but not set up.
+    out_of_service: Vec<OutOfService>,
     auditor: String,
     routes: Vec<Route>,
     /// Routes that take no token.
     open: Vec<Route>,
     /// The issuer's public key, for who would sign with it.
     public_key: Vec<u8>,
-    /// Slugs of tenants that are suspended, expired and closed.
-    out_of_service: Vec<String>,
     signer: Signer,
 }
 
@@ -142,26 +147,8 @@ impl Battlefield {
         let unique = &Uuid::now_v7().simple().to_string()[20..];
         let (own, other) =
             (Victim::new(system, &format!("attack-{unique}")).await, Victim::new(system, &format!("attack-{unique}-b")).await);
-        let out_of_service = |name: &str| {
-            let slug = format!("{name}-{unique}");
-            (system.tenant(&slug), slug)
-        };
-        let mut slugs = Vec::new();
-        let (suspended, slug) = out_of_service("suspended");
-        slugs.push(slug.clone());
-        system.tenure(&["tenant", "suspend", "--reason", "a test", &slug]);
-        let operator = system.token("platform", "operator");
-        let (expired, slug) = out_of_service("expired");
-        slugs.push(slug.clone());
-        let id = system.tenure(&["tenant", "show", &slug])["tenant_id"].as_str().unwrap().to_owned();
-        let past = json!({"plan": "standard", "expires_at": "2020-01-01T00:00:00Z"});
-        let (status, answer) = system.post(&operator, &format!("/v1/tenants/{id}/subscription"), &slug, &past).await;
-        assert!(status < 300, "{status} {answer}");
-        let (closed, slug) = out_of_service("closed");
-        slugs.push(slug.clone());
-        let id = system.tenure(&["tenant", "show", &slug])["tenant_id"].as_str().unwrap().to_owned();
-        let (status, answer) = system.post(&operator, &format!("/v1/tenants/{id}/closure"), &slug, &json!({"reason": "a test"})).await;
-        assert!(status < 300, "{status} {answer}");
+        let signer = Signer::known_to(system).await;
+        let out_of_service = OutOfService::of_each_kind(system, unique, &signer, &part(&own.token, 1)).await;
         let (mut routes, mut open) = (Vec::new(), Vec::new());
         for base in [&system.command_api, &system.query_api] {
             let document: Value = field_client().get(format!("{base}/openapi.json")).send().await.unwrap().json().await.unwrap();
@@ -180,9 +167,7 @@ impl Battlefield {
             field_client().get(format!("{}/.well-known/jwks.json", system.query_api)).send().await.unwrap().json().await.unwrap();
         let public_key = URL_SAFE_NO_PAD.decode(jwks["keys"][0]["x"].as_str().unwrap()).unwrap();
         let auditor = system.token(&own.slug, "auditor");
-        let signer = Signer::known_to(system).await;
-        let field =
-            Self { system, own, other, suspended, expired, closed, auditor, routes, open, public_key, out_of_service: slugs, signer };
+        let field = Self { system, own, other, out_of_service, auditor, routes, open, public_key, signer };
         // Every process must know the key by now: its own claims are good.
         let good = field.signer.sign("at+jwt", &part(&field.own.token, 1));
         for route in [&field.routes[0], &field.routes[field.routes.len() - 1]] {
@@ -192,13 +177,11 @@ impl Battlefield {
             }
         }
         // Every process must know who is out of service by now.
-        for (token, code) in
-            [(&field.suspended, "tenant_suspended"), (&field.expired, "subscription_expired"), (&field.closed, "tenant_not_found")]
-        {
+        for tenant in &field.out_of_service {
             for route in [&field.routes[0], &field.routes[field.routes.len() - 1]] {
                 let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-                while field.send(route.about(&field.own).bearer_auth(token)).await.1["error"] != code {
-                    assert!(std::time::Instant::now() < deadline, "{code} is not known to {}", route.base);
+                while field.send(route.about(&field.own).bearer_auth(&tenant.token)).await.1["error"] != tenant.code {
+                    assert!(std::time::Instant::now() < deadline, "{} is not known to {}", tenant.code, route.base);
                 }
             }
         }
@@ -267,6 +250,40 @@ impl Battlefield {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.public_key).unwrap();
         mac.update(text.as_bytes());
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    }
+}
+
+impl OutOfService {
+    async fn of_each_kind(system: &System, unique: &str, signer: &Signer, claims: &Value) -> Vec<Self> {
+        let made = |name: &str, status, code| {
+            let slug = format!("{name}-{unique}");
+            Self { token: system.tenant(&slug), slug, status, code }
+        };
+        let operator = system.token("platform", "operator");
+        let tell = async |path: &str, body: Value| {
+            let (status, answer) = system.post(&operator, path, &Uuid::now_v7().to_string(), &body).await;
+            assert!(status < 300, "{status} {answer}");
+        };
+        let id = |tenant: &Self| crate::servers::tenant_of(&tenant.token).namespace();
+        let suspended = made("suspended", 403, "tenant_suspended");
+        tell(&format!("/v1/tenants/{}/suspension", id(&suspended)), json!({"reason": "a test"})).await;
+        let expired = made("expired", 402, "subscription_expired");
+        let past = json!({"plan": "standard", "expires_at": "2020-01-01T00:00:00Z"});
+        tell(&format!("/v1/tenants/{}/subscription", id(&expired)), past).await;
+        let closed = made("closed", 404, "tenant_not_found");
+        tell(&format!("/v1/tenants/{}/closure", id(&closed)), json!({"reason": "a test"})).await;
+        // The projector sets up every tenant that is registered, and goes on trying. This one it can't: the database takes no
+        // key for it, and without its key nothing of it is kept.
+        let (half, slug) = (events::TenantId::from_uuid(Uuid::now_v7()), format!("half-{unique}"));
+        let pool = system.pool().await;
+        let no_key = format!("alter table platform.tenant_key add check (tenant_id <> '{}')", half.uuid());
+        sqlx::query(&no_key).execute(&pool).await.unwrap();
+        pool.close().await;
+        tell("/v1/tenants", json!({"tenant_id": half, "slug": slug, "name": slug})).await;
+        let schema = platform::read_schema(half, platform::READ_MODEL_VERSION);
+        let claims = with(claims, &[("tenant_id", json!(half.namespace())), ("tenant_slug", json!(slug)), ("schema_name", json!(schema))]);
+        let half = Self { token: signer.sign("at+jwt", &claims), slug, status: 503, code: "tenant_not_ready" };
+        vec![suspended, expired, closed, half]
     }
 }
 
@@ -497,7 +514,8 @@ async fn every_wrong_tenant_on_every_route() {
     let own = &field.own.token;
     for route in &field.routes {
         let mut mismatches = std::collections::BTreeSet::new();
-        for slug in [field.other.slug.as_str(), "nobody", "platform"] {
+        let out_of_service = field.out_of_service.iter().map(|tenant| tenant.slug.as_str());
+        for slug in [field.other.slug.as_str(), "nobody", "platform"].into_iter().chain(out_of_service) {
             let by_host = route.about(&field.own).bearer_auth(own).header("host", format!("{slug}.localhost"));
             let by_header = route.about(&field.own).bearer_auth(own).header("tenure-tenant", slug);
             let both = route
@@ -509,7 +527,7 @@ async fn every_wrong_tenant_on_every_route() {
                 mismatches.insert(field.expect(slug, route, request, 403, "tenant_mismatch").await.to_string());
             }
         }
-        assert_eq!(mismatches.len(), 1, "whether or not the other tenant exists: {mismatches:?}");
+        assert_eq!(mismatches.len(), 1, "whether or not the other tenant exists, and is served: {mismatches:?}");
         for slug in
             ["ACME", "a_b", "a..b", "-a", "a-", "%2e%2e%2f", "a b", "a\tb", "x".repeat(41).as_str(), "'; drop schema x; --", "a*", "a>"]
         {
@@ -528,12 +546,10 @@ async fn every_wrong_tenant_on_every_route() {
                 )
                 .await;
         }
-        for (token, status, code) in [
-            (&field.suspended, 403, "tenant_suspended"),
-            (&field.expired, 402, "subscription_expired"),
-            (&field.closed, 404, "tenant_not_found"),
-        ] {
-            field.expect(code, route, route.about(&field.own).bearer_auth(token), status, code).await;
+        for OutOfService { token, status, code, .. } in &field.out_of_service {
+            field.expect(code, route, route.about(&field.own).bearer_auth(token), *status, code).await;
+            let elsewhere = route.about(&field.own).bearer_auth(token).header("host", format!("{}.localhost", field.own.slug));
+            field.expect(code, route, elsewhere, 403, "tenant_mismatch").await;
         }
         if route.is_for_operators() {
             field.expect("an HR person as operator", route, route.about(&field.own).bearer_auth(own), 403, "forbidden").await;
@@ -545,7 +561,7 @@ async fn every_wrong_tenant_on_every_route() {
             field.expect("an auditor writes", route, route.about(&field.own).bearer_auth(&field.auditor), 403, "forbidden").await;
         }
     }
-    eprintln!("26 attacks by tenant on {} routes, and roles that don't suffice", field.routes.len());
+    eprintln!("43 attacks by tenant on {} routes, and roles that don't suffice", field.routes.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -647,12 +663,15 @@ async fn every_open_route_gives_nothing_away() {
         "elsewhere.example".into(),
         "a..localhost".into(),
     ];
+    let at = |route: &Route, host: &str| {
+        field_client().request(route.method.clone(), format!("{}{}", route.base, route.path)).header("host", host)
+    };
+    let out_of_service = field.out_of_service.iter().map(|tenant| format!("{}.localhost", tenant.slug));
+    let hosts: Vec<String> = hosts.into_iter().chain(out_of_service).collect();
     for route in &field.open {
-        for host in hosts.iter().chain(&field.out_of_service.iter().map(|slug| format!("{slug}.localhost")).collect::<Vec<_>>()) {
+        for host in &hosts {
             for body in &bodies {
-                let request =
-                    field_client().request(route.method.clone(), format!("{}{}", route.base, route.path)).header("host", host).json(body);
-                let (status, answer) = field.send(request).await;
+                let (status, answer) = field.send(at(route, host).json(body)).await;
                 // A log-out of what is no log-in is done already.
                 let refused = (400..500).contains(&status) && answer["error"].is_string();
                 assert!(
@@ -661,10 +680,26 @@ async fn every_open_route_gives_nothing_away() {
                     route.path
                 );
             }
-            let raw = field_client().request(route.method.clone(), format!("{}{}", route.base, route.path)).header("host", host);
             for (content_type, body) in [("text/plain", "{}"), ("application/json", "{"), ("application/json", "\u{feff}{}")] {
-                let (status, answer) = field.send(raw.try_clone().unwrap().header("content-type", content_type).body(body)).await;
+                let (status, answer) = field.send(at(route, host).header("content-type", content_type).body(body)).await;
                 assert!(matches!(status, 400 | 415 | 422), "{} at {host} with {body:?}: {status} {answer}", route.path);
+            }
+        }
+    }
+    // A tenant that is not set up yet is like none, byte for byte: by its host, and by a secret that says it is the tenant's.
+    let half = field.out_of_service.iter().find(|tenant| tenant.code == "tenant_not_ready").unwrap();
+    let bodies_of = |tenant: events::TenantId| {
+        let secret = |kind| secret(kind, &tenant.namespace());
+        let ticket = json!({"ticket": secret("tt"), "password": "a long enough password"});
+        [json!({"email": email, "password": "x"}), json!({"refresh_token": secret("tr")}), json!({"credential": secret("ts")}), ticket]
+    };
+    let (own, nobodys) = (bodies_of(crate::servers::tenant_of(&half.token)), bodies_of(events::TenantId::from_uuid(Uuid::now_v7())));
+    let (there, nowhere) = (format!("{}.localhost", half.slug), format!("not-{}.localhost", half.slug));
+    for route in &field.open {
+        for (own, nobodys) in own.iter().zip(&nobodys) {
+            for (host, nobodys_host, nobodys) in [(&*there, &*nowhere, own), ("localhost", "localhost", nobodys)] {
+                let answers = [field.send(at(route, host).json(own)).await, field.send(at(route, nobodys_host).json(nobodys)).await];
+                assert_eq!(answers[0], answers[1], "{} at {host} with {own}", route.path);
             }
         }
     }

@@ -42,15 +42,16 @@ try_out() {
     grep -E ' generated, ' "$home/contract.log"
 }
 
-# As somebody who may do everything in a tenant, as one who may do little, and as an operator.
+# As somebody who may do everything in a tenant, as one who may do little, and as an operator; each a subject of their own, whose
+# revocations are nobody else's.
 for who in "acme owner" "acme employee" "platform operator"; do
-    token=$("$bin/tenure" --home "$home" token --tenant "${who% *}" --role "${who#* }")
+    fresh_token() { "$bin/tenure" --home "$home" token --tenant "${who% *}" --role "${who#* }" --subject "${who#* }"; }
+    token=$(fresh_token)
     for api in command_api query_api; do
         echo "== $api as ${who#* } of ${who% *}"
         try_out "$api" "$token" --exclude-path /v1/auth/revocation --exclude-path /v1/batch
     done
     # Ends the token; what comes after it is answered 401.
-    token=$("$bin/tenure" --home "$home" token --tenant "${who% *}" --role "${who#* }")
     echo "== revocation as ${who#* } of ${who% *}"
-    try_out command_api "$token" --include-path /v1/auth/revocation
+    try_out command_api "$(fresh_token)" --include-path /v1/auth/revocation
 done

@@ -26,7 +26,7 @@ pub struct Limits {
     pub timeout: Duration,
     /// Bytes of a request's body that an extractor takes; a route may set its own `DefaultBodyLimit`.
     pub body: usize,
-    /// Requests in work; more are answered 503 `overloaded` at once. Health and metrics are not counted.
+    /// Requests in work; more are answered 503 `overloaded` at once. Health is not counted.
     pub concurrent: usize,
 }
 
@@ -65,7 +65,7 @@ pub fn shell(router: Router, limits: Limits) -> Router {
 
 /// Sheds load beyond the bound and ends what takes too long.
 async fn bounded(places: Arc<Semaphore>, limits: Limits, request: Request, next: Next) -> Response {
-    if matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics") {
+    if matches!(request.uri().path(), "/livez" | "/readyz") {
         return next.run(request).await;
     }
     let Ok(_place) = places.try_acquire() else {

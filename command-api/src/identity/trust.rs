@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use axum::{Json, extract::State};
 use events::{TenantId, TenantScope};
 use http::StatusCode;
-use platform::{Actor, Operator, Problem, ScopedTx, UserAdmin};
+use platform::{Actor, Operator, Problem, UserAdmin};
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use sqlx::{FromRow, Postgres, postgres::PgArguments, query::Query};
 use utoipa::ToSchema;
 
 use super::{Identity, Logins, audit, check_roles, known_roles, not_found, scope_of};
@@ -115,7 +115,7 @@ pub(crate) async fn own_domains(State(logins): State<Logins>, UserAdmin(actor): 
 }
 
 /// An issuer whose access tokens are taken for one tenant.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema, FromRow)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExternalIssuer {
     /// `iss` of its tokens.
@@ -131,6 +131,7 @@ pub(crate) struct ExternalIssuer {
     #[serde(default = "roles")]
     roles_claim: String,
     /// What stands there, to a role of ours. What is not listed means nothing.
+    #[sqlx(json)]
     roles: BTreeMap<String, String>,
     /// The claim with the person's id, where there is one.
     #[serde(default)]
@@ -138,10 +139,11 @@ pub(crate) struct ExternalIssuer {
 }
 
 /// An issuer, and whether its tokens are taken.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, ToSchema, FromRow)]
 pub(crate) struct RegisteredIssuer {
     /// What was written down.
     #[serde(flatten)]
+    #[sqlx(flatten)]
     issuer: ExternalIssuer,
     /// Whether the tenant confirmed it: no token is taken before.
     confirmed: bool,
@@ -152,18 +154,6 @@ fn at_jwt() -> String {
 }
 fn roles() -> String {
     "roles".into()
-}
-
-#[derive(FromRow)]
-struct Row {
-    issuer: String,
-    audience: String,
-    jwks_uri: String,
-    token_type: String,
-    roles_claim: String,
-    roles: sqlx::types::Json<BTreeMap<String, String>>,
-    employee_claim: Option<String>,
-    confirmed: bool,
 }
 
 /// Write down an issuer whose access tokens are to be taken for a tenant. They are once the tenant confirms it, and no
@@ -188,25 +178,14 @@ pub(crate) async fn trust_issuer(
     let mut tx = identity.begin(scope).await?;
     let roles: Vec<_> = ask.roles.values().cloned().collect();
     known_roles(&mut tx, scope, &roles).await?;
-    let taken = sqlx::query(
-        "insert into platform.external_issuer as e (tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim)
+    let insert = "insert into platform.external_issuer as e (tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim)
          values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict (issuer, audience) do update set jwks_uri = excluded.jwks_uri, token_type = excluded.token_type,
              roles_claim = excluded.roles_claim, roles = excluded.roles, employee_claim = excluded.employee_claim,
              confirmed_at = case when (e.jwks_uri, e.token_type, e.roles_claim, e.roles, e.employee_claim) is not distinct from
                  (excluded.jwks_uri, excluded.token_type, excluded.roles_claim, excluded.roles, excluded.employee_claim) then e.confirmed_at end
-         where e.tenant_id = excluded.tenant_id",
-    )
-    .bind(tenant.uuid())
-    .bind(&ask.issuer)
-    .bind(&ask.audience)
-    .bind(&ask.jwks_uri)
-    .bind(&ask.token_type)
-    .bind(&ask.roles_claim)
-    .bind(sqlx::types::Json(&ask.roles))
-    .bind(&ask.employee_claim)
-    .execute(tx.conn())
-    .await?;
+         where e.tenant_id = excluded.tenant_id";
+    let taken = ask.query(insert, scope).execute(tx.conn()).await?;
     if taken.rows_affected() == 0 {
         tx.rollback().await?;
         let detail = "another tenant has this issuer with this audience; ask the issuer for another audience";
@@ -259,21 +238,10 @@ pub(crate) async fn confirm_issuer(
     let mut tx = identity.begin(actor.scope).await?;
     let roles: Vec<_> = ask.roles.values().cloned().collect();
     check_roles(&mut tx, &actor, &roles).await?;
-    let confirmed = sqlx::query(
-        "update platform.external_issuer set confirmed_at = coalesce(confirmed_at, now())
+    let update = "update platform.external_issuer set confirmed_at = coalesce(confirmed_at, now())
          where tenant_id = $1 and issuer = $2 and audience = $3 and jwks_uri = $4 and token_type = $5 and roles_claim = $6 and roles = $7
-             and employee_claim is not distinct from $8",
-    )
-    .bind(actor.tenant.id.uuid())
-    .bind(&ask.issuer)
-    .bind(&ask.audience)
-    .bind(&ask.jwks_uri)
-    .bind(&ask.token_type)
-    .bind(&ask.roles_claim)
-    .bind(sqlx::types::Json(&ask.roles))
-    .bind(&ask.employee_claim)
-    .execute(tx.conn())
-    .await?;
+             and employee_claim is not distinct from $8";
+    let confirmed = ask.query(update, actor.scope).execute(tx.conn()).await?;
     if confirmed.rows_affected() == 0 {
         tx.rollback().await?;
         return Err(not_found());
@@ -308,10 +276,7 @@ pub(crate) async fn distrust_issuer(
     Fields(ask): Fields<IssuerName>,
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
-    let mut tx = identity.begin(identity.known(tenant)?).await?;
-    forget(&mut tx, identity.known(tenant)?, &ask, &actor).await?;
-    tx.commit().await?;
-    Ok(StatusCode::NO_CONTENT)
+    identity.forget(identity.known(tenant)?, &ask, &actor).await
 }
 
 /// Have an issuer's tokens taken no longer for your tenant, from a second or two on.
@@ -325,20 +290,7 @@ pub(crate) async fn distrust_own_issuer(
     UserAdmin(actor): UserAdmin,
     Fields(ask): Fields<IssuerName>,
 ) -> Result<StatusCode, Problem> {
-    let mut tx = logins.get()?.begin(actor.scope).await?;
-    forget(&mut tx, actor.scope, &ask, &actor).await?;
-    tx.commit().await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn forget(tx: &mut ScopedTx, scope: TenantScope, name: &IssuerName, actor: &Actor) -> Result<(), Problem> {
-    sqlx::query("delete from platform.external_issuer where tenant_id = $1 and issuer = $2 and audience = $3")
-        .bind(scope.tenant().uuid())
-        .bind(&name.issuer)
-        .bind(&name.audience)
-        .execute(tx.conn())
-        .await?;
-    audit(tx, scope, "distrust_issuer", "granted", Some(&named(&name.issuer, &name.audience)), Some(actor)).await
+    logins.get()?.forget(actor.scope, &ask, &actor).await
 }
 
 /// An issuer, for the audit.
@@ -347,6 +299,18 @@ fn named(issuer: &str, audience: &str) -> String {
 }
 
 impl ExternalIssuer {
+    /// A statement about it: `$1` is the tenant, `$2` to `$8` are its fields.
+    fn query<'q>(&'q self, sql: &'q str, scope: TenantScope) -> Query<'q, Postgres, PgArguments> {
+        sqlx::query(sql)
+            .bind(scope.tenant().uuid())
+            .bind(&self.issuer)
+            .bind(&self.audience)
+            .bind(&self.jwks_uri)
+            .bind(&self.token_type)
+            .bind(&self.roles_claim)
+            .bind(sqlx::types::Json(&self.roles))
+            .bind(&self.employee_claim)
+    }
     fn check(&self, own: &str) -> Result<(), Problem> {
         let invalid = |field: &str, detail: &str| {
             let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("{field} {detail}"));
@@ -399,7 +363,7 @@ impl Identity {
     }
     async fn issuers(&self, scope: TenantScope) -> Result<Vec<RegisteredIssuer>, Problem> {
         let mut tx = self.begin(scope).await?;
-        let rows: Vec<Row> = sqlx::query_as(
+        let issuers = sqlx::query_as(
             "select *, confirmed_at is not null as confirmed from platform.external_issuer
              where tenant_id = $1 order by issuer, audience limit 1000",
         )
@@ -407,19 +371,19 @@ impl Identity {
         .fetch_all(tx.conn())
         .await?;
         tx.commit().await?;
-        let shown = |row: Row| RegisteredIssuer {
-            issuer: ExternalIssuer {
-                issuer: row.issuer,
-                audience: row.audience,
-                jwks_uri: row.jwks_uri,
-                token_type: row.token_type,
-                roles_claim: row.roles_claim,
-                roles: row.roles.0,
-                employee_claim: row.employee_claim,
-            },
-            confirmed: row.confirmed,
-        };
-        Ok(rows.into_iter().map(shown).collect())
+        Ok(issuers)
+    }
+    async fn forget(&self, scope: TenantScope, name: &IssuerName, actor: &Actor) -> Result<StatusCode, Problem> {
+        let mut tx = self.begin(scope).await?;
+        sqlx::query("delete from platform.external_issuer where tenant_id = $1 and issuer = $2 and audience = $3")
+            .bind(scope.tenant().uuid())
+            .bind(&name.issuer)
+            .bind(&name.audience)
+            .execute(tx.conn())
+            .await?;
+        audit(&mut tx, scope, "distrust_issuer", "granted", Some(&named(&name.issuer, &name.audience)), Some(actor)).await?;
+        tx.commit().await?;
+        Ok(StatusCode::NO_CONTENT)
     }
     fn known(&self, tenant: TenantId) -> Result<TenantScope, Problem> {
         self.gate.registry().by_id(tenant).map(|tenant| scope_of(&tenant)).ok_or_else(not_found)

@@ -433,20 +433,19 @@ impl EsStore {
         let page = self.read_all(forwards(from).filter(of_tenant(tenant)).max_count(limit.saturating_add(1)), SEARCH).await?;
         let mut events = Vec::with_capacity(page.len());
         for raw in &page {
-            let stream = match own_stream(raw) {
-                Err(StoreError::Unreadable { .. }) if !events.is_empty() => return Ok(events),
-                stream => stream?,
-            };
-            if stream.tenant() != tenant {
-                return Err(StoreError::Broken(format!("{} answered the filter of another tenant", raw.stream_id())));
-            }
-            if raw.position.commit > after.0 && events.len() < limit {
-                match self.recorded(stream, raw).await {
-                    Ok((event, _)) => events.push(event),
-                    // Whoever reads on meets it again.
-                    Err(StoreError::Unreadable { .. }) if !events.is_empty() => return Ok(events),
-                    Err(error) => return Err(error),
+            let asked_for = raw.position.commit > after.0 && events.len() < limit;
+            let event = async {
+                let stream = own_stream(raw)?;
+                if stream.tenant() != tenant {
+                    return Err(StoreError::Broken(format!("{} answered the filter of another tenant", raw.stream_id())));
                 }
+                Ok(if asked_for { Some(self.recorded(stream, raw).await?.0) } else { None })
+            };
+            match event.await {
+                Ok(event) => events.extend(event),
+                // Whoever reads on meets it again.
+                Err(StoreError::Unreadable { .. }) if !events.is_empty() => return Ok(events),
+                Err(error) => return Err(error),
             }
         }
         if page.len() <= limit {

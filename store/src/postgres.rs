@@ -268,7 +268,7 @@ async fn commit(store: &Inner, conn: &mut Option<PoolConnection<Postgres>>, batc
             }
         }
         Err(error) => {
-            let failure = store_error(&error);
+            let failure = StoreError::from(error);
             for job in batch {
                 let _ = job.answer.send(Err(failure.clone().into()));
             }
@@ -386,7 +386,7 @@ impl PgStore {
     pub(crate) async fn read_log(&self, scope: TenantScope, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
         let sql = format!("select {COLUMNS} from event_store.read_log($1, $2, $3)");
         let query = sqlx::query(&sql).bind(scope.tenant().uuid()).bind(after.0 as i64).bind(page(limit));
-        let rows = query.fetch_all(&self.0.pool).await.map_err(|e| store_error(&e))?;
+        let rows = query.fetch_all(&self.0.pool).await?;
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
             match recorded(scope.tenant(), row) {
@@ -404,7 +404,7 @@ impl PgStore {
         tenant: TenantId,
         query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        let rows = query.fetch_all(&self.0.pool).await.map_err(|e| store_error(&e))?;
+        let rows = query.fetch_all(&self.0.pool).await?;
         rows.iter().map(|row| recorded(tenant, row)).collect()
     }
 
@@ -413,19 +413,14 @@ impl PgStore {
     }
 
     pub(crate) async fn head(&self, scope: TenantScope) -> Result<Position, StoreError> {
-        let head: Option<i64> = sqlx::query_scalar("select event_store.head($1)")
-            .bind(scope.tenant().uuid())
-            .fetch_one(&self.0.pool)
-            .await
-            .map_err(|e| store_error(&e))?;
+        let head: Option<i64> =
+            sqlx::query_scalar("select event_store.head($1)").bind(scope.tenant().uuid()).fetch_one(&self.0.pool).await?;
         Ok(Position(head.unwrap_or(0) as u64))
     }
 
     pub(crate) async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {
-        let rows: Vec<(Uuid, i64)> = sqlx::query_as("select tenant_id, position from event_store.tenant_head where position > 0")
-            .fetch_all(&self.0.pool)
-            .await
-            .map_err(|e| store_error(&e))?;
+        let rows: Vec<(Uuid, i64)> =
+            sqlx::query_as("select tenant_id, position from event_store.tenant_head where position > 0").fetch_all(&self.0.pool).await?;
         Ok(rows
             .into_iter()
             .map(|(tenant, position)| TenantHead { tenant: TenantId::from_uuid(tenant), position: Position(position as u64) })
@@ -439,8 +434,7 @@ fn page(limit: usize) -> i64 {
 
 async fn find_command(pool: &PgPool, tenant: TenantId, command: CommandId) -> Result<Option<Appended>, StoreError> {
     let sql = "select version, position, event_id, recorded_at, command_hash, tenant_id from event_store.read_command($1, $2)";
-    let rows: Vec<(i64, i64, Uuid, i64, Uuid, Uuid)> =
-        sqlx::query_as(sql).bind(tenant.uuid()).bind(command.uuid()).fetch_all(pool).await.map_err(|e| store_error(&e))?;
+    let rows: Vec<(i64, i64, Uuid, i64, Uuid, Uuid)> = sqlx::query_as(sql).bind(tenant.uuid()).bind(command.uuid()).fetch_all(pool).await?;
     if rows.iter().any(|row| row.5 != tenant.uuid()) {
         return Err(foreign());
     }
@@ -462,39 +456,34 @@ pub(crate) fn foreign() -> StoreError {
 }
 
 fn recorded(tenant: TenantId, row: &PgRow) -> Result<RecordedEvent, StoreError> {
-    let column = |e: sqlx::Error| store_error(&e);
-    if row.try_get::<Uuid, _>(15).map_err(column)? != tenant.uuid() {
+    if row.try_get::<Uuid, _>(15)? != tenant.uuid() {
         return Err(foreign());
     }
-    let position = Position(row.try_get::<i64, _>(0).map_err(column)? as u64);
+    let position = Position(row.try_get::<i64, _>(0)? as u64);
     let unreadable = |reason: String| StoreError::Unreadable { position, reason };
-    let written: &str = row.try_get(1).map_err(column)?;
+    let written: &str = row.try_get(1)?;
     let category: Category = written.parse().map_err(|_| unreadable(format!("there is no category {written:?}")))?;
-    let recorded_at = Timestamp::from_microsecond(row.try_get(14).map_err(column)?).map_err(|e| unreadable(e.to_string()))?;
-    let data =
-        serde_json::value::RawValue::from_string(row.try_get(7).map_err(column)?).map_err(|_| unreadable("its data is not JSON".into()))?;
-    let event = || {
-        Ok(RecordedEvent {
-            id: EventId::from_uuid(row.try_get(4)?),
-            tenant,
-            stream: StreamName::from_parts(tenant, category, row.try_get(2)?),
-            version: Version(row.try_get::<i64, _>(3)? as u64),
-            position,
-            event_type: row.try_get(5)?,
-            schema_version: row.try_get::<i16, _>(6)? as u16,
-            recorded_at,
-            metadata: Metadata {
-                actor: row.try_get(8)?,
-                command_id: CommandId::from_uuid(row.try_get(9)?),
-                command_hash: CommandHash(row.try_get(10)?),
-                correlation_id: CorrelationId::from_uuid(row.try_get(11)?),
-                causation_id: row.try_get::<Option<Uuid>, _>(12)?.map(EventId::from_uuid),
-                traceparent: row.try_get(13)?,
-            },
-            data,
-        })
-    };
-    event().map_err(column)
+    let recorded_at = Timestamp::from_microsecond(row.try_get(14)?).map_err(|e| unreadable(e.to_string()))?;
+    let data = serde_json::value::RawValue::from_string(row.try_get(7)?).map_err(|_| unreadable("its data is not JSON".into()))?;
+    Ok(RecordedEvent {
+        id: EventId::from_uuid(row.try_get(4)?),
+        tenant,
+        stream: StreamName::from_parts(tenant, category, row.try_get(2)?),
+        version: Version(row.try_get::<i64, _>(3)? as u64),
+        position,
+        event_type: row.try_get(5)?,
+        schema_version: row.try_get::<i16, _>(6)? as u16,
+        recorded_at,
+        metadata: Metadata {
+            actor: row.try_get(8)?,
+            command_id: CommandId::from_uuid(row.try_get(9)?),
+            command_hash: CommandHash(row.try_get(10)?),
+            correlation_id: CorrelationId::from_uuid(row.try_get(11)?),
+            causation_id: row.try_get::<Option<Uuid>, _>(12)?.map(EventId::from_uuid),
+            traceparent: row.try_get(13)?,
+        },
+        data,
+    })
 }
 
 /// Whether trying again may help: the connection is gone, the server is starting or stopping, or somebody was faster.
@@ -507,8 +496,10 @@ fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
-pub(crate) fn store_error(error: &sqlx::Error) -> StoreError {
-    if is_passing(error) { StoreError::Unavailable(error.to_string()) } else { StoreError::Broken(error.to_string()) }
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_passing(&error) { Self::Unavailable(error.to_string()) } else { Self::Broken(error.to_string()) }
+    }
 }
 
 /// Tells the relay that something was appended: at once, on a connection of its own, and once for all that came in

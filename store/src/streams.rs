@@ -9,10 +9,7 @@ use serde_json::value::RawValue;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
-use crate::{
-    PgStore, StoreError,
-    postgres::{foreign, store_error},
-};
+use crate::{PgStore, StoreError, postgres::foreign};
 
 /// Samples taken for each range: what a range holds differs from what was asked for by a quarter, mostly.
 const SAMPLES: usize = 16;
@@ -62,7 +59,7 @@ impl PgStore {
         let every = (events / SAMPLES as u64).max(1);
         let sql = "select id from event_store.sample_streams($1, $2, $3) id where id is not null";
         let query = sqlx::query_scalar(sql).bind(scope.tenant().uuid()).bind(every.cast_signed()).bind(head.0.cast_signed());
-        let mut samples: Vec<Uuid> = query.fetch_all(self.pool()).await.map_err(|e| store_error(&e))?;
+        let mut samples: Vec<Uuid> = query.fetch_all(self.pool()).await?;
         samples.sort_unstable();
         let mut ends: Vec<Uuid> = samples.chunks_exact(SAMPLES).filter_map(|chunk| chunk.last().copied()).collect();
         ends.push(Uuid::max());
@@ -78,13 +75,10 @@ impl PgStore {
 
     /// A reader with a connection of its own, which goes with it: nobody meets a read that was given up half-way.
     pub async fn stream_reader(&self) -> Result<StreamReader, StoreError> {
-        let open = async {
-            let mut connection = self.pool().acquire().await?.detach();
-            // A page may lie all over a disk.
-            connection.execute("set statement_timeout = '1min'").await?;
-            Ok(StreamReader { connection })
-        };
-        open.await.map_err(|e| store_error(&e))
+        let mut connection = self.pool().acquire().await?.detach();
+        // A page may lie all over a disk.
+        connection.execute("set statement_timeout = '1min'").await?;
+        Ok(StreamReader { connection })
     }
 }
 
@@ -113,20 +107,16 @@ impl StreamReader {
             head = head.0
         );
         let mut bytes = Vec::with_capacity(limit.saturating_mul(256).min(1 << 22));
-        let read = async {
-            let mut rows = self.connection.copy_out_raw(&sql).await?;
-            while let Some(row) = rows.try_next().await? {
-                bytes.extend_from_slice(&row);
-            }
-            Ok(())
-        };
-        read.await.map_err(|e| store_error(&e))?;
+        let mut rows = self.connection.copy_out_raw(&sql).await?;
+        while let Some(row) = rows.try_next().await? {
+            bytes.extend_from_slice(&row);
+        }
         Ok(StreamPage { scope, bytes })
     }
 
     /// Closes the connection.
     pub async fn close(self) -> Result<(), StoreError> {
-        self.connection.close().await.map_err(|e| store_error(&e))
+        Ok(self.connection.close().await?)
     }
 }
 

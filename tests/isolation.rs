@@ -50,6 +50,19 @@ enum Denial {
     Other,
 }
 
+/// Puts another definition in the place of each function of the store that reads; `definition` is the one it has.
+macro_rules! rewrite_reads {
+    ($to:literal) => {
+        concat!(
+            "do $$ declare definition text; begin
+                 for definition in select pg_get_functiondef(oid) from pg_proc where pronamespace = 'event_store'::regnamespace and proname ~ '^read_' loop
+                     execute ", $to, ";
+                 end loop;
+             end $$"
+        )
+    };
+}
+
 const LAYERS: &[Layer] = &[
     Layer {
         alone: &[Denial::Rows],
@@ -98,30 +111,14 @@ const LAYERS: &[Layer] = &[
     Layer {
         alone: &[],
         name: "the store's look at whose a row is: each row says it is whoever's was asked for",
-        off: "do $$ declare f regprocedure; begin
-                  for f in select oid::regprocedure from pg_proc where pronamespace = 'event_store'::regnamespace and proname ~ '^read_' loop
-                      execute regexp_replace(pg_get_functiondef(f), ', e\\.tenant_id(\\s+from)', ', p_tenant\\1');
-                  end loop;
-              end $$",
-        on: "do $$ declare f regprocedure; begin
-                 for f in select oid::regprocedure from pg_proc where pronamespace = 'event_store'::regnamespace and proname ~ '^read_' loop
-                     execute regexp_replace(pg_get_functiondef(f), ', p_tenant(\\s+from)', ', e.tenant_id\\1');
-                 end loop;
-             end $$",
+        off: rewrite_reads!(r"regexp_replace(definition, ', e\.tenant_id(\s+from)', ', p_tenant\1')"),
+        on: rewrite_reads!(r"regexp_replace(definition, ', p_tenant(\s+from)', ', e.tenant_id\1')"),
     },
     Layer {
         alone: &[],
         name: "the conditions of the store's reads: only row-level security and the row itself say whose it is",
-        off: "do $$ declare f regprocedure; begin
-                  for f in select oid::regprocedure from pg_proc where pronamespace = 'event_store'::regnamespace and proname ~ '^read_' loop
-                      execute replace(pg_get_functiondef(f), 'e.tenant_id = p_tenant and', 'true and');
-                  end loop;
-              end $$",
-        on: "do $$ declare f regprocedure; begin
-                 for f in select oid::regprocedure from pg_proc where pronamespace = 'event_store'::regnamespace and proname ~ '^read_' loop
-                     execute replace(pg_get_functiondef(f), 'where true and', 'where e.tenant_id = p_tenant and');
-                 end loop;
-             end $$",
+        off: rewrite_reads!("replace(definition, 'e.tenant_id = p_tenant and', 'true and')"),
+        on: rewrite_reads!("replace(definition, 'where true and', 'where e.tenant_id = p_tenant and')"),
     },
 ];
 

@@ -88,10 +88,9 @@ impl Reads {
         let row = if sight.is_whole() {
             query.fetch_one(tx.conn()).await.map_err(unreadable)?
         } else {
-            let arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
-            // Whom it is for stands in the text, so keeping it prepared would not pay.
-            let seen = sight.restrict(query.sql(), &schema);
-            sqlx::query_as_with(&seen, arguments).persistent(false).fetch_one(tx.conn()).await.map_err(unreadable)?
+            let mut arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
+            let seen = sight.restrict(query.sql(), &mut arguments).map_err(|error| Problem::internal(&error))?;
+            sqlx::query_as_with(&seen, arguments).fetch_one(tx.conn()).await.map_err(unreadable)?
         };
         tx.end();
         // A cut-over since it was looked at may have gone back.

@@ -6,13 +6,14 @@
 //! A statement can't reach around it, because it names tables without a schema; a table that is missing from [`HIDDEN`]
 //! fails a test.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::collections::BTreeSet;
 
 use events::EmployeeId;
 use platform::{
     Actor,
     access::{self, Action, FieldClass},
 };
+use sqlx::{Arguments as _, Encode, Postgres, Type, TypeInfo as _, error::BoxDynError, postgres::PgArguments};
 use uuid::Uuid;
 
 /// What a reader may see of each class of fields.
@@ -100,139 +101,160 @@ impl Sight {
     pub(crate) fn knows_everyone(&self) -> bool {
         self.directory.all
     }
-    /// The statement, which then sees only that. `schema` is the tenant's, checked.
-    pub(crate) fn restrict(&self, statement: &str, schema: &str) -> String {
-        let mut tables = String::new();
+    /// The statement, which then sees only that. Whom it is for is bound behind its own arguments, so that one text, and in a
+    /// tenant's schema one plan, serves all who see by rules of the same form.
+    pub(crate) fn restrict(&self, statement: &str, arguments: &mut PgArguments) -> Result<String, BoxDynError> {
+        let facts_of = match self.about {
+            About::Anybody => None,
+            About::FactsOf(person) | About::Only(person) => Some(person),
+        };
+        let anybody = if matches!(self.about, About::Only(_)) { facts_of } else { None };
+        let mut directory = Class::new("seen_directory", &self.directory, anybody);
+        let mut personal = Class::new("seen_personal", &self.personal, facts_of);
+        let mut pay = Class::new("seen_pay", &self.pay, facts_of);
         let lower = statement.to_ascii_lowercase();
-        for (table, columns, personal) in HIDDEN {
+        let mut tables = Vec::new();
+        for (table, open, hidden) in HIDDEN {
             // What a statement does not name it can't read, and each expression would be parsed for nothing.
             if !lower.contains(table) {
                 continue;
             }
-            let (directory, of_person) = (among("seen_directory", &self.directory), among("seen_personal", &self.personal));
-            // Who may see the pay of somebody sees it where they see the person, too.
-            let pay = if *table == "compensation_span" { among("seen_pay", &self.pay) } else { None };
-            let filters: Vec<_> = [directory, pay].into_iter().flatten().collect();
-            if filters.is_empty() && (personal.is_empty() || of_person.is_none()) {
+            let filters = [
+                directory.among(arguments)?,
+                // Who may see the pay of somebody sees it where they see the person, too.
+                if *table == "compensation_span" { pay.among(arguments)? } else { None },
+            ];
+            let filters: Vec<_> = filters.into_iter().flatten().collect();
+            let seen = if hidden.is_empty() { None } else { personal.among(arguments)? };
+            if filters.is_empty() && seen.is_none() {
                 continue; // nothing of it is hidden
             }
-            let mut shown: Vec<String> = columns.iter().map(|column| format!("x.{column}")).collect();
-            shown.extend(personal.iter().map(|column| {
+            let mut shown: Vec<String> = open.iter().map(|column| format!("x.{column}")).collect();
+            shown.extend(hidden.iter().map(|column| {
                 let bits = OPEN_SETS.iter().find(|(name, _)| name == table && *column == "sets");
                 let otherwise = bits.map(|(_, bits)| format!(" else nullif(x.{column} & {bits}::smallint, 0)")).unwrap_or_default();
-                match &of_person {
+                match &seen {
                     None => format!("x.{column}"),
                     Some(seen) => format!("case when {seen} then x.{column}{otherwise} end as {column}"),
                 }
             }));
-            let _ = write!(tables, "{table} as not materialized (select {} from \"{schema}\".{table} x", shown.join(", "));
-            if !filters.is_empty() {
-                let _ = write!(tables, " where {}", filters.join(" and "));
+            let filter = if filters.is_empty() { String::new() } else { format!(" where {}", filters.join(" and ")) };
+            tables.push(format!("{table} as not materialized (select {} from {table} x{filter})", shown.join(", ")));
+        }
+        let mut expressions = Vec::new();
+        for class in [&mut directory, &mut personal, &mut pay] {
+            // Whom nothing asks for need not be looked for.
+            if lower.contains(class.name) || tables.iter().any(|table| table.contains(class.name)) {
+                expressions.push(class.expression(arguments)?);
             }
-            tables.push_str("), ");
         }
-        // Whom nothing asks for need not be looked for.
-        let mut sql = String::new();
-        for (name, sight) in [("seen_directory", &self.directory), ("seen_personal", &self.personal), ("seen_pay", &self.pay)] {
-            if !tables.contains(name) && !lower.contains(name) {
-                continue;
-            }
-            let about = match self.about {
-                About::Only(person) => Some(person),
-                About::FactsOf(person) if name != "seen_directory" => Some(person),
-                About::Anybody | About::FactsOf(_) => None,
-            };
-            people(&mut sql, name, sight, about, schema);
+        expressions.append(&mut tables);
+        if expressions.is_empty() {
+            return Ok(statement.to_owned());
         }
-        sql.push_str(&tables);
-        let statement = statement.trim_start();
-        if let Some(rest) = statement.strip_prefix("with recursive ").or_else(|| statement.strip_prefix("with ")) {
-            format!("with recursive {sql}{rest}")
-        } else if let Some(expressions) = sql.strip_suffix(", ") {
-            format!("with recursive {expressions} {statement}")
-        } else {
-            statement.to_owned()
-        }
+        // Not `recursive`: up to the end of the expression that hides it, a name stands for the table itself.
+        Ok(format!("with {} select * from ({statement}) as answer", expressions.join(", ")))
     }
 }
 
 /// Of UTC, whatever the server's zone.
 const TODAY: &str = "(now() at time zone 'utc')::date";
 
-/// SQL for whether a class of fields may be seen of `x`; none where it may be of everybody. Of people who are named it is a list,
-/// which costs the planner less than an expression that gives it.
-fn among(name: &str, sight: &access::Sight) -> Option<String> {
-    if sight.all {
-        None
-    } else if sight.lines.is_empty() && sight.departments.is_empty() {
-        Some(format!("x.employee_id = any ({})", employees(&sight.people)))
-    } else {
-        Some(format!("x.employee_id in (select employee_id from {name})"))
+/// The people whom a class of fields may be seen of, in one statement.
+struct Class<'a> {
+    name: &'static str,
+    sight: &'a access::Sight,
+    /// The only one who is asked about.
+    about: Option<Uuid>,
+    /// The argument with the people who are named, once there is one.
+    named: Option<String>,
+}
+
+impl<'a> Class<'a> {
+    fn new(name: &'static str, sight: &'a access::Sight, about: Option<Uuid>) -> Self {
+        Self { name, sight, about, named: None }
     }
-}
-
-fn list(ids: impl Iterator<Item = Uuid>) -> String {
-    let ids: Vec<_> = ids.map(|id| format!("'{id}'")).collect();
-    format!("array[{}]::uuid[]", ids.join(", "))
-}
-
-fn employees(ids: &BTreeSet<EmployeeId>) -> String {
-    list(ids.iter().map(|id| id.uuid()))
-}
-
-/// The people whom a class of fields may be seen of, as of today.
-fn people(sql: &mut String, name: &str, sight: &access::Sight, about: Option<Uuid>, schema: &str) {
-    let named = format!("select unnest({})", employees(&sight.people));
-    let mut sets = vec![if sight.all { format!("select employee_id from \"{schema}\".employee") } else { named }];
-    if !sight.lines.is_empty() {
-        // Only through people who have not left; `union` ends a ring.
-        let roots = employees(&sight.lines);
-        let (spans, place) = (format!("\"{schema}\".assignment_span a"), format!("{} and {TODAY} < m.ends_on", place(schema)));
-        if let Some(person) = about {
-            let _ = write!(
-                sql,
-                "{name}_above (manager_id) as (
-                    select a.manager_id from {spans} {place} where a.employee_id = '{person}'
-                    union select a.manager_id from {name}_above u join {spans} on a.employee_id = u.manager_id {place}), "
-            );
-            sets.push(format!("select '{person}'::uuid where exists (select from {name}_above where manager_id = any ({roots}))"));
+    /// SQL for whether the class may be seen of `x`; none where it may be of everybody. Of people who are named it is a list,
+    /// which costs the planner less than an expression that gives it.
+    fn among(&mut self, arguments: &mut PgArguments) -> Result<Option<String>, BoxDynError> {
+        Ok(if self.sight.all {
+            None
+        } else if self.sight.lines.is_empty() && self.sight.departments.is_empty() {
+            Some(format!("x.employee_id = any ({})", self.named(arguments)?))
         } else {
-            let _ = write!(
-                sql,
-                "{name}_line (employee_id) as (
-                    select a.employee_id from {spans} {place} where a.manager_id = any ({roots})
-                    union select a.employee_id from {name}_line l join {spans} on a.manager_id = l.employee_id {place}), "
-            );
-            sets.push(format!("select employee_id from {name}_line"));
+            Some(format!("x.employee_id in (select employee_id from {})", self.name))
+        })
+    }
+    fn named(&mut self, arguments: &mut PgArguments) -> Result<String, BoxDynError> {
+        if self.named.is_none() {
+            self.named = Some(bind(arguments, employees(&self.sight.people))?);
         }
+        Ok(self.named.clone().unwrap_or_default())
     }
-    if !sight.departments.is_empty() {
-        let roots = list(sight.departments.iter().map(|id| id.uuid()));
-        let _ = write!(
-            sql,
-            "{name}_tree (department_id) as (
-                select unnest({roots})
-                union select s.department_id from {name}_tree t join \"{schema}\".department_span s on s.parent_id = t.department_id
-                    and s.valid_from <= {TODAY} and {TODAY} < s.valid_to), "
-        );
-        sets.push(format!(
-            "select a.employee_id from {name}_tree t join \"{schema}\".assignment_span a on a.department_id = t.department_id {}",
-            place(schema)
-        ));
+    /// A common table expression of the class's name: the people, as of today.
+    fn expression(&mut self, arguments: &mut PgArguments) -> Result<String, BoxDynError> {
+        let (name, place, mut steps) = (self.name, place(), Vec::new());
+        let mut sets = vec![if self.sight.all {
+            "select employee_id from employee".to_owned()
+        } else {
+            format!("select unnest({})", self.named(arguments)?)
+        }];
+        if !self.sight.lines.is_empty() {
+            // Only through people who have not left; `union` ends a ring.
+            let roots = bind(arguments, employees(&self.sight.lines))?;
+            let place = format!("{place} and {TODAY} < m.ends_on");
+            if let Some(person) = self.about {
+                let person = bind(arguments, person)?;
+                steps.push(format!(
+                    "above (manager_id) as (
+                        select a.manager_id from assignment_span a {place} where a.employee_id = {person}
+                        union select a.manager_id from above u join assignment_span a on a.employee_id = u.manager_id {place})"
+                ));
+                sets.push(format!("select {person} where exists (select from above where manager_id = any ({roots}))"));
+            } else {
+                steps.push(format!(
+                    "line (employee_id) as (
+                        select a.employee_id from assignment_span a {place} where a.manager_id = any ({roots})
+                        union select a.employee_id from line l join assignment_span a on a.manager_id = l.employee_id {place})"
+                ));
+                sets.push("select employee_id from line".to_owned());
+            }
+        }
+        if !self.sight.departments.is_empty() {
+            let roots = bind(arguments, self.sight.departments.iter().map(|id| id.uuid()).collect::<Vec<_>>())?;
+            steps.push(format!(
+                "tree (department_id) as (
+                    select unnest({roots})
+                    union select s.department_id from tree t join department_span s on s.parent_id = t.department_id
+                        and s.valid_from <= {TODAY} and {TODAY} < s.valid_to)"
+            ));
+            sets.push(format!("select a.employee_id from tree t join assignment_span a on a.department_id = t.department_id {place}"));
+        }
+        let steps = if steps.is_empty() { String::new() } else { format!("with recursive {} ", steps.join(", ")) };
+        Ok(format!("{name} (employee_id) as ({steps}{})", sets.join(" union ")))
     }
-    let _ = write!(sql, "{name} (employee_id) as ({}), ", sets.join(" union "));
+}
+
+fn employees(ids: &BTreeSet<EmployeeId>) -> Vec<Uuid> {
+    ids.iter().map(|id| id.uuid()).collect()
+}
+
+/// Adds an argument: SQL for it.
+fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres> + 'q>(arguments: &mut PgArguments, value: T) -> Result<String, BoxDynError> {
+    arguments.add(value)?;
+    Ok(format!("${}::{}", arguments.len(), T::type_info().name()))
 }
 
 /// Where and for whom somebody works: the assignment `a` of today in the employment `m` of today; else the last one of the
 /// employment that ended last, else the first one of the next. The same as `domain::employee::State::place`.
-fn place(schema: &str) -> String {
+fn place() -> String {
     format!(
-        "join \"{schema}\".employment m on m.employment_id = a.employment_id
+        "join employment m on m.employment_id = a.employment_id
              and a.valid_from <= greatest(least({TODAY}, m.ends_on - 1), m.starts_on)
              and greatest(least({TODAY}, m.ends_on - 1), m.starts_on) < a.valid_to
              and m.starts_on < m.ends_on
              and (m.starts_on <= {TODAY} and {TODAY} < m.ends_on or not exists (
-                 select from \"{schema}\".employment n where n.employee_id = m.employee_id and n.starts_on < n.ends_on
+                 select from employment n where n.employee_id = m.employee_id and n.starts_on < n.ends_on
                  and case when m.starts_on <= {TODAY} then m.starts_on < n.starts_on and n.starts_on <= {TODAY}
                           else n.starts_on < m.starts_on end))"
     )
@@ -273,17 +295,44 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_keeps_its_own_expressions() {
-        let sight = Sight::default();
-        for (statement, end) in [
-            ("select 1", "select 1"),
-            ("with a as (select 1) select * from a", "with recursive a as (select 1) select * from a"),
-            ("with a as (select 1 from employee) select * from a", ")), a as (select 1 from employee) select * from a"),
-            ("  with recursive a as (select 1 from seen_pay) select * from a", "), a as (select 1 from seen_pay) select * from a"),
-            ("select 1 from TOP_SPAN", ".top_span x where x.employee_id = any (array[]::uuid[])) select 1 from TOP_SPAN"),
+    fn a_statement_is_kept_whole_behind_what_hides() {
+        let (named, sight) = ("x.employee_id = any ($1::UUID[])", Sight::default());
+        for (statement, before) in [
+            ("select 1", String::new()),
+            ("with a as (select 1) select * from a", String::new()),
+            (
+                "select 1 from TOP_SPAN",
+                format!(
+                    "with top_span as not materialized (select x.employee_id, x.valid_from, x.valid_to from top_span x where {named}) "
+                ),
+            ),
+            (
+                "with a as (select 1 from seen_pay) select * from a",
+                "with seen_pay (employee_id) as (select unnest($1::UUID[])) ".to_owned(),
+            ),
         ] {
-            let sql = sight.restrict(statement, "t_x_r1");
-            assert!(sql.ends_with(end) && (sql == end || sql.starts_with("with recursive ")), "{sql}");
+            let mut arguments = PgArguments::default();
+            let sql = sight.restrict(statement, &mut arguments).unwrap();
+            let expected = if before.is_empty() { statement.to_owned() } else { format!("{before}select * from ({statement}) as answer") };
+            assert_eq!((sql, arguments.len()), (expected, usize::from(!before.is_empty())));
         }
+    }
+
+    /// One statement serves all who see by the same rules; what is bound differs.
+    #[test]
+    fn no_id_stands_in_a_statement() {
+        let sight = |n: u128| {
+            let id = EmployeeId::from_uuid(Uuid::from_u128(n));
+            let class = access::Sight { people: [id].into(), lines: [id].into(), ..Default::default() };
+            Sight { directory: class.clone(), personal: class.clone(), pay: class, about: About::FactsOf(Uuid::from_u128(n + 1)) }
+        };
+        let texts = [1, 7_000_000].map(|n| {
+            let mut arguments = PgArguments::default();
+            sight(n)
+                .restrict("select * from person_span join compensation_span using (employee_id) where employee_id = $1", &mut arguments)
+                .unwrap()
+        });
+        assert_eq!(texts[0], texts[1]);
+        assert!(!texts[0].contains("0000"), "{}", texts[0]);
     }
 }

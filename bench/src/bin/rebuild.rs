@@ -118,7 +118,7 @@ async fn rounds(options: &Options, system: &System, scopes: &[TenantScope], fold
     let parts = copy_out(system, scopes, folder).await?;
     let mut figures = Figures::default();
     for nth in 0..options.rounds {
-        let (mut own, mut folded, mut copied) = ((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0), 0.0));
+        let (mut own, mut folded, mut copied) = ((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0), (0.0, 0.0)));
         for turn in 0..3 {
             match (nth + turn) % 3 {
                 0 => own = timed(rebuild_all(system, scopes)).await?.1,

@@ -643,6 +643,12 @@ async fn the_org_chart_goes_down_from_the_top_or_from_a_person() {
         let chart: OrgChart = get(&format!("/v1/org-chart?{query}")).await;
         let shown: Vec<_> = chart.nodes.iter().map(|n| format!("{}{}/{}", names[&n.employee_id], n.level, n.direct_reports)).collect();
         assert_eq!((shown.join(" ").as_str(), chart.truncated), (expected, truncated), "{query}");
+        for node in chart.nodes {
+            let person: Employee = get(&format!("/v1/employees/{}?as_of={}", node.employee_id, chart.as_of)).await;
+            let (name, place) = (person.person.unwrap(), person.assignment.unwrap());
+            assert_eq!((node.given_name, node.family_name), (name.given_name, name.family_name), "{query}");
+            assert_eq!((node.department, node.job), (place.department, place.job), "{query}");
+        }
     }
 }
 

@@ -211,11 +211,12 @@ pub(crate) fn job_on(id: &str, day: &str) -> String {
 pub(crate) fn location_on(id: &str, day: &str) -> String {
     named_on("location", "name", id, day)
 }
+/// `id` may name any table but `held`, which would be the one looked in.
 fn named_on(thing: &str, name: &str, id: &str, day: &str) -> String {
     format!(
-        "case when {id} is not null then coalesce((select json_build_object('id', s.{thing}_id, 'code', s.code, 'name', s.{name})
-            from {thing}_span s where s.{thing}_id = {id} and s.valid_from <= {day} and s.valid_to > s.valid_from
-            order by s.valid_from desc limit 1), json_build_object('id', {id}, 'code', null, 'name', null)) end"
+        "case when {id} is not null then coalesce((select json_build_object('id', held.{thing}_id, 'code', held.code, 'name', held.{name})
+            from {thing}_span held where held.{thing}_id = {id} and held.valid_from <= {day} and held.valid_to > held.valid_from
+            order by held.valid_from desc limit 1), json_build_object('id', {id}, 'code', null, 'name', null)) end"
     )
 }
 /// SQL for a manager's name on a day; null where there is none, or none that the asker may see.

@@ -105,7 +105,8 @@ enum Start {
 
 /// The chart, $3 levels down, no deeper than $4 people take it. Whoever has one manager can be reached by one way only, so
 /// going down from the top can't turn in a ring; going down from a person can only do so through that person, who is
-/// left out. What many of them share is looked up once.
+/// left out. What many of them share is looked up once, into an object by id: the planner takes the page for a row or two, and
+/// would join each to all.
 fn chart(start: &Start) -> String {
     // A plan that is kept was made for any day, on which there could be many at the top; hence the look-up one by one.
     let (first, materialized) = match start {
@@ -142,17 +143,19 @@ fn chart(start: &Start) -> String {
                 where p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to offset 0
             ) p on true
             order by n limit $4 + 1
-        ), jobs as materialized (
-            select s.job_id, {job} as job from (select distinct job_id from page) s
-        ), departments as materialized (
-            select s.department_id, {department} as department from (select distinct department_id from page) s
-        ), reports as materialized (
-            select a.manager_id, count(*) as direct from assignment_span a
-            where a.manager_id = any (array(select employee_id from page)) and a.valid_from <= $1 and $1 < a.valid_to
-            group by a.manager_id
+        ), jobs as (
+            select jsonb_object_agg(job_id, {job}) as by_id from (select distinct job_id from page) j
+        ), departments as (
+            select jsonb_object_agg(department_id, {department}) as by_id from (select distinct department_id from page) d
+        ), reports as (
+            select jsonb_object_agg(manager_id, direct) as by_id from (
+                select a.manager_id, count(*) as direct from assignment_span a
+                where a.manager_id = any (array(select employee_id from page)) and a.valid_from <= $1 and $1 < a.valid_to
+                group by a.manager_id
+            ) r
         )",
-        job = job_on("s.job_id", "$1"),
-        department = department_on("s.department_id", "$1"),
+        job = job_on("j.job_id", "$1"),
+        department = department_on("d.department_id", "$1"),
     )
 }
 
@@ -172,10 +175,11 @@ pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params
             case when $2::uuid is null or exists (select from employee where employee_id = $2) then json_build_object(
                 'as_of', $1, 'position', (select position from checkpoint),
                 'nodes', coalesce(json_agg(json_build_object('employee_id', page.employee_id, 'given_name', given_name, 'family_name', family_name,
-                    'job', job, 'department', department, 'manager_id', {manager}, 'level', level,
-                    'direct_reports', coalesce(direct, 0)) order by n) filter (where n <= $4), '[]'),
+                    'job', (select by_id from jobs) -> page.job_id::text, 'department', (select by_id from departments) -> page.department_id::text,
+                    'manager_id', {manager}, 'level', level,
+                    'direct_reports', coalesce((select by_id from reports) -> page.employee_id::text, '0')) order by n) filter (where n <= $4), '[]'),
                 'truncated', count(*) > $4) end::text as body
-         from page left join jobs using (job_id) left join departments using (department_id) left join reports on reports.manager_id = page.employee_id",
+         from page",
         chart = chart(&start),
         // Whoever is not at the first level stands below somebody who is seen.
         manager = "case when level > 0 then page.manager_id else (select m.employee_id from employee m where m.employee_id = page.manager_id) end",

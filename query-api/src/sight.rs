@@ -104,12 +104,12 @@ impl Sight {
     /// The statement, which then sees only that. Whom it is for is bound behind its own arguments, so that one text, and in a
     /// tenant's schema one plan, serves all who see by rules of the same form.
     pub(crate) fn restrict(&self, statement: &str, arguments: &mut PgArguments) -> Result<String, BoxDynError> {
-        let facts_of = match self.about {
-            About::Anybody => None,
-            About::FactsOf(person) | About::Only(person) => Some(person),
+        let (person, facts_of) = match self.about {
+            About::Anybody => (None, None),
+            About::FactsOf(person) => (None, Some(person)),
+            About::Only(person) => (Some(person), Some(person)),
         };
-        let anybody = if matches!(self.about, About::Only(_)) { facts_of } else { None };
-        let mut directory = Class::new("seen_directory", &self.directory, anybody);
+        let mut directory = Class::new("seen_directory", &self.directory, person);
         let mut personal = Class::new("seen_personal", &self.personal, facts_of);
         let mut pay = Class::new("seen_pay", &self.pay, facts_of);
         let lower = statement.to_ascii_lowercase();

@@ -125,8 +125,8 @@ struct Request {
     token: Arc<str>,
 }
 
-/// What people ask for: HR, who see everything, then a person and a manager, from whom something is hidden. These ask about other
-/// days, so that a path tells the statement.
+/// What people ask for: HR, who see everything, then a person and a manager, from whom something is hidden. These ask on
+/// paths of their own, by another day or filter, so that a path tells the statement.
 fn kinds(employees: u32, token: impl Fn(&str, Option<EmployeeId>) -> anyhow::Result<String>) -> anyhow::Result<Vec<Kind>> {
     // Steps that share no divisor with the number of people reach all of them.
     let sample = |n: u32| (n * 7_919 + 13) % employees;

@@ -857,6 +857,11 @@ async fn operators_see_tenants_and_nothing_else() {
         ask("operator", &format!("/v1/tenants/{}", TenantId::from_uuid(Uuid::now_v7())), &[]).await.error(),
         (404, "not_found".into())
     );
+    let named = ask("operator", "/v1/tenants?slug=acme", &[]).await.json();
+    assert_eq!((&named["items"], &named["next_cursor"]), (&json!([one]), &Value::Null));
+    assert_eq!(ask("operator", "/v1/tenants?slug=nobody", &[]).await.json()["items"], json!([]));
+    assert_eq!(ask("operator", "/v1/tenants?slug=platform", &[]).await.json()["items"], json!([]));
+    assert_eq!(ask("operator", "/v1/tenants?slug=Acme%20", &[]).await.error(), (400, "invalid_parameter".into()));
     assert_eq!(ask("operator", "/v1/tenants/acme", &[]).await.error(), (400, "invalid_id".into()));
     assert_eq!(ask("hr", "/v1/tenants", &[]).await.error(), (403, "forbidden".into()));
     assert_eq!(ask("hr", &format!("/v1/tenants/{acme}"), &[]).await.error(), (403, "forbidden".into()));

@@ -4,6 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, bail};
 use events::TenantId;
+use platform::auth::is_slug;
 use reqwest::{RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -120,20 +121,25 @@ impl Api {
     }
     /// All tenants.
     pub async fn tenants(&self) -> anyhow::Result<Vec<Tenant>> {
+        self.pages("limit=200").await
+    }
+    async fn pages(&self, filter: &str) -> anyhow::Result<Vec<Tenant>> {
         let mut all = Vec::new();
-        let mut path = "/v1/tenants?limit=200".to_owned();
+        let mut path = format!("/v1/tenants?{filter}");
         loop {
             let page: Page = self.get(&path).await?;
             all.extend(page.items);
             match page.next_cursor {
-                Some(cursor) => path = format!("/v1/tenants?limit=200&cursor={cursor}"),
+                Some(cursor) => path = format!("/v1/tenants?{filter}&cursor={cursor}"),
                 None => return Ok(all),
             }
         }
     }
     /// The tenant with a slug.
     pub async fn tenant(&self, slug: &str) -> anyhow::Result<Tenant> {
-        let found = self.tenants().await?.into_iter().find(|tenant| tenant.slug == slug && tenant.state != "closed");
+        // What can't be a slug names no tenant, and would not be safe in a URL.
+        let found = if is_slug(slug) { self.pages(&format!("slug={slug}")).await? } else { Vec::new() };
+        let found = found.into_iter().find(|tenant| tenant.state != "closed");
         found.with_context(|| {
             format!("there is no tenant {slug:?}; `tenure tenant list` shows all, `tenure tenant create --slug {slug} --name …` makes it")
         })

@@ -1,18 +1,18 @@
 //! The tenants, for operators of the platform's own tenant. Read from the registry in memory, which every service
 //! folds from the platform's log.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use axum::extract::State;
 use events::{TenantId, tenancy::Subscription};
-use platform::{Operator, Problem, Registry, TenantState, registry};
+use platform::{Operator, Problem, Registry, TenantState, auth::is_slug, registry};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::{
     cursor::{Cursor, Listing, text_key},
-    params::{Day, Fresh, Id, Limit, NoParams, params},
+    params::{Day, Fresh, Id, Limit, NoParams, invalid, params},
     read::{Answer, behind, not_found},
 };
 
@@ -75,9 +75,24 @@ pub struct TenantPage {
     pub next_cursor: Option<String>,
 }
 
+/// A tenant's name in hosts.
+#[derive(Debug, Clone, ToSchema)]
+#[schema(value_type = String, min_length = 1, max_length = 40, pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
+pub(crate) struct Slug(String);
+
+impl FromStr for Slug {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let must = "must be 1 to 40 lower-case letters, digits and inner hyphens";
+        if is_slug(text) { Ok(Self(text.to_owned())) } else { Err(must) }
+    }
+}
+
 params! {
     /// For a list of tenants.
     TenantListParams {
+        /// Only the tenants with this slug: one at most, beside those that are closed.
+        slug: Slug,
         /// How many rows at most.
         limit: Limit,
         /// `next_cursor` of the page before.
@@ -94,26 +109,29 @@ pub(crate) async fn tenants(
     params: TenantListParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
+    let slug = params.slug.map(|slug| slug.0);
     // Tenants are not dated; every cursor carries the same day.
-    let (listing, after) = Listing::open(operator.0.scope, "/v1/tenants", &[], Day::from_days(0), params.cursor.as_ref())?;
-    let after = text_key(after)?.map(key_of);
+    let filters = [("slug", slug.clone())];
+    let (listing, after) = Listing::open(operator.0.scope, "/v1/tenants", &filters, Day::from_days(0), params.cursor.as_ref())?;
+    let after = text_key(after)?.map(key_of).transpose()?;
     let limit = usize::try_from(params.limit.unwrap_or_default().0).unwrap_or(usize::MAX);
     let position = reach(&registry, &operator, fresh).await?;
-    let mut all = registry.all();
     // A closed tenant's slug may be taken again, so the id decides among equals.
-    all.sort_by_key(|tenant| (tenant.slug.clone(), tenant.id.to_string()));
-    let mut rest =
-        all.iter().filter(|tenant| after.as_ref().is_none_or(|after| (&tenant.slug, &tenant.id.to_string()) > (&after.0, &after.1)));
+    let mut rest = registry.all().into_iter().filter(|tenant| {
+        slug.as_ref().is_none_or(|slug| *slug == tenant.slug)
+            && after.as_ref().is_none_or(|after| (&tenant.slug, tenant.id) > (&after.0, after.1))
+    });
     let page: Vec<_> = rest.by_ref().take(limit).collect();
     let next_cursor = match (rest.next(), page.last()) {
         (Some(_), Some(last)) => Some(listing.after(format!("{}/{}", last.slug, last.id).as_bytes())),
         _ => None,
     };
-    json(position, &TenantPage { position, items: page.into_iter().map(|tenant| Tenant::from(&**tenant)).collect(), next_cursor })
+    json(position, &TenantPage { position, items: page.iter().map(|tenant| Tenant::from(&**tenant)).collect(), next_cursor })
 }
 
-fn key_of(key: String) -> (String, String) {
-    key.split_once('/').map_or((key.clone(), String::new()), |(slug, id)| (slug.into(), id.into()))
+fn key_of(key: String) -> Result<(String, TenantId), Problem> {
+    let parts = key.split_once('/').and_then(|(slug, id)| Some((slug.to_owned(), id.parse().ok()?)));
+    parts.ok_or_else(|| invalid("cursor", "names no tenant"))
 }
 
 /// One tenant.

@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::servers::{System, own_system_with};
+use crate::servers::{System, own_system_with, tenant_of};
 
 /// Of one tenant or address; half may wait.
 const PLACES: usize = 8;
@@ -32,12 +32,15 @@ async fn nobody_takes_the_places_of_others() {
         ("TENURE_TENANT_CONCURRENT_REQUESTS", PLACES.to_string()),
         // Half of all places are lent to whoever asks: as many as a tenant has of its own.
         ("TENURE_MAX_CONCURRENT_REQUESTS", (2 * PLACES).to_string()),
+        // Fewer than a tenant's places.
+        ("TENURE_DATABASE_CONNECTIONS", (PLACES / 2).to_string()),
     ])
     .await;
     let (greedy, other) = (system.tenant("greedy"), system.tenant("other"));
     system.settled(&greedy).await;
     system.settled(&other).await;
     waiters(&system, &greedy, &other).await;
+    slow_reads(&system, &greedy, &other).await;
     strangers(&system, &greedy).await;
     batches(&system, &greedy, &other).await;
 }
@@ -60,6 +63,28 @@ async fn waiters(system: &System, greedy: &str, other: &str) {
     let refused = answers.iter().filter(|answer| **answer == (429, Some("1".into()), json!("rate_limited"))).count();
     let waited = answers.iter().filter(|answer| (answer.0, &answer.2) == (503, &json!("projection_behind"))).count();
     assert_eq!((refused, waited), (PLACES - 1 - PLACES / 2, PLACES / 2), "{answers:?}");
+}
+
+/// Reads that take long: more of them than there are connections.
+async fn slow_reads(system: &System, greedy: &str, other: &str) {
+    let tenant = tenant_of(greedy);
+    let mut holder = system.pool().await.begin().await.unwrap();
+    let lock = format!("lock table {}.checkpoint in access exclusive mode", platform::read_schema(tenant, platform::READ_MODEL_VERSION));
+    sqlx::raw_sql(&lock).execute(&mut *holder).await.unwrap();
+    let asked = Instant::now();
+    let all = join_all((0..PLACES - 1).map(|_| is_served(system, greedy)));
+    let others = async {
+        let blocked = "select count(*) from pg_stat_activity where usename = 'tenure_query' and wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut *holder).await.unwrap() < 3 {
+            assert!(asked.elapsed() < Duration::from_secs(4), "the reads wait for the lock");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let served = is_served(system, other).await;
+        holder.rollback().await.unwrap();
+        assert!(served, "whoever reads slowly leaves connections to others");
+    };
+    let (answers, ()) = tokio::join!(all, others);
+    assert!(answers.iter().all(|served| *served), "each in its turn, {:?}", asked.elapsed());
 }
 
 /// Log-ins whose body does not come.

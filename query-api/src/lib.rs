@@ -17,6 +17,7 @@ mod progress;
 mod read;
 mod service;
 mod sight;
+mod turns;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;

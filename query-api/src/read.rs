@@ -19,6 +19,7 @@ use crate::{
     params::{Day, Fresh},
     progress::Progress,
     sight::Sight,
+    turns::{Turn, Turns},
 };
 
 /// The tenants' read models.
@@ -26,6 +27,13 @@ use crate::{
 pub struct Reads {
     pool: PgPool,
     progress: Arc<Progress>,
+    turns: Arc<Turns>,
+}
+
+/// A tenant's transaction, in one of its turns.
+struct Reading {
+    tx: TenantTx,
+    _turn: Turn,
 }
 
 /// A row that knows which position of the tenant's log it stands at.
@@ -62,7 +70,8 @@ impl Positioned for Rows {
 impl Reads {
     /// Over the query process's pool.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, progress: Arc::default() }
+        let turns = Arc::new(Turns::of(pool.options().get_max_connections()));
+        Self { pool, progress: Arc::default(), turns }
     }
 
     /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.
@@ -84,15 +93,15 @@ impl Reads {
         mut query: QueryAs<'_, Postgres, R, PgArguments>,
     ) -> Result<R, Problem> {
         let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
-        let mut tx = self.begin_at(reader, &schema, fresh).await?;
+        let mut reading = self.begin_at(reader, &schema, fresh).await?;
         let row = if sight.is_whole() {
-            query.fetch_one(tx.conn()).await.map_err(unreadable)?
+            query.fetch_one(reading.tx.conn()).await.map_err(unreadable)?
         } else {
             let mut arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
             let seen = sight.restrict(query.sql(), &mut arguments).map_err(|error| Problem::internal(&error))?;
-            sqlx::query_as_with(&seen, arguments).fetch_one(tx.conn()).await.map_err(unreadable)?
+            sqlx::query_as_with(&seen, arguments).fetch_one(reading.tx.conn()).await.map_err(unreadable)?
         };
-        tx.end();
+        reading.tx.end();
         // A cut-over since it was looked at may have gone back.
         if row.position() < fresh.position {
             return Err(behind(row.position(), fresh.position));
@@ -101,28 +110,34 @@ impl Reads {
     }
 
     /// A transaction whose read model is fresh enough.
-    async fn begin_at(&self, reader: &Reader, schema: &str, fresh: Fresh) -> Result<TenantTx, Problem> {
-        let begin = || TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read);
+    async fn begin_at(&self, reader: &Reader, schema: &str, fresh: Fresh) -> Result<Reading, Problem> {
         // Where others wait it is not there yet, most likely, and known before long.
         let watched = self.progress.is_watched(reader.0.scope.tenant());
         if fresh.position == 0 || !watched {
-            let mut tx = begin().await.map_err(unreadable)?;
-            if fresh.position == 0 || position(&mut tx).await? >= fresh.position {
-                return Ok(tx);
+            let mut reading = self.begin(reader, schema).await?;
+            if fresh.position == 0 || position(&mut reading.tx).await? >= fresh.position {
+                return Ok(reading);
             }
-            tx.end();
+            reading.tx.end();
         }
         self.wait(reader, schema, fresh, watched).await?;
-        begin().await.map_err(unreadable)
+        self.begin(reader, schema).await
+    }
+
+    /// A transaction, once it is the tenant's turn.
+    async fn begin(&self, reader: &Reader, schema: &str) -> Result<Reading, Problem> {
+        let turn = self.turns.take(reader.0.scope.tenant()).await?;
+        let tx = TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read).await.map_err(unreadable)?;
+        Ok(Reading { tx, _turn: turn })
     }
 
     /// Waits until the read model is fresh enough; looks first where that was not done. Holds no connection, but while it looks.
     async fn wait(&self, reader: &Reader, schema: &str, fresh: Fresh, look_first: bool) -> Result<(), Problem> {
         let deadline = Instant::now() + fresh.wait;
         let look = async || {
-            let mut tx = TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read).await.map_err(unreadable)?;
-            let position = position(&mut tx).await?;
-            tx.end();
+            let mut reading = self.begin(reader, schema).await?;
+            let position = position(&mut reading.tx).await?;
+            reading.tx.end();
             Ok::<_, Problem>(position)
         };
         let mut place = None;

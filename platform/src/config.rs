@@ -197,7 +197,11 @@ const SETTINGS: &[Setting] = &[
         Need::Always,
         "PostgreSQL with the process's own login role, such as `postgres://tenure_query:…@db:5432/tenure`",
     ),
-    setting("database_connections", Need::Default("16"), "Connections to PostgreSQL at most, 1 to 1000"),
+    setting(
+        "database_connections",
+        Need::Default("8"),
+        "Connections to PostgreSQL at most, 1 to 1000; twice the cores of its machine is a good number, since each learns the tables of every tenant that it serves. One tenant's reads leave a quarter of them, but one at least, to others",
+    ),
     setting(
         "allow_open_functions",
         Need::Default("false"),

@@ -123,6 +123,9 @@ const OLD: Duration = Duration::from_mins(5);
 
 const PASSWORD: &str = "correct horse battery staple";
 
+/// How many people report to one.
+const SPAN: usize = 8;
+
 /// What every made-up family name begins with; the tenant's name follows.
 const MARK: &str = "Canary";
 
@@ -326,14 +329,18 @@ impl World {
             let person = Uuid::now_v7().to_string();
             let mut data = tenant.hire(&n.to_string());
             data["employee_id"] = json!(person);
-            if let Some(manager) = tenant.people.get(n as usize / 8).filter(|_| n > 0) {
+            if let Some(manager) = tenant.people.get(n as usize / SPAN).filter(|_| n > 0) {
                 data["assignment"]["manager_id"] = json!(manager);
             }
             lines.push(json!({"command": "HireEmployee", "key": person, "data": data}));
             tenant.people.push(person);
         }
-        // A manager has to be there before those who report to them: level by level.
-        for part in lines.chunks(8) {
+        // A manager has to be there before those who report to them, and so the department and the job before anybody.
+        let (mut sent, mut until) = (0, 2);
+        while sent < lines.len() {
+            let part = &lines[sent..until.min(lines.len())];
+            sent += part.len();
+            until = 2 + (SPAN * (sent - 2)).max(1);
             let body = part.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
             let request = self.client.post(format!("{}/v1/batch", self.command_api)).bearer_auth(&tenant.token);
             let answer = request.header("content-type", "application/x-ndjson").body(body).send().await?.error_for_status()?.text().await?;

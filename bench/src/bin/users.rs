@@ -385,7 +385,11 @@ async fn user(world: Arc<World>, mut accounts: Vec<Account>, end: Instant, pause
             Some(tokens) => Some(tokens),
             None => tally.log_in(&world, account.n).await,
         };
-        let Some(tokens) = tokens else { break };
+        let Some(tokens) = tokens else {
+            // They are told to try again, and do.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        };
         let person = &tenant.people[fastrand::usize(..tenant.people.len())];
         let day = format!("20{}-0{}-15", fastrand::u32(15..26), fastrand::u32(1..10));
         let get = |path: String| world.client.get(format!("{}{path}", world.query_api));

@@ -315,11 +315,6 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
     if process == Process::CommandApi {
         env.push(("TENURE_IDENTITY_DATABASE_URL_FILE".into(), home.path("secrets").join(url_secret(IDENTITY)).into()));
     }
-    if crate::up::given("DATABASE_URL").is_none() && crate::up::given("TENURE_DATABASE_CONNECTIONS").is_none() {
-        // The server is this machine's.
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        env.push(("TENURE_DATABASE_CONNECTIONS".into(), (2 * cores).clamp(4, 16).to_string().into()));
-    }
     if process != Process::Relay {
         env.push(("TENURE_MASTER_KEY_FILE".into(), master_key(home).into()));
     }

@@ -430,7 +430,7 @@ fn settings(home: &Home, options: &Options, steps: &Steps) -> anyhow::Result<Set
     Ok(settings)
 }
 
-/// A variable of the environment, such as a server's URL; an empty one is none.
+/// A server's URL in the environment; an empty one is none.
 pub(crate) fn given(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

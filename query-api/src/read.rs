@@ -33,7 +33,18 @@ pub struct Reads {
 /// A tenant's transaction, in one of its turns.
 struct Reading {
     tx: TenantTx,
-    _turn: Turn,
+    turn: Turn,
+}
+
+impl Reading {
+    /// Ends it while the caller goes on. The turn is over when the connection is given back, not before.
+    fn end(self) {
+        tokio::spawn(async move {
+            // What fails closes the connection.
+            let _ = self.tx.rollback().await;
+            drop(self.turn);
+        });
+    }
 }
 
 /// A row that knows which position of the tenant's log it stands at.
@@ -101,7 +112,7 @@ impl Reads {
             let seen = sight.restrict(query.sql(), &mut arguments).map_err(|error| Problem::internal(&error))?;
             sqlx::query_as_with(&seen, arguments).fetch_one(reading.tx.conn()).await.map_err(unreadable)?
         };
-        reading.tx.end();
+        reading.end();
         // A cut-over since it was looked at may have gone back.
         if row.position() < fresh.position {
             return Err(behind(row.position(), fresh.position));
@@ -118,7 +129,7 @@ impl Reads {
             if fresh.position == 0 || position(&mut reading.tx).await? >= fresh.position {
                 return Ok(reading);
             }
-            reading.tx.end();
+            reading.end();
         }
         self.wait(reader, schema, fresh, watched).await?;
         self.begin(reader, schema).await
@@ -128,7 +139,7 @@ impl Reads {
     async fn begin(&self, reader: &Reader, schema: &str) -> Result<Reading, Problem> {
         let turn = self.turns.take(reader.0.scope.tenant()).await?;
         let tx = TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read).await.map_err(unreadable)?;
-        Ok(Reading { tx, _turn: turn })
+        Ok(Reading { tx, turn })
     }
 
     /// Waits until the read model is fresh enough; looks first where that was not done. Holds no connection, but while it looks.
@@ -137,7 +148,7 @@ impl Reads {
         let look = async || {
             let mut reading = self.begin(reader, schema).await?;
             let position = position(&mut reading.tx).await?;
-            reading.tx.end();
+            reading.end();
             Ok::<_, Problem>(position)
         };
         let mut place = None;

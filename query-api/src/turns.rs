@@ -30,7 +30,7 @@ pub(crate) struct Turns {
 pub(crate) struct Turn(#[expect(dead_code, reason = "held, and given back when dropped")] OwnedSemaphorePermit);
 
 impl Turns {
-    /// Of so many connections a quarter, but one at least, is left to others. A tenant has one in any case.
+    /// Of so many connections a quarter, but one at least, is left to others; a single one is for all.
     pub(crate) fn of(connections: u32) -> Self {
         let left = (connections / 4).max(1);
         let each = usize::try_from(connections.saturating_sub(left)).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);

@@ -118,7 +118,8 @@ async fn start() -> World {
     .await
     .unwrap();
     let gate = Gate::start(&config, pool("tenure_query"), registry.clone()).await.unwrap();
-    let app = query_api::router(App { gate, registry, reads: Reads::new(pool("tenure_query")), store: store.clone() });
+    let reads = Reads::new((0..4).map(|_| database::apart(&pool("tenure_query"), 1)));
+    let app = query_api::router(App { gate, registry, reads, store: store.clone() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let served = shell(app, Limits { timeout: Duration::from_mins(1), body: 1024, concurrent: 100 });

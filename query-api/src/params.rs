@@ -134,6 +134,10 @@ impl Encode<'_, Postgres> for Day {
 #[schema(value_type = u16, minimum = 1, maximum = 200, default = 50)]
 pub struct Limit(pub i64);
 
+impl Limit {
+    /// The longest page.
+    pub(crate) const MAX: i64 = 200;
+}
 impl Default for Limit {
     fn default() -> Self {
         Self(50)
@@ -142,7 +146,7 @@ impl Default for Limit {
 impl FromStr for Limit {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        number(text, 1, 200).map(Self).ok_or("must be a whole number from 1 to 200")
+        number(text, 1, Self::MAX).map(Self).ok_or("must be a whole number from 1 to 200")
     }
 }
 

@@ -25,18 +25,34 @@ use crate::{
 /// The tenants' read models.
 #[derive(Debug, Clone)]
 pub struct Reads {
-    pool: PgPool,
+    /// Each of one connection, by the number that a turn says.
+    connections: Arc<[PgPool]>,
     progress: Arc<Progress>,
-    turns: Arc<Turns>,
+    turns: Turns,
 }
 
 /// A tenant's transaction, in one of its turns.
 struct Reading {
     tx: TenantTx,
     turn: Turn,
+    schema: String,
 }
 
 impl Reading {
+    /// The statement as one of the tenant's own, which stays planned whomever else the connection serves. For a tenant that the
+    /// connection meets for the first time it would not be worth keeping.
+    fn own(&self, mut statement: String) -> String {
+        if self.turn.knows() {
+            statement.push_str("\n-- ");
+            statement.push_str(&self.schema);
+        }
+        statement
+    }
+    /// How far the read model is.
+    async fn position(&mut self) -> Result<i64, Problem> {
+        let statement = self.own("select position from checkpoint".to_owned());
+        sqlx::query_scalar(&statement).fetch_one(self.tx.conn()).await.map_err(unreadable)
+    }
     /// Ends it while the caller goes on. The turn is over when the connection is given back, not before.
     fn end(self) {
         tokio::spawn(async move {
@@ -79,10 +95,11 @@ impl Positioned for Rows {
 }
 
 impl Reads {
-    /// Over the query process's pool.
-    pub fn new(pool: PgPool) -> Self {
-        let turns = Arc::new(Turns::of(pool.options().get_max_connections()));
-        Self { pool, progress: Arc::default(), turns }
+    /// On these connections, each of which is a pool of one: which tenant has which is decided here.
+    pub fn new(connections: impl IntoIterator<Item = PgPool>) -> Self {
+        let connections: Arc<[_]> = connections.into_iter().collect();
+        let turns = Turns::of(connections.len());
+        Self { connections, progress: Arc::default(), turns }
     }
 
     /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.
@@ -105,13 +122,13 @@ impl Reads {
     ) -> Result<R, Problem> {
         let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
         let mut reading = self.begin_at(reader, &schema, fresh).await?;
-        let row = if sight.is_whole() {
-            query.fetch_one(reading.tx.conn()).await.map_err(unreadable)?
+        let mut arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
+        let statement = if sight.is_whole() {
+            query.sql().to_owned()
         } else {
-            let mut arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
-            let seen = sight.restrict(query.sql(), &mut arguments).map_err(|error| Problem::internal(&error))?;
-            sqlx::query_as_with(&seen, arguments).fetch_one(reading.tx.conn()).await.map_err(unreadable)?
+            sight.restrict(query.sql(), &mut arguments).map_err(|error| Problem::internal(&error))?
         };
+        let row: R = sqlx::query_as_with(&reading.own(statement), arguments).fetch_one(reading.tx.conn()).await.map_err(unreadable)?;
         reading.end();
         // A cut-over since it was looked at may have gone back.
         if row.position() < fresh.position {
@@ -126,7 +143,7 @@ impl Reads {
         let watched = self.progress.is_watched(reader.0.scope.tenant());
         if fresh.position == 0 || !watched {
             let mut reading = self.begin(reader, schema).await?;
-            if fresh.position == 0 || position(&mut reading.tx).await? >= fresh.position {
+            if fresh.position == 0 || reading.position().await? >= fresh.position {
                 return Ok(reading);
             }
             reading.end();
@@ -138,8 +155,8 @@ impl Reads {
     /// A transaction, once it is the tenant's turn.
     async fn begin(&self, reader: &Reader, schema: &str) -> Result<Reading, Problem> {
         let turn = self.turns.take(reader.0.scope.tenant()).await?;
-        let tx = TenantTx::begin(&self.pool, reader.0.scope, schema, Access::Read).await.map_err(unreadable)?;
-        Ok(Reading { tx, turn })
+        let tx = TenantTx::begin(&self.connections[turn.connection()], reader.0.scope, schema, Access::Read).await.map_err(unreadable)?;
+        Ok(Reading { tx, turn, schema: schema.to_owned() })
     }
 
     /// Waits until the read model is fresh enough; looks first where that was not done. Holds no connection, but while it looks.
@@ -147,7 +164,7 @@ impl Reads {
         let deadline = Instant::now() + fresh.wait;
         let look = async || {
             let mut reading = self.begin(reader, schema).await?;
-            let position = position(&mut reading.tx).await?;
+            let position = reading.position().await?;
             reading.end();
             Ok::<_, Problem>(position)
         };
@@ -172,11 +189,6 @@ impl Reads {
         }
         Ok(())
     }
-}
-
-/// How far the transaction's read model is.
-async fn position(tx: &mut TenantTx) -> Result<i64, Problem> {
-    sqlx::query_scalar("select position from checkpoint").fetch_one(tx.conn()).await.map_err(unreadable)
 }
 
 /// 503 `projection_behind`.

@@ -18,18 +18,21 @@ use crate::{App, Fresh, Reads, router};
 
 /// The event store is read for audits and for the registry only.
 const STORE_CONNECTIONS: u32 = 4;
+/// For what is looked up about a reader, and whether PostgreSQL is there. Those of [`Reads`] come to them.
+const OWN_CONNECTIONS: u32 = 2;
 /// Requests in flight get this long once the process is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let pool = database::connect(&config, Process::QueryApi).await?;
+    let pool = database::connect(&Config { database_connections: OWN_CONNECTIONS, ..config.clone() }, Process::QueryApi).await?;
     database::refuse_superuser(&pool).await?;
     let store = open_store(&config).await?;
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
     let checks = vec![Check::postgres(pool.clone()), store_check(store.clone()), gate.check(), registry.check()];
-    let app = router(App { gate, registry, reads: Reads::new(pool), store });
+    let reads = Reads::new((0..config.database_connections).map(|_| database::apart(&pool, 1)));
+    let app = router(App { gate, registry, reads, store });
     // A request may wait for its position before its work begins.
     let mut limits = Limits::of(&config);
     limits.timeout += Fresh::MAX_WAIT;

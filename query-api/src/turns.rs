@@ -1,61 +1,189 @@
-//! Nobody's reads keep the others waiting: of the connections one tenant holds some at once, and what it asks beyond that
-//! waits behind its own, not before everybody else's.
+//! Whose turn it is to read, and on which connection.
+//!
+//! PostgreSQL plans a statement anew on a connection that served another tenant in between, and the first time it meets a
+//! tenant it reads the catalog for their tables: both cost more than most reads do. So of the reads that wait, a connection
+//! that gets free takes one of a tenant that it knows, unless somebody has waited long. And nobody's reads keep the others
+//! waiting: one tenant holds only some of the connections, and what it asks beyond that waits behind its own.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use events::TenantId;
 use platform::Problem;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    sync::oneshot,
+    time::{Instant, timeout},
 };
 
 /// How long a read waits for its turn, as long as one waits for a free connection.
 const LONGEST: Duration = Duration::from_secs(5);
-/// So many tenants are remembered before those without a read are forgotten.
-const REMEMBERED: usize = 64;
+/// So much later somebody whom the connection knows may have come, to be served before the first.
+const HEAD_START: Duration = Duration::from_millis(500);
+/// So many tenants a connection is taken to know: those that it served last.
+const KNOWN: usize = 16;
 
-/// The turns of every tenant that reads.
-#[derive(Debug)]
+/// The turns of all who read. Clones share them.
+#[derive(Debug, Clone)]
 pub(crate) struct Turns {
+    /// So many connections one tenant holds at most.
     each: usize,
-    tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    connections: Vec<Connection>,
+    /// How many each tenant holds, of those that hold any.
+    held: HashMap<TenantId, usize>,
+    /// In the order in which they came.
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    taken: bool,
+    /// The tenants that it served, the last one first.
+    known: VecDeque<TenantId>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    tenant: TenantId,
+    since: Instant,
+    turn: oneshot::Sender<Turn>,
 }
 
 /// A turn, until it is dropped.
-pub(crate) struct Turn(#[expect(dead_code, reason = "held, and given back when dropped")] OwnedSemaphorePermit);
+#[derive(Debug)]
+pub(crate) struct Turn {
+    turns: Turns,
+    tenant: TenantId,
+    connection: usize,
+    knows: bool,
+}
+
+impl Turn {
+    /// Whether the connection served the tenant a while ago, and so will soon again, most likely.
+    pub(crate) fn knows(&self) -> bool {
+        self.knows
+    }
+
+    /// The number of the connection, from zero.
+    pub(crate) fn connection(&self) -> usize {
+        self.connection
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // A turn whose receiver is gone by now comes back here.
+        if let Some((next, turn)) = self.turns.pass_on(self.tenant, self.connection) {
+            let _ = next.send(turn);
+        }
+    }
+}
 
 impl Turns {
     /// Of so many connections a quarter, but one at least, is left to others; a single one is for all.
-    pub(crate) fn of(connections: u32) -> Self {
+    pub(crate) fn of(connections: usize) -> Self {
         let left = (connections / 4).max(1);
-        let each = usize::try_from(connections.saturating_sub(left)).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
-        Self { each, tenants: Mutex::default() }
+        let state = State {
+            connections: (0..connections).map(|_| Connection::default()).collect(),
+            held: HashMap::new(),
+            waiting: VecDeque::new(),
+        };
+        Self { each: connections.saturating_sub(left).max(1), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Waits for a turn of this tenant's. 503 `overloaded` if those before it take too long.
     pub(crate) async fn take(&self, tenant: TenantId) -> Result<Turn, Problem> {
-        let turn = timeout(LONGEST, self.of_tenant(tenant).acquire_owned()).await;
+        let turn = {
+            let mut state = self.state();
+            if state.may_hold(tenant, self.each)
+                && let Some(connection) = state.free_for(tenant)
+            {
+                return Ok(self.give(&mut state, tenant, connection));
+            }
+            let (turn, receiver) = oneshot::channel();
+            state.waiting.push_back(Waiting { tenant, since: Instant::now(), turn });
+            receiver
+        };
         let too_late = || Problem::unavailable("overloaded", "your organization's reads before this one take too long; try again shortly");
-        turn.ok().and_then(Result::ok).map(Turn).ok_or_else(too_late)
+        timeout(LONGEST, turn).await.ok().and_then(Result::ok).ok_or_else(too_late)
     }
 
-    fn of_tenant(&self, tenant: TenantId) -> Arc<Semaphore> {
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if tenants.len() >= REMEMBERED && !tenants.contains_key(&tenant) {
-            // A turn and whoever waits for one hold the semaphore too.
-            tenants.retain(|_, turns| Arc::strong_count(turns) > 1);
+    fn give(&self, state: &mut State, tenant: TenantId, connection: usize) -> Turn {
+        let knows = state.hold(tenant, connection);
+        Turn { turns: self.clone(), tenant, connection, knows }
+    }
+
+    /// Takes a connection back, and gives it to the next one.
+    fn pass_on(&self, tenant: TenantId, connection: usize) -> Option<(oneshot::Sender<Turn>, Turn)> {
+        let mut state = self.state();
+        state.let_go(tenant, connection);
+        let next = state.next_for(connection, self.each)?;
+        Some((next.turn, self.give(&mut state, next.tenant, connection)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn may_hold(&self, tenant: TenantId, each: usize) -> bool {
+        self.held.get(&tenant).is_none_or(|held| *held < each)
+    }
+
+    /// A free connection: one that knows the tenant, else the one that knows the fewest.
+    fn free_for(&self, tenant: TenantId) -> Option<usize> {
+        let free = self.connections.iter().enumerate().filter(|(_, connection)| !connection.taken);
+        free.min_by_key(|(_, connection)| (!connection.known.contains(&tenant), connection.known.len())).map(|(number, _)| number)
+    }
+
+    /// Who is next at this connection: whoever has waited long; else the first of those whom it knows; else the first.
+    fn next_for(&mut self, connection: usize, each: usize) -> Option<Waiting> {
+        self.waiting.retain(|waiting| !waiting.turn.is_closed());
+        let known = &self.connections[connection].known;
+        let may = || self.waiting.iter().enumerate().filter(|(_, waiting)| self.may_hold(waiting.tenant, each));
+        let (first, longest) = may().next()?;
+        let next = may().find(|(_, waiting)| known.contains(&waiting.tenant));
+        let next = next.filter(|(_, waiting)| waiting.since < longest.since + HEAD_START).map_or(first, |(next, _)| next);
+        self.waiting.remove(next)
+    }
+
+    /// Whether the connection knew the tenant.
+    fn hold(&mut self, tenant: TenantId, connection: usize) -> bool {
+        *self.held.entry(tenant).or_default() += 1;
+        let connection = &mut self.connections[connection];
+        connection.taken = true;
+        let before = connection.known.iter().position(|known| *known == tenant);
+        if let Some(before) = before {
+            connection.known.remove(before);
         }
-        tenants.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(self.each))).clone()
+        connection.known.push_front(tenant);
+        connection.known.truncate(KNOWN);
+        before.is_some()
+    }
+
+    fn let_go(&mut self, tenant: TenantId, connection: usize) {
+        if let Some(held) = self.held.get_mut(&tenant) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&tenant);
+            }
+        }
+        self.connections[connection].taken = false;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     fn tenant(n: u128) -> TenantId {
@@ -81,15 +209,72 @@ mod tests {
         assert!(next.is_ok());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_comes_back_to_a_connection_that_knows_it() {
+        let turns = Turns::of(3);
+        let (one, two) = (turns.take(tenant(1)).await.unwrap(), turns.take(tenant(2)).await.unwrap());
+        let (at, other) = (one.connection(), two.connection());
+        assert!(at != other && !one.knows(), "nobody is known yet");
+        drop((one, two));
+        for (n, connection) in [(2, other), (1, at), (1, at), (2, other)] {
+            let turn = turns.take(tenant(n)).await.unwrap();
+            assert_eq!((turn.connection(), turn.knows()), (connection, true));
+        }
+        let stranger = turns.take(tenant(3)).await.unwrap();
+        assert!(stranger.connection() != at && stranger.connection() != other, "it goes to the connection that knows the fewest");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whom_a_connection_knows_has_a_head_start_and_no_more() {
+        for (later, expected) in [(HEAD_START / 2, [1, 2]), (HEAD_START * 2, [2, 1])] {
+            let turns = Turns::of(1);
+            let held = turns.take(tenant(1)).await.unwrap();
+            let wait = async |n: u128| turns.take(tenant(n)).await.map(|turn| (n, turn));
+            let mut stranger = Box::pin(wait(2));
+            assert!((&mut stranger).now_or_never().is_none());
+            tokio::time::advance(later).await;
+            let mut known = Box::pin(wait(1));
+            assert!((&mut known).now_or_never().is_none());
+            drop(held);
+            let mut order = Vec::new();
+            while order.len() < 2 {
+                let (n, turn) = tokio::select! {
+                    served = &mut stranger, if !order.contains(&2) => served.unwrap(),
+                    served = &mut known, if !order.contains(&1) => served.unwrap(),
+                };
+                order.push(n);
+                drop(turn);
+            }
+            assert_eq!(order, expected, "after {later:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_loses_nobody_a_turn() {
+        let turns = Turns::of(1);
+        let held = turns.take(tenant(1)).await.unwrap();
+        let mut before = Box::pin(turns.take(tenant(2)));
+        let mut served = Box::pin(turns.take(tenant(3)));
+        let mut last = Box::pin(turns.take(tenant(4)));
+        for waiting in [&mut before, &mut served, &mut last] {
+            assert!(waiting.now_or_never().is_none());
+        }
+        drop(before);
+        drop(held);
+        drop(served); // it was its turn, and nobody had looked yet
+        assert!((&mut last).now_or_never().is_some_and(|turn| turn.is_ok()));
+        let state = turns.state();
+        assert!(state.held.is_empty() && state.waiting.is_empty() && !state.connections[0].taken, "{state:?}");
+    }
+
     #[tokio::test]
-    async fn who_reads_nothing_is_forgotten() {
+    async fn what_is_remembered_is_bounded() {
         let turns = Turns::of(4);
-        let held = turns.take(tenant(0)).await.unwrap();
-        for n in 1..1_000 {
+        for n in 0..1_000 {
             turns.take(tenant(n)).await.unwrap();
         }
-        let remembered = turns.tenants.lock().unwrap().len();
-        assert!(remembered <= REMEMBERED && turns.tenants.lock().unwrap().contains_key(&tenant(0)), "{remembered}");
-        drop(held);
+        let state = turns.state();
+        assert!(state.held.is_empty() && state.connections.iter().all(|connection| connection.known.len() == KNOWN));
+        assert!(state.connections[..].iter().any(|connection| connection.known[0] == tenant(999)));
     }
 }

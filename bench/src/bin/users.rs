@@ -54,6 +54,9 @@ struct Options {
     /// People of each tenant at the beginning.
     #[arg(long, default_value_t = 200)]
     people: u32,
+    /// Over so many seconds they come and log in, one after the other, before times are taken (but those of log-ins).
+    #[arg(long, default_value_t = 60)]
+    ramp: u64,
     /// How long to measure, in seconds; where several numbers of tenants are compared, each in each round.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
@@ -81,6 +84,8 @@ struct Tenant {
 struct Tally {
     steps: BTreeMap<&'static str, Step>,
     foreign: u64,
+    /// Before, only what fails is noted, and log-ins.
+    from: Option<Instant>,
 }
 
 struct Step {
@@ -141,15 +146,24 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-/// As people work: everybody logs in at the beginning.
+/// As people work: they come one after the other, and log in.
 async fn at_work(options: &Options, up: &Up, tenants: u32) -> anyhow::Result<()> {
     let world = Arc::new(World::prepare(options, up, tenants, options.users).await?);
-    eprintln!("{tenants} tenants with {} people each are there; {} users begin", options.people, options.users);
-    if options.json {
-        println!("{}", json!({"bench": "users", "phase": "begin", "users": options.users, "tenants": tenants, "people": options.people}));
-    }
+    let ramp = Duration::from_secs(options.ramp);
+    eprintln!("{tenants} tenants with {} people each are there; {} users come within {ramp:?}", options.people, options.users);
     let mut accounts = Account::all(options.users);
-    let (tally, _) = run(&world, options, &mut accounts).await?;
+    let begin = async {
+        tokio::time::sleep(ramp).await;
+        eprintln!("the users begin");
+        if options.json {
+            println!(
+                "{}",
+                json!({"bench": "users", "phase": "begin", "users": options.users, "tenants": tenants, "people": options.people})
+            );
+        }
+    };
+    let (ran, ()) = tokio::join!(run(&world, options, ramp, &mut accounts), begin);
+    let (tally, _) = ran?;
     tally.print(options, tenants)?;
     tally.check()
 }
@@ -179,7 +193,7 @@ async fn compare(options: &Options, up: &Up) -> anyhow::Result<()> {
         }
         for at in order {
             let side = &mut sides[at];
-            let (tally, took) = run(&side.world, options, &mut side.accounts).await?;
+            let (tally, took) = run(&side.world, options, Duration::ZERO, &mut side.accounts).await?;
             let requests: u64 = tally.steps.values().map(|step| step.times.len()).sum();
             rates[at] = requests as f64 / took.as_secs_f64();
             // Failures count in any case.
@@ -242,23 +256,30 @@ fn print_comparison(options: &Options, sides: &[Side], accounts: u32) -> anyhow:
     Ok(())
 }
 
-/// All users at once for the time given; what came of it, and how long it took.
-async fn run(world: &Arc<World>, options: &Options, accounts: &mut Vec<Account>) -> anyhow::Result<(Tally, Duration)> {
+/// All users at once for the time given, once all have come; what came of it, and how long it took.
+async fn run(world: &Arc<World>, options: &Options, ramp: Duration, accounts: &mut Vec<Account>) -> anyhow::Result<(Tally, Duration)> {
     let users = options.users as usize;
     let mut shares: Vec<Vec<Account>> = (0..users).map(|_| Vec::new()).collect();
     for account in accounts.drain(..) {
         shares[account.n % users].push(account);
     }
-    let (started, length) = (Instant::now(), Duration::from_secs(options.seconds));
-    let tasks: Vec<_> =
-        shares.into_iter().map(|share| tokio::spawn(user(Arc::clone(world), share, started + length, options.pause))).collect();
+    let now = Instant::now();
+    let (from, end) = (now + ramp, now + ramp + Duration::from_secs(options.seconds));
+    let tasks: Vec<_> = (0..options.users)
+        .zip(shares)
+        .map(|(nth, share)| {
+            // Not all at the same moment, even if all come at once.
+            let comes = now + ramp * nth / options.users + Duration::from_millis(fastrand::u64(0..=options.pause));
+            tokio::spawn(user(Arc::clone(world), share, (comes, from, end), options.pause))
+        })
+        .collect();
     let mut all = Tally::default();
     for task in tasks {
         let (tally, share) = task.await?;
         all.add(tally)?;
         accounts.extend(share);
     }
-    Ok((all, started.elapsed()))
+    Ok((all, from.elapsed()))
 }
 
 impl Account {
@@ -369,11 +390,16 @@ impl Tenant {
     }
 }
 
-/// One user, until the end: each step with the next of the accounts, which are given back.
-async fn user(world: Arc<World>, mut accounts: Vec<Account>, end: Instant, pause: u64) -> (Tally, Vec<Account>) {
-    let mut tally = Tally::default();
-    // Not all at the same moment.
-    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=pause * 5))).await;
+/// One user, who comes, is measured from some time on, and works until the end: each step with the next of the accounts, which
+/// are given back.
+async fn user(
+    world: Arc<World>,
+    mut accounts: Vec<Account>,
+    (comes, from, end): (Instant, Instant, Instant),
+    pause: u64,
+) -> (Tally, Vec<Account>) {
+    let mut tally = Tally { from: Some(from), ..Tally::default() };
+    tokio::time::sleep_until(comes.into()).await;
     for at in (0..accounts.len()).cycle() {
         if Instant::now() >= end {
             break;
@@ -477,7 +503,9 @@ impl Tally {
         .await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let step = self.steps.entry(name).or_insert_with(|| Step { times: histogram(), errors: 0, example: None });
-        step.times.saturating_record(micros);
+        if name == "log-in" || self.from.is_none_or(|from| started >= from) {
+            step.times.saturating_record(micros);
+        }
         let text = match &outcome {
             Ok(body) | Err(body) => body,
         };
@@ -506,7 +534,9 @@ impl Tally {
     fn print(&self, options: &Options, tenants: u32) -> anyhow::Result<()> {
         let (requests, errors) =
             self.steps.values().fold((0, 0), |(requests, errors), step| (requests + step.times.len(), errors + step.errors));
-        let rate = requests as f64 / options.seconds as f64;
+        // Log-ins are from before the time that is measured.
+        let log_ins = self.steps.get("log-in").map_or(0, |step| step.times.len());
+        let rate = (requests - log_ins) as f64 / options.seconds as f64;
         let mut times = histogram();
         for step in self.steps.values() {
             times.add(&step.times)?;
@@ -520,7 +550,7 @@ impl Tally {
             let steps: serde_json::Map<String, Value> = self.steps.iter().map(step).collect();
             let line = json!({
                 "bench": "users", "phase": "end", "users": options.users, "tenants": tenants, "people": options.people, "cores": cores(),
-                "seconds": options.seconds, "pause_ms": options.pause, "requests": requests, "requests_per_s": round(rate),
+                "ramp_s": options.ramp, "seconds": options.seconds, "pause_ms": options.pause, "requests": requests, "requests_per_s": round(rate),
                 "p50_ms": ms(&times, 0.5), "p99_ms": ms(&times, 0.99), "errors": errors, "foreign": self.foreign, "steps": steps,
             });
             println!("{line}");

@@ -83,8 +83,8 @@ fn connect_options(options: PgConnectOptions, process: Process) -> PgConnectOpti
     // tables for that: with every thousand people more slowly, until the first analysis.
     let scans = if process == Process::Projector { "off" } else { "on" };
     let plans = match process {
-        Process::QueryApi | Process::Projector => "force_generic_plan",
-        Process::CommandApi | Process::Relay | Process::Cli => "auto",
+        Process::QueryApi => "force_generic_plan",
+        Process::CommandApi | Process::Relay | Process::Projector | Process::Cli => "auto",
     };
     options
         .application_name(process.name())

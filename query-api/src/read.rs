@@ -39,10 +39,10 @@ struct Reading {
 }
 
 impl Reading {
-    /// The statement as one of the tenant's own, which stays planned whomever else the connection serves. For a tenant that the
-    /// connection meets for the first time it would not be worth keeping.
+    /// The statement as one of the tenant's own, which stays planned whomever else the connection serves. For a tenant that rarely
+    /// comes it would not be worth keeping.
     fn own(&self, mut statement: String) -> String {
-        if self.turn.knows() {
+        if self.turn.is_well_known() {
             statement.push_str("\n-- ");
             statement.push_str(&self.schema);
         }

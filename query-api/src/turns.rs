@@ -24,6 +24,8 @@ const LONGEST: Duration = Duration::from_secs(5);
 const HEAD_START: Duration = Duration::from_millis(500);
 /// So many tenants a connection is taken to know: those that it served last.
 const KNOWN: usize = 16;
+/// So often it has served a tenant that it knows well, and that will come again soon.
+const WELL: u32 = 8;
 
 /// The turns of all who read. Clones share them.
 #[derive(Debug, Clone)]
@@ -45,8 +47,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Connection {
     taken: bool,
-    /// The tenants that it served, the last one first.
-    known: VecDeque<TenantId>,
+    /// The tenants that it served, and how often, the last one first.
+    known: VecDeque<(TenantId, u32)>,
 }
 
 #[derive(Debug)]
@@ -62,15 +64,14 @@ pub(crate) struct Turn {
     turns: Turns,
     tenant: TenantId,
     connection: usize,
-    knows: bool,
+    well: bool,
 }
 
 impl Turn {
-    /// Whether the connection served the tenant a while ago, and so will soon again, most likely.
-    pub(crate) fn knows(&self) -> bool {
-        self.knows
+    /// Whether the connection knows the tenant well.
+    pub(crate) fn is_well_known(&self) -> bool {
+        self.well
     }
-
     /// The number of the connection, from zero.
     pub(crate) fn connection(&self) -> usize {
         self.connection
@@ -116,8 +117,8 @@ impl Turns {
     }
 
     fn give(&self, state: &mut State, tenant: TenantId, connection: usize) -> Turn {
-        let knows = state.hold(tenant, connection);
-        Turn { turns: self.clone(), tenant, connection, knows }
+        let well = state.hold(tenant, connection) > WELL;
+        Turn { turns: self.clone(), tenant, connection, well }
     }
 
     /// Takes a connection back, and gives it to the next one.
@@ -133,6 +134,12 @@ impl Turns {
     }
 }
 
+impl Connection {
+    fn knows(&self, tenant: TenantId) -> bool {
+        self.known.iter().any(|(known, _)| *known == tenant)
+    }
+}
+
 impl State {
     fn may_hold(&self, tenant: TenantId, each: usize) -> bool {
         self.held.get(&tenant).is_none_or(|held| *held < each)
@@ -141,32 +148,31 @@ impl State {
     /// A free connection: one that knows the tenant, else the one that knows the fewest.
     fn free_for(&self, tenant: TenantId) -> Option<usize> {
         let free = self.connections.iter().enumerate().filter(|(_, connection)| !connection.taken);
-        free.min_by_key(|(_, connection)| (!connection.known.contains(&tenant), connection.known.len())).map(|(number, _)| number)
+        free.min_by_key(|(_, connection)| (!connection.knows(tenant), connection.known.len())).map(|(number, _)| number)
     }
 
     /// Who is next at this connection: whoever has waited long; else the first of those whom it knows; else the first.
     fn next_for(&mut self, connection: usize, each: usize) -> Option<Waiting> {
         self.waiting.retain(|waiting| !waiting.turn.is_closed());
-        let known = &self.connections[connection].known;
+        let connection = &self.connections[connection];
         let may = || self.waiting.iter().enumerate().filter(|(_, waiting)| self.may_hold(waiting.tenant, each));
         let (first, longest) = may().next()?;
-        let next = may().find(|(_, waiting)| known.contains(&waiting.tenant));
+        let next = may().find(|(_, waiting)| connection.knows(waiting.tenant));
         let next = next.filter(|(_, waiting)| waiting.since < longest.since + HEAD_START).map_or(first, |(next, _)| next);
         self.waiting.remove(next)
     }
 
-    /// Whether the connection knew the tenant.
-    fn hold(&mut self, tenant: TenantId, connection: usize) -> bool {
+    /// How often the connection has served the tenant, now included.
+    fn hold(&mut self, tenant: TenantId, connection: usize) -> u32 {
         *self.held.entry(tenant).or_default() += 1;
         let connection = &mut self.connections[connection];
         connection.taken = true;
-        let before = connection.known.iter().position(|known| *known == tenant);
-        if let Some(before) = before {
-            connection.known.remove(before);
-        }
-        connection.known.push_front(tenant);
+        let before = connection.known.iter().position(|(known, _)| *known == tenant);
+        let before = before.and_then(|at| connection.known.remove(at)).map_or(0, |(_, times)| times);
+        let times = before.saturating_add(1);
+        connection.known.push_front((tenant, times));
         connection.known.truncate(KNOWN);
-        before.is_some()
+        times
     }
 
     fn let_go(&mut self, tenant: TenantId, connection: usize) {
@@ -214,14 +220,19 @@ mod tests {
         let turns = Turns::of(3);
         let (one, two) = (turns.take(tenant(1)).await.unwrap(), turns.take(tenant(2)).await.unwrap());
         let (at, other) = (one.connection(), two.connection());
-        assert!(at != other && !one.knows(), "nobody is known yet");
+        assert!(at != other);
         drop((one, two));
         for (n, connection) in [(2, other), (1, at), (1, at), (2, other)] {
-            let turn = turns.take(tenant(n)).await.unwrap();
-            assert_eq!((turn.connection(), turn.knows()), (connection, true));
+            assert_eq!(turns.take(tenant(n)).await.unwrap().connection(), connection);
         }
         let stranger = turns.take(tenant(3)).await.unwrap();
         assert!(stranger.connection() != at && stranger.connection() != other, "it goes to the connection that knows the fewest");
+        let mut well = Vec::new();
+        for _ in 0..WELL {
+            well.push(turns.take(tenant(2)).await.unwrap().is_well_known());
+        }
+        // It had been there three times.
+        assert_eq!(well.iter().position(|well| *well), Some(WELL as usize - 3));
     }
 
     #[tokio::test(start_paused = true)]
@@ -275,6 +286,6 @@ mod tests {
         }
         let state = turns.state();
         assert!(state.held.is_empty() && state.connections.iter().all(|connection| connection.known.len() == KNOWN));
-        assert!(state.connections[..].iter().any(|connection| connection.known[0] == tenant(999)));
+        assert!(state.connections[..].iter().any(|connection| connection.known[0].0 == tenant(999)));
     }
 }

@@ -200,7 +200,7 @@ const SETTINGS: &[Setting] = &[
     setting(
         "database_connections",
         Need::Default("8"),
-        "Connections to PostgreSQL at most, 1 to 1000; more of them cost more, since each learns the tables of every tenant that it serves. One tenant's reads leave a quarter of them, but one at least, to others",
+        "Connections to PostgreSQL for the process's main work at most, 1 to 1000, beside a few for tokens, users, health and the log; more of them cost more, since each learns the tables of every tenant that it serves. One tenant's reads leave a quarter of them, but one at least, to others",
     ),
     setting(
         "allow_open_functions",

@@ -120,14 +120,14 @@ impl Reads {
         fresh: Fresh,
         mut query: QueryAs<'_, Postgres, R, PgArguments>,
     ) -> Result<R, Problem> {
-        let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
-        let mut reading = self.begin_at(reader, &schema, fresh).await?;
         let mut arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
         let statement = if sight.is_whole() {
             query.sql().to_owned()
         } else {
             sight.restrict(query.sql(), &mut arguments).map_err(|error| Problem::internal(&error))?
         };
+        let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
+        let mut reading = self.begin_at(reader, &schema, fresh).await?;
         let row: R = sqlx::query_as_with(&reading.own(statement), arguments).fetch_one(reading.tx.conn()).await.map_err(unreadable)?;
         reading.end();
         // A cut-over since it was looked at may have gone back.

@@ -15,7 +15,7 @@ use events::{
 use http::Request;
 use jiff::Timestamp;
 use platform::{
-    Config, Gate, Registry,
+    Config, Gate, Registry, TenantPool,
     auth::{Issuer, TokenRequest},
 };
 use query_api::Reads;
@@ -71,7 +71,7 @@ impl Field {
     async fn queries(&self, pool: &PgPool) -> Router {
         let store = Store::Postgres(PgStore::open(&self.url("tenure_query"), 4).unwrap());
         let (gate, registry) = (self.gate(pool).await, self.registry.clone());
-        query_api::router(query_api::App { gate, registry, reads: Reads::new([pool.clone()]), store })
+        query_api::router(query_api::App { gate, registry, reads: Reads::new(TenantPool::of([pool.clone()])), store })
     }
     /// The command API, with the log-in.
     async fn commands(&self, pool: &PgPool) -> Router {

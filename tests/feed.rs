@@ -93,14 +93,14 @@ impl Feed {
         tokio::spawn(relay.run(self.stop.clone()))
     }
     async fn projector(&self) -> JoinHandle<()> {
-        let Applier { pool, store, keys } = self.world.applier.clone();
+        let Applier { pool, store, keys, .. } = self.world.applier.clone();
         let log = store.clone();
         let reader: platform::registry::LogReader = std::sync::Arc::new(move |after, limit| {
             let log = log.clone();
             async move { Ok(log.read_log(Registry::platform_scope(), after, limit).await?) }.boxed()
         });
         let registry = Registry::start(reader).await.unwrap();
-        let applier = Applier { pool, store, keys: keys.clone() };
+        let applier = Applier::new(pool, 8, store, keys.clone());
         tokio::spawn(Projector::new(applier, registry, keys, self.connect("projector").await).run(self.stop.clone()))
     }
     /// Waits until the tenant's read model stands at the end of its log.

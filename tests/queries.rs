@@ -14,7 +14,7 @@ use events::{
     tenancy::{Subscription, TenantProvisioned, TenantRegistered},
 };
 use platform::{
-    Access, Config, Gate, Keys, Process, READ_MODEL_VERSION, Registry, TenantTx,
+    Access, Config, Gate, Keys, Process, READ_MODEL_VERSION, Registry, TenantPool, TenantTx,
     auth::{Issuer, TokenRequest},
     database,
     http::{Limits, shell},
@@ -118,7 +118,7 @@ async fn start() -> World {
     .await
     .unwrap();
     let gate = Gate::start(&config, pool("tenure_query"), registry.clone()).await.unwrap();
-    let reads = Reads::new((0..4).map(|_| database::apart(&pool("tenure_query"), 1)));
+    let reads = Reads::new(TenantPool::apart(&pool("tenure_query"), 4));
     let app = query_api::router(App { gate, registry, reads, store: store.clone() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

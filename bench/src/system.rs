@@ -99,7 +99,7 @@ impl System {
     pub async fn applier(&self) -> anyhow::Result<Applier> {
         let config = config(&self.database, &self.key_file, Process::CommandApi, "127.0.0.1:0")?;
         let pool = role(&self.database, "tenure_projector");
-        Ok(Applier { pool: pool.clone(), store: self.store.clone(), keys: Keys::open(&config, pool).await? })
+        Ok(Applier::new(pool.clone(), 8, self.store.clone(), Keys::open(&config, pool).await?))
     }
 
     /// Serves one of the two APIs; its base URL.

@@ -25,6 +25,9 @@ use crate::{
 const KEPT_MEMORY: [(&str, &str); 3] =
     [("MALLOC_TRIM_THRESHOLD_", "8388608"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TOP_PAD_", "1048576")];
 
+/// What a connection may have open of all tenants' tables, if the system lets it.
+const FILES: u32 = 10_000;
+
 /// The superuser of a private server.
 pub const SUPERUSER: &str = "postgres";
 /// The oldest major version that is known to do.
@@ -33,6 +36,13 @@ const MIN_MAJOR: u32 = 15;
 const SOCKET_DIR_LIMIT: usize = 107 - 16;
 /// Setting up and recovering from a crash take this long at most.
 const START: Duration = Duration::from_mins(2);
+
+/// PostgreSQL's own cache, in MiB: a sixteenth of the machine's memory. What is not used of it is not taken.
+fn shared_buffers() -> u64 {
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    total.map_or(256, |kib| (kib / 1024 / 16).clamp(256, 4096))
+}
 
 /// A private server, running or not.
 #[derive(Debug, Clone)]
@@ -121,7 +131,9 @@ impl Postgres {
             format!("unix_socket_directories={socket}"),
             "cluster_name=tenure".into(),
             "max_connections=300".into(),
-            "shared_buffers=256MB".into(),
+            format!("shared_buffers={}MB", shared_buffers()),
+            // A tenant has some 40 tables and indexes, each a file; with 1,000, the default, they are opened and closed all the time.
+            format!("max_files_per_process={FILES}"),
             "max_wal_size=4GB".into(),
             "checkpoint_timeout=15min".into(),
             // A tenant's rebuild and a backup touch many schemas in one transaction.

@@ -3,7 +3,7 @@
 
 use std::{process::Command, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use serde::{Deserialize, Serialize};
 
 /// One process, for as long as it lives.
@@ -49,6 +49,15 @@ impl Identity {
         while self.is_alive() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+/// Lets this process, and all that it starts from now on, open as many files as the system lets it. Each connection is one, and
+/// so is each table that PostgreSQL has open; what a shell gives is often 1,024.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit of open files stays at {:?}", limit.current);
     }
 }
 

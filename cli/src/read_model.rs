@@ -40,7 +40,7 @@ pub async fn run(home: &Home, command: Command, json: bool) -> anyhow::Result<()
         Reader::of(&store).await?.by_slug(&slug).with_context(|| format!("there is no tenant {slug:?}; `tenure tenant list` shows all"))?;
     let keys = Keys::open(&config, pool.clone()).await?;
     let bar = output::bar(0, json);
-    let applier = Applier { pool, store, keys };
+    let applier = Applier::new(pool, 1, store, keys);
     // An operator at the machine, with the projector's own secrets, asks for this tenant by name.
     let ticket = Ticket::issue(&applier.keys, TenantScope::checked(tenant.id), Kind::RebuildReadModel, "cli")?;
     let report = rebuild::rebuild(&applier, &ticket, |progress| show(&bar, progress)).await?;

@@ -130,6 +130,7 @@ async fn wait_until_ready(home: &Home, mut child: Option<tokio::process::Child>,
 
 /// Is the supervisor, until something asks it to stop.
 async fn supervise(home: &Home, options: &Options, json: bool, lock: File) -> anyhow::Result<()> {
+    process::raise_open_files();
     let mut steps = Steps::new(json);
     steps.begin("stopping what an earlier run left");
     stop_leftovers(home).await;

@@ -16,7 +16,7 @@ use crate::{Config, Process, problem::database_is_away, provision};
 /// Statements that a connection keeps prepared; of the largest, those of the query API, each takes a third of a megabyte there.
 const STATEMENTS: usize = 160;
 /// How long a caller waits for a free connection before the answer is 503.
-const ACQUIRE: Duration = Duration::from_secs(5);
+pub(crate) const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long a connection that is looked at between two users may take to answer. One that was lost without a word never does,
 /// and would keep its place in the pool for as long as the kernel waits.
 pub(crate) const LOOK_FOR: Duration = Duration::from_secs(2);

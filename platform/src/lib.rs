@@ -13,13 +13,16 @@ pub mod provision;
 pub mod registry;
 pub mod search;
 pub mod telemetry;
+pub mod tenant_pool;
 pub mod tenant_tx;
+mod turns;
 
 pub use auth::{Actor, Anyone, AuditReader, Editor, Gate, Operator, Reader, RoleAdmin, UserAdmin};
 pub use config::{Config, Process};
 pub use keys::Keys;
 pub use problem::{FieldProblem, Problem};
 pub use registry::{Registry, Tenant, TenantState};
+pub use tenant_pool::{NotBegun, TenantPool, TurnTx};
 pub use tenant_tx::{Access, ScopedTx, TenantTx};
 
 /// The version of the read models that this build writes and reads: the `r` in `t_{namespace}_r{version}`.

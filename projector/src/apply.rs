@@ -12,7 +12,7 @@ use std::{
 };
 
 use events::{EmployeeId, Event, PersonKey, Position, RecordedEvent, StreamName, TenantScope};
-use platform::{Access, Keys, READ_MODEL_VERSION, TenantTx, keys::KeyError, provision::provision, read_schema};
+use platform::{Access, Keys, READ_MODEL_VERSION, TenantPool, keys::KeyError, provision::provision, read_schema};
 use sqlx::PgPool;
 use store::{Store, StoreError};
 
@@ -105,9 +105,16 @@ pub struct Applier {
     pub store: Store,
     /// Opens personal fields.
     pub keys: Keys,
+    /// For events as they come.
+    tenants: TenantPool,
 }
 
 impl Applier {
+    /// Which opens so many connections more than the pool does, for events as they come.
+    pub fn new(pool: PgPool, connections: u32, store: Store, keys: Keys) -> Self {
+        Self { tenants: TenantPool::apart(&pool, connections), pool, store, keys }
+    }
+
     /// Folds events into the tenant's live read model. `events` are in the order of their positions; those that are in
     /// the read model already are skipped. On any error the caller may send the same events again.
     pub async fn apply(&self, scope: TenantScope, fence: i64, events: &[Sequenced]) -> Result<Applied, ApplyError> {
@@ -144,7 +151,7 @@ impl Applier {
     /// Where the tenant's live read model stands.
     pub async fn checkpoint(&self, scope: TenantScope) -> Result<Position, ApplyError> {
         within(PATIENCE, async {
-            let mut tx = TenantTx::begin(&self.pool, scope, &live(scope), Access::Write).await?;
+            let mut tx = self.tenants.begin(scope, &live(scope), Access::Write).await.map_err(sqlx::Error::from)?;
             let at: i64 = sqlx::query_scalar("select position from checkpoint").fetch_one(tx.conn()).await?;
             tx.rollback().await?;
             Ok(Position(u64::try_from(at).unwrap_or(0)))
@@ -246,7 +253,7 @@ impl Applier {
         opened: &[Event],
         most: usize,
     ) -> Result<Attempt, ApplyError> {
-        let mut tx = TenantTx::begin(&self.pool, scope, schema, Access::Write).await?;
+        let mut tx = self.tenants.begin(scope, schema, Access::Write).await.map_err(sqlx::Error::from)?;
         let Checkpoint { position: checkpoint, fence: theirs } = lock_checkpoint(tx.conn()).await?;
         if theirs == REPLACED {
             tx.rollback().await?;

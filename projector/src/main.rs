@@ -18,13 +18,15 @@ use store::{
 
 /// Connections for healing and sweeping.
 const STORE_CONNECTIONS: u32 = 6;
+/// For leases, new tenants and whether PostgreSQL is there. Those on which events are applied come to them.
+const OWN_CONNECTIONS: u32 = 4;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::load(Process::Projector)?;
     let _telemetry = telemetry::init(&config, Process::Projector)?;
     let stop = health::stop_signal();
-    let pool = database::connect(&config, Process::Projector).await?;
+    let pool = database::connect(&Config { database_connections: OWN_CONNECTIONS, ..config.clone() }, Process::Projector).await?;
     database::refuse_superuser(&pool).await?;
     let eventstore_url = config.eventstore_url.as_ref().map(secrecy::ExposeSecret::expose_secret);
     let store =
@@ -43,7 +45,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let client = nats::connect(&settings).await?;
     let checks = vec![Check::postgres(pool.clone()), registry.check(), nats_check(client.clone())];
-    let applier = Applier { pool, store, keys: keys.clone() };
+    let applier = Applier::new(pool, config.database_connections, store, keys.clone());
     let projector = tokio::spawn(Projector::new(applier, registry, keys, client).run(stop.clone()));
     tracing::info!(listen = %config.listen, "projecting");
     let app = health::router(checks).merge(health::metrics());

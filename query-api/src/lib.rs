@@ -17,7 +17,6 @@ mod progress;
 mod read;
 mod service;
 mod sight;
-mod turns;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use platform::{Access, Problem, Reader, TenantTx, read_schema};
+use platform::{Access, NotBegun, Problem, Reader, TenantPool, TurnTx, read_schema};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{
-    Execute as _, FromRow, PgPool, Postgres,
+    Execute as _, FromRow, Postgres,
     postgres::{PgArguments, PgRow},
     query::QueryAs,
 };
@@ -19,22 +19,18 @@ use crate::{
     params::{Day, Fresh},
     progress::Progress,
     sight::Sight,
-    turns::{Turn, Turns},
 };
 
 /// The tenants' read models.
 #[derive(Debug, Clone)]
 pub struct Reads {
-    /// Each of one connection, by the number that a turn says.
-    connections: Arc<[PgPool]>,
+    connections: TenantPool,
     progress: Arc<Progress>,
-    turns: Turns,
 }
 
-/// A tenant's transaction, in one of its turns.
+/// A tenant's transaction.
 struct Reading {
-    tx: TenantTx,
-    turn: Turn,
+    tx: TurnTx,
     schema: String,
 }
 
@@ -42,7 +38,7 @@ impl Reading {
     /// The statement as one of the tenant's own, which stays planned whomever else the connection serves. For a tenant that rarely
     /// comes it would not be worth keeping.
     fn own(&self, mut statement: String) -> String {
-        if self.turn.is_well_known() {
+        if self.tx.is_well_known() {
             statement.push_str("\n-- ");
             statement.push_str(&self.schema);
         }
@@ -52,14 +48,6 @@ impl Reading {
     async fn position(&mut self) -> Result<i64, Problem> {
         let statement = self.own("select position from checkpoint".to_owned());
         sqlx::query_scalar(&statement).fetch_one(self.tx.conn()).await.map_err(unreadable)
-    }
-    /// Ends it while the caller goes on. The turn is over when the connection is given back, not before.
-    fn end(self) {
-        tokio::spawn(async move {
-            // What fails closes the connection.
-            let _ = self.tx.rollback().await;
-            drop(self.turn);
-        });
     }
 }
 
@@ -95,11 +83,9 @@ impl Positioned for Rows {
 }
 
 impl Reads {
-    /// On these connections, each of which is a pool of one: which tenant has which is decided here.
-    pub fn new(connections: impl IntoIterator<Item = PgPool>) -> Self {
-        let connections: Arc<[_]> = connections.into_iter().collect();
-        let turns = Turns::of(connections.len());
-        Self { connections, progress: Arc::default(), turns }
+    /// On these connections.
+    pub fn new(connections: TenantPool) -> Self {
+        Self { connections, progress: Arc::default() }
     }
 
     /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.
@@ -129,7 +115,7 @@ impl Reads {
         let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
         let mut reading = self.begin_at(reader, &schema, fresh).await?;
         let row: R = sqlx::query_as_with(&reading.own(statement), arguments).fetch_one(reading.tx.conn()).await.map_err(unreadable)?;
-        reading.end();
+        reading.tx.end();
         // A cut-over since it was looked at may have gone back.
         if row.position() < fresh.position {
             return Err(behind(row.position(), fresh.position));
@@ -146,7 +132,7 @@ impl Reads {
             if fresh.position == 0 || reading.position().await? >= fresh.position {
                 return Ok(reading);
             }
-            reading.end();
+            reading.tx.end();
         }
         self.wait(reader, schema, fresh, watched).await?;
         self.begin(reader, schema).await
@@ -154,9 +140,13 @@ impl Reads {
 
     /// A transaction, once it is the tenant's turn.
     async fn begin(&self, reader: &Reader, schema: &str) -> Result<Reading, Problem> {
-        let turn = self.turns.take(reader.0.scope.tenant()).await?;
-        let tx = TenantTx::begin(&self.connections[turn.connection()], reader.0.scope, schema, Access::Read).await.map_err(unreadable)?;
-        Ok(Reading { tx, turn, schema: schema.to_owned() })
+        let tx = self.connections.begin(reader.0.scope, schema, Access::Read).await.map_err(|error| match error {
+            NotBegun::NoTurn => {
+                Problem::unavailable("overloaded", "your organization's reads before this one take too long; try again shortly")
+            }
+            NotBegun::Database(error) => unreadable(error),
+        })?;
+        Ok(Reading { tx, schema: schema.to_owned() })
     }
 
     /// Waits until the read model is fresh enough; looks first where that was not done. Holds no connection, but while it looks.
@@ -165,7 +155,7 @@ impl Reads {
         let look = async || {
             let mut reading = self.begin(reader, schema).await?;
             let position = reading.position().await?;
-            reading.end();
+            reading.tx.end();
             Ok::<_, Problem>(position)
         };
         let mut place = None;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use platform::{
-    Config, Gate, Process, Registry, database,
+    Config, Gate, Process, Registry, TenantPool, database,
     health::{self, Check},
     http::{Limits, shell},
     registry::LogReader,
@@ -31,7 +31,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
     let checks = vec![Check::postgres(pool.clone()), store_check(store.clone()), gate.check(), registry.check()];
-    let reads = Reads::new((0..config.database_connections).map(|_| database::apart(&pool, 1)));
+    let reads = Reads::new(TenantPool::apart(&pool, config.database_connections));
     let app = router(App { gate, registry, reads, store });
     // A request may wait for its position before its work begins.
     let mut limits = Limits::of(&config);

@@ -1,33 +1,34 @@
-//! Whose turn it is to read, and on which connection.
+//! Which tenant's turn it is, and on which connection.
 //!
-//! PostgreSQL plans a statement anew on a connection that served another tenant in between, and the first time it meets a
-//! tenant it reads the catalog for their tables: both cost more than most reads do. So of the reads that wait, a connection
-//! that gets free takes one of a tenant that it knows, unless somebody has waited long. And nobody's reads keep the others
-//! waiting: one tenant holds only some of the connections, and what it asks beyond that waits behind its own.
+//! The first time that a connection meets a tenant, PostgreSQL reads the catalog for their tables, which costs more than most
+//! reads do, and keeps that as long as the connection lasts. So a connection that gets free takes, of those who wait, a tenant
+//! that it knows, unless somebody has waited long: most tenants come to one connection or two. And nobody's work keeps the
+//! others waiting: one tenant holds only some of the connections, and what it wants beyond that waits behind its own.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use events::TenantId;
-use platform::Problem;
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
 };
 
-/// How long a read waits for its turn, as long as one waits for a free connection.
-const LONGEST: Duration = Duration::from_secs(5);
+/// How long anybody waits for their turn.
+const LONGEST: Duration = crate::database::ACQUIRE;
 /// So much later somebody whom the connection knows may have come, to be served before the first.
 const HEAD_START: Duration = Duration::from_millis(500);
-/// So many tenants a connection is taken to know: those that it served last.
-const KNOWN: usize = 16;
-/// So often it has served a tenant that it knows well, and that will come again soon.
+/// So many tenants a connection is taken to know; at one more it is taken to know nobody.
+const KNOWN: usize = 10_000;
+/// So many of those that it served last may come often: what the statements of so many need is kept.
+const LAST: usize = 16;
+/// So often among the last it has served a tenant that it knows well, and that will come again soon.
 const WELL: u32 = 8;
 
-/// The turns of all who read. Clones share them.
+/// The turns of all tenants. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Turns {
     /// So many connections one tenant holds at most.
@@ -47,8 +48,10 @@ struct State {
 #[derive(Debug, Default)]
 struct Connection {
     taken: bool,
-    /// The tenants that it served, and how often, the last one first.
-    known: VecDeque<(TenantId, u32)>,
+    /// The tenants that it served.
+    known: HashSet<TenantId>,
+    /// Those that it served last, and how often since they are among them, the very last one first.
+    last: VecDeque<(TenantId, u32)>,
 }
 
 #[derive(Debug)]
@@ -99,21 +102,20 @@ impl Turns {
         Self { each: connections.saturating_sub(left).max(1), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Waits for a turn of this tenant's. 503 `overloaded` if those before it take too long.
-    pub(crate) async fn take(&self, tenant: TenantId) -> Result<Turn, Problem> {
+    /// Waits for a turn of this tenant's. None if those before it take too long.
+    pub(crate) async fn take(&self, tenant: TenantId) -> Option<Turn> {
         let turn = {
             let mut state = self.state();
             if state.may_hold(tenant, self.each)
                 && let Some(connection) = state.free_for(tenant)
             {
-                return Ok(self.give(&mut state, tenant, connection));
+                return Some(self.give(&mut state, tenant, connection));
             }
             let (turn, receiver) = oneshot::channel();
             state.waiting.push_back(Waiting { tenant, since: Instant::now(), turn });
             receiver
         };
-        let too_late = || Problem::unavailable("overloaded", "your organization's reads before this one take too long; try again shortly");
-        timeout(LONGEST, turn).await.ok().and_then(Result::ok).ok_or_else(too_late)
+        timeout(LONGEST, turn).await.ok().and_then(Result::ok)
     }
 
     fn give(&self, state: &mut State, tenant: TenantId, connection: usize) -> Turn {
@@ -136,7 +138,23 @@ impl Turns {
 
 impl Connection {
     fn knows(&self, tenant: TenantId) -> bool {
-        self.known.iter().any(|(known, _)| *known == tenant)
+        self.known.contains(&tenant)
+    }
+    fn served_lately(&self, tenant: TenantId) -> bool {
+        self.last.iter().any(|(last, _)| *last == tenant)
+    }
+    /// How often it has served the tenant, now included, since they are among the last.
+    fn meet(&mut self, tenant: TenantId) -> u32 {
+        if self.known.len() >= KNOWN && !self.knows(tenant) {
+            self.known.clear();
+        }
+        self.known.insert(tenant);
+        let before = self.last.iter().position(|(last, _)| *last == tenant);
+        let before = before.and_then(|at| self.last.remove(at)).map_or(0, |(_, times)| times);
+        let times = before.saturating_add(1);
+        self.last.push_front((tenant, times));
+        self.last.truncate(LAST);
+        times
     }
 }
 
@@ -145,34 +163,34 @@ impl State {
         self.held.get(&tenant).is_none_or(|held| *held < each)
     }
 
-    /// A free connection: one that knows the tenant, else the one that knows the fewest.
+    /// A free connection: one that served the tenant lately, else one that knows them, else the one that knows the fewest.
     fn free_for(&self, tenant: TenantId) -> Option<usize> {
         let free = self.connections.iter().enumerate().filter(|(_, connection)| !connection.taken);
-        free.min_by_key(|(_, connection)| (!connection.knows(tenant), connection.known.len())).map(|(number, _)| number)
+        let dear = |connection: &Connection| (!connection.served_lately(tenant), !connection.knows(tenant), connection.known.len());
+        free.min_by_key(|(_, connection)| dear(connection)).map(|(number, _)| number)
     }
 
-    /// Who is next at this connection: whoever has waited long; else the first of those whom it knows; else the first.
+    /// Who is next at this connection: whoever has waited long; else the first of those whom it served lately; else of those whom
+    /// it knows; else of those whom no other knows either; else the first.
     fn next_for(&mut self, connection: usize, each: usize) -> Option<Waiting> {
         self.waiting.retain(|waiting| !waiting.turn.is_closed());
         let connection = &self.connections[connection];
         let may = || self.waiting.iter().enumerate().filter(|(_, waiting)| self.may_hold(waiting.tenant, each));
         let (first, longest) = may().next()?;
-        let next = may().find(|(_, waiting)| connection.knows(waiting.tenant));
+        let next = may()
+            .find(|(_, waiting)| connection.served_lately(waiting.tenant))
+            .or_else(|| may().find(|(_, waiting)| connection.knows(waiting.tenant)))
+            .or_else(|| may().find(|(_, waiting)| !self.connections.iter().any(|other| other.knows(waiting.tenant))));
         let next = next.filter(|(_, waiting)| waiting.since < longest.since + HEAD_START).map_or(first, |(next, _)| next);
         self.waiting.remove(next)
     }
 
-    /// How often the connection has served the tenant, now included.
+    /// How often the connection has served the tenant, as [`Connection::meet`] counts.
     fn hold(&mut self, tenant: TenantId, connection: usize) -> u32 {
         *self.held.entry(tenant).or_default() += 1;
         let connection = &mut self.connections[connection];
         connection.taken = true;
-        let before = connection.known.iter().position(|(known, _)| *known == tenant);
-        let before = before.and_then(|at| connection.known.remove(at)).map_or(0, |(_, times)| times);
-        let times = before.saturating_add(1);
-        connection.known.push_front((tenant, times));
-        connection.known.truncate(KNOWN);
-        times
+        connection.meet(tenant)
     }
 
     fn let_go(&mut self, tenant: TenantId, connection: usize) {
@@ -209,10 +227,10 @@ mod tests {
         for _ in 0..3 {
             held.push(turns.take(tenant(1)).await.unwrap());
         }
-        assert_eq!(turns.take(tenant(1)).await.err().map(|problem| problem.code), Some("overloaded"));
-        assert!(turns.take(tenant(2)).await.is_ok());
+        assert!(turns.take(tenant(1)).await.is_none());
+        assert!(turns.take(tenant(2)).await.is_some());
         let (next, ()) = tokio::join!(turns.take(tenant(1)), async { drop(held.pop()) });
-        assert!(next.is_ok());
+        assert!(next.is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,6 +278,39 @@ mod tests {
         }
     }
 
+    /// Two connections that both serve more tenants than `LAST`, each its own.
+    async fn two_with_their_own(turns: &Turns) -> [Turn; 2] {
+        for n in 0..2 * LAST as u128 {
+            let (one, other) = (turns.take(tenant(n)).await.unwrap(), turns.take(tenant(1_000 + n)).await.unwrap());
+            assert!(one.connection() == 0 && other.connection() == 1);
+        }
+        [turns.take(tenant(0)).await.unwrap(), turns.take(tenant(1_000)).await.unwrap()]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tenants_come_back_to_where_they_were_met_however_many_they_are() {
+        let turns = Turns::of(2);
+        let [one, other] = two_with_their_own(&turns).await;
+        assert_eq!([one.connection(), other.connection()], [0, 1]);
+        // The first serves, in this order: whom it served lately, whom it met, whom nobody met, whom the other met.
+        let who = [1_001, 9_999, 1, 2 * LAST as u128 - 1];
+        let mut waiting = who.map(|n| Box::pin(turns.take(tenant(n))));
+        assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
+        let (mut order, mut held) = (Vec::new(), Some(one));
+        while let Some(turn) = held.take() {
+            assert_eq!(turn.connection(), 0);
+            drop(turn);
+            for (n, wait) in who.iter().zip(&mut waiting).filter(|(n, _)| !order.contains(*n)).collect::<Vec<_>>() {
+                if let Some(turn) = wait.now_or_never() {
+                    order.push(*n);
+                    held = turn;
+                    break;
+                }
+            }
+        }
+        assert_eq!(order, [2 * LAST as u128 - 1, 1, 9_999, 1_001]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_loses_nobody_a_turn() {
         let turns = Turns::of(1);
@@ -273,7 +324,7 @@ mod tests {
         drop(before);
         drop(held);
         drop(served); // it was its turn, and nobody had looked yet
-        assert!((&mut last).now_or_never().is_some_and(|turn| turn.is_ok()));
+        assert!((&mut last).now_or_never().is_some_and(|turn| turn.is_some()));
         let state = turns.state();
         assert!(state.held.is_empty() && state.waiting.is_empty() && !state.connections[0].taken, "{state:?}");
     }
@@ -285,7 +336,13 @@ mod tests {
             turns.take(tenant(n)).await.unwrap();
         }
         let state = turns.state();
-        assert!(state.held.is_empty() && state.connections.iter().all(|connection| connection.known.len() == KNOWN));
-        assert!(state.connections[..].iter().any(|connection| connection.known[0].0 == tenant(999)));
+        assert!(state.held.is_empty() && state.connections.iter().all(|connection| connection.last.len() == LAST));
+        assert!(state.connections.iter().any(|connection| connection.last[0].0 == tenant(999)));
+        drop(state);
+        let mut connection = Connection::default();
+        for n in 0..2 * KNOWN as u128 {
+            connection.meet(tenant(n));
+            assert!(connection.known.len() <= KNOWN && connection.knows(tenant(n)));
+        }
     }
 }

@@ -13,8 +13,13 @@ use axum::{
     http::{StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
+use jiff::{ToSpan as _, civil::Date};
+use serde::{
+    Serialize, Serializer,
+    ser::{Error as _, SerializeMap as _},
+};
 use sqlx::{
-    Encode, Executor as _, PgPool, Postgres, Row as _, Type,
+    Column as _, Encode, Executor as _, PgPool, Postgres, Row as _, Type, TypeInfo as _,
     encode::IsNull,
     postgres::{PgArgumentBuffer, PgArguments, PgConnectOptions, PgRow, PgTypeInfo, types::Oid},
     query::Query,
@@ -23,6 +28,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UnixStream},
 };
+use uuid::Uuid;
 
 /// A statement, and its parameters in PostgreSQL's binary format.
 #[derive(Debug, Clone)]
@@ -201,22 +207,59 @@ async fn answer(State(bare): State<Arc<Bare>>, uri: Uri) -> Response {
     for parameter in &statement.parameters {
         query = query.bind(parameter.clone());
     }
-    // The API's statements answer with the whole JSON in a column.
-    let row = match &bare.begin {
-        None => query.fetch_one(&bare.pool).await,
+    let rows = match &bare.begin {
+        None => query.fetch_all(&bare.pool).await,
         Some(begin) => in_transaction(&bare.pool, begin, query).await,
     };
-    let json = row.and_then(|row| row.try_get::<String, _>("body").or_else(|_| row.try_get::<String, _>("items")));
-    match json {
+    match rows.and_then(|rows| json(&rows)) {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
     }
 }
 
-async fn in_transaction(pool: &PgPool, begin: &str, query: Query<'_, Postgres, PgArguments>) -> Result<PgRow, sqlx::Error> {
+/// Most of the API's statements answer with the whole JSON in a column; of the others each row becomes an object.
+fn json(rows: &[PgRow]) -> Result<String, sqlx::Error> {
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    if let Ok(json) = first.try_get::<String, _>("body").or_else(|_| first.try_get::<String, _>("items")) {
+        return Ok(json);
+    }
+    let rows: Vec<_> = rows.iter().map(Object).collect();
+    serde_json::to_string(&rows).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// A row as a JSON object.
+struct Object<'a>(&'a PgRow);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let row = self.0;
+        let mut object = serializer.serialize_map(Some(row.columns().len()))?;
+        for column in row.columns() {
+            let (name, at) = (column.name(), column.ordinal());
+            match column.type_info().name() {
+                "INT2" => object.serialize_entry(name, &row.try_get::<Option<i16>, _>(at).map_err(S::Error::custom)?),
+                "INT8" => object.serialize_entry(name, &row.try_get::<Option<i64>, _>(at).map_err(S::Error::custom)?),
+                "UUID" => object.serialize_entry(name, &row.try_get::<Option<Uuid>, _>(at).map_err(S::Error::custom)?),
+                "DATE" => {
+                    let days = row.try_get_unchecked::<Option<i32>, _>(at).map_err(S::Error::custom)?;
+                    object.serialize_entry(name, &days.map(day))
+                }
+                _ => object.serialize_entry(name, &row.try_get::<Option<&str>, _>(at).map_err(S::Error::custom)?),
+            }?;
+        }
+        object.end()
+    }
+}
+
+/// The day that is so many days after PostgreSQL's first.
+fn day(days: i32) -> Date {
+    Date::constant(2000, 1, 1).saturating_add(days.days())
+}
+
+async fn in_transaction(pool: &PgPool, begin: &str, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
     let mut connection = pool.acquire().await?;
     connection.execute(begin).await?;
-    let row = query.fetch_one(&mut *connection).await;
+    let rows = query.fetch_all(&mut *connection).await;
     connection.execute("rollback").await?;
-    row
+    rows
 }

@@ -4,10 +4,12 @@ mod chart;
 mod events;
 mod history;
 mod list;
+mod summary;
 
 pub use chart::{ChartNode, OrgChart};
 pub use history::{AssignmentRow, CompensationRow, ContactRow, EmploymentRow, History, PersonRow};
-pub use list::{EmployeePage, EmployeeSummary};
+pub use list::EmployeePage;
+pub use summary::EmployeeSummary;
 
 pub(crate) use chart::{__path_org_chart, org_chart};
 pub(crate) use events::{__path_recorded_events, recorded_events};
@@ -27,7 +29,7 @@ use uuid::Uuid;
 use crate::{
     organization::OneParams,
     params::{Day, Fresh, Id},
-    read::{Answer, Positioned, Reads, not_found},
+    read::{Answer, Positioned, Reads, compact, not_found},
     sight::Sight,
 };
 
@@ -76,6 +78,16 @@ pub enum Status {
 }
 
 impl Status {
+    /// Where somebody stands on a day, by the employment nearest it.
+    pub(crate) fn on(day: Day, starts_on: Day, ends_on: Option<Day>) -> Self {
+        if starts_on > day {
+            Self::NotYetHired
+        } else if ends_on.is_none_or(|ends_on| ends_on > day) {
+            Self::Active
+        } else {
+            Self::Terminated
+        }
+    }
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -294,7 +306,7 @@ pub(crate) async fn employee(
     let sight = Sight::of(&reader.0).facts_of(id.uuid());
     let found: Found = reads.one_as(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid()).bind(as_of)).await?;
     match (found.version, found.body) {
-        (Some(version), Some(json)) => Ok(Answer { position: found.position, version: Some(version), json }),
+        (Some(version), Some(json)) => Ok(Answer { position: found.position, version: Some(version), json: compact(json) }),
         _ => Err(not_found()),
     }
 }

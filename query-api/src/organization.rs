@@ -232,7 +232,8 @@ pub(crate) async fn departments(
     let sql = page(TREE, "($4::uuid is null or parent_id = $4)");
     let query = sqlx::query_as(&sql).bind(listing.as_of).bind(text_key(after)?).bind(limit).bind(parent);
     let rows: Rows = reads.one(&reader, fresh, query).await?;
-    Answer::page(listing.as_of, rows.position, rows.items, rows.next.map(|code| listing.after(code.as_bytes())))
+    let next = rows.next.as_ref().map(|code| listing.after(code.as_bytes()));
+    Answer::page(listing.as_of, rows.position, rows.items()?, next)
 }
 
 /// One location as of a day.
@@ -286,5 +287,6 @@ async fn list(reads: &Reads, reader: &Reader, fresh: Fresh, route: &str, things:
     let sql = page(things, "true");
     let query = sqlx::query_as(&sql).bind(listing.as_of).bind(text_key(after)?).bind(limit);
     let rows: Rows = reads.one(reader, fresh, query).await?;
-    Answer::page(listing.as_of, rows.position, rows.items, rows.next.map(|code| listing.after(code.as_bytes())))
+    let next = rows.next.as_ref().map(|code| listing.after(code.as_bytes()));
+    Answer::page(listing.as_of, rows.position, rows.items()?, next)
 }

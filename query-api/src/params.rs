@@ -10,9 +10,9 @@ use http::{StatusCode, header::HeaderMap, request::Parts};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use platform::Problem;
 use sqlx::{
-    Encode, Postgres, Type,
+    Decode, Encode, Postgres, Type,
     encode::IsNull,
-    postgres::{PgArgumentBuffer, PgTypeInfo, types::Oid},
+    postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef, types::Oid},
 };
 
 /// The query parameters of a route; [`params!`] declares them.
@@ -85,7 +85,7 @@ params! {
 }
 
 /// A civil day, `YYYY-MM-DD`, of the years 0001 to 9999.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, utoipa::ToSchema)]
 #[schema(value_type = String, format = Date)]
 pub struct Day(pub Date);
 
@@ -126,6 +126,17 @@ impl Type<Postgres> for Day {
 impl Encode<'_, Postgres> for Day {
     fn encode_by_ref(&self, buf: &mut PgArgumentBuffer) -> Result<IsNull, sqlx::error::BoxDynError> {
         <i32 as Encode<Postgres>>::encode(self.to_days(), buf)
+    }
+}
+
+impl Decode<'_, Postgres> for Day {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, sqlx::error::BoxDynError> {
+        Ok(Self::from_days(<i32 as Decode<Postgres>>::decode(value)?).ok_or("a day that no answer can name")?)
+    }
+}
+impl serde::Serialize for Day {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -53,7 +53,7 @@ impl Reading {
 
 /// A row that knows which position of the tenant's log it stands at.
 pub(crate) trait Positioned: for<'r> FromRow<'r, PgRow> + Send + Unpin {
-    /// The checkpoint, read by the same statement as the row.
+    /// The checkpoint, read by the same statement as the row; 0 in a row beside the one that has it.
     fn position(&self) -> i64;
 }
 
@@ -73,8 +73,14 @@ impl Positioned for Body {
 #[derive(FromRow)]
 pub(crate) struct Rows {
     pub(crate) position: i64,
-    pub(crate) items: String,
+    items: String,
     pub(crate) next: Option<String>,
+}
+impl Rows {
+    /// The items as they go into the answer.
+    pub(crate) fn items(self) -> Result<Box<RawValue>, Problem> {
+        RawValue::from_string(compact(self.items)).map_err(|_| broken())
+    }
 }
 impl Positioned for Rows {
     fn position(&self) -> i64 {
@@ -104,8 +110,29 @@ impl Reads {
         reader: &Reader,
         sight: &Sight,
         fresh: Fresh,
-        mut query: QueryAs<'_, Postgres, R, PgArguments>,
+        query: QueryAs<'_, Postgres, R, PgArguments>,
     ) -> Result<R, Problem> {
+        let (_, rows) = self.all_as(reader, sight, fresh, query).await?;
+        rows.into_iter().next().ok_or_else(|| Problem::from(sqlx::Error::RowNotFound))
+    }
+
+    /// As [`Reads::one`], for a statement of several rows: the position that they stand at, and all of them.
+    pub(crate) async fn all<R: Positioned>(
+        &self,
+        reader: &Reader,
+        fresh: Fresh,
+        query: QueryAs<'_, Postgres, R, PgArguments>,
+    ) -> Result<(i64, Vec<R>), Problem> {
+        self.all_as(reader, &Sight::of(&reader.0), fresh, query).await
+    }
+
+    async fn all_as<R: Positioned>(
+        &self,
+        reader: &Reader,
+        sight: &Sight,
+        fresh: Fresh,
+        mut query: QueryAs<'_, Postgres, R, PgArguments>,
+    ) -> Result<(i64, Vec<R>), Problem> {
         let mut arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
         let statement = if sight.is_whole() {
             query.sql().to_owned()
@@ -114,13 +141,15 @@ impl Reads {
         };
         let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
         let mut reading = self.begin_at(reader, &schema, fresh).await?;
-        let row: R = sqlx::query_as_with(&reading.own(statement), arguments).fetch_one(reading.tx.conn()).await.map_err(unreadable)?;
+        let rows: Vec<R> =
+            sqlx::query_as_with(&reading.own(statement), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?;
         reading.tx.end();
+        let position = rows.iter().map(R::position).max().unwrap_or(0);
         // A cut-over since it was looked at may have gone back.
-        if row.position() < fresh.position {
-            return Err(behind(row.position(), fresh.position));
+        if position < fresh.position {
+            return Err(behind(position, fresh.position));
         }
-        Ok(row)
+        Ok((position, rows))
     }
 
     /// A transaction whose read model is fresh enough.
@@ -219,26 +248,25 @@ pub(crate) struct Answer {
 impl Answer {
     /// The answer to a query for one object.
     pub(crate) fn of(body: Body) -> Result<Self, Problem> {
-        Ok(Self { position: body.position, version: None, json: body.body.ok_or_else(not_found)? })
+        Ok(Self { position: body.position, version: None, json: compact(body.body.ok_or_else(not_found)?) })
     }
 
     /// The answer to a query for a list.
-    pub(crate) fn page(as_of: Day, position: i64, items: String, next_cursor: Option<String>) -> Result<Self, Problem> {
+    pub(crate) fn page(as_of: Day, position: i64, items: impl Serialize, next_cursor: Option<String>) -> Result<Self, Problem> {
         #[derive(Serialize)]
-        struct Page {
-            as_of: String,
+        struct Page<T> {
+            as_of: Day,
             position: i64,
-            items: Box<RawValue>,
+            items: T,
             next_cursor: Option<String>,
         }
-        let items = RawValue::from_string(items).map_err(|_| broken())?;
-        let page = Page { as_of: as_of.to_string(), position, items, next_cursor };
+        let page = Page { as_of, position, items, next_cursor };
         Ok(Self { position, version: None, json: serde_json::to_string(&page).map_err(|_| broken())? })
     }
 }
 
 /// PostgreSQL sets spaces and line ends between JSON's tokens; nobody needs them on the wire.
-fn compact(mut json: String) -> String {
+pub(crate) fn compact(mut json: String) -> String {
     let (mut in_text, mut escaped) = (false, false);
     json.retain(|c| {
         if in_text {
@@ -258,7 +286,7 @@ fn broken() -> Problem {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], compact(self.json)).into_response();
+        let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], self.json).into_response();
         response.headers_mut().insert("tenure-position", self.position.into());
         if let Some(etag) = self.version.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
             response.headers_mut().insert(header::ETAG, etag);

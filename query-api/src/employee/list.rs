@@ -7,44 +7,15 @@ use sqlx::{Postgres, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Manager, Named, Status, department_on, job_on, location_on, manager_on, status_on};
+use super::{
+    EmployeeSummary, Status,
+    summary::{shown, summaries},
+};
 use crate::{
     cursor::{Cursor, Listing, id_key},
     params::{Day, Fresh, IdParam, Limit, params},
-    read::{Answer, Reads, Rows},
+    read::{Answer, Reads},
 };
-
-/// A person in a list, as of its day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EmployeeSummary {
-    /// The person.
-    pub employee_id: Uuid,
-    /// The tenant's own number; null once erased.
-    pub employee_number: Option<String>,
-    /// Given name or names; null once erased.
-    pub given_name: Option<String>,
-    /// Family name; null once erased.
-    pub family_name: Option<String>,
-    /// Address at work.
-    pub work_email: Option<String>,
-    /// Where the person stands on that day.
-    pub status: Status,
-    /// The first day of the employment.
-    #[schema(format = Date)]
-    pub starts_on: String,
-    /// The first day no longer employed; null while open.
-    #[schema(format = Date)]
-    pub ends_on: Option<String>,
-    /// The department; of those who are not employed on the day the last one, else the first.
-    pub department: Option<Named>,
-    /// The job; see `department`.
-    pub job: Option<Named>,
-    /// The place of work; see `department`.
-    pub location: Option<Named>,
-    /// The person reported to; see `department`.
-    pub manager: Option<Manager>,
-}
 
 /// One page of people, by family name, given name and id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -135,14 +106,16 @@ pub(crate) async fn employees(
         ("q", params.q.as_ref().map(|words| words.0.join(" "))),
     ];
     let (listing, after) = Listing::open(reader.0.scope, "/v1/employees", &filters, params.as_of, params.cursor.as_ref())?;
-    let mut sql = statement(&params, listing.as_of, id_key(after)?, params.limit.unwrap_or_default().0);
-    let rows: Rows = reads.one(&reader, fresh, sql.build_query_as()).await?;
-    let next = rows.next.and_then(|id| id.parse::<Uuid>().ok());
-    Answer::page(listing.as_of, rows.position, rows.items, next.map(|id| listing.after(id.as_bytes())))
+    let limit = params.limit.unwrap_or_default();
+    let mut sql = statement(&params, listing.as_of, id_key(after)?, limit.0);
+    let (position, parts) = reads.all(&reader, fresh, sql.build_query_as()).await?;
+    let (items, more) = summaries(parts, listing.as_of, limit);
+    let next = items.last().filter(|_| more).map(|last| listing.after(last.employee_id.as_bytes()));
+    Answer::page(listing.as_of, position, items, next)
 }
 
-/// Finds the page's people first, by as few tables as the filters need, then looks up what is shown of them. $1 is the
-/// day, $2 the page's length.
+/// Finds the page's people first, and whether more follow, by as few tables as the filters need; then looks up what is shown of
+/// them. $1 is the day, $2 the page's length.
 fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit: i64) -> QueryBuilder<'static, Postgres> {
     let status = params.status.unwrap_or(Status::Active);
     let mut sql = QueryBuilder::new("with recursive day as (select ");
@@ -171,23 +144,7 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
         sql.push(if any { format!("{ORDER} limit {LONGEST}) longest order by family, given, employee_id ") } else { format!("{ORDER} ") });
         sql.push("limit $2 + 1)");
     }
-    sql.push(format!(
-        ", page as (select *, row_number() over (order by family, given, employee_id) as n from found)
-         select (select position from checkpoint) as position,
-            coalesce(json_agg(json_build_object(
-                'employee_id', page.employee_id, 'employee_number', employee_number, 'given_name', given_name, 'family_name', family_name,
-                'work_email', (select t.work_email from contact_span t where t.employee_id = page.employee_id and t.valid_to > t.valid_from
-                               order by t.valid_from > $1, abs(t.valid_from - $1) limit 1),
-                'status', {status}, 'starts_on', starts_on, 'ends_on', nullif(ends_on, 'infinity'),
-                'department', {department}, 'job', {job}, 'location', {location}, 'manager', {manager}) order by n) filter (where n <= $2), '[]')::text as items,
-            max(page.employee_id::text) filter (where n = $2 and exists (select from page where n > $2)) as next
-         from page left join assignment_span a on a.employment_id = page.employment_id and a.valid_from <= page.day and page.day < a.valid_to",
-        status = status_on("page", "$1"),
-        department = department_on("a.department_id", "page.day"),
-        job = job_on("a.job_id", "page.day"),
-        location = location_on("a.location_id", "page.day"),
-        manager = manager_on("a.manager_id", "page.day"),
-    ));
+    sql.push(shown());
     sql
 }
 

@@ -1,0 +1,239 @@
+//! What a list shows of its people. What many of them share, such as a job's title, is looked up once and put together here: in
+//! one row per person, built by PostgreSQL as JSON, a page took three times as long.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Manager, Named, Status};
+use crate::{
+    params::{Day, Limit},
+    read::Positioned,
+};
+
+/// A person in a list, as of its day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmployeeSummary {
+    /// The person.
+    pub employee_id: Uuid,
+    /// The tenant's own number; null once erased.
+    pub employee_number: Option<String>,
+    /// Given name or names; null once erased.
+    pub given_name: Option<String>,
+    /// Family name; null once erased.
+    pub family_name: Option<String>,
+    /// Address at work.
+    pub work_email: Option<String>,
+    /// Where the person stands on that day.
+    pub status: Status,
+    /// The first day of the employment.
+    #[schema(format = Date)]
+    pub starts_on: String,
+    /// The first day no longer employed; null while open.
+    #[schema(format = Date)]
+    pub ends_on: Option<String>,
+    /// The department; of those who are not employed on the day the last one, else the first.
+    pub department: Option<Named>,
+    /// The job; see `department`.
+    pub job: Option<Named>,
+    /// The place of work; see `department`.
+    pub location: Option<Named>,
+    /// The person reported to; see `department`.
+    pub manager: Option<Manager>,
+}
+
+/// What a row of the statement is.
+mod part {
+    pub(super) const PERSON: i16 = 0;
+    pub(super) const DEPARTMENT: i16 = 1;
+    pub(super) const JOB: i16 = 2;
+    pub(super) const LOCATION: i16 = 3;
+    pub(super) const MANAGER: i16 = 4;
+}
+
+/// A person, or something that people of the page refer to, as of a person's day.
+#[derive(FromRow)]
+pub(super) struct Part {
+    part: i16,
+    position: Option<i64>,
+    id: Option<Uuid>,
+    day: Option<Day>,
+    /// Or the employee number.
+    code: Option<String>,
+    /// Or the family name.
+    name: Option<String>,
+    given_name: Option<String>,
+    work_email: Option<String>,
+    starts_on: Option<Day>,
+    ends_on: Option<Day>,
+    department_id: Option<Uuid>,
+    job_id: Option<Uuid>,
+    location_id: Option<Uuid>,
+    manager_id: Option<Uuid>,
+}
+impl Positioned for Part {
+    fn position(&self) -> i64 {
+        self.position.unwrap_or(0)
+    }
+}
+
+/// SQL after a common table expression `found`, for [`Part`]s: a row for each of the people, one if there are none, and what they
+/// refer to, each as it was called on their day or last before it.
+pub(super) fn shown() -> String {
+    use part::{DEPARTMENT, JOB, LOCATION, MANAGER, PERSON};
+    let named = |part: i16, thing: &str, name: &str| {
+        format!(
+            "union all select {part}::smallint, null, held.id, held.day, s.code, s.name, null, null, null, null, null, null, null, null
+             from (select distinct {thing}_id as id, day from page) held cross join lateral (
+                select code, {name} as name from {thing}_span s where s.{thing}_id = held.id and s.valid_from <= held.day
+                and s.valid_to > s.valid_from order by s.valid_from desc limit 1) s "
+        )
+    };
+    format!(
+        ", page as (
+            select found.*, a.department_id, a.job_id, a.location_id, a.manager_id from found
+            left join assignment_span a on a.employment_id = found.employment_id and a.valid_from <= found.day and found.day < a.valid_to
+        )
+        select {PERSON}::smallint as part, c.position, page.employee_id as id, page.day, page.employee_number as code, page.family_name as name,
+            page.given_name, t.work_email, page.starts_on, nullif(page.ends_on, 'infinity') as ends_on, department_id, job_id, location_id, manager_id
+        from checkpoint c left join page on true left join lateral (
+            select t.work_email from contact_span t where t.employee_id = page.employee_id and t.valid_to > t.valid_from
+            order by t.valid_from > $1, abs(t.valid_from - $1) limit 1) t on true
+        {departments}{jobs}{locations}union all select {MANAGER}::smallint, null, e.employee_id, held.day, null, s.family_name, s.given_name, null, null, null, null, null, null, null
+        from (select distinct manager_id as id, day from page) held join employee e on e.employee_id = held.id left join lateral (
+            select given_name, family_name from person_span s where s.employee_id = e.employee_id and s.valid_from <= held.day
+            and s.valid_to > s.valid_from order by s.valid_from desc limit 1) s on true",
+        departments = named(DEPARTMENT, "department", "name"),
+        jobs = named(JOB, "job", "title"),
+        locations = named(LOCATION, "location", "name"),
+    )
+}
+
+/// The page, in the order of the list, and whether more follow.
+pub(super) fn summaries(parts: Vec<Part>, as_of: Day, limit: Limit) -> (Vec<EmployeeSummary>, bool) {
+    let (mut people, mut referred) = (Vec::new(), HashMap::new());
+    for part in parts {
+        match (part.part, part.id, part.day) {
+            (part::PERSON, Some(id), Some(day)) => people.push((id, day, part)),
+            (kind, Some(id), Some(day)) => drop(referred.insert((kind, id, day), part)),
+            _ => {} // Nobody was found.
+        }
+    }
+    let key = |id: Uuid, part: &Part| (part.name.clone().unwrap_or_default(), part.given_name.clone().unwrap_or_default(), id);
+    people.sort_by_cached_key(|(id, _, part)| key(*id, part));
+    let length = usize::try_from(limit.0).unwrap_or(0);
+    let more = people.len() > length;
+    people.truncate(length);
+    let named = |kind: i16, id: Option<Uuid>, day: Day| {
+        let id = id?;
+        let held = referred.get(&(kind, id, day));
+        Some(Named { id, code: held.and_then(|held| held.code.clone()), name: held.and_then(|held| held.name.clone()) })
+    };
+    let manager = |id: Option<Uuid>, day: Day| {
+        let (id, held) = id.and_then(|id| Some((id, referred.get(&(part::MANAGER, id, day))?)))?;
+        Some(Manager { id, given_name: held.given_name.clone(), family_name: held.name.clone() })
+    };
+    let summary = |(employee_id, day, person): (Uuid, Day, Part)| {
+        // Who is found is by an employment.
+        let starts_on = person.starts_on.unwrap_or(day);
+        EmployeeSummary {
+            employee_id,
+            status: Status::on(as_of, starts_on, person.ends_on),
+            starts_on: starts_on.to_string(),
+            ends_on: person.ends_on.map(|day| day.to_string()),
+            department: named(part::DEPARTMENT, person.department_id, day),
+            job: named(part::JOB, person.job_id, day),
+            location: named(part::LOCATION, person.location_id, day),
+            manager: manager(person.manager_id, day),
+            employee_number: person.code,
+            given_name: person.given_name,
+            family_name: person.name,
+            work_email: person.work_email,
+        }
+    };
+    (people.into_iter().map(summary).collect(), more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANY: Limit = Limit(50);
+
+    fn id(n: u128) -> Uuid {
+        Uuid::from_u128(n)
+    }
+    fn day(text: &str) -> Day {
+        text.parse().unwrap()
+    }
+    fn part(part: i16, n: u128, on: &str, name: Option<&str>) -> Part {
+        Part {
+            part,
+            position: (part == part::PERSON).then_some(7),
+            id: Some(id(n)),
+            day: Some(day(on)),
+            code: None,
+            name: name.map(Into::into),
+            given_name: None,
+            work_email: None,
+            starts_on: None,
+            ends_on: None,
+            department_id: None,
+            job_id: None,
+            location_id: None,
+            manager_id: None,
+        }
+    }
+    fn person(n: u128, name: Option<&str>) -> Part {
+        part(part::PERSON, n, "2020-01-01", name)
+    }
+
+    #[test]
+    fn people_come_by_name_however_the_rows_come() {
+        let parts = || vec![person(3, Some("b")), person(4, Some("É")), person(2, Some("b")), person(1, None), person(5, Some("Z"))];
+        let order = |limit| {
+            let (people, more) = summaries(parts(), day("2020-01-01"), Limit(limit));
+            (people.iter().map(|one| one.employee_id.as_u128()).collect::<Vec<_>>(), more)
+        };
+        // By bytes, as the index; who has no name is first.
+        assert_eq!(order(5), (vec![1, 5, 2, 3, 4], false));
+        assert_eq!(order(4), (vec![1, 5, 2, 3], true));
+    }
+
+    #[test]
+    fn nobody_is_one_row_with_the_position() {
+        let nobody = Part { id: None, day: None, ..person(1, None) };
+        assert_eq!(nobody.position(), 7);
+        assert_eq!(summaries(vec![nobody], day("2020-01-01"), MANY), (vec![], false));
+    }
+
+    #[test]
+    fn what_people_refer_to_is_as_of_their_own_day() {
+        let left = Part { department_id: Some(id(10)), manager_id: Some(id(1)), ..part(part::PERSON, 2, "2019-12-31", None) };
+        let there = Part { department_id: Some(id(10)), job_id: Some(id(11)), manager_id: Some(id(3)), ..person(3, Some("x")) };
+        let parts = vec![
+            part(part::DEPARTMENT, 10, "2020-01-01", Some("new")),
+            part(part::DEPARTMENT, 10, "2019-12-31", Some("old")),
+            part(part::MANAGER, 3, "2020-01-01", Some("x")),
+            // The same id as a department's, and another thing.
+            part(part::JOB, 10, "2020-01-01", Some("no")),
+            left,
+            there,
+        ];
+        let (people, _) = summaries(parts, day("2020-01-01"), MANY);
+        let seen: Vec<_> = people
+            .iter()
+            .map(|one| {
+                let name = |named: &Option<Named>| named.as_ref().map(|named| named.name.clone());
+                (name(&one.department), name(&one.job), one.manager.as_ref().map(|manager| manager.family_name.clone()))
+            })
+            .collect();
+        let text = |text: &str| Some(text.to_owned());
+        // Of a manager who may not be seen nothing is said; a job that had no title yet is there without one.
+        assert_eq!(seen, [(Some(text("old")), None, None), (Some(text("new")), Some(None), Some(text("x")))]);
+    }
+}

@@ -37,11 +37,15 @@ const SOCKET_DIR_LIMIT: usize = 107 - 16;
 /// Setting up and recovering from a crash take this long at most.
 const START: Duration = Duration::from_mins(2);
 
-/// PostgreSQL's own cache, in MiB: a sixteenth of the machine's memory. What is not used of it is not taken.
+/// PostgreSQL's own cache, in MiB: a sixteenth of the memory that there is, of the machine or for this container. What is not used
+/// of it is not taken.
 fn shared_buffers() -> u64 {
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    total.map_or(256, |kib| (kib / 1024 / 16).clamp(256, 4096))
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let machine = read("/proc/meminfo");
+    let machine = machine.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let container = read("/sys/fs/cgroup/memory.max").trim().parse::<u64>().ok().map(|bytes| bytes / 1024); // or "max"
+    let least = machine.into_iter().chain(container).min();
+    least.map_or(256, |kib| (kib / 1024 / 16).clamp(256, 2048))
 }
 
 /// A private server, running or not.

@@ -47,7 +47,7 @@ pub struct EmployeeSummary {
 }
 
 /// What a row of the statement is.
-mod part {
+mod kind {
     pub(super) const PERSON: i16 = 0;
     pub(super) const DEPARTMENT: i16 = 1;
     pub(super) const JOB: i16 = 2;
@@ -58,7 +58,7 @@ mod part {
 /// A person, or something that people of the page refer to, as of a person's day.
 #[derive(FromRow)]
 pub(super) struct Part {
-    part: i16,
+    kind: i16,
     position: Option<i64>,
     id: Option<Uuid>,
     day: Option<Day>,
@@ -84,10 +84,10 @@ impl Positioned for Part {
 /// SQL after a common table expression `found`, for [`Part`]s: a row for each of the people, one if there are none, and what they
 /// refer to, each as it was called on their day or last before it.
 pub(super) fn shown() -> String {
-    use part::{DEPARTMENT, JOB, LOCATION, MANAGER, PERSON};
-    let named = |part: i16, thing: &str, name: &str| {
+    use kind::{DEPARTMENT, JOB, LOCATION, MANAGER, PERSON};
+    let named = |kind: i16, thing: &str, name: &str| {
         format!(
-            "union all select {part}::smallint, null, held.id, held.day, s.code, s.name, null, null, null, null, null, null, null, null
+            "union all select {kind}::smallint, null, held.id, held.day, s.code, s.name, null, null, null, null, null, null, null, null
              from (select distinct {thing}_id as id, day from page) held cross join lateral (
                 select code, {name} as name from {thing}_span s where s.{thing}_id = held.id and s.valid_from <= held.day
                 and s.valid_to > s.valid_from order by s.valid_from desc limit 1) s "
@@ -98,7 +98,7 @@ pub(super) fn shown() -> String {
             select found.*, a.department_id, a.job_id, a.location_id, a.manager_id from found
             left join assignment_span a on a.employment_id = found.employment_id and a.valid_from <= found.day and found.day < a.valid_to
         )
-        select {PERSON}::smallint as part, c.position, page.employee_id as id, page.day, page.employee_number as code, page.family_name as name,
+        select {PERSON}::smallint as kind, c.position, page.employee_id as id, page.day, page.employee_number as code, page.family_name as name,
             page.given_name, t.work_email, page.starts_on, nullif(page.ends_on, 'infinity') as ends_on, department_id, job_id, location_id, manager_id
         from checkpoint c left join page on true left join lateral (
             select t.work_email from contact_span t where t.employee_id = page.employee_id and t.valid_to > t.valid_from
@@ -117,9 +117,9 @@ pub(super) fn shown() -> String {
 pub(super) fn summaries(parts: Vec<Part>, as_of: Day, limit: Limit) -> (Vec<EmployeeSummary>, bool) {
     let (mut people, mut referred) = (Vec::new(), HashMap::new());
     for part in parts {
-        match (part.part, part.id, part.day) {
-            (part::PERSON, Some(id), Some(day)) => people.push((id, day, part)),
-            (kind, Some(id), Some(day)) => drop(referred.insert((kind, id, day), part)),
+        match (part.kind, part.id, part.day) {
+            (kind::PERSON, Some(id), Some(day)) => people.push((id, day, part)),
+            (other, Some(id), Some(day)) => drop(referred.insert((other, id, day), part)),
             _ => {} // Nobody was found.
         }
     }
@@ -134,7 +134,7 @@ pub(super) fn summaries(parts: Vec<Part>, as_of: Day, limit: Limit) -> (Vec<Empl
         Some(Named { id, code: held.and_then(|held| held.code.clone()), name: held.and_then(|held| held.name.clone()) })
     };
     let manager = |id: Option<Uuid>, day: Day| {
-        let (id, held) = id.and_then(|id| Some((id, referred.get(&(part::MANAGER, id, day))?)))?;
+        let (id, held) = id.and_then(|id| Some((id, referred.get(&(kind::MANAGER, id, day))?)))?;
         Some(Manager { id, given_name: held.given_name.clone(), family_name: held.name.clone() })
     };
     let summary = |(employee_id, day, person): (Uuid, Day, Part)| {
@@ -145,9 +145,9 @@ pub(super) fn summaries(parts: Vec<Part>, as_of: Day, limit: Limit) -> (Vec<Empl
             status: Status::on(as_of, starts_on, person.ends_on),
             starts_on: starts_on.to_string(),
             ends_on: person.ends_on.map(|day| day.to_string()),
-            department: named(part::DEPARTMENT, person.department_id, day),
-            job: named(part::JOB, person.job_id, day),
-            location: named(part::LOCATION, person.location_id, day),
+            department: named(kind::DEPARTMENT, person.department_id, day),
+            job: named(kind::JOB, person.job_id, day),
+            location: named(kind::LOCATION, person.location_id, day),
             manager: manager(person.manager_id, day),
             employee_number: person.code,
             given_name: person.given_name,
@@ -170,10 +170,10 @@ mod tests {
     fn day(text: &str) -> Day {
         text.parse().unwrap()
     }
-    fn part(part: i16, n: u128, on: &str, name: Option<&str>) -> Part {
+    fn part(kind: i16, n: u128, on: &str, name: Option<&str>) -> Part {
         Part {
-            part,
-            position: (part == part::PERSON).then_some(7),
+            kind,
+            position: (kind == kind::PERSON).then_some(7),
             id: Some(id(n)),
             day: Some(day(on)),
             code: None,
@@ -189,7 +189,7 @@ mod tests {
         }
     }
     fn person(n: u128, name: Option<&str>) -> Part {
-        part(part::PERSON, n, "2020-01-01", name)
+        part(kind::PERSON, n, "2020-01-01", name)
     }
 
     #[test]
@@ -213,14 +213,14 @@ mod tests {
 
     #[test]
     fn what_people_refer_to_is_as_of_their_own_day() {
-        let left = Part { department_id: Some(id(10)), manager_id: Some(id(1)), ..part(part::PERSON, 2, "2019-12-31", None) };
+        let left = Part { department_id: Some(id(10)), manager_id: Some(id(1)), ..part(kind::PERSON, 2, "2019-12-31", None) };
         let there = Part { department_id: Some(id(10)), job_id: Some(id(11)), manager_id: Some(id(3)), ..person(3, Some("x")) };
         let parts = vec![
-            part(part::DEPARTMENT, 10, "2020-01-01", Some("new")),
-            part(part::DEPARTMENT, 10, "2019-12-31", Some("old")),
-            part(part::MANAGER, 3, "2020-01-01", Some("x")),
+            part(kind::DEPARTMENT, 10, "2020-01-01", Some("new")),
+            part(kind::DEPARTMENT, 10, "2019-12-31", Some("old")),
+            part(kind::MANAGER, 3, "2020-01-01", Some("x")),
             // The same id as a department's, and another thing.
-            part(part::JOB, 10, "2020-01-01", Some("no")),
+            part(kind::JOB, 10, "2020-01-01", Some("no")),
             left,
             there,
         ];

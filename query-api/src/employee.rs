@@ -223,27 +223,38 @@ pub(crate) fn job_on(id: &str, day: &str) -> String {
 pub(crate) fn location_on(id: &str, day: &str) -> String {
     named_on("location", "name", id, day)
 }
-/// `id` may name any table but `held`, which would be the one looked in.
 fn named_on(thing: &str, name: &str, id: &str, day: &str) -> String {
     format!(
         "case when {id} is not null then coalesce((select json_build_object('id', held.{thing}_id, 'code', held.code, 'name', held.{name})
-            from {thing}_span held where held.{thing}_id = {id} and held.valid_from <= {day} and held.valid_to > held.valid_from
-            order by held.valid_from desc limit 1), json_build_object('id', {id}, 'code', null, 'name', null)) end"
+            {held}), json_build_object('id', {id}, 'code', null, 'name', null)) end",
+        held = held_on(thing, id, day),
     )
+}
+/// SQL from `from` on for a span of a department, job, location or person: what held on a day, else what held last before it.
+/// `id` may name any table but `held`, which is the one looked in.
+fn held_on(thing: &str, id: &str, day: &str) -> String {
+    let key = if thing == "person" { "employee" } else { thing };
+    format!(
+        "from {thing}_span held where held.{key}_id = {id} and held.valid_from <= {day} and held.valid_to > held.valid_from
+            order by held.valid_from desc limit 1"
+    )
+}
+/// SQL for the conditions and the order by which a span that holds on a day is found, else the one that begins nearest it.
+fn nearest(span: &str, day: &str) -> String {
+    format!("{span}.valid_to > {span}.valid_from order by {span}.valid_from > {day}, abs({span}.valid_from - {day}) limit 1")
 }
 /// SQL for a manager's name on a day; null where there is none, or none that the asker may see.
 pub(crate) fn manager_on(id: &str, day: &str) -> String {
     format!(
         "(select json_build_object('id', e.employee_id, 'given_name', s.given_name, 'family_name', s.family_name)
-            from employee e left join lateral (select p.given_name, p.family_name
-                from person_span p where p.employee_id = e.employee_id and p.valid_from <= {day} and p.valid_to > p.valid_from
-                order by p.valid_from desc limit 1) s on true
-            where e.employee_id = {id})"
+            from employee e left join lateral (select held.given_name, held.family_name {held}) s on true
+            where e.employee_id = {id})",
+        held = held_on("person", "e.employee_id", day),
     )
 }
 
-/// SQL for the status of an employment on a day.
-pub(crate) fn status_on(employment: &str, day: &str) -> String {
+/// SQL for the status of an employment on a day, as [`Status::on`] has it; without one, not yet hired.
+fn status_on(employment: &str, day: &str) -> String {
     format!(
         "case when {employment}.starts_on is null or {employment}.starts_on > {day} then 'not_yet_hired'
               when {employment}.ends_on > {day} then 'active' else 'terminated' end"
@@ -279,11 +290,9 @@ pub(crate) async fn employee(
             'employee_id', e.employee_id, 'employee_number', e.employee_number, 'original_hire_date', e.original_hire_date,
             'version', e.stream_version, 'status', {status},
             'person', (select json_build_object('given_name', p.given_name, 'family_name', p.family_name, 'birth_date', p.birth_date, 'gender', p.gender)
-                from person_span p where p.employee_id = e.employee_id and p.valid_to > p.valid_from
-                order by p.valid_from > $2, abs(p.valid_from - $2) limit 1),
+                from person_span p where p.employee_id = e.employee_id and {nearest_p}),
             'contact', (select json_build_object('work_email', t.work_email, 'private_email', t.private_email, 'phone', t.phone)
-                from contact_span t where t.employee_id = e.employee_id and t.valid_to > t.valid_from
-                order by t.valid_from > $2, abs(t.valid_from - $2) limit 1),
+                from contact_span t where t.employee_id = e.employee_id and {nearest_t}),
             'employment', case when m.employment_id is not null then json_build_object('employment_id', m.employment_id,
                 'starts_on', m.starts_on, 'ends_on', nullif(m.ends_on, 'infinity'), 'termination_reason', m.termination_reason) end,
             'assignment', (select json_build_object('since', a.valid_from, 'department', {department}, 'job', {job},
@@ -298,6 +307,8 @@ pub(crate) async fn employee(
             order by m.starts_on > $2, abs(m.starts_on - $2), m.ends_on desc, m.employment_id desc limit 1
         ) m on true",
         status = status_on("m", "$2"),
+        nearest_p = nearest("p", "$2"),
+        nearest_t = nearest("t", "$2"),
         department = department_on("a.department_id", "$2"),
         job = job_on("a.job_id", "$2"),
         location = location_on("a.location_id", "$2"),

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    EmployeeSummary, Status,
+    EmployeeSummary, Status, nearest,
     summary::{shown, summaries},
 };
 use crate::{
@@ -130,8 +130,8 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
     }
     if let Some(id) = after {
         sql.push("after as (select ").push_bind(id).push("::uuid as employee_id, ");
-        sql.push(format!("{FAMILY} as family, {GIVEN} as given from person_span p where p.valid_to > p.valid_from and p.employee_id = "));
-        sql.push_bind(id).push(" order by p.valid_from > $1, abs(p.valid_from - $1) limit 1), ");
+        sql.push(format!("{FAMILY} as family, {GIVEN} as given from person_span p where p.employee_id = "));
+        sql.push_bind(id).push(format!(" and {}), ", nearest("p", "$1")));
     }
     if let (Status::Active, Some(IdParam(department))) = (status, params.department) {
         of_department(&mut sql, params, department, after.is_some());
@@ -199,25 +199,25 @@ fn people(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams
         "select p.employee_id, p.given_name, p.family_name, e.employee_number, m.employment_id, m.starts_on, m.ends_on,
             {FAMILY} as family, {GIVEN} as given, greatest(least($1, m.ends_on - 1), m.starts_on) as day "
     ));
-    sql.push(match status {
-        Status::Active => {
+    match status {
+        Status::Active => sql.push(
             "from person_span p join employment m on m.employee_id = p.employee_id and m.starts_on <= $1 and $1 < m.ends_on
-                 join employee e on e.employee_id = p.employee_id "
-        }
+                 join employee e on e.employee_id = p.employee_id ",
+        ),
         // By the employment that ended last, with no other since. One that never began makes room for another on its day.
-        Status::Terminated => {
+        Status::Terminated => sql.push(
             "from person_span p join employment m on m.employee_id = p.employee_id and m.ends_on <= $1 and not exists (
                      select from employment n where n.employee_id = m.employee_id
                          and (n.starts_on, n.ends_on, n.employment_id) > (m.starts_on, m.ends_on, m.employment_id) and n.starts_on <= $1)
-                 join employee e on e.employee_id = p.employee_id "
-        }
+                 join employee e on e.employee_id = p.employee_id ",
+        ),
         // By the employment that starts first, under the names known nearest the day.
-        Status::NotYetHired => {
+        Status::NotYetHired => sql.push(format!(
             "from employment m join employee e on e.employee_id = m.employee_id
-             join lateral (select * from person_span p where p.employee_id = e.employee_id and p.valid_to > p.valid_from
-                           order by p.valid_from > $1, abs(p.valid_from - $1) limit 1) p on true "
-        }
-    });
+             join lateral (select * from person_span p where p.employee_id = e.employee_id and {}) p on true ",
+            nearest("p", "$1"),
+        )),
+    };
     if params.department.is_some() || is_placed(params) {
         sql.push(
             "join assignment_span a on a.employment_id = m.employment_id

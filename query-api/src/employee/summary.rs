@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Manager, Named, Status};
+use super::{Manager, Named, Status, held_on, nearest};
 use crate::{
     params::{Day, Limit},
     read::Positioned,
@@ -87,10 +87,10 @@ pub(super) fn shown() -> String {
     use kind::{DEPARTMENT, JOB, LOCATION, MANAGER, PERSON};
     let named = |kind: i16, thing: &str, name: &str| {
         format!(
-            "union all select {kind}::smallint, null, held.id, held.day, s.code, s.name, null, null, null, null, null, null, null, null
-             from (select distinct {thing}_id as id, day from page) held cross join lateral (
-                select code, {name} as name from {thing}_span s where s.{thing}_id = held.id and s.valid_from <= held.day
-                and s.valid_to > s.valid_from order by s.valid_from desc limit 1) s "
+            "union all select {kind}::smallint, null, asked.id, asked.day, s.code, s.name, null, null, null, null, null, null, null, null
+             from (select distinct {thing}_id as id, day from page) asked cross join lateral (
+                select held.code, held.{name} as name {held}) s ",
+            held = held_on(thing, "asked.id", "asked.day"),
         )
     };
     format!(
@@ -101,12 +101,12 @@ pub(super) fn shown() -> String {
         select {PERSON}::smallint as kind, c.position, page.employee_id as id, page.day, page.employee_number as code, page.family_name as name,
             page.given_name, t.work_email, page.starts_on, nullif(page.ends_on, 'infinity') as ends_on, department_id, job_id, location_id, manager_id
         from checkpoint c left join page on true left join lateral (
-            select t.work_email from contact_span t where t.employee_id = page.employee_id and t.valid_to > t.valid_from
-            order by t.valid_from > $1, abs(t.valid_from - $1) limit 1) t on true
-        {departments}{jobs}{locations}union all select {MANAGER}::smallint, null, e.employee_id, held.day, null, s.family_name, s.given_name, null, null, null, null, null, null, null
-        from (select distinct manager_id as id, day from page) held join employee e on e.employee_id = held.id left join lateral (
-            select given_name, family_name from person_span s where s.employee_id = e.employee_id and s.valid_from <= held.day
-            and s.valid_to > s.valid_from order by s.valid_from desc limit 1) s on true",
+            select t.work_email from contact_span t where t.employee_id = page.employee_id and {nearest}) t on true
+        {departments}{jobs}{locations}union all select {MANAGER}::smallint, null, e.employee_id, asked.day, null, s.family_name, s.given_name, null, null, null, null, null, null, null
+        from (select distinct manager_id as id, day from page) asked join employee e on e.employee_id = asked.id left join lateral (
+            select held.given_name, held.family_name {held}) s on true",
+        nearest = nearest("t", "$1"),
+        held = held_on("person", "e.employee_id", "asked.day"),
         departments = named(DEPARTMENT, "department", "name"),
         jobs = named(JOB, "job", "title"),
         locations = named(LOCATION, "location", "name"),

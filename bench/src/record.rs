@@ -238,6 +238,7 @@ impl Serialize for Object<'_> {
             let (name, at) = (column.name(), column.ordinal());
             match column.type_info().name() {
                 "INT2" => object.serialize_entry(name, &row.try_get::<Option<i16>, _>(at).map_err(S::Error::custom)?),
+                "INT4" => object.serialize_entry(name, &row.try_get::<Option<i32>, _>(at).map_err(S::Error::custom)?),
                 "INT8" => object.serialize_entry(name, &row.try_get::<Option<i64>, _>(at).map_err(S::Error::custom)?),
                 "UUID" => object.serialize_entry(name, &row.try_get::<Option<Uuid>, _>(at).map_err(S::Error::custom)?),
                 "DATE" => {

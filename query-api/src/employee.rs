@@ -4,6 +4,7 @@ mod chart;
 mod events;
 mod history;
 mod list;
+mod part;
 mod summary;
 
 pub use chart::{ChartNode, OrgChart};

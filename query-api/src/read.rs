@@ -261,7 +261,12 @@ impl Answer {
             next_cursor: Option<String>,
         }
         let page = Page { as_of, position, items, next_cursor };
-        Ok(Self { position, version: None, json: serde_json::to_string(&page).map_err(|_| broken())? })
+        Self::json(position, &page)
+    }
+
+    /// The answer that a value is.
+    pub(crate) fn json(position: i64, value: &impl Serialize) -> Result<Self, Problem> {
+        Ok(Self { position, version: None, json: serde_json::to_string(value).map_err(|_| broken())? })
     }
 }
 

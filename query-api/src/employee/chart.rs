@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Named, department_on, job_on};
+use super::{
+    Named,
+    part::{Part, Parts, kind, referred},
+};
 use crate::{
     params::{Day, Fresh, IdParam, number, params},
-    read::{Answer, Body, Reads},
+    read::{Answer, Reads, not_found},
     sight::Sight,
 };
 
@@ -103,11 +106,11 @@ enum Start {
     Person,
 }
 
-/// The chart, $3 levels down, no deeper than $4 people take it. Whoever has one manager can be reached by one way only, so
-/// going down from the top can't turn in a ring; going down from a person can only do so through that person, who is
-/// left out. What many of them share is looked up once, into an object by id: the planner takes the page for a row or two, and
-/// would join each to all.
+/// The chart, $3 levels down, no deeper than $4 people take it, and whether there is a person $2. Whoever has one manager can be
+/// reached by one way only, so going down from the top can't turn in a ring; going down from a person can only do so through that
+/// person, who is left out.
 fn chart(start: &Start) -> String {
+    use kind::{DEPARTMENT, JOB, PERSON, REPORTS, ROOT};
     // A plan that is kept was made for any day, on which there could be many at the top; hence the look-up one by one.
     let (first, materialized) = match start {
         Start::Top => (
@@ -136,27 +139,39 @@ fn chart(start: &Start) -> String {
             select s.*, c.level + 1, c.found + count(*) over () from chart c {below}
             where c.level < $3 and c.found <= $4 and s.employee_id is distinct from $2
         ), page as (
-            select c.*, p.given_name, p.family_name,
-                   row_number() over (order by c.level, coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", c.employee_id) as n
-            from chart c left join lateral (
+            select c.*, $1 as day, p.given_name, p.family_name from chart c left join lateral (
                 select p.given_name, p.family_name from person_span p
                 where p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to offset 0
             ) p on true
-            order by n limit $4 + 1
-        ), jobs as (
-            select jsonb_object_agg(job_id, {job}) as by_id from (select distinct job_id from page) j
-        ), departments as (
-            select jsonb_object_agg(department_id, {department}) as by_id from (select distinct department_id from page) d
-        ), reports as (
-            select jsonb_object_agg(manager_id, direct) as by_id from (
-                select a.manager_id, count(*) as direct from assignment_span a
-                where a.manager_id = any (array(select employee_id from page)) and a.valid_from <= $1 and $1 < a.valid_to
-                group by a.manager_id
-            ) r
-        )",
-        job = job_on("j.job_id", "$1"),
-        department = department_on("d.department_id", "$1"),
+            order by c.level, coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", c.employee_id limit $4 + 1
+        )
+        select {PERSON}::smallint as kind, c.position, page.employee_id as id, page.day, null as code, page.family_name as name, page.given_name,
+            department_id, job_id, {manager} as manager_id, level, null::bigint as direct_reports from checkpoint c left join page on true
+        {departments}{jobs}union all select {REPORTS}::smallint, null, a.manager_id, $1, null, null, null, null, null, null, null, count(*) from assignment_span a
+            where a.manager_id = any (array(select employee_id from page)) and a.valid_from <= $1 and $1 < a.valid_to group by a.manager_id
+        union all select {ROOT}::smallint, null, employee_id, $1, null, null, null, null, null, null, null, null from employee where employee_id = $2",
+        // Whoever is not at the first level stands below somebody who is seen.
+        manager = "case when level > 0 then page.manager_id else (select m.employee_id from employee m where m.employee_id = page.manager_id) end",
+        departments = referred(DEPARTMENT, "department", "name", 6),
+        jobs = referred(JOB, "job", "title", 6),
     )
+}
+
+/// The people, and whether some were left out.
+fn nodes(parts: &mut Parts, limit: Nodes) -> (Vec<ChartNode>, bool) {
+    let (people, truncated) = parts.take_people(limit.0);
+    let node = |(employee_id, day, person): (Uuid, Day, Part)| ChartNode {
+        employee_id,
+        given_name: person.given_name,
+        family_name: person.name,
+        // Whoever stands in a chart has an assignment, and no assignment is without the two.
+        job: parts.named(kind::JOB, person.job_id.unwrap_or_default(), day),
+        department: parts.named(kind::DEPARTMENT, person.department_id.unwrap_or_default(), day),
+        manager_id: person.manager_id,
+        level: person.level.and_then(|level| u32::try_from(level).ok()).unwrap_or(0),
+        direct_reports: parts.other(kind::REPORTS, employee_id, day).and_then(|reports| reports.direct_reports).unwrap_or(0),
+    };
+    (people.into_iter().map(node).collect(), truncated)
 }
 
 /// The org chart as of a day.
@@ -170,21 +185,57 @@ pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params
         None if Sight::of(&reader.0).knows_everyone() => Start::Top,
         None => Start::TopOfSeen,
     };
-    let sql = format!(
-        "{chart} select (select position from checkpoint) as position,
-            case when $2::uuid is null or exists (select from employee where employee_id = $2) then json_build_object(
-                'as_of', $1, 'position', (select position from checkpoint),
-                'nodes', coalesce(json_agg(json_build_object('employee_id', page.employee_id, 'given_name', given_name, 'family_name', family_name,
-                    'job', (select by_id from jobs) -> page.job_id::text, 'department', (select by_id from departments) -> page.department_id::text,
-                    'manager_id', {manager}, 'level', level,
-                    'direct_reports', coalesce((select by_id from reports) -> page.employee_id::text, '0')) order by n) filter (where n <= $4), '[]'),
-                'truncated', count(*) > $4) end::text as body
-         from page",
-        chart = chart(&start),
-        // Whoever is not at the first level stands below somebody who is seen.
-        manager = "case when level > 0 then page.manager_id else (select m.employee_id from employee m where m.employee_id = page.manager_id) end",
-    );
-    let query = sqlx::query_as(&sql).bind(as_of).bind(root).bind(params.depth.map_or(3, |d| d.0)).bind(params.limit.map_or(500, |n| n.0));
-    let body: Body = reads.one(&reader, fresh, query).await?;
-    Answer::of(body)
+    let limit = params.limit.unwrap_or(Nodes(500));
+    let sql = chart(&start);
+    let query = sqlx::query_as(&sql).bind(as_of).bind(root).bind(params.depth.map_or(3, |d| d.0)).bind(limit.0);
+    let (position, rows) = reads.all(&reader, fresh, query).await?;
+    let mut parts = Parts::of(rows);
+    if root.is_some_and(|root| parts.other(kind::ROOT, root, as_of).is_none()) {
+        return Err(not_found());
+    }
+    let (nodes, truncated) = nodes(&mut parts, limit);
+    Answer::json(position, &OrgChart { as_of: as_of.to_string(), position, nodes, truncated })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u128) -> Uuid {
+        Uuid::from_u128(n)
+    }
+    fn day() -> Day {
+        "2020-01-01".parse().unwrap()
+    }
+    fn part(kind: i16, n: u128, name: Option<&str>) -> Part {
+        Part { kind, id: Some(id(n)), day: Some(day()), name: name.map(Into::into), ..Part::default() }
+    }
+    fn person(n: u128, level: i32, name: Option<&str>) -> Part {
+        Part { level: Some(level), department_id: Some(id(100)), job_id: Some(id(101)), ..part(kind::PERSON, n, name) }
+    }
+
+    #[test]
+    fn a_chart_goes_by_level_then_by_name_however_the_rows_come() {
+        let rows = || {
+            vec![
+                person(4, 1, Some("b")),
+                part(kind::DEPARTMENT, 100, Some("Sales")),
+                Part { direct_reports: Some(3), ..part(kind::REPORTS, 1, None) },
+                person(3, 1, Some("B")),
+                person(1, 0, Some("z")),
+                person(2, 1, None),
+                part(kind::ROOT, 1, None),
+            ]
+        };
+        let (all, truncated) = nodes(&mut Parts::of(rows()), Nodes(4));
+        assert_eq!(all.iter().map(|one| (one.employee_id.as_u128(), one.level)).collect::<Vec<_>>(), [(1, 0), (2, 1), (3, 1), (4, 1)]);
+        assert_eq!(all.iter().map(|one| one.direct_reports).collect::<Vec<_>>(), [3, 0, 0, 0]);
+        assert!(!truncated);
+        let named = |id: u128, name: Option<&str>| Named { id: Uuid::from_u128(id), code: None, name: name.map(Into::into) };
+        // A job that had no title yet is there without one.
+        assert_eq!((&all[0].department, &all[0].job), (&named(100, Some("Sales")), &named(101, None)));
+        let (some, truncated) = nodes(&mut Parts::of(rows()), Nodes(2));
+        assert_eq!(some.iter().map(|one| one.employee_id.as_u128()).collect::<Vec<_>>(), [1, 2]);
+        assert!(truncated);
+    }
 }

@@ -1,18 +1,14 @@
-//! What a list shows of its people. What many of them share, such as a job's title, is looked up once and put together here:
-//! looked up for each person, and made into JSON by PostgreSQL, a page of fifty took it more than twice as long.
-
-use std::collections::HashMap;
+//! What a list shows of its people.
 
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Manager, Named, Status, held_on, nearest};
-use crate::{
-    params::{Day, Limit},
-    read::Positioned,
+use super::{
+    Manager, Named, Status, held_on, nearest,
+    part::{Part, Parts, kind, referred},
 };
+use crate::params::{Day, Limit};
 
 /// A person in a list, as of its day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -46,60 +42,17 @@ pub struct EmployeeSummary {
     pub manager: Option<Manager>,
 }
 
-/// What a row of the statement is.
-mod kind {
-    pub(super) const PERSON: i16 = 0;
-    pub(super) const DEPARTMENT: i16 = 1;
-    pub(super) const JOB: i16 = 2;
-    pub(super) const LOCATION: i16 = 3;
-    pub(super) const MANAGER: i16 = 4;
-}
-
-/// A person, or something that people of the page refer to, as of a person's day.
-#[derive(FromRow)]
-pub(super) struct Part {
-    kind: i16,
-    position: Option<i64>,
-    id: Option<Uuid>,
-    day: Option<Day>,
-    /// Or the employee number.
-    code: Option<String>,
-    /// Or the family name.
-    name: Option<String>,
-    given_name: Option<String>,
-    work_email: Option<String>,
-    starts_on: Option<Day>,
-    ends_on: Option<Day>,
-    department_id: Option<Uuid>,
-    job_id: Option<Uuid>,
-    location_id: Option<Uuid>,
-    manager_id: Option<Uuid>,
-}
-impl Positioned for Part {
-    fn position(&self) -> i64 {
-        self.position.unwrap_or(0)
-    }
-}
-
 /// SQL after a common table expression `found`, for [`Part`]s: a row for each of the people, one if there are none, and what they
 /// refer to, each as it was called on their day or last before it.
 pub(super) fn shown() -> String {
     use kind::{DEPARTMENT, JOB, LOCATION, MANAGER, PERSON};
-    let named = |kind: i16, thing: &str, name: &str| {
-        format!(
-            "union all select {kind}::smallint, null, asked.id, asked.day, s.code, s.name, null, null, null, null, null, null, null, null
-             from (select distinct {thing}_id as id, day from page) asked cross join lateral (
-                select held.code, held.{name} as name {held}) s ",
-            held = held_on(thing, "asked.id", "asked.day"),
-        )
-    };
     format!(
         ", page as (
             select found.*, a.department_id, a.job_id, a.location_id, a.manager_id from found
             left join assignment_span a on a.employment_id = found.employment_id and a.valid_from <= found.day and found.day < a.valid_to
         )
         select {PERSON}::smallint as kind, c.position, page.employee_id as id, page.day, page.employee_number as code, page.family_name as name,
-            page.given_name, t.work_email, page.starts_on, nullif(page.ends_on, 'infinity') as ends_on, department_id, job_id, location_id, manager_id
+            page.given_name, department_id, job_id, manager_id, location_id, t.work_email, page.starts_on, nullif(page.ends_on, 'infinity') as ends_on
         from checkpoint c left join page on true left join lateral (
             select t.work_email from contact_span t where t.employee_id = page.employee_id and {nearest}) t on true
         {departments}{jobs}{locations}union all select {MANAGER}::smallint, null, e.employee_id, asked.day, null, s.family_name, s.given_name, null, null, null, null, null, null, null
@@ -107,36 +60,16 @@ pub(super) fn shown() -> String {
             select held.given_name, held.family_name {held}) s on true",
         nearest = nearest("t", "$1"),
         held = held_on("person", "e.employee_id", "asked.day"),
-        departments = named(DEPARTMENT, "department", "name"),
-        jobs = named(JOB, "job", "title"),
-        locations = named(LOCATION, "location", "name"),
+        departments = referred(DEPARTMENT, "department", "name", 8),
+        jobs = referred(JOB, "job", "title", 8),
+        locations = referred(LOCATION, "location", "name", 8),
     )
 }
 
 /// The page, in the order of the list, and whether more follow.
-pub(super) fn summaries(parts: Vec<Part>, as_of: Day, limit: Limit) -> (Vec<EmployeeSummary>, bool) {
-    let (mut people, mut referred) = (Vec::new(), HashMap::new());
-    for part in parts {
-        match (part.kind, part.id, part.day) {
-            (kind::PERSON, Some(id), Some(day)) => people.push((id, day, part)),
-            (other, Some(id), Some(day)) => drop(referred.insert((other, id, day), part)),
-            _ => {} // Nobody was found.
-        }
-    }
-    let key = |id: Uuid, part: &Part| (part.name.clone().unwrap_or_default(), part.given_name.clone().unwrap_or_default(), id);
-    people.sort_by_cached_key(|(id, _, part)| key(*id, part));
-    let length = usize::try_from(limit.0).unwrap_or(0);
-    let more = people.len() > length;
-    people.truncate(length);
-    let named = |kind: i16, id: Option<Uuid>, day: Day| {
-        let id = id?;
-        let held = referred.get(&(kind, id, day));
-        Some(Named { id, code: held.and_then(|held| held.code.clone()), name: held.and_then(|held| held.name.clone()) })
-    };
-    let manager = |id: Option<Uuid>, day: Day| {
-        let (id, held) = id.and_then(|id| Some((id, referred.get(&(kind::MANAGER, id, day))?)))?;
-        Some(Manager { id, given_name: held.given_name.clone(), family_name: held.name.clone() })
-    };
+pub(super) fn summaries(rows: Vec<Part>, as_of: Day, limit: Limit) -> (Vec<EmployeeSummary>, bool) {
+    let mut parts = Parts::of(rows);
+    let (people, more) = parts.take_people(limit.0);
     let summary = |(employee_id, day, person): (Uuid, Day, Part)| {
         // Who is found is by an employment.
         let starts_on = person.starts_on.unwrap_or(day);
@@ -145,10 +78,10 @@ pub(super) fn summaries(parts: Vec<Part>, as_of: Day, limit: Limit) -> (Vec<Empl
             status: Status::on(as_of, starts_on, person.ends_on),
             starts_on: starts_on.to_string(),
             ends_on: person.ends_on.map(|day| day.to_string()),
-            department: named(kind::DEPARTMENT, person.department_id, day),
-            job: named(kind::JOB, person.job_id, day),
-            location: named(kind::LOCATION, person.location_id, day),
-            manager: manager(person.manager_id, day),
+            department: person.department_id.map(|id| parts.named(kind::DEPARTMENT, id, day)),
+            job: person.job_id.map(|id| parts.named(kind::JOB, id, day)),
+            location: person.location_id.map(|id| parts.named(kind::LOCATION, id, day)),
+            manager: person.manager_id.and_then(|id| parts.manager(id, day)),
             employee_number: person.code,
             given_name: person.given_name,
             family_name: person.name,
@@ -176,16 +109,8 @@ mod tests {
             position: (kind == kind::PERSON).then_some(7),
             id: Some(id(n)),
             day: Some(day(on)),
-            code: None,
             name: name.map(Into::into),
-            given_name: None,
-            work_email: None,
-            starts_on: None,
-            ends_on: None,
-            department_id: None,
-            job_id: None,
-            location_id: None,
-            manager_id: None,
+            ..Part::default()
         }
     }
     fn person(n: u128, name: Option<&str>) -> Part {
@@ -207,7 +132,7 @@ mod tests {
     #[test]
     fn nobody_is_one_row_with_the_position() {
         let nobody = Part { id: None, day: None, ..person(1, None) };
-        assert_eq!(nobody.position(), 7);
+        assert_eq!(nobody.position, Some(7));
         assert_eq!(summaries(vec![nobody], day("2020-01-01"), MANY), (vec![], false));
     }
 

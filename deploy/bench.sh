@@ -46,12 +46,14 @@ if [ -n "${BENCH_FSYNC_MS:-}" ]; then
     slow="env LD_PRELOAD=$work/slow_fsync.so SLOW_FSYNC_US=$((BENCH_FSYNC_MS * 1000))"
 fi
 
-# The settings are those of `tenure up`; whoever may enter the folder is let in.
+# The settings are those of `tenure up`, with a sixteenth of the machine's memory; whoever may enter the folder is let in.
+buffers=$(awk '/^MemTotal/ {m = int($2 / 16384); print m < 256 ? 256 : m > 2048 ? 2048 : m}' /proc/meminfo 2>/dev/null || echo 256)
 as_postgres "$pg/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --locale=C >/dev/null
 export MALLOC_TRIM_THRESHOLD_=8388608 MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TOP_PAD_=1048576
 # shellcheck disable=SC2086
 as_postgres $slow "$pg/pg_ctl" -D "$work/data" -l "$work/log" -w -o "-c listen_addresses='' -c unix_socket_directories=$work \
-    -c max_connections=400 -c shared_buffers=256MB -c max_wal_size=4GB -c checkpoint_timeout=15min -c jit=off" start >/dev/null
+    -c max_connections=400 -c shared_buffers=${buffers:-256}MB -c max_files_per_process=10000 -c max_wal_size=4GB \
+    -c checkpoint_timeout=15min -c jit=off" start >/dev/null
 url=postgres://postgres@$(echo "$work" | sed 's,/,%2F,g')/postgres
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)

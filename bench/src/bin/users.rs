@@ -84,8 +84,10 @@ struct Tenant {
 struct Tally {
     steps: BTreeMap<&'static str, Step>,
     foreign: u64,
-    /// Before, only what fails is noted, and log-ins.
+    /// Before, only what fails is noted, and how long log-ins take.
     from: Option<Instant>,
+    /// Requests since then.
+    counted: u64,
 }
 
 struct Step {
@@ -503,7 +505,9 @@ impl Tally {
         .await;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let step = self.steps.entry(name).or_insert_with(|| Step { times: histogram(), errors: 0, example: None });
-        if name == "log-in" || self.from.is_none_or(|from| started >= from) {
+        let counts = self.from.is_none_or(|from| started >= from);
+        self.counted += u64::from(counts);
+        if counts || name == "log-in" {
             step.times.saturating_record(micros);
         }
         let text = match &outcome {
@@ -523,6 +527,7 @@ impl Tally {
     }
     fn add(&mut self, other: Self) -> anyhow::Result<()> {
         self.foreign += other.foreign;
+        self.counted += other.counted;
         for (name, step) in other.steps {
             let sum = self.steps.entry(name).or_insert_with(|| Step { times: histogram(), errors: 0, example: None });
             sum.times.add(step.times)?;
@@ -534,9 +539,7 @@ impl Tally {
     fn print(&self, options: &Options, tenants: u32) -> anyhow::Result<()> {
         let (requests, errors) =
             self.steps.values().fold((0, 0), |(requests, errors), step| (requests + step.times.len(), errors + step.errors));
-        // Log-ins are from before the time that is measured.
-        let log_ins = self.steps.get("log-in").map_or(0, |step| step.times.len());
-        let rate = (requests - log_ins) as f64 / options.seconds as f64;
+        let rate = self.counted as f64 / options.seconds as f64;
         let mut times = histogram();
         for step in self.steps.values() {
             times.add(&step.times)?;

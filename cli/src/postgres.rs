@@ -37,7 +37,7 @@ const SOCKET_DIR_LIMIT: usize = 107 - 16;
 /// Setting up and recovering from a crash take this long at most.
 const START: Duration = Duration::from_mins(2);
 
-/// PostgreSQL's own cache, in MiB: a sixteenth of the memory that there is, of the machine or for this container. What is not used
+/// PostgreSQL's own cache, in MiB: an eighth of the memory that there is, of the machine or for this container. What is not used
 /// of it is not taken.
 fn shared_buffers() -> u64 {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -45,7 +45,7 @@ fn shared_buffers() -> u64 {
     let machine = machine.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let container = read("/sys/fs/cgroup/memory.max").trim().parse::<u64>().ok().map(|bytes| bytes / 1024); // or "max"
     let least = machine.into_iter().chain(container).min();
-    least.map_or(256, |kib| (kib / 1024 / 16).clamp(256, 2048))
+    least.map_or(256, |kib| (kib / 1024 / 8).clamp(256, 4096))
 }
 
 /// A private server, running or not.

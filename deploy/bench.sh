@@ -47,7 +47,7 @@ if [ -n "${BENCH_FSYNC_MS:-}" ]; then
 fi
 
 # The settings are those of `tenure up`, with an eighth of the machine's memory; whoever may enter the folder is let in.
-buffers=$(awk '/^MemTotal/ {m = int($2 / 8192); print (m < 256 ? 256 : (m > 4096 ? 4096 : m))}' /proc/meminfo 2>/dev/null || echo 256)
+buffers=$(awk '/^MemTotal/ {m = int($2 / 8192); print (m < 256 ? 256 : (m > 4096 ? 4096 : m))}' /proc/meminfo 2>/dev/null || true)
 as_postgres "$pg/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --locale=C >/dev/null
 export MALLOC_TRIM_THRESHOLD_=8388608 MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TOP_PAD_=1048576
 # shellcheck disable=SC2086

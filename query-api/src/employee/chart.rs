@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Named,
-    part::{Part, Parts, kind, referred},
+    part::{FAMILY, GIVEN, Page, Part, Referred, kind, referred},
 };
 use crate::{
     params::{Day, Fresh, IdParam, number, params},
@@ -143,7 +143,7 @@ fn chart(start: &Start) -> String {
                 select p.given_name, p.family_name from person_span p
                 where p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to offset 0
             ) p on true
-            order by c.level, coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", c.employee_id limit $4 + 1
+            order by c.level, {FAMILY}, {GIVEN}, c.employee_id limit $4 + 1
         )
         select {PERSON}::smallint as kind, c.position, page.employee_id as id, page.day, null as code, page.family_name as name, page.given_name,
             department_id, job_id, {manager} as manager_id, level, null::bigint as direct_reports from checkpoint c left join page on true
@@ -157,21 +157,19 @@ fn chart(start: &Start) -> String {
     )
 }
 
-/// The people, and whether some were left out.
-fn nodes(parts: &mut Parts, limit: Nodes) -> (Vec<ChartNode>, bool) {
-    let (people, truncated) = parts.take_people(limit.0);
+fn nodes(people: Vec<(Uuid, Day, Part)>, referred: &Referred) -> Vec<ChartNode> {
     let node = |(employee_id, day, person): (Uuid, Day, Part)| ChartNode {
         employee_id,
         given_name: person.given_name,
         family_name: person.name,
         // Whoever stands in a chart has an assignment, and no assignment is without the two.
-        job: parts.named(kind::JOB, person.job_id.unwrap_or_default(), day),
-        department: parts.named(kind::DEPARTMENT, person.department_id.unwrap_or_default(), day),
+        job: referred.named(kind::JOB, person.job_id.unwrap_or_default(), day),
+        department: referred.named(kind::DEPARTMENT, person.department_id.unwrap_or_default(), day),
         manager_id: person.manager_id,
         level: person.level.and_then(|level| u32::try_from(level).ok()).unwrap_or(0),
-        direct_reports: parts.other(kind::REPORTS, employee_id, day).and_then(|reports| reports.direct_reports).unwrap_or(0),
+        direct_reports: referred.get(kind::REPORTS, employee_id, day).and_then(|reports| reports.direct_reports).unwrap_or(0),
     };
-    (people.into_iter().map(node).collect(), truncated)
+    people.into_iter().map(node).collect()
 }
 
 /// The org chart as of a day.
@@ -189,12 +187,12 @@ pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params
     let sql = chart(&start);
     let query = sqlx::query_as(&sql).bind(as_of).bind(root).bind(params.depth.map_or(3, |d| d.0)).bind(limit.0);
     let (position, rows) = reads.all(&reader, fresh, query).await?;
-    let mut parts = Parts::of(rows);
-    if root.is_some_and(|root| parts.other(kind::ROOT, root, as_of).is_none()) {
+    let Page { people, more, referred } = Page::of(rows, limit.0);
+    if root.is_some_and(|root| referred.get(kind::ROOT, root, as_of).is_none()) {
         return Err(not_found());
     }
-    let (nodes, truncated) = nodes(&mut parts, limit);
-    Answer::json(position, &OrgChart { as_of: as_of.to_string(), position, nodes, truncated })
+    let nodes = nodes(people, &referred);
+    Answer::json(position, &OrgChart { as_of: as_of.to_string(), position, nodes, truncated: more })
 }
 
 #[cfg(test)]
@@ -227,14 +225,18 @@ mod tests {
                 part(kind::ROOT, 1, None),
             ]
         };
-        let (all, truncated) = nodes(&mut Parts::of(rows()), Nodes(4));
+        let charted = |limit| {
+            let Page { people, more, referred } = Page::of(rows(), limit);
+            (nodes(people, &referred), more)
+        };
+        let (all, truncated) = charted(4);
         assert_eq!(all.iter().map(|one| (one.employee_id.as_u128(), one.level)).collect::<Vec<_>>(), [(1, 0), (2, 1), (3, 1), (4, 1)]);
         assert_eq!(all.iter().map(|one| one.direct_reports).collect::<Vec<_>>(), [3, 0, 0, 0]);
         assert!(!truncated);
         let named = |id: u128, name: Option<&str>| Named { id: Uuid::from_u128(id), code: None, name: name.map(Into::into) };
         // A job that had no title yet is there without one.
         assert_eq!((&all[0].department, &all[0].job), (&named(100, Some("Sales")), &named(101, None)));
-        let (some, truncated) = nodes(&mut Parts::of(rows()), Nodes(2));
+        let (some, truncated) = charted(2);
         assert_eq!(some.iter().map(|one| one.employee_id.as_u128()).collect::<Vec<_>>(), [1, 2]);
         assert!(truncated);
     }

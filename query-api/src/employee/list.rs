@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     EmployeeSummary, Status, nearest,
+    part::{FAMILY, GIVEN},
     summary::{shown, summaries},
 };
 use crate::{
@@ -74,9 +75,7 @@ params! {
     }
 }
 
-/// The order of the list, the same to the letter as the index `person_span_name`.
-const FAMILY: &str = "coalesce(p.family_name, '') collate \"C\"";
-const GIVEN: &str = "coalesce(p.given_name, '') collate \"C\"";
+/// By [`FAMILY`], [`GIVEN`] and id.
 const ORDER: &str = "order by coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", p.employee_id";
 
 /// Among how many people of a department a page is found as fast by looking each of them up as on the way through the names

@@ -23,6 +23,10 @@ pub(super) mod kind {
     pub(crate) const ROOT: i16 = 6;
 }
 
+/// The order of names of a person_span `p`, the same to the letter as the index `person_span_name`.
+pub(super) const FAMILY: &str = "coalesce(p.family_name, '') collate \"C\"";
+pub(super) const GIVEN: &str = "coalesce(p.given_name, '') collate \"C\"";
+
 /// A person, or something that people of the page refer to, as of a person's day.
 #[derive(Default, FromRow)]
 pub(super) struct Part {
@@ -69,46 +73,55 @@ pub(super) fn referred(kind: i16, thing: &str, name: &str, more: usize) -> Strin
 }
 
 /// Rows, sorted out.
-#[derive(Default)]
-pub(super) struct Parts {
-    people: Vec<(Uuid, Day, Part)>,
-    others: HashMap<(i16, Uuid, Day), Part>,
+pub(super) struct Page {
+    /// Each with their day, by level, name and id.
+    pub(super) people: Vec<(Uuid, Day, Part)>,
+    /// Whether others follow.
+    pub(super) more: bool,
+    pub(super) referred: Referred,
 }
 
-impl Parts {
-    pub(super) fn of(rows: Vec<Part>) -> Self {
-        let mut parts = Self::default();
+impl Page {
+    /// Of so many people at most.
+    pub(super) fn of(rows: Vec<Part>, most: i64) -> Self {
+        let (mut people, mut referred) = (Vec::new(), HashMap::new());
         for row in rows {
             match (row.kind, row.id, row.day) {
-                (kind::PERSON, Some(id), Some(day)) => parts.people.push((id, day, row)),
-                (other, Some(id), Some(day)) => drop(parts.others.insert((other, id, day), row)),
+                (kind::PERSON, Some(id), Some(day)) => people.push((id, day, row)),
+                (other, Some(id), Some(day)) => drop(referred.insert((other, id, day), row)),
                 _ => {} // Nobody was found.
             }
         }
-        parts
-    }
-    /// So many people at most, each with their day, by level, name and id; and whether more follow.
-    pub(super) fn take_people(&mut self, most: i64) -> (Vec<(Uuid, Day, Part)>, bool) {
-        let mut people = std::mem::take(&mut self.people);
-        let key =
-            |id: Uuid, part: &Part| (part.level, part.name.clone().unwrap_or_default(), part.given_name.clone().unwrap_or_default(), id);
-        people.sort_by_cached_key(|(id, _, part)| key(*id, part));
+        people.sort_by(|(a, _, one), (b, _, other)| one.order().cmp(&other.order()).then_with(|| a.cmp(b)));
         let most = usize::try_from(most).unwrap_or(0);
         let more = people.len() > most;
         people.truncate(most);
-        (people, more)
+        Self { people, more, referred: Referred(referred) }
     }
-    pub(super) fn other(&self, kind: i16, id: Uuid, day: Day) -> Option<&Part> {
-        self.others.get(&(kind, id, day))
+}
+
+impl Part {
+    /// As [`FAMILY`] and [`GIVEN`], by bytes; who has no name is first.
+    fn order(&self) -> (Option<i32>, &str, &str) {
+        (self.level, self.name.as_deref().unwrap_or_default(), self.given_name.as_deref().unwrap_or_default())
     }
-    /// What is referred to, also before it had a name.
+}
+
+/// What people refer to, by what it is, its id and the day.
+pub(super) struct Referred(HashMap<(i16, Uuid, Day), Part>);
+
+impl Referred {
+    pub(super) fn get(&self, kind: i16, id: Uuid, day: Day) -> Option<&Part> {
+        self.0.get(&(kind, id, day))
+    }
+    /// A department, job or location, also before it had a name.
     pub(super) fn named(&self, kind: i16, id: Uuid, day: Day) -> Named {
-        let held = self.other(kind, id, day);
+        let held = self.get(kind, id, day);
         Named { id, code: held.and_then(|held| held.code.clone()), name: held.and_then(|held| held.name.clone()) }
     }
     /// The manager, where the asker may see them.
     pub(super) fn manager(&self, id: Uuid, day: Day) -> Option<Manager> {
-        let held = self.other(kind::MANAGER, id, day)?;
+        let held = self.get(kind::MANAGER, id, day)?;
         Some(Manager { id, given_name: held.given_name.clone(), family_name: held.name.clone() })
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Manager, Named, Status, held_on, nearest,
-    part::{Part, Parts, kind, referred},
+    part::{Page, Part, kind, referred},
 };
 use crate::params::{Day, Limit};
 
@@ -68,8 +68,7 @@ pub(super) fn shown() -> String {
 
 /// The page, in the order of the list, and whether more follow.
 pub(super) fn summaries(rows: Vec<Part>, as_of: Day, limit: Limit) -> (Vec<EmployeeSummary>, bool) {
-    let mut parts = Parts::of(rows);
-    let (people, more) = parts.take_people(limit.0);
+    let Page { people, more, referred } = Page::of(rows, limit.0);
     let summary = |(employee_id, day, person): (Uuid, Day, Part)| {
         // Who is found is by an employment.
         let starts_on = person.starts_on.unwrap_or(day);
@@ -78,10 +77,10 @@ pub(super) fn summaries(rows: Vec<Part>, as_of: Day, limit: Limit) -> (Vec<Emplo
             status: Status::on(as_of, starts_on, person.ends_on),
             starts_on: starts_on.to_string(),
             ends_on: person.ends_on.map(|day| day.to_string()),
-            department: person.department_id.map(|id| parts.named(kind::DEPARTMENT, id, day)),
-            job: person.job_id.map(|id| parts.named(kind::JOB, id, day)),
-            location: person.location_id.map(|id| parts.named(kind::LOCATION, id, day)),
-            manager: person.manager_id.and_then(|id| parts.manager(id, day)),
+            department: person.department_id.map(|id| referred.named(kind::DEPARTMENT, id, day)),
+            job: person.job_id.map(|id| referred.named(kind::JOB, id, day)),
+            location: person.location_id.map(|id| referred.named(kind::LOCATION, id, day)),
+            manager: person.manager_id.and_then(|id| referred.manager(id, day)),
             employee_number: person.code,
             given_name: person.given_name,
             family_name: person.name,

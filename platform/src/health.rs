@@ -148,6 +148,31 @@ const LINGER: Duration = Duration::from_millis(400);
 /// How long the last connections that were taken have for their first request to arrive.
 const ARRIVAL: Duration = Duration::from_millis(300);
 
+/// How long a client that had begun to connect has to finish, once nobody else may begin.
+const HANDSHAKE: Duration = Duration::from_millis(50);
+
+/// Lets nobody begin to connect any more: the kernel drops the first packet (SYN), which a client sends again after a second, to
+/// whoever listens then. A listener that is just closed cuts off those who are connected and wait to be accepted, and there may
+/// always be one more.
+#[cfg(target_os = "linux")]
+fn turn_away(listener: &TcpListener) -> std::io::Result<()> {
+    use socket2::SockFilter;
+    // Classic BPF over the TCP header: load the byte with the flags; if SYN is set take 0 bytes of the packet, else all.
+    const NO_SYN: [SockFilter; 4] = [
+        SockFilter::new(0x30, 0, 0, 13),       // ldb [13]
+        SockFilter::new(0x45, 0, 1, 0x02),     // jset #SYN
+        SockFilter::new(0x06, 0, 0, 0),        // ret #0
+        SockFilter::new(0x06, 0, 0, u32::MAX), // ret #-1
+    ];
+    socket2::SockRef::from(listener).attach_filter(&NO_SYN)
+}
+
+/// Only Linux can.
+#[cfg(not(target_os = "linux"))]
+fn turn_away(_: &TcpListener) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
 /// As [`serve`], on a listener that is bound already.
 pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "listening");
@@ -157,15 +182,19 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
     builder.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(Duration::from_secs(30));
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let lingered = async {
+    let mut lingered = Box::pin(async {
         stop.cancelled().await;
         tokio::time::sleep(LINGER).await;
-    };
+        if let Err(error) = turn_away(&listener) {
+            tracing::debug!(%error, "clients that connect in the last moment may be cut off");
+        }
+        tokio::time::sleep(HANDSHAKE).await;
+    });
     let over = async {
         stop.cancelled().await;
         tokio::time::sleep(LINGER * 2).await;
     };
-    tokio::pin!(lingered, over);
+    tokio::pin!(over);
     loop {
         // Beyond the bound clients wait in the listener's backlog.
         let accepted = async {
@@ -208,6 +237,7 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
             drop(place);
         });
     }
+    drop(lingered);
     drop(listener);
     tokio::time::sleep(ARRIVAL).await;
     tracing::info!(connections = graceful.count(), "stopping");
@@ -286,6 +316,61 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
         server.await.unwrap().unwrap();
         assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    }
+
+    /// Clients that open a connection for each request, all the while: none may have been let in and then be cut off.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_connects_while_it_stops_is_answered_or_refused() {
+        use std::{
+            io::{Read as _, Write as _},
+            net::TcpStream,
+        };
+        let ask = |mut server: TcpStream| {
+            server.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            server.read_to_string(&mut answer)?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let asked_until_refused = move |address: SocketAddr| {
+            while let Ok(server) = TcpStream::connect(address) {
+                let answer = ask(server).unwrap();
+                assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+            }
+        };
+        for _ in 0..3 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let stop = CancellationToken::new();
+            // Threads, not tasks: they connect while the server is about to close its listener.
+            let clients: Vec<_> = (0..16).map(|_| tokio::task::spawn_blocking(move || asked_until_refused(address))).collect();
+            let server = tokio::spawn(serve_on(listener, router(vec![]), stop.clone(), Duration::from_secs(5)));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stop.cancel();
+            server.await.unwrap().unwrap();
+            for client in clients {
+                client.await.unwrap();
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_is_turned_away_is_not_let_in_and_who_was_let_in_is_served() {
+        use tokio::{
+            io::{AsyncReadExt as _, AsyncWriteExt as _},
+            net::TcpStream,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut before = TcpStream::connect(address).await.unwrap();
+        turn_away(&listener).unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await.is_err());
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        drop(listener);
+        before.write_all(b"ask").await.unwrap();
+        accepted.read_exact(&mut [0; 3]).await.unwrap();
+        accepted.write_all(b"answer").await.unwrap();
+        before.read_exact(&mut [0; 6]).await.unwrap();
     }
 
     #[tokio::test]

@@ -164,6 +164,51 @@ async fn a_row_of_another_tenant_is_refused_whatever_let_it_through() {
     refused("whole streams", streams().await.err().map(|e| e.to_string()));
 }
 
+/// Plans are made once per connection. One that came to a young log, of a page or three, took reading the whole log for as good
+/// as looking something up, and did so for each append until the table was analyzed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_looks_up_one_reads_one_however_young_the_log() {
+    const LATER: i64 = 200;
+    let database = Database::bootstrapped().await;
+    let superuser = database.superuser().await;
+    superuser.execute("alter table event_store.event set (autovacuum_enabled = off)").await.unwrap();
+    let scope = tenant();
+    let append = async |store: &Store| {
+        let mut append = one(scope, employee(scope));
+        append.events[0].data = serde_json::value::to_raw_value(&"x".repeat(300)).unwrap();
+        let (stream, command) = (append.stream, append.metadata.command_id);
+        store.append(append).await.unwrap();
+        (stream, command)
+    };
+    let young = database.store();
+    for _ in 0..25 {
+        append(&young).await;
+    }
+    drop(young);
+    // What its connections read is counted once they are gone.
+    let counted = async |scans: i64| {
+        let sql = "select sum(idx_scan)::bigint, sum(idx_tup_read)::bigint from pg_stat_user_indexes where relname = 'event'";
+        for _ in 0..100 {
+            let (scanned, read): (i64, i64) = sqlx::query_as(sql).fetch_one(&superuser).await.unwrap();
+            if scanned >= scans {
+                return (scanned, read);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("fewer than {scans} lookups were counted in ten seconds");
+    };
+    let (scanned, read) = counted(2 * 25).await;
+    let store = database.store();
+    for _ in 0..LATER {
+        let (stream, command) = append(&store).await;
+        assert_eq!(store.read_stream(stream, Version::ZERO, 10).await.unwrap().len(), 1);
+        assert!(store.find_command(stream, command).await.unwrap().is_some());
+    }
+    drop(store);
+    let (_, now) = counted(scanned + 4 * LATER).await;
+    assert!(now - read <= 3 * LATER, "{} events were read for {LATER} that were looked for twice", now - read);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_are_read_whole_in_ranges_and_pages() {
     let database = Database::bootstrapped().await;

@@ -88,11 +88,14 @@ impl PgStore {
             url.parse::<sqlx::postgres::PgConnectOptions>().map_err(|_| StoreError::Broken("the database URL does not parse".into()))?;
         let options = options.options([
             ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
-            // One plan for every batch, made once: planning takes longer than running, and new tables have no statistics
-            // that would say that a scan of all rows is slow.
+            // One plan for every batch, made once: planning takes longer than running.
             ("plan_cache_mode", "force_generic_plan".into()),
             ("jit", "off".into()),
+            // Every lookup has an index of its own that gives the order asked for: no statistics, none or wrong ones, may make
+            // another look as good (migrations/event_store/0007).
             ("enable_seqscan", "off".into()),
+            ("enable_bitmapscan", "off".into()),
+            ("enable_sort", "off".into()),
             ("application_name", "tenure-store".into()),
         ]);
         let pool = PgPoolOptions::new()

@@ -58,7 +58,7 @@ url=postgres://postgres@$(echo "$work" | sed 's,/,%2F,g')/postgres
 
 # A server that has worked for a while has the files of its write-ahead log; a new one stops for some 50 ms to make each 16 MB.
 as_postgres "$pg/psql" -q -h "$work" -U postgres -c "create table wal (t text); alter table wal alter t set storage plain" \
-    -c "insert into wal select repeat('x', 8000) from generate_series(1, 300000)" -c "drop table wal" -c checkpoint
+    -c "insert into wal select repeat('x', 8000) from generate_series(1, 600000)" -c "drop table wal" -c checkpoint
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)
 memory=$(awk '/^MemTotal/ {printf "%.0f GB", $2 / 1048576}' /proc/meminfo 2>/dev/null || true)

@@ -237,7 +237,7 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
             drop(place);
         });
     }
-    drop(lingered);
+    drop(lingered); // It looks at the listener.
     drop(listener);
     tokio::time::sleep(ARRIVAL).await;
     tracing::info!(connections = graceful.count(), "stopping");

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::servers::{System, system};
+use crate::servers::{System, eventually, system};
 
 /// A small company: Sales with Field below it, and Works. Ceo above Head (Sales) above Rep (Field) and Former (Field, left);
 /// Smith (Works) below Ceo; Novice (Field) starts under Head in years.
@@ -19,15 +19,6 @@ struct Company {
     hr: String,
     people: BTreeMap<&'static str, String>,
     departments: BTreeMap<&'static str, String>,
-}
-
-/// Waits until something has come about that takes a moment to get around.
-async fn eventually(what: &str, done: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !done().await {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 impl Company {

@@ -247,6 +247,15 @@ impl Drop for System {
     }
 }
 
+/// Waits until something has come about that takes a moment to get around.
+pub(crate) async fn eventually(what: &str, done: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done().await {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Says that something was not tested, past the capture of the test's output: nobody must think that it was.
 pub(crate) fn skipped(what: &str) {
     use std::io::Write as _;

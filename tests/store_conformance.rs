@@ -185,17 +185,14 @@ async fn what_looks_up_one_reads_one_however_young_the_log() {
         append(&young).await;
     }
     drop(young);
-    // What its connections read is counted once they are gone.
-    let counted = async |scans: i64| {
+    let counts = async || -> (i64, i64) {
         let sql = "select sum(idx_scan)::bigint, sum(idx_tup_read)::bigint from pg_stat_user_indexes where relname = 'event'";
-        for _ in 0..100 {
-            let (scanned, read): (i64, i64) = sqlx::query_as(sql).fetch_one(&superuser).await.unwrap();
-            if scanned >= scans {
-                return (scanned, read);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("fewer than {scans} lookups were counted in ten seconds");
+        sqlx::query_as(sql).fetch_one(&superuser).await.unwrap()
+    };
+    // What a store's connections read is counted once they are gone.
+    let counted = async |scans: i64| {
+        crate::servers::eventually(&format!("{scans} lookups are counted"), async || counts().await.0 >= scans).await;
+        counts().await
     };
     let (scanned, read) = counted(2 * 25).await;
     let store = database.store();

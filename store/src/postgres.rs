@@ -91,8 +91,8 @@ impl PgStore {
             // One plan for every batch, made once: planning takes longer than running.
             ("plan_cache_mode", "force_generic_plan".into()),
             ("jit", "off".into()),
-            // Every lookup has an index of its own that gives the order asked for: no statistics, none or wrong ones, may make
-            // another look as good (migrations/event_store/0007).
+            // Every lookup has an index of its own that gives the order asked for, and takes it whatever the table's statistics
+            // say, or where it has none (migrations/event_store/0007).
             ("enable_seqscan", "off".into()),
             ("enable_bitmapscan", "off".into()),
             ("enable_sort", "off".into()),

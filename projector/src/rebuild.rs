@@ -501,24 +501,19 @@ async fn begin_unwaited(pool: &PgPool, scope: TenantScope, schema: &str) -> Resu
 
 /// Keys, indexes, what is worked out from other rows, statistics, and the checkpoint. The rows added.
 async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Position) -> Result<u64, RebuildError> {
-    let run = |sql: String| async move {
-        within(LONG_PATIENCE, async {
-            let mut tx = begin_unwaited(pool, scope, schema).await?;
-            let done = tx.conn().execute(sql.as_str()).await?;
-            tx.commit().await?;
-            Ok(done.rows_affected())
-        })
-        .await
-    };
-    let chains = stream::iter(index_chains().into_iter().map(async |chain| {
+    // Of a small tenant a statement takes less time than the beginning and the end of a transaction do.
+    let run = |chain: Vec<String>| async move {
+        let mut tx = within(PATIENCE, async { Ok(begin_unwaited(pool, scope, schema).await?) }).await?;
         let mut rows = 0;
         for statement in chain {
-            rows += run(statement).await?;
+            rows += within(LONG_PATIENCE, async { Ok(tx.conn().execute(statement.as_str()).await?.rows_affected()) }).await?;
         }
+        within(PATIENCE, async { Ok(tx.commit().await?) }).await?;
         Ok::<_, ApplyError>(rows)
-    }));
+    };
+    let chains = stream::iter(index_chains().into_iter().map(run));
     let added = chains.buffer_unordered(writers(pool)).try_fold(0, |rows, more| future::ready(Ok(rows + more))).await?;
-    run(format!("update checkpoint set position = {}, fence = 0", position.0)).await?;
+    run(vec![format!("update checkpoint set position = {}, fence = 0", position.0)]).await?;
     Ok(added)
 }
 

@@ -22,7 +22,7 @@ use clap::Parser;
 use events::TenantScope;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use platform::{READ_MODEL_VERSION, provision::read_model_sql, read_schema};
-use projector::{rebuild::fold_only, rows::TABLES};
+use projector::{headcount::HeadcountStep, rebuild::fold_only, rows::TABLES, top};
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -183,6 +183,11 @@ fn rebuilt(scope: TenantScope) -> String {
     read_schema(scope.tenant(), READ_MODEL_VERSION)
 }
 
+/// All that hold rows which a rebuild writes.
+fn table_names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|table| table.name).chain([HeadcountStep::INFO.name, top::TABLE])
+}
+
 fn copied(scope: TenantScope) -> String {
     format!("copied_{}", scope.tenant())
 }
@@ -193,18 +198,17 @@ async fn copy_out(system: &System, scopes: &[TenantScope], folder: &Path) -> any
     let mut connection = PgConnection::connect_with(system.database()).await?;
     let of = if scopes.len() == 1 { WRITERS } else { 1 };
     for &scope in scopes {
-        for table in TABLES {
+        for table in table_names() {
             for nth in 0..of {
-                let file = folder.join(format!("{}-{}-{nth}", scope.tenant(), table.name));
-                let select =
-                    format!("select * from {}.{} where mod(hashtext(ctid::text) & 65535, {of}) = {nth}", rebuilt(scope), table.name);
+                let file = folder.join(format!("{}-{table}-{nth}", scope.tenant()));
+                let select = format!("select * from {}.{table} where mod(hashtext(ctid::text) & 65535, {of}) = {nth}", rebuilt(scope));
                 let mut rows = connection.copy_out_raw(&format!("copy ({select}) to stdout (format binary)")).await?;
                 let mut out = tokio::io::BufWriter::new(tokio::fs::File::create(&file).await?);
                 while let Some(chunk) = rows.try_next().await? {
                     out.write_all(&chunk).await?;
                 }
                 out.flush().await?;
-                parts.push(Part { scope, table: table.name, file });
+                parts.push(Part { scope, table, file });
             }
         }
     }
@@ -246,7 +250,7 @@ async fn copy_in(system: &System, scopes: &[TenantScope], parts: &[Part]) -> any
         indexes.iter().map(|statement| format!("set local search_path = {schema}; {statement}")).collect::<Vec<_>>()
     };
     in_parallel(system, scopes.iter().flat_map(each)).await?;
-    let analyze = |scope: &TenantScope| TABLES.iter().map(|table| format!("analyze {}.{}", copied(*scope), table.name)).collect::<Vec<_>>();
+    let analyze = |scope: &TenantScope| table_names().map(|table| format!("analyze {}.{table}", copied(*scope))).collect::<Vec<_>>();
     in_parallel(system, scopes.iter().flat_map(analyze)).await?;
     let indexed = started.elapsed().as_secs_f64();
     in_parallel(system, scopes.iter().map(|scope| format!("set client_min_messages = warning; drop schema {} cascade", copied(*scope))))

@@ -517,8 +517,9 @@ async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Positi
     Ok(added)
 }
 
-/// What is to be run table by table, in order; the chains beside each other, and the longest first.
-fn index_chains() -> Vec<Vec<String>> {
+/// What is to be run table by table, in order; the chains beside each other, and the longest first. SQL for a `search_path` that is
+/// the schema alone; one of the statements is [`top::INSERT`].
+pub fn index_chains() -> Vec<Vec<String>> {
     let (_, files) = read_model_sql();
     let statements: Vec<_> = files.iter().flat_map(|file| file.split_inclusive(";\n")).collect();
     let chain = |table: &str| {

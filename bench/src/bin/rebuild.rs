@@ -22,7 +22,12 @@ use clap::Parser;
 use events::TenantScope;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use platform::{READ_MODEL_VERSION, provision::read_model_sql, read_schema};
-use projector::{headcount::HeadcountStep, rebuild::fold_only, rows::TABLES, top};
+use projector::{
+    headcount::HeadcountStep,
+    rebuild::{fold_only, index_chains},
+    rows::TABLES,
+    top,
+};
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -219,12 +224,12 @@ async fn copy_out(system: &System, scopes: &[TenantScope], folder: &Path) -> any
 /// Copies them into fresh tables, and makes keys, indexes and statistics; how long either took.
 async fn copy_in(system: &System, scopes: &[TenantScope], parts: &[Part]) -> anyhow::Result<(f64, f64)> {
     let started = Instant::now();
-    let (tables, indexes) = read_model_sql();
+    let (tables, _) = read_model_sql();
     let tables = format!("set local search_path = SCHEMA; create schema SCHEMA; {}", tables.join("\n"));
     in_parallel(system, scopes.iter().map(|scope| tables.replace("SCHEMA", &copied(*scope)))).await?;
     stream::iter(parts.iter().map(anyhow::Ok))
         .try_for_each_concurrent(WRITERS, |part| async move {
-            let mut connection = PgConnection::connect_with(system.database()).await?;
+            let mut connection = system.owner.acquire().await?;
             let sql = format!("copy {}.{} from stdin (format binary)", copied(part.scope), part.table);
             let mut copy = connection.copy_in_raw(&sql).await?;
             let mut file = tokio::fs::File::open(&part.file).await?;
@@ -237,21 +242,25 @@ async fn copy_in(system: &System, scopes: &[TenantScope], parts: &[Part]) -> any
                 copy.send(chunk.get(..length).context("a file gave more than was asked for")?).await?;
             }
             copy.finish().await?;
-            connection.close().await?;
             anyhow::Ok(())
         })
         .await?;
     let copied_in = started.elapsed().as_secs_f64();
 
     let started = Instant::now();
-    let indexes: Vec<&str> = indexes.into_iter().flat_map(|file| file.split_inclusive(";\n")).collect();
+    // As a rebuild makes them, in as many transactions.
+    let chains: Vec<String> = index_chains()
+        .into_iter()
+        .map(|mut chain| {
+            chain.retain(|statement| statement != top::INSERT);
+            chain.join(";")
+        })
+        .collect();
     let each = |scope: &TenantScope| {
         let schema = copied(*scope);
-        indexes.iter().map(|statement| format!("set local search_path = {schema}; {statement}")).collect::<Vec<_>>()
+        chains.iter().map(|chain| format!("set local search_path = {schema}; {chain}")).collect::<Vec<_>>()
     };
     in_parallel(system, scopes.iter().flat_map(each)).await?;
-    let analyze = |scope: &TenantScope| table_names().map(|table| format!("analyze {}.{table}", copied(*scope))).collect::<Vec<_>>();
-    in_parallel(system, scopes.iter().flat_map(analyze)).await?;
     let indexed = started.elapsed().as_secs_f64();
     in_parallel(system, scopes.iter().map(|scope| format!("set client_min_messages = warning; drop schema {} cascade", copied(*scope))))
         .await?;

@@ -501,7 +501,7 @@ async fn begin_unwaited(pool: &PgPool, scope: TenantScope, schema: &str) -> Resu
 
 /// Keys, indexes, what is worked out from other rows, statistics, and the checkpoint. The rows added.
 async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Position) -> Result<u64, RebuildError> {
-    // Of a small tenant a statement takes less time than the beginning and the end of a transaction do.
+    // A transaction per chain. The one that works out the top reads assignments, and waits until their chain is done.
     let run = |chain: Vec<String>| async move {
         let mut tx = within(PATIENCE, async { Ok(begin_unwaited(pool, scope, schema).await?) }).await?;
         let mut rows = 0;
@@ -517,6 +517,11 @@ async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Positi
     Ok(added)
 }
 
+/// The tables that a rebuild writes, but for the checkpoint.
+pub fn table_names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|table| table.name).chain([HeadcountStep::INFO.name, top::TABLE])
+}
+
 /// What is to be run table by table, in order; the chains beside each other, and the longest first. SQL for a `search_path` that is
 /// the schema alone; one of the statements is [`top::INSERT`].
 pub fn index_chains() -> Vec<Vec<String>> {
@@ -526,7 +531,7 @@ pub fn index_chains() -> Vec<Vec<String>> {
         let own = statements.iter().filter(|statement| table_of(statement) == Some(table)).map(|&statement| statement.to_owned());
         own.chain([format!("analyze {table}")]).collect::<Vec<_>>()
     };
-    let tables = TABLES.iter().map(|table| table.name).chain([HeadcountStep::INFO.name]);
+    let tables = table_names().filter(|table| *table != top::TABLE);
     // Who is at the top is looked up by the index of the managers' employments. The large tables come last in both lists.
     let whole = tables.map(|table| {
         if table == "employment" { [chain(table), vec![top::INSERT.to_owned()], chain(top::TABLE)].concat() } else { chain(table) }

@@ -7,7 +7,7 @@ use sqlx::{Executor as _, PgConnection};
 use uuid::Uuid;
 
 /// Where it stands.
-pub const TABLE: &str = "top_span";
+pub(crate) const TABLE: &str = "top_span";
 /// Of each assignment, the days without a manager, or with one who is not employed: for a read model whose people have all
 /// been written.
 pub const INSERT: &str = "

@@ -23,9 +23,7 @@ use events::TenantScope;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use platform::{READ_MODEL_VERSION, provision::read_model_sql, read_schema};
 use projector::{
-    headcount::HeadcountStep,
-    rebuild::{fold_only, index_chains},
-    rows::TABLES,
+    rebuild::{fold_only, index_chains, table_names},
     top,
 };
 use serde_json::json;
@@ -186,11 +184,6 @@ struct Part {
 
 fn rebuilt(scope: TenantScope) -> String {
     read_schema(scope.tenant(), READ_MODEL_VERSION)
-}
-
-/// All that hold rows which a rebuild writes.
-fn table_names() -> impl Iterator<Item = &'static str> {
-    TABLES.iter().map(|table| table.name).chain([HeadcountStep::INFO.name, top::TABLE])
 }
 
 fn copied(scope: TenantScope) -> String {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -275,23 +275,28 @@ async fn killed_connections_lose_and_double_nothing() {
     let database = Database::bootstrapped().await;
     let store = database.store();
     let scope = tenant();
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, appends) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut writers = tokio::task::JoinSet::new();
     for _ in 0..16 {
-        let (store, stop) = (store.clone(), stop.clone());
+        let (store, stop, appends) = (store.clone(), stop.clone(), appends.clone());
         writers.spawn(async move {
             let (stream, mut answers) = (employee(scope), Vec::new());
             while !stop.load(Ordering::Relaxed) {
                 let append = one(scope, stream);
                 answers.push((append.metadata.command_id, until_known(&store, append).await));
+                appends.fetch_add(1, Ordering::Relaxed);
             }
             answers
         });
     }
     let admin = database.superuser().await;
-    let (mut killed, until) = (0, Instant::now() + Duration::from_secs(4));
-    while Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(1..60))).await;
+    // On a slow machine nothing gets through between two kills: then the next comes later.
+    let (mut killed, mut seen, mut pause, started) = (0, 0, 60, Instant::now());
+    while started.elapsed() < Duration::from_secs(4) || (killed <= 20 || seen <= 100) && started.elapsed() < Duration::from_secs(120) {
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(1..pause))).await;
+        let now = appends.load(Ordering::Relaxed);
+        pause = if now > seen { 60 } else { (pause * 2).min(4_000) };
+        seen = now;
         let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and usename = 'tenure_command'";
         killed += sqlx::query_scalar::<_, i64>(sql).fetch_one(&admin).await.unwrap();
     }

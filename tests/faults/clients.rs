@@ -55,7 +55,8 @@ async fn every_connection_is_taken() {
     check(&system, &token, &[Acknowledged { path: "/v1/employees".into(), key: key.into(), body, answer }]).await;
 }
 
-/// Both APIs die, and a thousand clients come back at once: all are served within 30 s.
+/// Both APIs die, and a thousand clients come back at once: all are served within 30 s. A machine that needs more than
+/// ten seconds for them when nothing died (a debug build, other tests beside it) has three times of that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_clients_come_back() {
     const CLIENTS: usize = 1_000;
@@ -67,7 +68,9 @@ async fn a_thousand_clients_come_back() {
     system.settled(&token).await;
     // Each keeps its connection.
     let client = reqwest::Client::builder().timeout(WITHIN).pool_max_idle_per_host(CLIENTS).build().unwrap();
+    let calm = Instant::now();
     served(&system, &client, &token, &mut random, |_| None).await;
+    let calm = calm.elapsed();
     for name in ["tenure-command-api", "tenure-query-api"] {
         system.signal(name, "KILL").await;
     }
@@ -75,8 +78,8 @@ async fn a_thousand_clients_come_back() {
     let command = |n: usize| n.is_multiple_of(20).then(|| hire(&department, &job, &n.to_string()));
     let acknowledged = served(&system, &client, &token, &mut random, command).await;
     let took = started.elapsed();
-    eprintln!("{CLIENTS} clients were served again after {:.1} s", took.as_secs_f64());
-    assert!(took < WITHIN, "the last of {CLIENTS} clients was served after {took:?}");
+    eprintln!("{CLIENTS} clients were served after {:.1} s, and again after {:.1} s", calm.as_secs_f64(), took.as_secs_f64());
+    assert!(took < WITHIN.max(calm * 3), "the last of {CLIENTS} clients was served after {took:?}");
     check(&system, &token, &acknowledged).await;
 
     async fn served(

@@ -7,7 +7,7 @@ use sqlx::Executor as _;
 use totp_rs::TOTP;
 use uuid::Uuid;
 
-use crate::servers::{System, own_system_with, system};
+use crate::servers::{System, own_static_system_with, system};
 
 /// A tenant of its own, and who decides there who gets in.
 struct Company {
@@ -564,7 +564,7 @@ async fn a_machine_gets_in_by_its_credential() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signing_keys_rotate_and_the_command_line_invites() {
-    let system: &'static System = Box::leak(Box::new(own_system_with(&[]).await));
+    let (system, _stopped) = own_static_system_with(&[]).await;
     system.tenant("acme");
     let company = Company { system, slug: "acme".into(), owner: system.token("acme", "owner") };
     let invited = system.tenure(&["user", "--tenant", "acme", "invite", "cli@example.com", "--role", "hr"]);
@@ -605,7 +605,7 @@ async fn signing_keys_rotate_and_the_command_line_invites() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_and_floods_are_slowed_and_nobody_is_locked_out_of_their_own_device() {
     let env = [("TENURE_TRUSTED_PROXIES", "127.0.0.1".to_owned()), ("TENURE_TENANT_REQUESTS_PER_SECOND", "20".to_owned())];
-    let system: &'static System = Box::leak(Box::new(own_system_with(&env).await));
+    let (system, _stopped) = own_static_system_with(&env).await;
     system.tenant("acme");
     system.tenant("other");
     let company = Company { system, slug: "acme".into(), owner: system.token("acme", "owner") };
@@ -691,7 +691,7 @@ async fn guessing_and_floods_are_slowed_and_nobody_is_locked_out_of_their_own_de
 /// On a system whose proxies are trusted, so that requests can come from anywhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_uses_up_anothers_attempts() {
-    let system: &'static System = Box::leak(Box::new(own_system_with(&[("TENURE_TRUSTED_PROXIES", "127.0.0.1".to_owned())]).await));
+    let (system, _stopped) = own_static_system_with(&[("TENURE_TRUSTED_PROXIES", "127.0.0.1".to_owned())]).await;
     system.tenant("acme");
     let company = Company { system, slug: "acme".into(), owner: system.token("acme", "owner") };
     for user in ["victim@example.com", "colleague@example.com"] {

@@ -18,12 +18,12 @@ use store::{
 use crate::{
     attacks::Battlefield,
     feed::forged,
-    servers::{System, own_nats, own_system_with},
+    servers::{Stopped, System, own_nats, own_static_system_with},
 };
 
-async fn battlefield(env: &[(&'static str, String)]) -> Battlefield {
-    let system: &'static System = Box::leak(Box::new(own_system_with(env).await));
-    Battlefield::over(system).await
+async fn battlefield(env: &[(&'static str, String)]) -> (Battlefield, Stopped) {
+    let (system, stopped) = own_static_system_with(env).await;
+    (Battlefield::over(system).await, stopped)
 }
 
 /// What switches a layer off, run by a superuser, and what puts it back.
@@ -124,7 +124,7 @@ const LAYERS: &[Layer] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_others_hold_with_any_one_layer_of_the_database_switched_off() {
-    let field = battlefield(&[]).await;
+    let (field, _stopped) = battlefield(&[]).await;
     let admin = field_pool(&field).await;
     eprintln!("with all layers on: {} requests, no foreign byte", field.scan().await);
     for layer in LAYERS {
@@ -146,7 +146,7 @@ async fn the_others_hold_with_any_one_layer_of_the_database_switched_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_others_hold_on_a_broker_that_lets_everybody_do_everything() {
     let nats = own_nats().await;
-    let field = battlefield(&[("NATS_URL", nats.clone())]).await;
+    let (field, _stopped) = battlefield(&[("NATS_URL", nats.clone())]).await;
     let (context, system) = (async_nats::jetstream::new(client(&nats, None).await), field.system());
     // Whoever likes publishes what never happened, in each tenant's own place in the log.
     for (token, tenant) in field.tokens().into_iter().zip(field.tenants()) {
@@ -188,7 +188,7 @@ async fn client(url: &str, credentials: Option<(String, String)>) -> async_nats:
 /// Code, tokens and schemas gone round: what row-level security and the roles let through by themselves.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_holds_by_itself() {
-    let field = battlefield(&[]).await;
+    let (field, _stopped) = battlefield(&[]).await;
     let admin = field_pool(&field).await;
     let shared: Vec<String> = sqlx::query_scalar("select oid::regclass::text from pg_class where relforcerowsecurity order by 1")
         .fetch_all(&admin)
@@ -327,7 +327,7 @@ fn is_denied_or_empty(gave: Result<Vec<PgRow>, sqlx::Error>, what: &str) {
 /// Whoever reads another tenant's event by mistake holds ciphertext: the key is the person's, and the place is bound in.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrongly_read_event_cannot_be_opened() {
-    let field = battlefield(&[]).await;
+    let (field, _stopped) = battlefield(&[]).await;
     let [own, other] = field.tenants();
     let admin = field_pool(&field).await;
     let data: Vec<String> = sqlx::query_scalar("select data::text from event_store.event where tenant_id = $1")
@@ -367,7 +367,7 @@ async fn a_wrongly_read_event_cannot_be_opened() {
 /// Each process's user at the broker does what its work needs and nothing else, whatever the process would like.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_holds_by_itself() {
-    let system: &'static System = Box::leak(Box::new(own_system_with(&[]).await));
+    let (system, _stopped) = own_static_system_with(&[]).await;
     eprintln!("{} calls of the broker denied", the_broker_holds(system).await);
 }
 

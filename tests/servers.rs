@@ -8,6 +8,7 @@
 //! `TENURE_TEST_DATABASE_URL` (a superuser) is used instead of a private PostgreSQL.
 
 use std::{
+    ffi::OsStr,
     future::Future,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
@@ -102,6 +103,22 @@ pub(crate) async fn own_system_with(env: &[(&'static str, String)]) -> System {
     System::start(&format!("own-{}", COUNT.fetch_add(1, Ordering::Relaxed)), env).await
 }
 
+/// As [`own_system_with`], for who borrows it without a limit. It stops when the guard goes.
+pub(crate) async fn own_static_system_with(env: &[(&'static str, String)]) -> (&'static System, Stopped) {
+    let system: &'static System = Box::leak(Box::new(own_system_with(env).await));
+    (system, Stopped(system))
+}
+
+/// Stops a system that is never dropped.
+#[must_use = "the system stops when this goes"]
+pub(crate) struct Stopped(&'static System);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// As [`own_system`], in a home where something was prepared.
 pub(crate) async fn own_system_prepared(prepare: impl FnOnce(&Path)) -> System {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -145,6 +162,9 @@ impl System {
             client: reqwest::Client::builder().timeout(Duration::from_mins(1)).pool_max_idle_per_host(0).build().unwrap(),
             home,
         }
+    }
+    fn stop(&self) {
+        let _ = run(&self.home, &["down", "--wipe", "--give-up"]); // What is left, the watcher stops and removes.
     }
     /// Runs `tenure` with these arguments and `--json`; what it printed.
     #[track_caller]
@@ -243,7 +263,7 @@ impl System {
 
 impl Drop for System {
     fn drop(&mut self) {
-        let _ = run(&self.home, &["down", "--wipe"]); // What is left, the watcher stops and removes.
+        self.stop();
     }
 }
 
@@ -365,12 +385,19 @@ async fn start(program: Program, signal: &'static str, ready: impl Future<Output
 
 /// Has a process stopped, and its files removed, once this process has ended, in whatever way.
 fn remove_after(pid: u64, signal: &str, dir: &Path) {
+    let script = r#"kill -"$2" "$1" 2>/dev/null; while kill -0 "$1" 2>/dev/null; do sleep 0.2; done
+        rm -rf "$3"; rmdir "$(dirname "$3")" 2>/dev/null"#;
+    after_this_process(script, &[pid.to_string().as_ref(), signal.as_ref(), dir.as_ref()]);
+}
+
+/// Has the shell run a script with these arguments once this process has ended, in whatever way.
+pub(crate) fn after_this_process(script: &str, arguments: &[&OsStr]) {
     use std::os::unix::process::CommandExt as _;
-    let script = r#"while kill -0 "$1" 2>/dev/null; do sleep 0.3; done
-        kill -"$3" "$2" 2>/dev/null; while kill -0 "$2" 2>/dev/null; do sleep 0.2; done; rm -rf "$4"; rmdir "$(dirname "$4")" 2>/dev/null"#;
     let mut watcher = Command::new("sh");
-    watcher.args(["-c", script, "sh", &std::process::id().to_string(), &pid.to_string(), signal]).arg(dir);
-    watcher.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    // It waits for the end of its input: the other end is this process's alone, and closes with it.
+    watcher.args(["-c", &format!("read -r _; {script}"), "sh"]).args(arguments);
+    watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     #[allow(clippy::zombie_processes)] // It outlives this process, which is what it waits for.
-    watcher.spawn().unwrap();
+    let watcher = watcher.spawn().unwrap();
+    std::mem::forget(watcher.stdin);
 }

@@ -1,9 +1,8 @@
 //! A disk is full, and later has room again.
 
 use std::{
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,7 +10,7 @@ use std::{
 use sqlx::Executor as _;
 
 use super::{seeded, survive_in};
-use crate::servers::{System, own_system_prepared, skipped};
+use crate::servers::{System, after_this_process, own_system_prepared, skipped};
 
 /// A file system of its own, in memory, under a server's files.
 struct Disk(PathBuf);
@@ -24,14 +23,10 @@ impl Disk {
         if !mounted {
             skipped(&format!("a full disk is not tested: no file system can be mounted at {}; run as root", at.display()));
         }
-        // However this process ends.
-        let script = r#"while kill -0 "$1" 2>/dev/null; do sleep 1; done; umount -l "$2" 2>/dev/null"#;
-        let mut watcher = Command::new("sh");
-        watcher.args(["-c", script, "sh", &std::process::id().to_string()]).arg(at).process_group(0);
-        watcher.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        #[allow(clippy::zombie_processes)] // It outlives this process, which is what it waits for.
-        mounted.then(|| watcher.spawn().unwrap());
-        mounted.then(|| Self(at.to_owned()))
+        mounted.then(|| {
+            after_this_process(r#"umount -l "$1" 2>/dev/null"#, &[at.as_ref()]);
+            Self(at.to_owned())
+        })
     }
     /// Takes all room but this much.
     fn fill(&self, but: u64) {

@@ -385,9 +385,8 @@ async fn start(program: Program, signal: &'static str, ready: impl Future<Output
 
 /// Has a process stopped, and its files removed, once this process has ended, in whatever way.
 fn remove_after(pid: u64, signal: &str, dir: &Path) {
-    // What was stopped before has no files, and its process id may be another's by now.
-    let script = r#"if [ -e "$3" ]; then kill -"$2" "$1" 2>/dev/null; while kill -0 "$1" 2>/dev/null; do sleep 0.2; done; rm -rf "$3"; fi
-        rmdir "$(dirname "$3")" 2>/dev/null"#;
+    let script = r#"kill -"$2" "$1" 2>/dev/null; while kill -0 "$1" 2>/dev/null; do sleep 0.2; done
+        rm -rf "$3"; rmdir "$(dirname "$3")" 2>/dev/null"#;
     after_this_process(script, &[pid.to_string().as_ref(), signal.as_ref(), dir.as_ref()]);
 }
 

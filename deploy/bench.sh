@@ -85,7 +85,7 @@ for bench in $benches; do
         commands) "$bin/commands" --database-url "$url" ;;
         queries) "$bin/queries" --database-url "$url" ;;
         rebuild) "$bin/rebuild" --database-url "$url" ;;
-        projection) "$bin/projection" "$url" ;;
+        projection) "$bin/projection" --database-url "$url" ;;
         visible)
             # One tenant with all the load: its own limit is not what is asked for.
             system=$(export TENURE_TENANT_REQUESTS_PER_SECOND=1000000 TENURE_TENANT_CONCURRENT_REQUESTS=1000000; up)

@@ -1,40 +1,134 @@
-// How fast emmett's PostgreSQL event store appends: writers in a closed loop, an event per append, streams of ten events of
-// their own. Prints one line of JSON. `node emmett.mjs SOCKET-OR-HOST PORT USER DATABASE WRITERS SECONDS BYTES`
-import { getPostgreSQLEventStore } from '@event-driven-io/emmett-postgresql';
+// How fast emmett's PostgreSQL event store appends, how soon what was appended is in a read model, and how fast it makes one from
+// all that there is: what the other peers' program measures, in the same way, in one process of Node.js. Prints one line of JSON.
+// `node emmett.mjs '{"measure": "append", "host": …}'`; the keys stand below.
+import { dumbo, SQL } from '@event-driven-io/dumbo';
+import { projections } from '@event-driven-io/emmett';
+import {
+  getPostgreSQLEventStore,
+  postgreSQLEventStoreConsumer,
+  postgreSQLRawSQLProjection,
+  rebuildPostgreSQLProjections,
+} from '@event-driven-io/emmett-postgresql';
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 
-const [host, port, user, database, writers, seconds, bytes] = process.argv.slice(2);
+const { measure, inline, host, port, user, database, writers, seconds, bytes, rate, events } = JSON.parse(process.argv[2]);
 const url = `postgresql://${user}@localhost:${port}/${database}?host=${encodeURIComponent(host)}`;
-const pool = new pg.Pool({ host, port: Number(port), user, database, max: Number(writers) });
-const store = getPostgreSQLEventStore(url, { connectionOptions: { connectionString: url, pool } });
+const pool = new pg.Pool({ host, port: Number(port), user, database, max: writers });
+
+// Each stream's events, and the reason that the last one gave.
+const pay = postgreSQLRawSQLProjection({
+  name: 'pay',
+  canHandle: ['CompensationChanged'],
+  evolve: ({ data, metadata }) => SQL`insert into read_model values (${metadata.streamName}, 1, ${data.reason})
+    on conflict (stream) do update set changes = read_model.changes + 1, reason = excluded.reason`,
+});
+await pool.query('create table read_model (stream text primary key, changes bigint not null, reason text not null)');
+const kept = inline ? { projections: projections.inline([pay]) } : {};
+const store = getPostgreSQLEventStore(url, { ...kept, connectionOptions: { connectionString: url, pool } });
 await store.schema.migrate();
 
-const reason = 'x'.repeat(Number(bytes) - 13);
-const times = [];
-const started = performance.now();
-const end = started + Number(seconds) * 1000;
+const reason = 'x'.repeat(bytes - 13);
 
-const writer = async () => {
-  let stream;
-  let version = 0n;
-  for (let n = 0; performance.now() < end; n++) {
-    if (n % 10 === 0) {
-      stream = `employee-${randomUUID()}`;
-      version = 0n;
-    }
-    const sent = performance.now();
-    const expectedStreamVersion = version === 0n ? 'STREAM_DOES_NOT_EXIST' : version;
-    const appended = await store.appendToStream(stream, [{ type: 'CompensationChanged', data: { reason } }], { expectedStreamVersion });
-    version = appended.nextExpectedStreamVersion;
-    times.push(performance.now() - sent);
-  }
+// One that appends one event after the other, in streams of ten.
+const writer = () => {
+  const own = { stream: undefined, version: 0n, count: 0 };
+  own.append = async () => {
+    if (own.count % 10 === 0) Object.assign(own, { stream: `employee-${randomUUID()}`, version: 0n });
+    const expectedStreamVersion = own.version === 0n ? 'STREAM_DOES_NOT_EXIST' : own.version;
+    const appended = await store.appendToStream(own.stream, [{ type: 'CompensationChanged', data: { reason } }], { expectedStreamVersion });
+    own.version = appended.nextExpectedStreamVersion;
+    own.count += 1;
+  };
+  return own;
+};
+const all = (work) => Promise.all(Array.from({ length: writers }, (_, nth) => work(writer(), nth)));
+
+const quantiles = (times) => {
+  times.sort((a, b) => a - b);
+  return (quantile) => Number(times[Math.floor((times.length - 1) * quantile)].toFixed(3));
 };
 
-await Promise.all(Array.from({ length: Number(writers) }, writer));
-const rate = (times.length / (performance.now() - started)) * 1000;
-times.sort((a, b) => a - b);
-const ms = (quantile) => Number(times[Math.floor((times.length - 1) * quantile)].toFixed(3));
-console.log(JSON.stringify({ peer: 'emmett', writers: Number(writers), appends_per_second: Math.round(rate), p50_ms: ms(0.5), p99_ms: ms(0.99) }));
-await store.close();
-await pool.end();
+const append = async () => {
+  const times = [];
+  const started = performance.now();
+  await all(async (own) => {
+    while (performance.now() < started + seconds * 1000) {
+      const sent = performance.now();
+      await own.append();
+      times.push(performance.now() - sent);
+    }
+  });
+  const appends_per_second = Math.round((times.length / (performance.now() - started)) * 1000);
+  const ms = quantiles(times);
+  return { writers, appends_per_second, p50_ms: ms(0.5), p99_ms: ms(0.99) };
+};
+
+const visible = async () => {
+  const follower = postgreSQLEventStoreConsumer({ connectionString: url, pool: dumbo({ connectionString: url }) });
+  if (!inline) {
+    follower.projector({ projection: pay });
+    follower.start();
+    await sleep(1000);
+  }
+  const warmUp = 1000;
+  const began = performance.now();
+  let pending = [];
+  let writing = true;
+  const figures = { acknowledged: [], visible: [], sent: [] };
+  const look = async () => {
+    while (writing || pending.length > 0) {
+      const looked = pending;
+      pending = [];
+      const { rows } = looked.length
+        ? await pool.query('select stream, changes from read_model where stream = any($1)', [looked.map((append) => append.stream)])
+        : { rows: [] };
+      const there = new Map(rows.map((row) => [row.stream, BigInt(row.changes)]));
+      const now = performance.now();
+      for (const append of looked) {
+        if ((there.get(append.stream) ?? 0n) < append.version) {
+          if (now - append.due > 20_000) throw new Error('that rate is not sustained: an event was not visible after 20 s');
+          pending.push(append);
+        } else if (append.due >= began + warmUp) {
+          figures.acknowledged.push(append.acknowledged - append.due);
+          figures.visible.push(now - append.acknowledged);
+          figures.sent.push(now - append.due);
+        }
+      }
+      await sleep(1);
+    }
+  };
+  const write = async (own, nth) => {
+    for (let n = nth; ; n += writers) {
+      const due = began + (n / rate) * 1000;
+      if (due >= began + warmUp + seconds * 1000) return;
+      await sleep(Math.max(0, due - performance.now()));
+      await own.append();
+      pending.push({ stream: own.stream, version: own.version, due, acknowledged: performance.now() });
+    }
+  };
+  await Promise.all([all(write).finally(() => (writing = false)), look()]);
+  const times = (of) => ((ms) => ({ p50: ms(0.5), p99: ms(0.99), max: ms(1) }))(quantiles(of));
+  const appends = figures.sent.length;
+  return { rate, appends, acknowledged_ms: times(figures.acknowledged), visible_ms: times(figures.visible), sent_to_visible_ms: times(figures.sent) };
+};
+
+const catchUp = async () => {
+  const each = Math.floor(events / writers);
+  await all(async (own) => {
+    for (let n = 0; n < each; n++) await own.append();
+  });
+  const began = performance.now();
+  // By default it reads 100 and rests for 50 ms.
+  const pulling = { batchSize: 1000, pullingFrequencyInMs: 1 };
+  await rebuildPostgreSQLProjections({ connectionString: url, projection: pay, pulling }).start();
+  const took = (performance.now() - began) / 1000;
+  const { rows } = await pool.query('select coalesce(sum(changes), 0)::int as there from read_model');
+  if (rows[0].there !== each * writers) throw new Error(`${rows[0].there} events in the read model of ${each * writers}`);
+  return { events: each * writers, seconds: took, events_per_second: Math.round((each * writers) / took) };
+};
+
+console.log(JSON.stringify(await { append, visible, 'catch-up': catchUp }[measure]()));
+// A consumer that waits between two looks would hold the process for as long.
+process.exit(0);

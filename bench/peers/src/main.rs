@@ -1,24 +1,30 @@
-//! How fast another event store appends: writers in a closed loop, an event per append, streams of ten events of their own.
-//! Prints one line of JSON.
+//! How fast another event store appends, how soon what was appended is in a read model, and how fast it makes one from all
+//! that there is. An event per append, streams of ten events. Prints one line of JSON.
 
+mod append;
+mod catch_up;
+mod read_model;
 mod stores;
+mod visible;
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::future::Future;
 
 use clap::{Parser, ValueEnum};
-use hdrhistogram::Histogram;
 use uuid::Uuid;
 
 #[derive(Parser)]
 struct Options {
     /// Which one.
     peer: Peer,
+    /// What of it.
+    #[arg(long, value_enum, default_value_t = Measure::Append)]
+    measure: Measure,
     /// An empty database of a PostgreSQL server; of UmaDB, the server's URL.
     #[arg(long)]
     url: String,
+    /// The database of the read model, where that is another one.
+    #[arg(long)]
+    rows: Option<String>,
     /// Writers.
     #[arg(long, default_value_t = 64)]
     writers: u32,
@@ -28,11 +34,29 @@ struct Options {
     /// Bytes of data in an event.
     #[arg(long, default_value_t = 300)]
     bytes: usize,
+    /// Appends per second, for `visible`.
+    #[arg(long, default_value_t = 100)]
+    rate: u32,
+    /// Events that are there, for `catch-up`.
+    #[arg(long, default_value_t = 20_000)]
+    events: u32,
 }
 
-#[derive(Clone, Copy, ValueEnum, Debug)]
+#[derive(Clone, Copy, ValueEnum)]
+enum Measure {
+    /// Writers in a closed loop.
+    Append,
+    /// From an append to its row, at a rate.
+    Visible,
+    /// The read model, from all events.
+    CatchUp,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Peer {
     Skilj,
+    /// With a projection that is made in the command's transaction.
+    SkiljSync,
     Mire,
     PostgresEs,
     Esrs,
@@ -40,10 +64,36 @@ enum Peer {
     Umadb,
 }
 
+/// Where, and with what.
+struct Place {
+    /// Where the events are.
+    url: String,
+    /// Where the read model is.
+    rows: String,
+    connections: u32,
+    /// What makes an event as long as it should be.
+    reason: String,
+}
+
+/// An event store.
+trait Store: Sized {
+    /// Who appends to it.
+    type Writer: Writer;
+    /// Sets it up in an empty database.
+    fn open(place: &Place) -> impl Future<Output = anyhow::Result<Self>>;
+    /// One more who appends.
+    fn writer(&self) -> Self::Writer;
+    /// Makes [`read_model`] by the store's own machinery, of the events that are there, at the latest soon after this returns;
+    /// and then keeps it, of what writers append that are made from then on.
+    fn project(&mut self, place: &Place) -> impl Future<Output = anyhow::Result<()>>;
+}
+
 /// One that appends one event after the other.
 trait Writer: Send + 'static {
     /// Appends an event to its own stream, and waits until it is durable.
     fn append(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
+    /// That stream.
+    fn stream(&self) -> &Stream;
 }
 
 /// What a writer appends to: a stream of ten events, then the next.
@@ -67,41 +117,29 @@ impl Stream {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let (url, connections) = (&*options.url, options.writers);
-    let reason = "x".repeat(options.bytes.saturating_sub(13));
     match options.peer {
-        Peer::Skilj => measure(&options, stores::skilj::open(url, reason).await?).await,
-        Peer::Mire => measure(&options, stores::mire::open(url, connections, reason).await?).await,
-        Peer::PostgresEs => measure(&options, stores::postgres_es::open(url, connections, reason).await?).await,
-        Peer::Esrs => measure(&options, stores::esrs::open(url, connections, reason).await?).await,
-        Peer::MessageDb => measure(&options, stores::message_db::open(url, connections, reason).await?).await,
-        Peer::Umadb => measure(&options, stores::umadb::open(url, reason).await?).await,
+        Peer::Skilj => measure::<stores::skilj::Store<false>>(&options).await,
+        Peer::SkiljSync => measure::<stores::skilj::Store<true>>(&options).await,
+        Peer::Mire => measure::<stores::mire::Store>(&options).await,
+        Peer::PostgresEs => measure::<stores::postgres_es::Store>(&options).await,
+        Peer::Esrs => measure::<stores::esrs::Store>(&options).await,
+        Peer::MessageDb => measure::<stores::message_db::Store>(&options).await,
+        Peer::Umadb => measure::<stores::umadb::Store>(&options).await,
     }
 }
 
-async fn measure<W: Writer>(options: &Options, writer: impl Fn() -> W) -> anyhow::Result<()> {
-    let (started, length) = (Instant::now(), Duration::from_secs(options.seconds));
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..options.writers {
-        let mut writer = writer();
-        tasks.spawn(async move {
-            let mut times = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3)?;
-            while started.elapsed() < length {
-                let sent = Instant::now();
-                writer.append().await?;
-                times.saturating_record(u64::try_from(sent.elapsed().as_micros())?);
-            }
-            anyhow::Ok(times)
-        });
-    }
-    let mut times = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3)?;
-    while let Some(writer) = tasks.join_next().await {
-        times.add(writer??)?;
-    }
-    let rate = times.len() as f64 / started.elapsed().as_secs_f64();
-    let ms = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
-    let peer = options.peer.to_possible_value().map(|value| value.get_name().to_owned());
-    let line = serde_json::json!({"peer": peer, "writers": options.writers, "appends_per_second": rate.round(), "p50_ms": ms(0.5), "p99_ms": ms(0.99)});
+async fn measure<S: Store>(options: &Options) -> anyhow::Result<()> {
+    let place = Place {
+        url: options.url.clone(),
+        rows: options.rows.clone().unwrap_or_else(|| options.url.clone()),
+        connections: options.writers,
+        reason: "x".repeat(options.bytes.saturating_sub(13)),
+    };
+    let line = match options.measure {
+        Measure::Append => append::measure::<S>(options, &place).await?,
+        Measure::Visible => visible::measure::<S>(options, &place).await?,
+        Measure::CatchUp => catch_up::measure::<S>(options, &place).await?,
+    };
     println!("{line}");
     Ok(())
 }

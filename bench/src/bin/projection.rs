@@ -1,71 +1,99 @@
 //! How fast one tenant's log becomes rows: healing in batches, one event at a time, and a rebuild. The log has the size and
-//! shape of ten thousand careers.
+//! shape of ten thousand careers, or of as many as `--people` says.
 //!
-//! `cargo run --release -p bench --bin projection -- URL` with the URL of a superuser of a PostgreSQL; it makes a database of
-//! its own there and drops it again.
+//! Makes a database of its own on the server of `--database-url` (a superuser's), and drops it afterwards.
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use bench::{
     careers::{employee, fill_tenants, raise},
-    cores, histogram, in_database, peak_memory_mb,
+    cores, histogram, in_database, ms, peak_memory_mb, round,
     system::{System, metadata, rebuild},
 };
+use clap::Parser;
 use events::{Event, NewEvent, Position, StreamName, TenantScope};
 use projector::{apply::sequence, digest::digest};
+use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use store::{Append, Expected};
 
-const PEOPLE: u32 = 10_000;
+/// Events that are appended and projected one after the other.
+const ONE_BY_ONE: u32 = 2_000;
+
+#[derive(Parser)]
+#[command(about = "How fast one tenant's log becomes rows: in batches, one event at a time, and by a rebuild")]
+struct Options {
+    /// A superuser's URL of a PostgreSQL server.
+    #[arg(long)]
+    database_url: String,
+    /// People; some ten events each.
+    #[arg(long, default_value_t = 10_000)]
+    people: u32,
+    /// Rebuilds.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// One line of JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let url = std::env::args().nth(1).context("usage: projection URL")?;
-    in_database(&url, "projection", measure).await
+    let options = Options::parse();
+    in_database(&options.database_url, "projection", |database| measure(&options, database)).await
 }
 
-async fn measure(database: PgConnectOptions) -> anyhow::Result<()> {
+async fn measure(options: &Options, database: PgConnectOptions) -> anyhow::Result<()> {
+    let say = |line: String| {
+        if !options.json {
+            println!("{line}");
+        }
+    };
     let system = System::start(database).await?;
     let scope = system.tenant("bench").await?;
-    let head = fill_tenants(&system, &[scope], PEOPLE).await?;
-    println!("{head} events of {PEOPLE} people; {} cores", cores());
+    let head = fill_tenants(&system, &[scope], options.people).await?;
+    say(format!("{head} events of {} people; {} cores", options.people, cores()));
 
     let live = system.applier().await?;
     let started = Instant::now();
     live.catch_up(scope, 1).await?;
-    println!("healing, batches of {}: {:.0} events/s", projector::apply::BATCH, rate(head, started.elapsed()));
+    let healing = rate(head, started.elapsed());
+    say(format!("healing, batches of {}: {healing:.0} events/s", projector::apply::BATCH));
     let schema = platform::read_schema(scope.tenant(), platform::READ_MODEL_VERSION);
     let rows = digest(&live.pool, scope, &schema).await?;
 
     let mut latency = histogram();
-    for n in 0..2_000 {
-        append(&system, scope, n * 5).await?;
+    for n in 0..ONE_BY_ONE {
+        append(&system, scope, n * 5 % options.people).await?;
         let at = Position(head + u64::from(n));
         let events = sequence(at, system.store.read_log(scope, at, 1).await?);
         let started = Instant::now();
         live.apply(scope, 1, &events).await?;
         latency.saturating_record(u64::try_from(started.elapsed().as_micros())?);
     }
-    println!("one event at a time: p50 {} µs, p99 {} µs", latency.value_at_quantile(0.5), latency.value_at_quantile(0.99));
+    let (p50, p99) = (ms(&latency, 0.5), ms(&latency, 0.99));
+    say(format!("one event at a time: p50 {p50} ms, p99 {p99} ms"));
 
     let before = digest(&live.pool, scope, &schema).await?;
     anyhow::ensure!(before != rows, "the digest does not see changes");
-    for round in 1..=3 {
+    let mut rates = Vec::new();
+    for nth in 1..=options.rounds {
         // A process of its own: no key is cached.
         let report = rebuild(&system.applier().await?, scope).await?;
-        println!(
-            "rebuild {round}: {:.0} events/s; {} events, {} rows in {:.2} s (fold and copy {:.2}, index {:.2})",
-            rate(report.events, Duration::from_secs_f64(report.seconds)),
-            report.events,
-            report.rows,
-            report.seconds,
-            report.fill_seconds,
-            report.index_seconds
-        );
+        let rate = rate(report.events, Duration::from_secs_f64(report.seconds));
+        say(format!(
+            "rebuild {nth}: {rate:.0} events/s; {} events, {} rows in {:.2} s (fold and copy {:.2}, index {:.2})",
+            report.events, report.rows, report.seconds, report.fill_seconds, report.index_seconds
+        ));
+        rates.push(round(rate));
     }
     anyhow::ensure!(digest(&live.pool, scope, &schema).await? == before, "a rebuild gave other rows");
-    println!("peak memory: {} MB", peak_memory_mb().unwrap_or_default());
+    say(format!("peak memory: {} MB", peak_memory_mb().unwrap_or_default()));
+    if options.json {
+        let line = json!({"bench": "projection", "people": options.people, "events": head, "cores": cores(),
+            "healing_events_per_second": round(healing), "one_by_one_ms": {"p50": p50, "p99": p99}, "rebuild_events_per_second": rates});
+        println!("{line}");
+    }
     Ok(())
 }
 

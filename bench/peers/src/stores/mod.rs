@@ -1,4 +1,4 @@
-//! A module per store. Each `open` sets the store up and answers with what makes a writer.
+//! A module per store.
 
 pub mod esrs;
 pub mod message_db;

@@ -1,27 +1,74 @@
-//! UmaDB: `append` under the condition that nobody else has appended an event with the stream's tag since our last one.
+//! UmaDB: `append` under the condition that nobody else has appended an event with the stream's tag since our last one; and a
+//! subscription, each of whose batches is a transaction in PostgreSQL.
 
 use std::sync::Arc;
 
+use sqlx::{Connection as _, PgConnection};
 use umadb_client::{AsyncUmaDbClient, UmaDbClient};
-use umadb_dcb::{DcbAppendCondition, DcbEvent, DcbEventStoreAsync as _, DcbQuery, DcbQueryItem};
+use umadb_dcb::{DcbAppendCondition, DcbEvent, DcbEventStoreAsync as _, DcbQuery, DcbQueryItem, DcbSubscriptionAsync};
 use uuid::Uuid;
 
-use crate::{Stream, Writer};
+use crate::{Place, Stream, read_model};
 
-pub struct Umadb {
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Data {
+    reason: String,
+}
+
+pub struct Store {
+    client: Arc<AsyncUmaDbClient>,
+    data: Vec<u8>,
+}
+
+impl crate::Store for Store {
+    type Writer = Writer;
+    async fn open(place: &Place) -> anyhow::Result<Self> {
+        let client = Arc::new(UmaDbClient::new(place.url.clone()).connect_async().await?);
+        Ok(Self { client, data: serde_json::to_vec(&Data { reason: place.reason.clone() })? })
+    }
+    fn writer(&self) -> Writer {
+        Writer { client: self.client.clone(), stream: Stream::default(), position: None, data: self.data.clone() }
+    }
+    async fn project(&mut self, place: &Place) -> anyhow::Result<()> {
+        let mut connection = PgConnection::connect(&place.rows).await?;
+        sqlx::raw_sql(read_model::TABLE).execute(&mut connection).await?;
+        sqlx::raw_sql(read_model::CHECKPOINT).execute(&mut connection).await?;
+        let subscription = self.client.subscribe(None, None).await?;
+        tokio::spawn(async move {
+            if let Err(error) = follow(connection, subscription).await {
+                eprintln!("the projection ended: {error:#}");
+            }
+        });
+        Ok(())
+    }
+}
+
+async fn follow(mut connection: PgConnection, mut subscription: Box<dyn DcbSubscriptionAsync + Send>) -> anyhow::Result<()> {
+    loop {
+        let events = subscription.next_batch().await?;
+        let Some(last) = events.last() else { continue };
+        let position = i64::try_from(last.position)?;
+        let (mut streams, mut reasons) = (Vec::new(), Vec::new());
+        for event in events {
+            let tag = event.event.tags.first().map(String::as_str).unwrap_or_default();
+            streams.push(tag.trim_start_matches("employee:").to_owned());
+            reasons.push(serde_json::from_slice::<Data>(&event.event.data)?.reason);
+        }
+        let mut transaction = connection.begin().await?;
+        read_model::project(&mut transaction, &streams, &reasons).await?;
+        read_model::reached(&mut transaction, position).await?;
+        transaction.commit().await?;
+    }
+}
+
+pub struct Writer {
     client: Arc<AsyncUmaDbClient>,
     stream: Stream,
     position: Option<u64>,
     data: Vec<u8>,
 }
 
-pub async fn open(url: &str, reason: String) -> anyhow::Result<impl Fn() -> Umadb> {
-    let client = Arc::new(UmaDbClient::new(url.to_owned()).connect_async().await?);
-    let data = serde_json::json!({ "reason": reason }).to_string().into_bytes();
-    Ok(move || Umadb { client: client.clone(), stream: Stream::default(), position: None, data: data.clone() })
-}
-
-impl Writer for Umadb {
+impl crate::Writer for Writer {
     async fn append(&mut self) -> anyhow::Result<()> {
         let (stream, _) = self.stream.next();
         let tag = format!("employee:{stream}");
@@ -32,5 +79,8 @@ impl Writer for Umadb {
         let event = DcbEvent::default().event_type("CompensationChanged").tags([tag.as_str()]).data(self.data.clone()).uuid(Uuid::now_v7());
         self.position = Some(self.client.append(vec![event], Some(condition), None).await?);
         Ok(())
+    }
+    fn stream(&self) -> &Stream {
+        &self.stream
     }
 }

@@ -43,7 +43,7 @@ const writer = () => {
   };
   return own;
 };
-const all = (work) => Promise.all(Array.from({ length: writers }, (_, nth) => work(writer(), nth)));
+const all = (work, count = writers) => Promise.all(Array.from({ length: count }, (_, nth) => work(writer(), nth)));
 
 const quantiles = (times) => {
   times.sort((a, b) => a - b);
@@ -115,18 +115,19 @@ const visible = async () => {
 };
 
 const catchUp = async () => {
-  const each = Math.floor(events / writers);
+  // One after the other: it reads in the order of transactions and goes on after the last position, which skips events where
+  // those that overlapped have their positions in another order. (Of 6,400 by 64 writers, a quarter.)
   await all(async (own) => {
-    for (let n = 0; n < each; n++) await own.append();
-  });
+    for (let n = 0; n < events; n++) await own.append();
+  }, 1);
   const began = performance.now();
   // By default it reads 100 and rests for 50 ms.
   const pulling = { batchSize: 1000, pullingFrequencyInMs: 1 };
   await rebuildPostgreSQLProjections({ connectionString: url, projection: pay, pulling }).start();
   const took = (performance.now() - began) / 1000;
   const { rows } = await pool.query('select coalesce(sum(changes), 0)::int as there from read_model');
-  if (rows[0].there !== each * writers) throw new Error(`${rows[0].there} events in the read model of ${each * writers}`);
-  return { events: each * writers, seconds: took, events_per_second: Math.round((each * writers) / took) };
+  if (rows[0].there !== events) throw new Error(`${rows[0].there} events in the read model of ${events}`);
+  return { events, seconds: took, events_per_second: Math.round(events / took) };
 };
 
 console.log(JSON.stringify(await { append, visible, 'catch-up': catchUp }[measure]()));

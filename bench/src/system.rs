@@ -43,7 +43,7 @@ impl System {
         let key_file = std::env::temp_dir().join(format!("bench_{}.key", Uuid::now_v7().simple()));
         keys::create_master_key(&key_file)?;
         let config = config(&database, &key_file, Process::CommandApi, "127.0.0.1:0")?;
-        let keys = Keys::open(&config, role(&database, "tenure_command")).await?;
+        let keys = Keys::open(&config, database::pool_options(4).connect_lazy_with(database.clone().username("tenure_command"))).await?;
         let store = Store::Postgres(PgStore::open(config.database_url.expose_secret(), config.database_connections)?);
         // Before anything is served: a server that runs learns of a new key only after a while.
         let issuer = Issuer::open(&config, &owner, &keys).await?;
@@ -98,7 +98,8 @@ impl System {
     /// What a projector has; opens its keys anew, as a process that has just started does.
     pub async fn applier(&self) -> anyhow::Result<Applier> {
         let config = config(&self.database, &self.key_file, Process::CommandApi, "127.0.0.1:0")?;
-        let pool = role(&self.database, "tenure_projector");
+        let options = database::connect_options(self.database.clone().username("tenure_projector"), Process::Projector);
+        let pool = database::pool_options(16).connect_lazy_with(options);
         Ok(Applier::new(pool.clone(), 8, self.store.clone(), Keys::open(&config, pool).await?))
     }
 
@@ -158,10 +159,6 @@ pub fn metadata() -> Metadata {
         causation_id: None,
         traceparent: None,
     }
-}
-
-fn role(database: &PgConnectOptions, role: &str) -> PgPool {
-    database::pool_options(16).connect_lazy_with(database.clone().username(role))
 }
 
 /// The defaults, but that one tenant may take the whole machine.

@@ -73,7 +73,8 @@ pub fn apart(pool: &PgPool, connections: u32) -> PgPool {
     pool_options(connections).connect_lazy_with(pool.connect_options().as_ref().clone())
 }
 
-fn connect_options(options: PgConnectOptions, process: Process) -> PgConnectOptions {
+/// How a process connects: its name, and settings of its own for timeouts and plans.
+pub fn connect_options(options: PgConnectOptions, process: Process) -> PgConnectOptions {
     // Requests are bounded on the server too, for the case that the process dies with a statement running.
     let statement_timeout = match process {
         Process::CommandApi | Process::QueryApi => "30s",

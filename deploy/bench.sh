@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds for speed and measures, against peers and limits in the same run. Everything it starts is private, lives in a
-# temporary folder, and is gone at the end. `deploy/bench.sh append hot` runs only those; all of them take two and a half hours and 20 GB.
+# temporary folder, and is gone at the end. `deploy/bench.sh append hot` runs only those; all of them take two and a half hours
+# and 20 GB.
 # With BENCH_FSYNC_MS=2 every flush of PostgreSQL and of UmaDB takes two milliseconds, as on a slower disk.
 set -eu
 cd "$(dirname "$0")/.."

@@ -43,7 +43,7 @@ impl System {
         let key_file = std::env::temp_dir().join(format!("bench_{}.key", Uuid::now_v7().simple()));
         keys::create_master_key(&key_file)?;
         let config = config(&database, &key_file, Process::CommandApi, "127.0.0.1:0")?;
-        let keys = Keys::open(&config, database::pool_options(4).connect_lazy_with(database.clone().username("tenure_command"))).await?;
+        let keys = Keys::open(&config, pool(&database, Process::CommandApi)).await?;
         let store = Store::Postgres(PgStore::open(config.database_url.expose_secret(), config.database_connections)?);
         // Before anything is served: a server that runs learns of a new key only after a while.
         let issuer = Issuer::open(&config, &owner, &keys).await?;
@@ -98,8 +98,7 @@ impl System {
     /// What a projector has; opens its keys anew, as a process that has just started does.
     pub async fn applier(&self) -> anyhow::Result<Applier> {
         let config = config(&self.database, &self.key_file, Process::CommandApi, "127.0.0.1:0")?;
-        let options = database::connect_options(self.database.clone().username("tenure_projector"), Process::Projector);
-        let pool = database::pool_options(16).connect_lazy_with(options);
+        let pool = pool(&self.database, Process::Projector);
         Ok(Applier::new(pool.clone(), 8, self.store.clone(), Keys::open(&config, pool).await?))
     }
 
@@ -161,10 +160,23 @@ pub fn metadata() -> Metadata {
     }
 }
 
+/// The login role of a process.
+fn role(process: Process) -> &'static str {
+    match process {
+        Process::QueryApi => "tenure_query",
+        Process::Projector => "tenure_projector",
+        Process::CommandApi | Process::Relay | Process::Cli => "tenure_command",
+    }
+}
+
+/// Connections as the process itself makes them.
+fn pool(database: &PgConnectOptions, process: Process) -> PgPool {
+    database::pool_options(16).connect_lazy_with(database::connect_options(database.clone().username(role(process)), process))
+}
+
 /// The defaults, but that one tenant may take the whole machine.
 fn config(database: &PgConnectOptions, key_file: &std::path::Path, process: Process, listen: &str) -> anyhow::Result<Config> {
-    let role = if process == Process::QueryApi { "tenure_query" } else { "tenure_command" };
-    let url = database.clone().username(role).to_url_lossy().to_string();
+    let url = database.clone().username(role(process)).to_url_lossy().to_string();
     Config::from_sources(process, None, |variable| match variable {
         "TENURE_DATABASE_URL" => Some(url.clone()),
         "TENURE_MASTER_KEY_FILE" => Some(key_file.display().to_string()),

@@ -3,12 +3,11 @@
 
 use std::collections::HashMap;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 /// The table, where the projection's author makes one.
 pub const TABLE: &str = "create table read_model (stream text primary key, changes bigint not null, reason text not null)";
-/// How far its author is, where they keep count of that themselves.
-pub const CHECKPOINT: &str = "create table checkpoint (position bigint not null); insert into checkpoint values (0)";
+const CHECKPOINT: &str = "create table checkpoint (position bigint not null); insert into checkpoint values (0)";
 /// One event: its stream and reason.
 pub const ONE: &str = "insert into read_model values ($1, 1, $2)
     on conflict (stream) do update set changes = read_model.changes + 1, reason = excluded.reason";
@@ -23,9 +22,29 @@ pub async fn project(connection: &mut PgConnection, streams: &[String], reasons:
     sqlx::query(MANY).bind(streams).bind(reasons).execute(connection).await.map(drop)
 }
 
-/// Notes how far the projection is.
-pub async fn reached(connection: &mut PgConnection, position: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("update checkpoint set position = $1").bind(position).execute(connection).await.map(drop)
+/// A table and a checkpoint, for who follows the events by a loop of their own.
+pub async fn create_with_checkpoint(url: &str) -> anyhow::Result<PgConnection> {
+    let mut connection = PgConnection::connect(url).await?;
+    sqlx::raw_sql(TABLE).execute(&mut connection).await?;
+    sqlx::raw_sql(CHECKPOINT).execute(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Projects many events, up to this position, in a transaction.
+pub async fn project_to(connection: &mut PgConnection, position: i64, streams: &[String], reasons: &[String]) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    project(&mut transaction, streams, reasons).await?;
+    sqlx::query("update checkpoint set position = $1").bind(position).execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+/// Projects for as long as the program runs. That it ended is said; a row that is missing is noticed.
+pub fn in_background(work: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Err(error) = work.await {
+            eprintln!("the projection ended: {error:#}");
+        }
+    });
 }
 
 /// How many events of these streams are in it.

@@ -91,5 +91,7 @@ async fn look(rows: PgPool, mut appends: mpsc::UnboundedReceiver<Append>, from: 
         sleep(Duration::from_millis(1)).await;
     }
     let times = |times| json!({"p50": ms(times, 0.5), "p99": ms(times, 0.99), "max": ms(times, 1.0)});
-    Ok(json!({"appends": visible.len(), "acknowledged_ms": times(&acknowledged), "visible_ms": times(&after), "sent_to_visible_ms": times(&visible)}))
+    Ok(
+        json!({"appends": visible.len(), "acknowledged_ms": times(&acknowledged), "visible_ms": times(&after), "sent_to_visible_ms": times(&visible)}),
+    )
 }

@@ -272,7 +272,8 @@ fn line(phase: &str, rate: u32, seconds: u32, samples: &[Sample], held: Result<(
     json!({
         "bench": "visible", "phase": phase, "rate": rate, "seconds": seconds, "cores": cores(), "commands": samples.len(),
         "acknowledged_ms": quantiles(|s| Some(s.acknowledged)), "visible_ms": quantiles(|s| Some(s.visible)),
-        "sent_to_visible_ms": quantiles(|s| Some(s.acknowledged + s.visible)), "plain_ms": quantiles(|s| s.plain), "lag_first_third_ms": round(first), "lag_last_third_ms": round(last),
+        "sent_to_visible_ms": quantiles(|s| Some(s.acknowledged + s.visible)), "plain_ms": quantiles(|s| s.plain),
+        "lag_first_third_ms": round(first), "lag_last_third_ms": round(last),
         "sustained": held.is_ok(), "why_not": held.err(),
     })
 }

@@ -33,15 +33,8 @@ impl crate::Store for Store {
     }
     async fn project(&mut self, place: &Place) -> anyhow::Result<()> {
         // In `public`, where the read model's reader looks.
-        let mut connection = PgConnection::connect_with(&place.rows.parse()?).await?;
-        sqlx::raw_sql(read_model::TABLE).execute(&mut connection).await?;
-        sqlx::raw_sql(read_model::CHECKPOINT).execute(&mut connection).await?;
-        let connection = PgConnection::connect_with(&options(&place.url)?).await?;
-        tokio::spawn(async move {
-            if let Err(error) = follow(connection).await {
-                eprintln!("the projection ended: {error:#}");
-            }
-        });
+        read_model::create_with_checkpoint(&place.rows).await?;
+        read_model::in_background(follow(PgConnection::connect_with(&options(&place.url)?).await?));
         Ok(())
     }
 }
@@ -63,10 +56,7 @@ async fn follow(mut connection: PgConnection) -> anyhow::Result<()> {
         };
         position = *last;
         let (streams, reasons): (Vec<_>, Vec<_>) = events.into_iter().map(|(_, stream, reason)| (stream, reason)).unzip();
-        let mut transaction = connection.begin().await?;
-        read_model::project(&mut transaction, &streams, &reasons).await?;
-        read_model::reached(&mut transaction, position).await?;
-        transaction.commit().await?;
+        read_model::project_to(&mut connection, position, &streams, &reasons).await?;
     }
 }
 

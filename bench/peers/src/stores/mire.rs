@@ -70,11 +70,7 @@ impl crate::Store for Store {
         sqlx::raw_sql(read_model::TABLE).execute(&sqlx::PgPool::connect(&place.rows).await?).await?;
         let runner = ProjectionRunner::builder(self.store.clone()).batch_size(BATCH);
         let runner = runner.subscribe_transactional_batch("read-model", Project).build();
-        tokio::spawn(async move {
-            if let Err(error) = runner.run(CancellationToken::new()).await {
-                eprintln!("the projection ended: {error:#}");
-            }
-        });
+        read_model::in_background(runner.run(CancellationToken::new()));
         Ok(())
     }
 }

@@ -146,9 +146,12 @@ impl<const SYNC: bool> crate::Store for Store<SYNC> {
         self.skilj = Some(skilj);
         // Its rows are in the bounded context's schema.
         let rows = PgPool::connect(&place.rows).await?;
-        let schema: String =
-            sqlx::query_scalar("select quote_ident(schemaname) from pg_tables where tablename = 'projection_state'").fetch_one(&rows).await?;
-        let view = format!("create view read_model as select key as stream, (state::json->>'changes')::bigint as changes from {schema}.projection_state");
+        let schema: String = sqlx::query_scalar("select quote_ident(schemaname) from pg_tables where tablename = 'projection_state'")
+            .fetch_one(&rows)
+            .await?;
+        let view = format!(
+            "create view read_model as select key as stream, (state::json->>'changes')::bigint as changes from {schema}.projection_state"
+        );
         sqlx::query(AssertSqlSafe(view)).execute(&rows).await?;
         Ok(())
     }

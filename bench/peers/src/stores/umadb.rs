@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 use umadb_client::{AsyncUmaDbClient, UmaDbClient};
 use umadb_dcb::{DcbAppendCondition, DcbEvent, DcbEventStoreAsync as _, DcbQuery, DcbQueryItem, DcbSubscriptionAsync};
 use uuid::Uuid;
@@ -30,15 +30,9 @@ impl crate::Store for Store {
         Writer { client: self.client.clone(), stream: Stream::default(), position: None, data: self.data.clone() }
     }
     async fn project(&mut self, place: &Place) -> anyhow::Result<()> {
-        let mut connection = PgConnection::connect(&place.rows).await?;
-        sqlx::raw_sql(read_model::TABLE).execute(&mut connection).await?;
-        sqlx::raw_sql(read_model::CHECKPOINT).execute(&mut connection).await?;
+        let connection = read_model::create_with_checkpoint(&place.rows).await?;
         let subscription = self.client.subscribe(None, None).await?;
-        tokio::spawn(async move {
-            if let Err(error) = follow(connection, subscription).await {
-                eprintln!("the projection ended: {error:#}");
-            }
-        });
+        read_model::in_background(follow(connection, subscription));
         Ok(())
     }
 }
@@ -54,10 +48,7 @@ async fn follow(mut connection: PgConnection, mut subscription: Box<dyn DcbSubsc
             streams.push(tag.trim_start_matches("employee:").to_owned());
             reasons.push(serde_json::from_slice::<Data>(&event.event.data)?.reason);
         }
-        let mut transaction = connection.begin().await?;
-        read_model::project(&mut transaction, &streams, &reasons).await?;
-        read_model::reached(&mut transaction, position).await?;
-        transaction.commit().await?;
+        read_model::project_to(&mut connection, position, &streams, &reasons).await?;
     }
 }
 

@@ -1,10 +1,13 @@
 -- One tenant's read model, capability `employee`. See 0001_organization.sql for what a span is.
+--
+-- Where updates leave indexed columns alone, a page keeps room for the rows' next versions: PostgreSQL then updates in place,
+-- and no index.
 create table employee (
     employee_id        uuid   not null,
     employee_number    text,                -- null once erased
     original_hire_date date   not null,
     stream_version     bigint not null      -- for If-Match
-);
+) with (fillfactor = 80);
 
 create table employment (
     employment_id      uuid not null,
@@ -26,7 +29,7 @@ create table person_span (
     sets        smallint not null,
     search      text,                       -- given name, family name and employee number, lower-cased
     grams       int4[]   not null           -- of `search`, for words anywhere in it: platform::search
-);
+) with (fillfactor = 90);
 
 create table contact_span (
     employee_id   uuid     not null,
@@ -37,7 +40,7 @@ create table contact_span (
     private_email text,
     phone         text,
     sets          smallint not null
-);
+) with (fillfactor = 90);
 
 create table assignment_span (
     employment_id uuid     not null,
@@ -64,7 +67,7 @@ create table compensation_span (
     per           text     not null,        -- year, month or hour
     annual        numeric  not null,        -- rate for a nominal full-time year
     reason        text     not null
-);
+) with (fillfactor = 90);
 
 -- Days on which somebody stands at the top of the org chart: without a manager, or with one who is not employed.
 create table top_span (
@@ -82,4 +85,4 @@ create table headcount_step (
     currency  text     not null,            -- of the pay; empty for people without
     heads     bigint   not null,
     annual    numeric  not null
-);
+) with (fillfactor = 60);

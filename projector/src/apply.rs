@@ -22,8 +22,10 @@ use crate::{
     rows::{Difference, Rows},
 };
 
-/// Events folded in one transaction at most, when healing; what is recommended for the feed.
+/// Events of the feed folded in one transaction at most.
 pub const BATCH: usize = 500;
+/// Events folded in one transaction at most, when healing.
+pub const HEALING_BATCH: usize = 2_000;
 /// How long one application may take, waiting for another's lock included.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a read model may be replaced by rebuilds during one application.
@@ -118,7 +120,12 @@ impl Applier {
     /// Folds events into the tenant's live read model. `events` are in the order of their positions; those that are in
     /// the read model already are skipped. On any error the caller may send the same events again.
     pub async fn apply(&self, scope: TenantScope, fence: i64, events: &[Sequenced]) -> Result<Applied, ApplyError> {
-        match self.apply_to(&live(scope), scope, fence, events).await {
+        let schema = live(scope);
+        let applying = async {
+            let prepared = self.prepare(scope, events).await?;
+            self.apply_prepared(&schema, scope, fence, events, prepared).await
+        };
+        match within(PATIENCE, Box::pin(applying)).await {
             Err(ApplyError::Database(error)) if is_missing(&error) => Ok(Applied::Gap(Position::ZERO)),
             applied => applied,
         }
@@ -159,26 +166,20 @@ impl Applier {
         .await
     }
 
-    /// [`Applier::apply`] for any read schema of the tenant.
-    pub(crate) async fn apply_to(&self, schema: &str, scope: TenantScope, fence: i64, events: &[Sequenced]) -> Result<Applied, ApplyError> {
-        within(PATIENCE, Box::pin(self.apply_in_parts(schema, scope, fence, events))).await
-    }
-
     /// [`Applier::catch_up`] for any read schema, which stands at `at`.
     pub(crate) async fn catch_up_in(&self, schema: &str, scope: TenantScope, fence: i64, at: Position) -> Result<Position, ApplyError> {
-        let read = async |at| within(PATIENCE, async { Ok(self.store.read_log(scope, at, BATCH).await?) }).await;
         let mut at = at;
-        let mut page = read(at).await?;
-        while let Some(last) = page.last().map(|event| event.position) {
-            let full = page.len() == BATCH;
-            let events = sequence(at, page);
-            // The next page is read while this one is applied.
-            let next = async { if full { read(last).await } else { Ok(Vec::new()) } };
-            let (applied, next) = tokio::join!(self.apply_to(schema, scope, fence, &events), next);
-            (at, page) = match applied? {
+        let (mut events, mut prepared) = self.page(scope, at).await?;
+        while let Some(last) = events.last().map(|one| one.event.position) {
+            let applying = within(PATIENCE, Box::pin(self.apply_prepared(schema, scope, fence, &events, prepared)));
+            // The next page is read, decoded and opened while this one is written.
+            let full = events.len() == HEALING_BATCH;
+            let next = async { if full { self.page(scope, last).await } else { Ok(Default::default()) } };
+            let (applied, next) = tokio::join!(applying, next);
+            (at, (events, prepared)) = match applied? {
                 Applied::At(position) if position == last => (position, next?),
                 // Somebody else has written meanwhile.
-                Applied::At(position) | Applied::Gap(position) => (position, read(position).await?),
+                Applied::At(position) | Applied::Gap(position) => (position, self.page(scope, position).await?),
             };
         }
         let head = within(PATIENCE, async { Ok(self.store.head(scope).await?) }).await?;
@@ -192,10 +193,27 @@ impl Applier {
         Ok(at)
     }
 
+    /// What the store has after a position, ready to be folded.
+    async fn page(&self, scope: TenantScope, after: Position) -> Result<(Vec<Sequenced>, Prepared), ApplyError> {
+        within(PATIENCE, async {
+            let events = sequence(after, self.store.read_log(scope, after, HEALING_BATCH).await?);
+            let prepared = self.prepare(scope, &events).await?;
+            Ok((events, prepared))
+        })
+        .await
+    }
+
     /// Applies as much as can be: what comes before an event that can't be projected is committed before that is said, and
     /// a batch that PostgreSQL refuses is halved until the event at fault stands alone.
-    async fn apply_in_parts(&self, schema: &str, scope: TenantScope, fence: i64, events: &[Sequenced]) -> Result<Applied, ApplyError> {
-        let Prepared { mut opened, mut refusal } = self.prepare(scope, events).await?;
+    async fn apply_prepared(
+        &self,
+        schema: &str,
+        scope: TenantScope,
+        fence: i64,
+        events: &[Sequenced],
+        prepared: Prepared,
+    ) -> Result<Applied, ApplyError> {
+        let Prepared { mut opened, mut refusal } = prepared;
         let (mut most, mut replaced) = (events.len(), 0);
         loop {
             match self.attempt(schema, scope, fence, events, &opened, most).await? {
@@ -300,6 +318,7 @@ impl Applier {
 }
 
 /// Events ready to be folded, and why the one after them is not.
+#[derive(Default)]
 struct Prepared {
     opened: Vec<Event>,
     refusal: Option<ApplyError>,

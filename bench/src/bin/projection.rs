@@ -58,7 +58,7 @@ async fn measure(options: &Options, database: PgConnectOptions) -> anyhow::Resul
     let started = Instant::now();
     live.catch_up(scope, 1).await?;
     let healing = rate(head, started.elapsed());
-    say(format!("healing, batches of {}: {healing:.0} events/s", projector::apply::BATCH));
+    say(format!("healing, batches of {}: {healing:.0} events/s", projector::apply::HEALING_BATCH));
     let schema = platform::read_schema(scope.tenant(), platform::READ_MODEL_VERSION);
     let rows = digest(&live.pool, scope, &schema).await?;
 

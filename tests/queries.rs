@@ -20,7 +20,11 @@ use platform::{
     http::{Limits, shell},
     keys, provision, read_schema,
 };
-use projector::{headcount::Steps, rows::Rows};
+use projector::{
+    binary::{COPY_HEADER, COPY_TRAILER},
+    headcount::Steps,
+    rows::{Rows, TABLES},
+};
 use query_api::{
     App, Reads,
     employee::{Employee, EmployeePage, History, OrgChart, Status},
@@ -181,22 +185,23 @@ async fn fill(projector: &PgPool, scope: TenantScope, sql: &str) {
 async fn derive(tx: &mut TenantTx) {
     tx.conn().execute(projector::top::INSERT).await.unwrap();
     let mut rows = Rows::default();
-    for table in ["employment", "assignment_span", "compensation_span"] {
-        let all = format!(
-            "select row_to_json(t)::jsonb || coalesce((select jsonb_object_agg(key, value #>> '{{}}') from jsonb_each(to_jsonb(t)) where key in ('rate', 'annual')), '{{}}') from {table} t"
-        );
-        let all: Vec<Value> = sqlx::query_scalar(&all).fetch_all(tx.conn()).await.unwrap();
-        for row in all {
-            rows.push_json(table, &row.to_string()).unwrap();
+    for table in TABLES.iter().filter(|table| ["employment", "assignment_span", "compensation_span"].contains(&table.name)) {
+        let all = format!("select record_send(t) from (select {} from {}) t", table.columns.join(", "), table.name);
+        let all: Vec<Vec<u8>> = sqlx::query_scalar(&all).fetch_all(tx.conn()).await.unwrap();
+        for row in &all {
+            rows.push(table.name, row).unwrap();
         }
     }
     let mut steps = Steps::default();
     steps.add(&rows).unwrap();
-    sqlx::query("insert into headcount_step select * from jsonb_populate_recordset(null::headcount_step, $1)")
-        .bind(serde_json::to_value(steps.rows().unwrap()).unwrap())
-        .execute(tx.conn())
-        .await
-        .unwrap();
+    let mut data = COPY_HEADER.to_vec();
+    for step in steps.rows().unwrap() {
+        step.copy(&mut data);
+    }
+    data.extend_from_slice(COPY_TRAILER);
+    let mut sink = tx.conn().copy_in_raw("copy headcount_step from stdin (format binary)").await.unwrap();
+    sink.send(data).await.unwrap();
+    sink.finish().await.unwrap();
 }
 
 fn id(name: &str) -> Uuid {

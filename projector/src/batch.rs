@@ -1,16 +1,17 @@
 //! Rows in and out of PostgreSQL for a batch: one statement loads every touched key's rows, one writes what changed and
 //! moves the checkpoint, however many keys and tables there are.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::collections::BTreeSet;
 
 use events::Position;
-use sqlx::{PgConnection, Row as _};
+use sqlx::{Arguments as _, PgConnection, Row as _, postgres::PgArguments};
 use uuid::Uuid;
 
 use crate::{
+    binary::Column,
     fold::Key,
     headcount::HeadcountStep,
-    rows::{Difference, Rows, TABLES, TableInfo},
+    rows::{Difference, Rows, TABLES, TableChange, TableInfo},
     top,
 };
 
@@ -61,71 +62,76 @@ pub(crate) async fn load(conn: &mut PgConnection, keys: &BTreeSet<Key>) -> Resul
         query = query.bind(ids);
     }
     for row in query.fetch_all(conn).await? {
-        rows.push_json(row.try_get(0)?, row.try_get(1)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
+        rows.push(row.try_get(0)?, row.try_get(1)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
     }
     Ok(rows)
 }
 
-/// Rows of a table whose fold key is among the n-th argument's, as the table's name and JSON.
+/// Rows of a table whose fold key is among the n-th argument's, as the table's name and the row in binary.
 fn select(table: &TableInfo, n: usize) -> String {
-    let column = |c: &&str| if table.as_text.contains(c) { format!("{c}::text as {c}") } else { (*c).to_owned() };
-    let columns: Vec<String> = table.columns.iter().map(column).collect();
-    let (name, key) = (table.name, table.fold_key);
-    format!("select '{name}', row_to_json(r)::text from (select {} from {name} where {key} = any (${n})) r", columns.join(", "))
+    let (name, columns, key) = (table.name, table.columns.join(", "), table.fold_key);
+    format!("select '{name}', record_send(r) from (select {columns} from {name} where {key} = any (${n})) r")
 }
 
 /// Writes what changed and moves the checkpoint.
 pub(crate) async fn write(conn: &mut PgConnection, difference: &Difference, to: Position, fence: i64) -> Result<(), sqlx::Error> {
-    let mut sql = String::new();
-    let mut arguments = Vec::new();
-    for change in difference.changes().map_err(|e| sqlx::Error::Encode(e.into()))? {
-        for (rows, statement) in [(change.put, upsert as fn(&TableInfo, usize) -> String), (change.deleted, delete)] {
-            let Some(rows) = rows else { continue };
-            arguments.push(rows);
-            // One `with` for all: tables don't meet each other, and within a table the rows put are not the rows deleted.
-            let (n, start) = (arguments.len() + 2, if sql.is_empty() { "with" } else { "," });
-            let _ = write!(sql, "{start} c{n} as ({}) ", statement(&change.table, n)); // a String takes all
+    let mut parts = Vec::new();
+    let mut arguments = PgArguments::default();
+    let mut part = |columns: Vec<Column>, statement: &dyn Fn(&str) -> String| {
+        if columns.is_empty() {
+            return Ok(());
         }
+        let mut numbers = Vec::new();
+        for column in columns {
+            arguments.add(column)?;
+            numbers.push(format!("${}", arguments.len()));
+        }
+        // One `with` for all: tables don't meet each other, and within a table no row is in two parts.
+        parts.push(format!("c{} as ({})", parts.len(), statement(&numbers.join(", "))));
+        Ok(())
+    };
+    for TableChange { table, added, changed, deleted } in difference.changes() {
+        part(added, &|columns| insert(&table, columns)).map_err(sqlx::Error::Encode)?;
+        part(changed, &|columns| update(&table, columns)).map_err(sqlx::Error::Encode)?;
+        part(deleted, &|columns| delete(&table, columns)).map_err(sqlx::Error::Encode)?;
     }
     let steps = difference.steps.rows().map_err(|e| sqlx::Error::Encode(e.into()))?;
-    if !steps.is_empty() {
-        arguments.push(serde_json::to_string(&steps).map_err(|e| sqlx::Error::Encode(e.into()))?);
-        let (n, start) = (arguments.len() + 2, if sql.is_empty() { "with" } else { "," });
-        let _ = write!(sql, "{start} c{n} as ({}) ", add(n)); // a String takes all
-    }
-    sql.push_str("update checkpoint set position = $1, fence = $2");
+    part(HeadcountStep::columns(&steps), &add).map_err(sqlx::Error::Encode)?;
     let to = i64::try_from(to.0).map_err(|e| sqlx::Error::Encode(e.into()))?;
-    let mut query = sqlx::query(&sql).bind(to).bind(fence);
-    for rows in &arguments {
-        query = query.bind(rows);
-    }
-    query.execute(&mut *conn).await?;
+    arguments.add(to).and_then(|()| arguments.add(fence)).map_err(sqlx::Error::Encode)?;
+    let (with, last) = (if parts.is_empty() { "" } else { "with " }, arguments.len());
+    let sql = format!("{with}{} update checkpoint set position = ${}, fence = ${last}", parts.join(", "), last - 1);
+    sqlx::query_with(&sql, arguments).execute(&mut *conn).await?;
     top::renew(conn, &difference.moved()).await
 }
 
+/// Inserts rows of a table from arguments, one per column.
+fn insert(table: &TableInfo, arguments: &str) -> String {
+    let (name, columns) = (table.name, table.columns.join(", "));
+    let values: Vec<_> = table.columns.iter().zip(table.casts).map(|(column, cast)| format!("r.{column}{cast}")).collect();
+    format!("insert into {name} as t ({columns}) select {} from unnest({arguments}) r ({columns})", values.join(", "))
+}
+
 /// Adds to what headcount steps say.
-fn add(n: usize) -> String {
-    let TableInfo { name, columns, key, .. } = HeadcountStep::INFO;
-    let (columns, key) = (columns.join(", "), key.join(", "));
-    format!(
-        "insert into {name} as s ({columns}) select {columns} from json_populate_recordset(null::{name}, ${n}::json)
-         on conflict ({key}) do update set heads = s.heads + excluded.heads, annual = s.annual + excluded.annual"
-    )
+fn add(arguments: &str) -> String {
+    let (rows, key) = (insert(&HeadcountStep::INFO, arguments), HeadcountStep::INFO.key.join(", "));
+    format!("{rows} on conflict ({key}) do update set heads = t.heads + excluded.heads, annual = t.annual + excluded.annual")
 }
 
-fn upsert(table: &TableInfo, n: usize) -> String {
-    let (name, columns, key) = (table.name, table.columns.join(", "), table.key.join(", "));
-    let set: Vec<String> = table.columns.iter().filter(|c| !table.key.contains(c)).map(|c| format!("{c} = excluded.{c}")).collect();
-    format!(
-        "insert into {name} ({columns}) select {columns} from json_populate_recordset(null::{name}, ${n}::json)
-         on conflict ({key}) do update set {}",
-        set.join(", ")
-    )
+fn update(table: &TableInfo, arguments: &str) -> String {
+    let (name, columns) = (table.name, table.columns.join(", "));
+    let set = table.columns.iter().zip(table.casts).filter(|(column, _)| !table.key.contains(column));
+    let set: Vec<String> = set.map(|(column, cast)| format!("{column} = r.{column}{cast}")).collect();
+    format!("update {name} t set {} from unnest({arguments}) r ({columns}) where {}", set.join(", "), same_key(table))
 }
 
-fn delete(table: &TableInfo, n: usize) -> String {
+fn delete(table: &TableInfo, arguments: &str) -> String {
+    format!("delete from {} t using unnest({arguments}) r ({}) where {}", table.name, table.key.join(", "), same_key(table))
+}
+
+fn same_key(table: &TableInfo) -> String {
     let same: Vec<String> = table.key.iter().map(|c| format!("t.{c} = r.{c}")).collect();
-    format!("delete from {0} t using json_populate_recordset(null::{0}, ${n}::json) r where {1}", table.name, same.join(" and "))
+    same.join(" and ")
 }
 
 /// Whether PostgreSQL refused the data itself, so that trying again can't help: a value out of range, a broken constraint,

@@ -13,12 +13,12 @@ use events::Currency;
 use foldhash::fast::RandomState;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
-use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
+    binary::{Column, ToBinary as _, word},
     fold::CannotFold,
-    rows::{AssignmentSpan, CompensationSpan, CopyField as _, Employment, Rows, TableInfo, word},
+    rows::{AssignmentSpan, CompensationSpan, Employment, Rows, TableInfo},
 };
 
 /// By what steps are added up; the numbers stand in the table.
@@ -92,7 +92,7 @@ fn too_large() -> CannotFold {
 pub struct Steps(HashMap<Cell, Step, RandomState>);
 
 /// A row of `headcount_step`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeadcountStep {
     dimension: i16,
     period: i16,
@@ -110,19 +110,35 @@ impl HeadcountStep {
         columns: &["dimension", "period", "starts_on", "unit_id", "currency", "heads", "annual"],
         key: &["dimension", "period", "starts_on", "unit_id", "currency"],
         fold_key: "",
-        as_text: &["annual"],
+        casts: &["", "", "", "", "", "", ""],
     };
 
     /// Appends the row in binary COPY format.
     pub fn copy(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&word(Self::INFO.columns.len()));
-        self.dimension.copy_field(out);
-        self.period.copy_field(out);
-        self.starts_on.copy_field(out);
-        self.unit_id.copy_field(out);
-        self.currency.copy_field(out);
-        self.heads.copy_field(out);
-        self.annual.copy_field(out);
+        self.dimension.put(out);
+        self.period.put(out);
+        self.starts_on.put(out);
+        self.unit_id.put(out);
+        self.currency.put(out);
+        self.heads.put(out);
+        self.annual.put(out);
+    }
+
+    /// A parameter per column.
+    pub(crate) fn columns(rows: &[Self]) -> Vec<Column> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        vec![
+            Column::of(rows.iter().map(|row| &row.dimension)),
+            Column::of(rows.iter().map(|row| &row.period)),
+            Column::of(rows.iter().map(|row| &row.starts_on)),
+            Column::of(rows.iter().map(|row| &row.unit_id)),
+            Column::of(rows.iter().map(|row| &row.currency)),
+            Column::of(rows.iter().map(|row| &row.heads)),
+            Column::of(rows.iter().map(|row| &row.annual)),
+        ]
     }
 }
 

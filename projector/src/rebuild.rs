@@ -44,9 +44,10 @@ use tokio::{
 use crate::{
     apply::{Applier, ApplyError, decode, live, open, unprojectable, within},
     batch::{Checkpoint, REPLACED, lock_checkpoint},
+    binary::{COPY_HEADER, COPY_TRAILER},
     fold::{CannotFold, Model},
     headcount::{HeadcountStep, Steps},
-    rows::{COPY_HEADER, COPY_TRAILER, TABLES, TableInfo},
+    rows::{TABLES, TableInfo},
     top,
 };
 

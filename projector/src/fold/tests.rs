@@ -381,28 +381,43 @@ fn any_event() -> impl Strategy<Value = Event> {
     })
 }
 
-/// Writes a difference as PostgreSQL does: rows with the same key are replaced, deleted ones go.
-fn write(table: &mut HashMap<(&'static str, String), serde_json::Value>, difference: &Difference) {
-    for change in difference.changes().unwrap() {
-        let rows = |json: &Option<String>| -> Vec<serde_json::Value> {
-            json.as_deref().map_or_else(Vec::new, |json| serde_json::from_str(json).unwrap())
-        };
-        let key = |row: &serde_json::Value| change.table.key.iter().map(|c| row[*c].to_string()).collect::<Vec<_>>().join("/");
-        for row in rows(&change.deleted) {
-            assert!(table.remove(&(change.table.name, key(&row))).is_some(), "only what is there is deleted");
-        }
-        for row in rows(&change.put) {
-            table.insert((change.table.name, key(&row)), row);
-        }
+/// A read model's rows as `record_send` gives them, by table and primary key.
+type Records = HashMap<(&'static str, Vec<u8>), Vec<u8>>;
+
+/// What stands in some columns of a record, one after the other.
+fn columns(table: &str, record: &[u8], names: &[&str]) -> Vec<u8> {
+    let info = TABLES.iter().find(|t| t.name == table).unwrap();
+    let (mut of, mut rest) = (HashMap::new(), &record[4..]);
+    for column in info.columns {
+        let length = usize::try_from(i32::from_be_bytes(rest[4..8].try_into().unwrap())).unwrap_or(0);
+        of.insert(*column, &rest[8..8 + length]);
+        rest = &rest[8 + length..];
+    }
+    assert_eq!(rest, b"");
+    names.iter().flat_map(|name| of[name]).copied().collect()
+}
+
+/// Writes a difference as PostgreSQL does, who has each row once.
+fn write(records: &mut Records, difference: &Difference) {
+    let key = |table: &str, record: &[u8]| columns(table, record, TABLES.iter().find(|t| t.name == table).unwrap().key);
+    let [added, changed, deleted] = difference.records();
+    for (table, record) in deleted {
+        assert!(records.remove(&(table, key(table, &record))).is_some(), "only what is there is deleted");
+    }
+    for (table, record) in changed {
+        assert!(records.insert((table, key(table, &record)), record).is_some(), "only what is there is changed");
+    }
+    for (table, record) in added {
+        assert!(records.insert((table, key(table, &record)), record).is_none(), "only what is not there is added");
     }
 }
 
 /// Reads the rows of some keys back, as the edge does.
-fn read(table: &HashMap<(&'static str, String), serde_json::Value>, keys: &BTreeSet<Key>) -> Rows {
+fn read(records: &Records, keys: &BTreeSet<Key>) -> Rows {
     let mut rows = Rows::default();
-    for ((name, _), row) in table {
-        let fold_key = TABLES.iter().find(|t| t.name == *name).unwrap().fold_key;
-        let id: Uuid = row[fold_key].as_str().unwrap().parse().unwrap();
+    for ((table, _), record) in records {
+        let fold_key = TABLES.iter().find(|t| t.name == *table).unwrap().fold_key;
+        let id = Uuid::from_slice(&columns(table, record, &[fold_key])).unwrap();
         let key = match fold_key {
             "department_id" => Key::Department(id),
             "location_id" => Key::Location(id),
@@ -410,7 +425,7 @@ fn read(table: &HashMap<(&'static str, String), serde_json::Value>, keys: &BTree
             _ => Key::Person(id),
         };
         if keys.contains(&key) {
-            rows.push_json(name, &row.to_string()).unwrap();
+            rows.push(table, record).unwrap();
         }
     }
     rows

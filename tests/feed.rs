@@ -17,6 +17,7 @@ use projector::{
     apply::{Applier, Sequenced},
     consume::Projector,
     rebuild::rebuild,
+    rebuilder::FAR_BEHIND,
 };
 use serde_json::value::RawValue;
 use sqlx::{ConnectOptions as _, Executor as _};
@@ -93,6 +94,10 @@ impl Feed {
         tokio::spawn(relay.run(self.stop.clone()))
     }
     async fn projector(&self) -> JoinHandle<()> {
+        self.projector_rebuilding(FAR_BEHIND).await
+    }
+    /// A projector that rebuilds read models that are so many events behind.
+    async fn projector_rebuilding(&self, far_behind: u64) -> JoinHandle<()> {
         let Applier { pool, store, keys, .. } = self.world.applier.clone();
         let log = store.clone();
         let reader: platform::registry::LogReader = std::sync::Arc::new(move |after, limit| {
@@ -101,7 +106,8 @@ impl Feed {
         });
         let registry = Registry::start(reader).await.unwrap();
         let applier = Applier::new(pool, 8, store, keys.clone());
-        tokio::spawn(Projector::new(applier, registry, keys, self.connect("projector").await).run(self.stop.clone()))
+        let client = self.connect("projector").await;
+        tokio::spawn(Projector::rebuilding(far_behind, applier, registry, keys, client).run(self.stop.clone()))
     }
     /// Waits until the tenant's read model stands at the end of its log.
     async fn settled(&self, scope: TenantScope) {
@@ -311,6 +317,54 @@ async fn what_jetstream_lost_is_healed_from_the_store() {
     relay.await.unwrap();
     projector.await.unwrap();
     feed.assert_derived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_far_behind_is_rebuilt_and_who_is_not_is_caught_up_with() {
+    let feed = Feed::new().await;
+    let near = feed.world.database.tenant().await;
+    feed.register(near.tenant()).await;
+    feed.world.append(&history(feed.world.scope, 3, 30)).await;
+    for _ in 0..5 {
+        feed.append_department(near).await;
+    }
+    let rebuilt = "select coalesce(array_agg(tenant_id), '{}') from platform.job";
+    let rebuilt = async || -> Vec<Uuid> { sqlx::query_scalar(rebuilt).fetch_one(&feed.world.database.owner).await.unwrap() };
+    let projector = feed.projector_rebuilding(100).await;
+    feed.settled(feed.world.scope).await;
+    feed.settled(near).await;
+    assert_eq!(rebuilt().await, [feed.world.scope.tenant().uuid()]);
+    // What comes now rings, and is applied.
+    let relay = feed.relay().await;
+    feed.append_department(feed.world.scope).await;
+    feed.settled(feed.world.scope).await;
+    // Somebody drops the read model; the next event's message finds out.
+    feed.execute(&format!("drop schema {} cascade", feed.world.schema())).await;
+    feed.append_department(feed.world.scope).await;
+    let again = async {
+        while rebuilt().await.len() < 2 || feed.world.applier.checkpoint(feed.world.scope).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), again).await.expect("it is rebuilt again");
+    feed.settled(feed.world.scope).await;
+    feed.stop.cancel();
+    relay.await.unwrap();
+    projector.await.unwrap();
+    feed.assert_derived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_far_behind_and_cannot_be_rebuilt_is_parked_where_it_must_be() {
+    let feed = Feed::new().await;
+    feed.world.append(&history(feed.world.scope, 4, 30)).await;
+    let head = feed.world.log().await.len() as u64;
+    let stream = StreamName::organization(feed.world.scope);
+    feed.world.append_raw(stream, vec![("DepartmentPainted", 1, RawValue::from_string("{}".into()).unwrap())]).await;
+    let projector = feed.projector_rebuilding(100).await;
+    feed.assert_parked(head, "DepartmentPainted").await;
+    feed.stop.cancel();
+    projector.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

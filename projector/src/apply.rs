@@ -117,6 +117,11 @@ impl Applier {
         Self { tenants: TenantPool::apart(&pool, connections), pool, store, keys }
     }
 
+    /// The same with other connections for what is long.
+    pub(crate) fn over(&self, pool: PgPool) -> Self {
+        Self { pool, ..self.clone() }
+    }
+
     /// Folds events into the tenant's live read model. `events` are in the order of their positions; those that are in
     /// the read model already are skipped. On any error the caller may send the same events again.
     pub async fn apply(&self, scope: TenantScope, fence: i64, events: &[Sequenced]) -> Result<Applied, ApplyError> {

@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 use crate::{
     apply::{Applied, Applier, ApplyError, BATCH, Sequenced},
     lease::Leases,
+    rebuilder::{FAR_BEHIND, Rebuilder},
 };
 
 /// Tenants of a partition that are applied at the same time.
@@ -55,6 +56,7 @@ struct Healing {
     tasks: TaskTracker,
     places: Semaphore,
     tenants: Mutex<HashMap<TenantId, JoinHandle<()>>>,
+    rebuilder: Rebuilder,
     provisioning: tokio::sync::Mutex<()>,
 }
 
@@ -77,9 +79,15 @@ enum Interrupted {
 impl Projector {
     /// A projector; nothing runs yet.
     pub fn new(applier: Applier, registry: Registry, keys: Keys, client: async_nats::Client) -> Self {
+        Self::rebuilding(FAR_BEHIND, applier, registry, keys, client)
+    }
+
+    /// The same, which rebuilds read models that are so many events behind.
+    pub fn rebuilding(far_behind: u64, applier: Applier, registry: Registry, keys: Keys, client: async_nats::Client) -> Self {
         let jetstream = js::new(client);
         let (places, provisioning) = (Semaphore::new(HEALED), tokio::sync::Mutex::default());
-        let healing = Healing { tasks: TaskTracker::new(), places, tenants: Mutex::default(), provisioning };
+        let rebuilder = Rebuilder::new(applier.clone(), far_behind);
+        let healing = Healing { tasks: TaskTracker::new(), places, tenants: Mutex::default(), rebuilder, provisioning };
         let (known, parked, stalled) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self(Arc::new(Inner { applier, registry, keys, jetstream, known, parked, stalled, healing }))
     }
@@ -254,6 +262,9 @@ impl Projector {
                     Err(error) => return self.settle(tenant, Err(error)).await,
                 }
             }
+            if self.0.healing.rebuilder.is_far_behind(scope).await {
+                return Ok(true); // The sweep sees to it, and nobody else in the partition waits.
+            }
             self.catch_up(tenant, fence, cancel).await
         }
         .instrument(span)
@@ -326,20 +337,25 @@ impl Projector {
         }
         let known = self.known().clone();
         let mut lag = 0;
-        let mut late: HashMap<TenantId, Position> = HashMap::new();
+        let (mut late, mut far): (HashMap<TenantId, Position>, HashSet<TenantId>) = Default::default();
         for head in self.0.applier.store.heads().await? {
             let at = known.get(&head.tenant).copied().unwrap_or_default();
             let ours = held.contains_key(&feed::partition(head.tenant)) && head.tenant != TenantId::PLATFORM;
             if ours && head.position > at && !parked.contains(&head.tenant) && self.is_ready(head.tenant) {
                 lag += self.0.applier.store.events_between(at, head.position);
                 late.insert(head.tenant, at);
+                if self.0.healing.rebuilder.is_far(at, head.position) {
+                    far.insert(head.tenant);
+                }
             }
         }
         metrics::gauge!("tenure_projector_lag_events").set(lag as f64);
-        let stalled = self.0.stalled.lock().unwrap_or_else(PoisonError::into_inner).longest(late.iter().map(|(tenant, at)| (*tenant, *at)));
+        // Whose read model is being rebuilt moves, though nobody sees it yet.
+        let moving = |(tenant, at): (&TenantId, &Position)| (*tenant, self.0.healing.rebuilder.folded(*tenant).map_or(*at, Position));
+        let stalled = self.0.stalled.lock().unwrap_or_else(PoisonError::into_inner).longest(late.iter().map(moving));
         metrics::gauge!("tenure_projector_stalled_seconds").set(stalled.as_secs_f64());
-        // Who moved since the last sweep is being served by the feed.
-        for (tenant, _) in late.iter().filter(|(tenant, at)| behind.get(tenant) == Some(at)) {
+        // Who moved since the last sweep is being served by the feed, which may have a long way to go.
+        for (tenant, _) in late.iter().filter(|(tenant, at)| far.contains(tenant) || behind.get(tenant) == Some(at)) {
             if let Some(one) = held.get(&feed::partition(*tenant)) {
                 self.start_healing(*tenant, one);
             }
@@ -355,7 +371,9 @@ impl Projector {
         healing.entry(tenant).or_insert_with(|| {
             let (this, fence, cancel) = (self.clone(), partition.fence, partition.cancel.clone());
             self.0.healing.tasks.spawn(async move {
+                let rebuilder = &this.0.healing.rebuilder;
                 if let Some(Ok(_place)) = cancel.run_until_cancelled(this.0.healing.places.acquire()).await
+                    && let Some(true) = cancel.run_until_cancelled(Box::pin(rebuilder.run(TenantScope::checked(tenant)))).await
                     && let Err(error) = this.catch_up(tenant, fence, &cancel).await
                 {
                     tracing::debug!(%error, "healing stopped");

@@ -188,6 +188,11 @@ impl Feed {
         assert!(reason.contains(what), "{reason}");
         assert_eq!(self.world.applier.checkpoint(self.world.scope).await.unwrap(), Position(before), "what comes before it is applied");
     }
+    /// The tenants whose read models somebody began to rebuild.
+    async fn rebuilt(&self) -> Vec<Uuid> {
+        let sql = "select tenant_id from platform.job";
+        sqlx::query_scalar(sql).fetch_all(&self.world.database.owner).await.unwrap()
+    }
     async fn execute(&self, sql: &str) {
         self.world.database.owner.execute(sql).await.unwrap();
     }
@@ -328,12 +333,10 @@ async fn who_is_far_behind_is_rebuilt_and_who_is_not_is_caught_up_with() {
     for _ in 0..5 {
         feed.append_department(near).await;
     }
-    let rebuilt = "select coalesce(array_agg(tenant_id), '{}') from platform.job";
-    let rebuilt = async || -> Vec<Uuid> { sqlx::query_scalar(rebuilt).fetch_one(&feed.world.database.owner).await.unwrap() };
     let projector = feed.projector_rebuilding(100).await;
     feed.settled(feed.world.scope).await;
     feed.settled(near).await;
-    assert_eq!(rebuilt().await, [feed.world.scope.tenant().uuid()]);
+    assert_eq!(feed.rebuilt().await, [feed.world.scope.tenant().uuid()]);
     // What comes now rings, and is applied.
     let relay = feed.relay().await;
     feed.append_department(feed.world.scope).await;
@@ -342,7 +345,7 @@ async fn who_is_far_behind_is_rebuilt_and_who_is_not_is_caught_up_with() {
     feed.execute(&format!("drop schema {} cascade", feed.world.schema())).await;
     feed.append_department(feed.world.scope).await;
     let again = async {
-        while rebuilt().await.len() < 2 || feed.world.applier.checkpoint(feed.world.scope).await.is_err() {
+        while feed.rebuilt().await.len() < 2 || feed.world.applier.checkpoint(feed.world.scope).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -363,8 +366,43 @@ async fn who_is_far_behind_and_cannot_be_rebuilt_is_parked_where_it_must_be() {
     feed.world.append_raw(stream, vec![("DepartmentPainted", 1, RawValue::from_string("{}".into()).unwrap())]).await;
     let projector = feed.projector_rebuilding(100).await;
     feed.assert_parked(head, "DepartmentPainted").await;
+    assert_eq!(feed.rebuilt().await, [feed.world.scope.tenant().uuid()], "it was tried once");
+    let left = "select count(*) from information_schema.schemata where schema_name like '%\\_next'";
+    let left: i64 = sqlx::query_scalar(left).fetch_one(&feed.world.database.owner).await.unwrap();
+    assert_eq!(left, 0, "nothing is left of it");
     feed.stop.cancel();
     projector.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_far_behind_catches_up_while_somebody_else_holds_the_rebuild() {
+    let feed = Feed::new().await;
+    feed.world.append(&history(feed.world.scope, 5, 30)).await;
+    // Whoever began one stands still, with its lock.
+    let mut other = feed.world.database.owner.acquire().await.unwrap();
+    let lock = format!("select pg_advisory_lock(hashtextextended('tenure.rebuild.{}', 0))", feed.world.scope.tenant());
+    other.execute(lock.as_str()).await.unwrap();
+    let projector = feed.projector_rebuilding(100).await;
+    feed.settled(feed.world.scope).await;
+    assert_eq!(feed.rebuilt().await, [] as [Uuid; 0]);
+    other.execute("select pg_advisory_unlock_all()").await.unwrap();
+    feed.stop.cancel();
+    projector.await.unwrap();
+    feed.assert_derived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rebuilds_that_begin_again_and_again_give_way_to_catching_up() {
+    let feed = Feed::new().await;
+    feed.world.append(&history(feed.world.scope, 6, 30)).await;
+    let begun = "insert into platform.job (job_id, tenant_id) select gen_random_uuid(), $1 from generate_series(1, 20)";
+    sqlx::query(begun).bind(feed.world.scope.tenant().uuid()).execute(&feed.world.database.owner).await.unwrap();
+    let projector = feed.projector_rebuilding(100).await;
+    feed.settled(feed.world.scope).await;
+    assert_eq!(feed.rebuilt().await.len(), 20);
+    feed.stop.cancel();
+    projector.await.unwrap();
+    feed.assert_derived().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,8 @@ pub const BATCH: usize = 500;
 pub const HEALING_BATCH: usize = 2_000;
 /// How long one application may take, waiting for another's lock included.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// And one of [`HEALING_BATCH`] events.
+const HEALING_PATIENCE: Duration = Duration::from_mins(2);
 /// How often a read model may be replaced by rebuilds during one application.
 const MAX_REPLACED: usize = 5;
 
@@ -176,7 +178,7 @@ impl Applier {
         let mut at = at;
         let (mut events, mut prepared) = self.page(scope, at).await?;
         while let Some(last) = events.last().map(|one| one.event.position) {
-            let applying = within(PATIENCE, Box::pin(self.apply_prepared(schema, scope, fence, &events, prepared)));
+            let applying = within(HEALING_PATIENCE, Box::pin(self.apply_prepared(schema, scope, fence, &events, prepared)));
             // The next page is read, decoded and opened while this one is written.
             let full = events.len() == HEALING_BATCH;
             let next = async { if full { self.page(scope, last).await } else { Ok(Default::default()) } };
@@ -420,6 +422,9 @@ pub(crate) async fn open<'e>(
 
 /// Gives up after a time. What is given up in the middle of a transaction is undone with its connection.
 pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, ApplyError>>) -> Result<T, ApplyError> {
-    let late = || sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {patience:?}")));
-    tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(late().into()))
+    tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(no_answer(patience).into()))
+}
+
+pub(crate) fn no_answer(patience: Duration) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {patience:?}")))
 }

@@ -49,7 +49,7 @@ fn malformed<T>(why: &'static str) -> Result<T, Malformed> {
     Err(Malformed(why))
 }
 
-/// A count of columns, or of groups of a 96-bit decimal's digits; none is near the limit.
+/// A count of columns; none is near the limit.
 pub(crate) fn word(count: usize) -> [u8; 2] {
     i16::try_from(count).unwrap_or(i16::MAX).to_be_bytes()
 }
@@ -209,6 +209,12 @@ impl<T: ToBinary> ToBinary for Option<T> {
         match self {
             Some(value) => value.put(out),
             None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+        }
+    }
+    fn put_element(&self, out: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.put_element(out),
+            None => self.put(out),
         }
     }
 }

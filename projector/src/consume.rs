@@ -12,7 +12,7 @@ use events::{
     tenancy::TenantProvisioned,
 };
 use futures::{StreamExt as _, stream};
-use platform::{Keys, Registry, TenantState, provision, telemetry};
+use platform::{Keys, Registry, TenantState, database, provision, telemetry};
 use store::{Append, Expected, feed, stalled::Stalled};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use crate::{
     apply::{Applied, Applier, ApplyError, BATCH, Sequenced},
     lease::Leases,
-    rebuilder::{FAR_BEHIND, Rebuilder},
+    rebuilder::{FAR_BEHIND, Rebuilder, Turn},
 };
 
 /// Tenants of a partition that are applied at the same time.
@@ -94,7 +94,8 @@ impl Projector {
 
     /// Projects until told to stop; whatever fails is tried again.
     pub async fn run(self, stop: CancellationToken) {
-        let mut leases = Leases::new(self.0.applier.pool.clone());
+        // Whatever else is going on, leases are renewed.
+        let mut leases = Leases::new(database::apart(&self.0.applier.pool, 1));
         let mut partitions: BTreeMap<u16, Held> = BTreeMap::new();
         let mut behind: HashMap<TenantId, Position> = HashMap::new();
         while !stop.is_cancelled() {
@@ -252,7 +253,7 @@ impl Projector {
                     Ok(true) => {}
                     Ok(false) => {
                         quarantined("it is not what the store has at its position");
-                        return self.catch_up(tenant, fence, cancel).await;
+                        return self.catch_up_soon(tenant, fence, cancel).await;
                     }
                     Err(error) => return self.settle(tenant, Err(error)).await,
                 }
@@ -262,13 +263,19 @@ impl Projector {
                     Err(error) => return self.settle(tenant, Err(error)).await,
                 }
             }
-            if self.0.healing.rebuilder.is_far_behind(scope).await {
-                return Ok(true); // The sweep sees to it, and nobody else in the partition waits.
-            }
-            self.catch_up(tenant, fence, cancel).await
+            self.catch_up_soon(tenant, fence, cancel).await
         }
         .instrument(span)
         .await
+    }
+
+    /// Catches up with what is missing, or leaves it to the sweep if that is much: nobody else in the partition waits for it.
+    async fn catch_up_soon(&self, tenant: TenantId, fence: i64, cancel: &CancellationToken) -> Result<bool, Interrupted> {
+        match self.0.healing.rebuilder.is_far_behind(TenantScope::checked(tenant)).await {
+            Ok(true) => Ok(true),
+            Ok(false) => self.catch_up(tenant, fence, cancel).await,
+            Err(error) => self.settle(tenant, Err(error)).await,
+        }
     }
 
     /// Reads from the store what is missing, which may take long: whoever loses the partition lets go of it. True if there is
@@ -350,8 +357,9 @@ impl Projector {
             }
         }
         metrics::gauge!("tenure_projector_lag_events").set(lag as f64);
-        // Whose read model is being rebuilt moves, though nobody sees it yet.
-        let moving = |(tenant, at): (&TenantId, &Position)| (*tenant, self.0.healing.rebuilder.folded(*tenant).map_or(*at, Position));
+        // A rebuild moves, though nobody sees it yet; and so does who waits for it.
+        let rebuilt = self.0.healing.rebuilder.folded().map(Position);
+        let moving = |(tenant, at): (&TenantId, &Position)| (*tenant, rebuilt.filter(|_| far.contains(tenant)).unwrap_or(*at));
         let stalled = self.0.stalled.lock().unwrap_or_else(PoisonError::into_inner).longest(late.iter().map(moving));
         metrics::gauge!("tenure_projector_stalled_seconds").set(stalled.as_secs_f64());
         // Who moved since the last sweep is being served by the feed, which may have a long way to go.
@@ -373,7 +381,7 @@ impl Projector {
             self.0.healing.tasks.spawn(async move {
                 let rebuilder = &this.0.healing.rebuilder;
                 if let Some(Ok(_place)) = cancel.run_until_cancelled(this.0.healing.places.acquire()).await
-                    && let Some(true) = cancel.run_until_cancelled(Box::pin(rebuilder.run(TenantScope::checked(tenant)))).await
+                    && let Some(Turn::Done) = cancel.run_until_cancelled(Box::pin(rebuilder.run(TenantScope::checked(tenant)))).await
                     && let Err(error) = this.catch_up(tenant, fence, &cancel).await
                 {
                     tracing::debug!(%error, "healing stopped");

@@ -27,7 +27,7 @@ use events::{Event, Position, RecordedEvent, StreamName, TenantId, TenantScope};
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use platform::{
     Access, TenantTx,
-    job::{BeginError, Kind, Refused, Ticket},
+    job::{BeginError, Job, Kind, Refused, Ticket},
     keys::KeyError,
     provision::{create_read_schema, cut_over, drop_read_schema, read_model_sql},
 };
@@ -42,7 +42,7 @@ use tokio::{
 };
 
 use crate::{
-    apply::{Applier, ApplyError, decode, live, open, unprojectable, within},
+    apply::{Applier, ApplyError, decode, live, no_answer, open, unprojectable, within},
     batch::{Checkpoint, REPLACED, lock_checkpoint},
     binary::{COPY_HEADER, COPY_TRAILER},
     fold::{CannotFold, Model},
@@ -144,14 +144,29 @@ pub async fn rebuild(applier: &Applier, ticket: &Ticket, progress: impl Fn(Progr
         return Err(RebuildError::NoReadModel);
     }
     let started = Instant::now();
-    let lock = Lock::take(&applier.pool, scope).await?;
-    if let Err(refused) = job.begin(&applier.pool).await {
-        lock.release().await?;
-        return Err(refused.into());
+    let lock = bounded(PATIENCE, Lock::take(&applier.pool, scope)).await?;
+    let rebuilt = Box::pin(rebuild_locked(applier, &job, progress)).await;
+    if rebuilt.is_err() {
+        // It may be as large as the live one, and the next rebuild may never come.
+        let next = next_to(&live(scope));
+        if let Err(error) = bounded(LONG_PATIENCE, async { Ok(drop_read_schema(&applier.pool, scope, &next).await?) }).await {
+            tracing::debug!(%error, "what a rebuild left is still there");
+        }
     }
-    let (live, next, old) = (live(scope), format!("{}_next", live(scope)), format!("{}_old", live(scope)));
-    drop_read_schema(&applier.pool, scope, &old).await?;
-    create_read_schema(&applier.pool, scope, &next).await?;
+    let released = bounded(PATIENCE, async { Ok(lock.release().await?) }).await;
+    let report = rebuilt?;
+    released?;
+    Ok(Report { seconds: started.elapsed().as_secs_f64(), ..report })
+}
+
+/// The same, once nobody else can be at it.
+async fn rebuild_locked(applier: &Applier, job: &Job, progress: impl Fn(Progress) + Send) -> Result<Report, RebuildError> {
+    let scope = job.scope();
+    bounded(PATIENCE, async { Ok(job.begin(&applier.pool).await?) }).await?;
+    let live = live(scope);
+    let (next, old) = (next_to(&live), format!("{live}_old"));
+    bounded(LONG_PATIENCE, async { Ok(drop_read_schema(&applier.pool, scope, &old).await?) }).await?;
+    bounded(LONG_PATIENCE, async { Ok(create_read_schema(&applier.pool, scope, &next).await?) }).await?;
 
     let (mut report, position) = fill(applier, scope, &next, progress).await?;
     let indexing = Instant::now();
@@ -159,10 +174,18 @@ pub async fn rebuild(applier: &Applier, ticket: &Ticket, progress: impl Fn(Progr
     report.index_seconds = indexing.elapsed().as_secs_f64();
 
     report.position = replace(applier, scope, &live, &next, position).await?.0;
-    drop_read_schema(&applier.pool, scope, &old).await?;
-    lock.release().await?;
-    report.seconds = started.elapsed().as_secs_f64();
+    bounded(LONG_PATIENCE, async { Ok(drop_read_schema(&applier.pool, scope, &old).await?) }).await?;
     Ok(report)
+}
+
+/// Where the read model that is to replace a live one is made.
+fn next_to(live: &str) -> String {
+    format!("{live}_next")
+}
+
+/// Gives up after a time; what was begun ends with its connection.
+async fn bounded<T>(patience: Duration, work: impl Future<Output = Result<T, RebuildError>>) -> Result<T, RebuildError> {
+    tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(no_answer(patience).into()))
 }
 
 /// A session's advisory lock; it goes with its connection, so a killed rebuild leaves none behind.
@@ -552,6 +575,11 @@ fn table_of(statement: &str) -> Option<&str> {
 /// Catches up with what was appended meanwhile, and cuts over once the new read model is not behind the live one.
 async fn replace(applier: &Applier, scope: TenantScope, live: &str, next: &str, position: Position) -> Result<Position, RebuildError> {
     let position = applier.catch_up_in(next, scope, 0, position).await?;
+    bounded(LONG_PATIENCE, Box::pin(replace_live(applier, scope, live, next, position))).await
+}
+
+/// Cuts over from the live read model, which stands still until then.
+async fn replace_live(applier: &Applier, scope: TenantScope, live: &str, next: &str, position: Position) -> Result<Position, RebuildError> {
     // The lock keeps the live projector out while the last few events are folded and the names change. When it gets on, it
     // finds its read model replaced, and meets the new checkpoint.
     let mut tx = TenantTx::begin(&applier.pool, scope, live, Access::Write).await?;

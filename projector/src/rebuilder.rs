@@ -2,63 +2,70 @@
 //! as fast as batch after batch. So it is after a restore without read models, an import, or a long time away.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use events::{Position, TenantId, TenantScope};
 use platform::{
-    database,
+    ScopedTx, database,
     job::{Kind, Ticket},
 };
 
 use crate::{
-    apply::{Applier, ApplyError},
+    apply::{Applier, ApplyError, within},
     batch::is_missing,
     rebuild::{RebuildError, Report, rebuild},
 };
 
 /// Events that a read model is behind by at least when it is rebuilt. With fewer, a rebuild's own steps take longest.
 pub const FAR_BEHIND: u64 = 20_000;
-/// And at least this part of its log: a rebuild folds all of it, some eight times as fast.
+/// And at least this part of its log: a rebuild folds all of it.
 const ONE_IN: u64 = 4;
-/// Connections of a rebuild's own: it keeps leases and live events from none of theirs.
+/// A rebuild's own connections for writing; its readers have theirs, too.
 const CONNECTIONS: u32 = 4;
+/// Rebuilds of a tenant that may begin within an hour, whoever began them: who loses its partition again and again starts
+/// over each time, and batches keep what they have done.
+const MOST_BEGUN: i64 = 20;
+/// How long a tenant is caught up with after a rebuild of it failed.
+const AFTER_FAILURE: Duration = Duration::from_mins(5);
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Rebuilds one tenant after the other.
 pub struct Rebuilder {
     applier: Applier,
     far_behind: u64,
     one_at_a_time: tokio::sync::Mutex<()>,
-    /// What is being rebuilt, and how many events it has folded.
-    running: Mutex<Option<(TenantId, u64)>>,
-    /// Whose rebuild failed: they are caught up with, which says what is wrong.
-    failed: Mutex<HashSet<TenantId>>,
+    /// Events that the rebuild which is running has folded.
+    folded: Mutex<Option<u64>>,
+    failed: Mutex<HashMap<TenantId, Instant>>,
+}
+
+/// What [`Rebuilder::run`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Whatever is still missing is to be caught up with.
+    Done,
+    /// Another tenant of this process is being rebuilt.
+    Later,
 }
 
 impl Rebuilder {
     /// For read models that are so many events behind.
     pub fn new(applier: Applier, far_behind: u64) -> Self {
-        Self { applier, far_behind, one_at_a_time: tokio::sync::Mutex::default(), running: Mutex::default(), failed: Mutex::default() }
+        Self { applier, far_behind, one_at_a_time: tokio::sync::Mutex::default(), folded: Mutex::default(), failed: Mutex::default() }
     }
 
-    /// Whether a tenant's read model is to be rebuilt.
-    pub async fn is_far_behind(&self, scope: TenantScope) -> bool {
-        if lock(&self.failed).contains(&scope.tenant()) {
-            return false;
-        }
-        self.measure(scope).await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "how far behind a tenant is is not known");
-            false
-        })
-    }
-
-    async fn measure(&self, scope: TenantScope) -> Result<bool, ApplyError> {
+    /// Whether a tenant's read model is far behind its log.
+    pub async fn is_far_behind(&self, scope: TenantScope) -> Result<bool, ApplyError> {
         let at = match self.applier.checkpoint(scope).await {
             Err(ApplyError::Database(error)) if is_missing(&error) => Position::ZERO,
             at => at?,
         };
-        Ok(self.is_far(at, self.applier.store.head(scope).await?))
+        let head = within(PATIENCE, async { Ok(self.applier.store.head(scope).await?) }).await?;
+        Ok(self.is_far(at, head))
     }
 
     /// Whether it is far from one position to the end of a log.
@@ -68,43 +75,82 @@ impl Rebuilder {
         self.applier.store.is_dense() && behind >= self.far_behind && behind >= head.0 / ONE_IN
     }
 
-    /// Rebuilds a tenant's read model if it is far behind. False if somebody else's, or by somebody else, is being rebuilt: it
-    /// is soon to be asked for again. What fails is logged, and does not keep from catching up.
-    pub async fn run(&self, scope: TenantScope) -> bool {
-        if !self.is_far_behind(scope).await {
-            return true;
+    /// Rebuilds a tenant's read model if it is far behind. What fails is logged, and does not keep from catching up.
+    pub async fn run(&self, scope: TenantScope) -> Turn {
+        match self.is_to_be_rebuilt(scope).await {
+            Ok(true) => {}
+            Ok(false) => return Turn::Done,
+            Err(error) => {
+                tracing::debug!(%error, "how far behind a tenant is is not known");
+                return Turn::Done;
+            }
         }
-        let Ok(_one) = self.one_at_a_time.try_lock() else { return false };
+        let Ok(_one) = self.one_at_a_time.try_lock() else { return Turn::Later };
         let tenant = scope.tenant();
         tracing::info!(%tenant, "a read model is far behind its log; it is rebuilt");
         let pool = database::apart(&self.applier.pool, CONNECTIONS);
         let rebuilt = self.rebuild(self.applier.over(pool.clone()), scope).await;
-        *lock(&self.running) = None;
-        pool.close().await;
+        let _ = tokio::time::timeout(PATIENCE, pool.close()).await; // They end by themselves, a little later.
         match rebuilt {
             Ok(Report { events, seconds, .. }) => {
                 metrics::counter!("tenure_projector_rebuilds_total").increment(1);
                 tracing::info!(%tenant, events, seconds, "the read model is rebuilt");
-                true
             }
-            Err(RebuildError::Running) => false,
+            Err(RebuildError::Running) => tracing::info!(%tenant, "somebody else is rebuilding it; meanwhile it catches up"),
             Err(error) => {
                 tracing::warn!(%tenant, %error, "the read model can't be rebuilt; it catches up batch by batch");
-                lock(&self.failed).insert(tenant);
-                true
+                lock(&self.failed).insert(tenant, Instant::now());
             }
         }
+        Turn::Done
+    }
+
+    async fn is_to_be_rebuilt(&self, scope: TenantScope) -> Result<bool, ApplyError> {
+        let failed = {
+            let mut failed = lock(&self.failed);
+            failed.retain(|_, at| at.elapsed() < AFTER_FAILURE);
+            failed.contains_key(&scope.tenant())
+        };
+        Ok(!failed && self.is_far_behind(scope).await? && self.begun(scope).await? < MOST_BEGUN)
+    }
+
+    async fn begun(&self, scope: TenantScope) -> Result<i64, ApplyError> {
+        within(PATIENCE, async {
+            let mut tx = ScopedTx::begin(&self.applier.pool, scope).await?;
+            let sql = "select count(*) from platform.job where tenant_id = $1 and begun_at > now() - interval '1 hour'";
+            let begun = sqlx::query_scalar(sql).bind(scope.tenant().uuid()).fetch_one(tx.conn()).await?;
+            tx.commit().await?;
+            Ok(begun)
+        })
+        .await
     }
 
     async fn rebuild(&self, applier: Applier, scope: TenantScope) -> Result<Report, RebuildError> {
         // Whoever calls holds the tenant's partition, which is the right to its read model.
         let ticket = Ticket::issue(&applier.keys, scope, Kind::RebuildReadModel, "system:projector")?;
-        rebuild(&applier, &ticket, |progress| *lock(&self.running) = Some((scope.tenant(), progress.folded))).await
+        let _running = Running::start(&self.folded);
+        rebuild(&applier, &ticket, |progress| *lock(&self.folded) = Some(progress.folded)).await
     }
 
-    /// How many events a rebuild of the tenant has folded, if one is running.
-    pub fn folded(&self, tenant: TenantId) -> Option<u64> {
-        lock(&self.running).and_then(|(running, folded)| (running == tenant).then_some(folded))
+    /// How many events the rebuild that is running has folded.
+    pub fn folded(&self) -> Option<u64> {
+        *lock(&self.folded)
+    }
+}
+
+/// A rebuild that runs until this is dropped, also where it is given up.
+struct Running<'f>(&'f Mutex<Option<u64>>);
+
+impl<'f> Running<'f> {
+    fn start(folded: &'f Mutex<Option<u64>>) -> Self {
+        *lock(folded) = Some(0);
+        Self(folded)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        *lock(self.0) = None;
     }
 }
 

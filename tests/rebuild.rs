@@ -6,15 +6,15 @@ use std::{
 };
 
 use events::{
-    Effective, Event, Position, StreamName, TenantId, TenantScope,
-    organization::{DepartmentRenamed, OrganizationEvent},
+    DepartmentId, Effective, Event, Position, StreamName, TenantId, TenantScope,
+    organization::{DepartmentCreated, DepartmentRenamed, OrganizationEvent},
 };
 use platform::{
     Access, TenantTx,
     job::{Kind, Ticket},
 };
 use projector::{
-    apply::ApplyError,
+    apply::{ApplyError, HEALING_BATCH},
     rebuild::{RebuildError, rebuild},
 };
 use serde_json::value::RawValue;
@@ -146,6 +146,33 @@ async fn projection_and_queries_go_on_while_rebuilds_cut_over() {
     rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
     assert_eq!(world.digest().await, live);
     assert_eq!(world.applier.checkpoint(world.scope).await.unwrap(), Position(facts.len() as u64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_is_ahead_serves_before_it_has_seen_what_an_import_appends_meanwhile() {
+    let world = World::new().await;
+    world.append(&history(world.scope, 12, 20)).await;
+    let head = world.store.head(world.scope).await.unwrap();
+    let department = |n| {
+        let department_id = DepartmentId::from_uuid(Uuid::from_u128(n));
+        let effective = Effective { on: jiff::civil::date(2000, 1, 1), seq: 0 };
+        let created = DepartmentCreated { department_id, effective, code: format!("more-{n}"), name: "More".into(), parent_id: None };
+        (StreamName::organization(world.scope), Event::from(OrganizationEvent::from(created)))
+    };
+    let more: Vec<_> = (1..=HEALING_BATCH as u128 + 1).map(department).collect();
+    let appended = AtomicBool::new(false);
+    let append_once = |_| {
+        if !appended.swap(true, Ordering::SeqCst) {
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(world.append(&more)));
+        }
+    };
+    let report = rebuild(&world.applier, &ticket(&world.applier, world.scope), append_once).await.unwrap();
+    assert_eq!((report.position, world.applier.checkpoint(world.scope).await.unwrap()), (head.0, head));
+    let end = world.applier.catch_up(world.scope, 1).await.unwrap();
+    assert_eq!(end.0, head.0 + more.len() as u64);
+    let live = world.digest().await;
+    rebuild(&world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
+    assert_eq!(world.digest().await, live);
 }
 
 #[tokio::test]

@@ -42,8 +42,8 @@ use tokio::{
 };
 
 use crate::{
-    apply::{Applier, ApplyError, decode, live, no_answer, open, unprojectable, within},
-    batch::{Checkpoint, REPLACED, lock_checkpoint},
+    apply::{Applier, ApplyError, HEALING_BATCH, decode, live, no_answer, open, unprojectable, within},
+    batch::{Checkpoint, REPLACED, is_missing, lock_checkpoint},
     binary::{COPY_HEADER, COPY_TRAILER},
     fold::{CannotFold, Model},
     headcount::{HeadcountStep, Steps},
@@ -572,9 +572,16 @@ fn table_of(statement: &str) -> Option<&str> {
     words.next()
 }
 
-/// Catches up with what was appended meanwhile, and cuts over once the new read model is not behind the live one.
+/// Cuts over once the new read model is not behind the live one. It catches up with what was appended meanwhile, unless that
+/// is much, as during an import: then it serves at once, and is caught up with as the live one.
 async fn replace(applier: &Applier, scope: TenantScope, live: &str, next: &str, position: Position) -> Result<Position, RebuildError> {
-    let position = applier.catch_up_in(next, scope, 0, position).await?;
+    let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
+    let serving = match applier.checkpoint(scope).await {
+        Err(ApplyError::Database(error)) if is_missing(&error) => Position::ZERO,
+        serving => serving?,
+    };
+    let much = applier.store.events_between(position, head) > HEALING_BATCH as u64;
+    let position = if much && serving <= position { position } else { applier.catch_up_in(next, scope, 0, position).await? };
     bounded(LONG_PATIENCE, Box::pin(replace_live(applier, scope, live, next, position))).await
 }
 

@@ -379,15 +379,27 @@ impl Projector {
         healing.entry(tenant).or_insert_with(|| {
             let (this, fence, cancel) = (self.clone(), partition.fence, partition.cancel.clone());
             self.0.healing.tasks.spawn(async move {
-                let rebuilder = &this.0.healing.rebuilder;
-                if let Some(Ok(_place)) = cancel.run_until_cancelled(this.0.healing.places.acquire()).await
-                    && let Some(Turn::Done) = cancel.run_until_cancelled(Box::pin(rebuilder.run(TenantScope::checked(tenant)))).await
-                    && let Err(error) = this.catch_up(tenant, fence, &cancel).await
-                {
-                    tracing::debug!(%error, "healing stopped");
+                if let Some(Ok(_place)) = cancel.run_until_cancelled(this.0.healing.places.acquire()).await {
+                    cancel.run_until_cancelled(Box::pin(this.heal(tenant, fence, &cancel))).await;
                 }
             })
         });
+    }
+
+    /// Brings a tenant's read model to the end of its log by what is sooner done.
+    async fn heal(&self, tenant: TenantId, fence: i64, cancel: &CancellationToken) {
+        let (scope, rebuilder) = (TenantScope::checked(tenant), &self.0.healing.rebuilder);
+        while rebuilder.run(scope).await == Turn::Done {
+            tokio::select! {
+                caught_up = self.catch_up(tenant, fence, cancel) => {
+                    if let Err(error) = caught_up {
+                        tracing::debug!(%error, "healing stopped");
+                    }
+                    return;
+                }
+                () = rebuilder.until_far_behind(scope) => {}
+            }
+        }
     }
 
     /// Provisions tenants that were registered: roles, schema, keys, and then the event that says so.

@@ -28,8 +28,10 @@ const CONNECTIONS: u32 = 4;
 /// Rebuilds of a tenant that may begin within an hour, whoever began them: who loses its partition again and again starts
 /// over each time, and batches keep what they have done.
 const MOST_BEGUN: i64 = 20;
-/// How long a tenant is caught up with after a rebuild of it failed.
+/// How long a tenant is only caught up with after a rebuild of it failed, or was somebody else's.
 const AFTER_FAILURE: Duration = Duration::from_mins(5);
+/// How often it is asked whether batches are fast enough.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -96,13 +98,23 @@ impl Rebuilder {
                 metrics::counter!("tenure_projector_rebuilds_total").increment(1);
                 tracing::info!(%tenant, events, seconds, "the read model is rebuilt");
             }
-            Err(RebuildError::Running) => tracing::info!(%tenant, "somebody else is rebuilding it; meanwhile it catches up"),
             Err(error) => {
-                tracing::warn!(%tenant, %error, "the read model can't be rebuilt; it catches up batch by batch");
+                // Somebody else's rebuild is among these, too.
+                tracing::warn!(%tenant, %error, "the read model is not rebuilt; it catches up batch by batch");
                 lock(&self.failed).insert(tenant, Instant::now());
             }
         }
         Turn::Done
+    }
+
+    /// Waits until a read model that is being caught up with is to be rebuilt after all: an import may be faster than batches.
+    pub async fn until_far_behind(&self, scope: TenantScope) {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if matches!(self.is_to_be_rebuilt(scope).await, Ok(true)) {
+                return;
+            }
+        }
     }
 
     async fn is_to_be_rebuilt(&self, scope: TenantScope) -> Result<bool, ApplyError> {

@@ -125,6 +125,14 @@ impl Feed {
         rebuild(&self.world.applier, &ticket(&self.world.applier, self.world.scope), |_| {}).await.unwrap();
         assert_eq!(self.world.digest().await, live, "a rebuild gives the same rows (I3)");
     }
+    /// Stops these relays and projectors; the rows that they leave are those that a rebuild makes.
+    async fn end_derived<const N: usize>(&self, tasks: [JoinHandle<()>; N]) {
+        self.stop.cancel();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        self.assert_derived().await;
+    }
     /// How often each position of the world's tenant stands in JetStream.
     async fn published(&self) -> BTreeMap<u64, u32> {
         let stream = jetstream::new(self.connect("relay").await).get_stream(feed::STREAM).await.unwrap();
@@ -248,9 +256,7 @@ async fn messages_dropped_doubled_and_mixed_up_change_nothing() {
         }
     }
     feed.settled(feed.world.scope).await;
-    feed.stop.cancel();
-    projector.await.unwrap();
-    feed.assert_derived().await;
+    feed.end_derived([projector]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,10 +324,7 @@ async fn what_jetstream_lost_is_healed_from_the_store() {
     // The relay makes the stream anew, and what comes next rings again.
     feed.append_department(feed.world.scope).await;
     feed.settled(feed.world.scope).await;
-    feed.stop.cancel();
-    relay.await.unwrap();
-    projector.await.unwrap();
-    feed.assert_derived().await;
+    feed.end_derived([relay, projector]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,10 +354,7 @@ async fn who_is_far_behind_is_rebuilt_and_who_is_not_is_caught_up_with() {
     };
     tokio::time::timeout(Duration::from_mins(1), again).await.expect("it is rebuilt again");
     feed.settled(feed.world.scope).await;
-    feed.stop.cancel();
-    relay.await.unwrap();
-    projector.await.unwrap();
-    feed.assert_derived().await;
+    feed.end_derived([relay, projector]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -386,9 +386,7 @@ async fn who_is_far_behind_catches_up_while_somebody_else_holds_the_rebuild() {
     feed.settled(feed.world.scope).await;
     assert_eq!(feed.rebuilt().await, [] as [Uuid; 0]);
     other.execute("select pg_advisory_unlock_all()").await.unwrap();
-    feed.stop.cancel();
-    projector.await.unwrap();
-    feed.assert_derived().await;
+    feed.end_derived([projector]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -400,9 +398,7 @@ async fn rebuilds_that_begin_again_and_again_give_way_to_catching_up() {
     let projector = feed.projector_rebuilding(100).await;
     feed.settled(feed.world.scope).await;
     assert_eq!(feed.rebuilt().await.len(), 20);
-    feed.stop.cancel();
-    projector.await.unwrap();
-    feed.assert_derived().await;
+    feed.end_derived([projector]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -517,9 +513,7 @@ async fn what_is_no_event_of_the_store_is_put_aside() {
     feed.settled(feed.world.scope).await;
     feed.all_done_with(&context).await;
     assert_eq!(feed.world.applier.checkpoint(other).await.unwrap(), Position::ZERO, "nothing reached the other tenant");
-    feed.stop.cancel();
-    projector.await.unwrap();
-    feed.assert_derived().await;
+    feed.end_derived([projector]).await;
 }
 
 /// A forged event that is well formed, in its place in the log, and comes alone: the projector folds what the store has.
@@ -548,9 +542,7 @@ async fn what_the_store_never_took_is_not_folded() {
     let (subject, headers, payload) = message(feed.world.log().await.last().unwrap());
     context.publish_with_headers(subject, headers, payload.into()).await.unwrap().await.unwrap();
     feed.settled(scope).await;
-    feed.stop.cancel();
-    projector.await.unwrap();
-    feed.assert_derived().await;
+    feed.end_derived([projector]).await;
 }
 
 /// A department that nobody made, as an event that could stand at this position.

@@ -173,6 +173,14 @@ impl Applier {
         .await
     }
 
+    /// [`Applier::checkpoint`], and the beginning where the read schema is gone.
+    pub(crate) async fn standing(&self, scope: TenantScope) -> Result<Position, ApplyError> {
+        match self.checkpoint(scope).await {
+            Err(ApplyError::Database(error)) if is_missing(&error) => Ok(Position::ZERO),
+            at => at,
+        }
+    }
+
     /// [`Applier::catch_up`] for any read schema, which stands at `at`.
     pub(crate) async fn catch_up_in(&self, schema: &str, scope: TenantScope, fence: i64, at: Position) -> Result<Position, ApplyError> {
         let mut at = at;

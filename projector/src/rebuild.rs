@@ -43,7 +43,7 @@ use tokio::{
 
 use crate::{
     apply::{Applier, ApplyError, HEALING_BATCH, decode, live, no_answer, open, unprojectable, within},
-    batch::{Checkpoint, REPLACED, is_missing, lock_checkpoint},
+    batch::{Checkpoint, REPLACED, lock_checkpoint},
     binary::{COPY_HEADER, COPY_TRAILER},
     fold::{CannotFold, Model},
     headcount::{HeadcountStep, Steps},
@@ -576,10 +576,7 @@ fn table_of(statement: &str) -> Option<&str> {
 /// is much, as during an import: then it serves at once, and is caught up with as the live one.
 async fn replace(applier: &Applier, scope: TenantScope, live: &str, next: &str, position: Position) -> Result<Position, RebuildError> {
     let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
-    let serving = match applier.checkpoint(scope).await {
-        Err(ApplyError::Database(error)) if is_missing(&error) => Position::ZERO,
-        serving => serving?,
-    };
+    let serving = applier.standing(scope).await?;
     let much = applier.store.events_between(position, head) > HEALING_BATCH as u64;
     let position = if much && serving <= position { position } else { applier.catch_up_in(next, scope, 0, position).await? };
     bounded(LONG_PATIENCE, Box::pin(replace_live(applier, scope, live, next, position))).await

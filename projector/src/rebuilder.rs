@@ -15,7 +15,6 @@ use platform::{
 
 use crate::{
     apply::{Applier, ApplyError, within},
-    batch::is_missing,
     rebuild::{RebuildError, Report, rebuild},
 };
 
@@ -62,10 +61,7 @@ impl Rebuilder {
 
     /// Whether a tenant's read model is far behind its log.
     pub async fn is_far_behind(&self, scope: TenantScope) -> Result<bool, ApplyError> {
-        let at = match self.applier.checkpoint(scope).await {
-            Err(ApplyError::Database(error)) if is_missing(&error) => Position::ZERO,
-            at => at?,
-        };
+        let at = self.applier.standing(scope).await?;
         let head = within(PATIENCE, async { Ok(self.applier.store.head(scope).await?) }).await?;
         Ok(self.is_far(at, head))
     }

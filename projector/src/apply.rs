@@ -18,6 +18,7 @@ use store::{Store, StoreError};
 
 use crate::{
     batch::{Checkpoint, REPLACED, is_missing, is_refusal_of_data, load, lock_checkpoint, write},
+    busy::busy,
     fold::{CannotFold, Key, Model, key},
     rows::{Difference, Rows},
 };
@@ -258,16 +259,7 @@ impl Applier {
 
     /// Decodes events and opens their personal fields, up to the first with which that can't be done.
     async fn prepare(&self, scope: TenantScope, events: &[Sequenced]) -> Result<Prepared, ApplyError> {
-        let mut prepared = Prepared { opened: Vec::with_capacity(events.len()), refusal: None };
-        for one in events {
-            match decode(scope, &one.event) {
-                Ok(event) => prepared.opened.push(event),
-                Err(why) => {
-                    prepared.refusal = Some(unprojectable(one.event.position, &why.0));
-                    break;
-                }
-            }
-        }
+        let mut prepared = busy(events.len(), || decode_all(scope, events));
         let pairs = events.iter().map(|one| one.event.stream).zip(&mut prepared.opened);
         if let Some((index, why)) = open(&self.keys, scope, pairs).await? {
             prepared.opened.truncate(index);
@@ -307,7 +299,8 @@ impl Applier {
 
         let keys: BTreeSet<Key> = opened[start..end].iter().filter_map(|event| key(event).ok()).collect();
         let rows = load(tx.conn(), &keys).await?;
-        let difference = match fold_batch(rows, &keys, events[start..end].iter().zip(&opened[start..end])) {
+        let new = events[start..end].iter().zip(&opened[start..end]);
+        let difference = match busy(end - start, || fold_batch(rows, &keys, new)) {
             Ok(difference) => difference,
             Err((offset, why)) => {
                 tx.rollback().await?;
@@ -337,6 +330,21 @@ impl Applier {
 struct Prepared {
     opened: Vec<Event>,
     refusal: Option<ApplyError>,
+}
+
+/// Decodes events up to the first that can't be decoded.
+fn decode_all(scope: TenantScope, events: &[Sequenced]) -> Prepared {
+    let mut prepared = Prepared { opened: Vec::with_capacity(events.len()), refusal: None };
+    for one in events {
+        match decode(scope, &one.event) {
+            Ok(event) => prepared.opened.push(event),
+            Err(why) => {
+                prepared.refusal = Some(unprojectable(one.event.position, &why.0));
+                break;
+            }
+        }
+    }
+    prepared
 }
 
 /// What one transaction came to.
@@ -419,13 +427,14 @@ pub(crate) async fn open<'e>(
         Err(error @ KeyError::DoesNotUnwrap) => return Ok(Some((first, error.to_string()))),
         Err(error) => return Err(error.into()),
     };
-    for (index, (stream, event)) in sealed {
-        let key = known.get(&EmployeeId::from_uuid(stream.id()));
-        if let Err(error) = event.open(stream, key) {
-            return Ok(Some((index, error.to_string())));
-        }
-    }
-    Ok(None)
+    let count = sealed.len();
+    let open_all = || {
+        sealed.into_iter().find_map(|(index, (stream, event))| {
+            let key = known.get(&EmployeeId::from_uuid(stream.id()));
+            event.open(stream, key).err().map(|error| (index, error.to_string()))
+        })
+    };
+    Ok(busy(count, open_all))
 }
 
 /// Gives up after a time. What is given up in the middle of a transaction is undone with its connection.

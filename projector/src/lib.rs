@@ -17,6 +17,7 @@ pub mod top;
 
 pub mod apply;
 pub mod batch;
+mod busy;
 pub mod digest;
 pub mod rebuild;
 pub mod rebuilder;

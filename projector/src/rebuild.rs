@@ -34,7 +34,7 @@ use platform::{
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use store::{
     PgStore, Store,
-    streams::{StreamPlace, StreamRange},
+    streams::{StreamEvent, StreamPage, StreamPlace, StreamRange},
 };
 use tokio::{
     sync::mpsc,
@@ -45,6 +45,7 @@ use crate::{
     apply::{Applier, ApplyError, HEALING_BATCH, decode, live, no_answer, open, unprojectable, within},
     batch::{Checkpoint, REPLACED, lock_checkpoint},
     binary::{COPY_HEADER, COPY_TRAILER},
+    busy::busy,
     fold::{CannotFold, Model},
     headcount::{HeadcountStep, Steps},
     rows::{TABLES, TableInfo},
@@ -327,25 +328,13 @@ async fn fold_ranges(
         let mut unfinished = Unfinished::default();
         loop {
             let page = within(PATIENCE, async { Ok(reader.read(scope, &range, after, head, PAGE).await?) }).await?;
-            let recorded = page.events().map_err(ApplyError::from)?;
-            let mut events = Vec::with_capacity(recorded.len());
-            for one in &recorded {
-                let event = Event::decode_parts(one.stream.category(), one.event_type, one.schema_version, one.data);
-                events.push(event.map_err(|e| unprojectable(one.position, &e.to_string()))?);
-            }
+            let (recorded, mut events) = busy(PAGE, || decode_page(&page))?;
             let streams = recorded.iter().map(|one| one.stream);
             if let Some((index, why)) = open_patiently(applier, scope, streams, &mut events).await? {
                 return Err(unprojectable(recorded.get(index).map_or(head, |one| one.position), &why).into());
             }
-            let (mut part, mut counted) = (Part::of(events.len()), Steps::default());
-            for (one, event) in recorded.iter().zip(&events) {
-                unfinished.next(one.stream, &mut part, &mut counted)?;
-                unfinished.model.fold(one.stream, one.version, event).map_err(|why| unprojectable(one.position, &why.0))?;
-            }
             let last = recorded.last().filter(|_| recorded.len() == PAGE).map(StreamPlace::after);
-            if last.is_none() {
-                part.add(mem::take(&mut unfinished).model, &mut counted)?;
-            }
+            let (part, counted) = busy(events.len(), || unfinished.fold(recorded.iter().zip(&events), last.is_none()))?;
             // There is one sum of all, not one per worker: it is as large as the company is old.
             steps.lock().unwrap_or_else(PoisonError::into_inner).merge(counted)?;
             if parts.send(part).await.is_err() {
@@ -360,6 +349,17 @@ async fn fold_ranges(
     }
     within(PATIENCE, async { Ok(reader.close().await?) }).await?;
     Ok(())
+}
+
+/// The events of a page, as they were recorded and what they say.
+fn decode_page(page: &StreamPage) -> Result<(Vec<StreamEvent<'_>>, Vec<Event>), ApplyError> {
+    let recorded = page.events()?;
+    let decode = |one: &StreamEvent<'_>| {
+        let event = Event::decode_parts(one.stream.category(), one.event_type, one.schema_version, one.data);
+        event.map_err(|e| unprojectable(one.position, &e.to_string()))
+    };
+    let events = recorded.iter().map(decode).collect::<Result<_, _>>()?;
+    Ok((recorded, events))
 }
 
 /// Opens personal fields. The key store may keep one waiting while the disk takes what the rebuild writes, and what was
@@ -389,6 +389,22 @@ struct Unfinished {
 }
 
 impl Unfinished {
+    /// Folds a page, which the range ends with or not. What it came to, and what is to be counted of it.
+    fn fold<'p>(
+        &mut self,
+        page: impl ExactSizeIterator<Item = (&'p StreamEvent<'p>, &'p Event)>,
+        ends: bool,
+    ) -> Result<(Part, Steps), RebuildError> {
+        let (mut part, mut counted) = (Part::of(page.len()), Steps::default());
+        for (one, event) in page {
+            self.next(one.stream, &mut part, &mut counted)?;
+            self.model.fold(one.stream, one.version, event).map_err(|why| unprojectable(one.position, &why.0))?;
+        }
+        if ends {
+            part.add(mem::take(self).model, &mut counted)?;
+        }
+        Ok((part, counted))
+    }
     /// Hands out the rows of the last stream where another one begins.
     fn next(&mut self, stream: StreamName, part: &mut Part, steps: &mut Steps) -> Result<(), CannotFold> {
         let ended = self.stream.replace(stream).is_some_and(|last| last != stream);

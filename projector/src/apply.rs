@@ -378,17 +378,16 @@ fn fold_batch<'e>(
     keys: &BTreeSet<Key>,
     events: impl Iterator<Item = (&'e Sequenced, &'e Event)>,
 ) -> Result<Difference, (usize, CannotFold)> {
-    let before = Model::from_rows(rows).map_err(|why| (0, why))?;
-    let mut after = before.clone();
+    let mut model = Model::from_rows(rows.clone()).map_err(|why| (0, why))?;
     for (offset, (one, event)) in events.enumerate() {
-        after.fold(one.event.stream, one.event.version, event).map_err(|why| (offset, why))?;
+        model.fold(one.event.stream, one.event.version, event).map_err(|why| (offset, why))?;
     }
+    let mut before = rows.by_key();
     let mut difference = Difference::default();
     for key in keys {
-        let (mut old, mut new) = (Rows::default(), Rows::default());
-        before.rows(*key, &mut old);
-        after.rows(*key, &mut new);
-        difference.add(old, new).map_err(|why| (0, why))?;
+        let mut after = Rows::default();
+        model.rows(*key, &mut after);
+        difference.add(before.remove(key).unwrap_or_default(), after).map_err(|why| (0, why))?;
     }
     Ok(difference)
 }

@@ -1,6 +1,6 @@
 //! The rows of a read model, one struct per table of `migrations/read_model`, and what changes between two sets of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     binary::{Column, Fields, Malformed, ToBinary, word},
-    fold::CannotFold,
+    fold::{CannotFold, Key},
     headcount::Steps,
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct TableChange {
 }
 
 macro_rules! tables {
-    ($($(#[$doc:meta])* $name:ident in $table:ident, key [$($key:ident),+], fold $fold:ident {
+    ($($(#[$doc:meta])* $name:ident in $table:ident, key [$($key:ident),+], fold $kind:ident($fold:ident) {
         $($column:ident: $type:ty,)+
     })+) => {
         $(
@@ -111,6 +111,14 @@ macro_rules! tables {
             /// Takes all rows out, and keeps the memory.
             pub fn clear(&mut self) {
                 $(self.$table.clear();)+
+            }
+            /// Parts them by the key that a fold loads them by.
+            pub(crate) fn by_key(self) -> HashMap<Key, Self> {
+                let mut parts: HashMap<Key, Self> = HashMap::new();
+                $(for row in self.$table {
+                    parts.entry(Key::$kind(row.$fold)).or_default().$table.push(row);
+                })+
+                parts
             }
             /// Adds a row of a table, from what `record_send` gives of its columns.
             pub fn push(&mut self, table: &str, record: &[u8]) -> Result<(), Malformed> {
@@ -196,7 +204,7 @@ macro_rules! tables {
 
 tables! {
     /// A department from a day on.
-    DepartmentSpan in department_span, key [department_id, valid_from, seq], fold department_id {
+    DepartmentSpan in department_span, key [department_id, valid_from, seq], fold Department(department_id) {
         department_id: Uuid,
         valid_from: Date,
         seq: i16,
@@ -207,7 +215,7 @@ tables! {
         sets: i16,
     }
     /// A location from a day on.
-    LocationSpan in location_span, key [location_id, valid_from, seq], fold location_id {
+    LocationSpan in location_span, key [location_id, valid_from, seq], fold Location(location_id) {
         location_id: Uuid,
         valid_from: Date,
         seq: i16,
@@ -218,7 +226,7 @@ tables! {
         sets: i16,
     }
     /// A job from a day on.
-    JobSpan in job_span, key [job_id, valid_from, seq], fold job_id {
+    JobSpan in job_span, key [job_id, valid_from, seq], fold Job(job_id) {
         job_id: Uuid,
         valid_from: Date,
         seq: i16,
@@ -228,14 +236,14 @@ tables! {
         sets: i16,
     }
     /// A person.
-    Employee in employee, key [employee_id], fold employee_id {
+    Employee in employee, key [employee_id], fold Person(employee_id) {
         employee_id: Uuid,
         employee_number: Option<String>,
         original_hire_date: Date,
         stream_version: i64,
     }
     /// One period of employment.
-    Employment in employment, key [employment_id], fold employee_id {
+    Employment in employment, key [employment_id], fold Person(employee_id) {
         employment_id: Uuid,
         employee_id: Uuid,
         starts_on: Date,
@@ -243,7 +251,7 @@ tables! {
         termination_reason: Option<String>,
     }
     /// Personal details from a day on.
-    PersonSpan in person_span, key [employee_id, valid_from, seq], fold employee_id {
+    PersonSpan in person_span, key [employee_id, valid_from, seq], fold Person(employee_id) {
         employee_id: Uuid,
         valid_from: Date,
         seq: i16,
@@ -257,7 +265,7 @@ tables! {
         grams: Vec<i32>,
     }
     /// Contact details from a day on.
-    ContactSpan in contact_span, key [employee_id, valid_from, seq], fold employee_id {
+    ContactSpan in contact_span, key [employee_id, valid_from, seq], fold Person(employee_id) {
         employee_id: Uuid,
         valid_from: Date,
         seq: i16,
@@ -268,7 +276,7 @@ tables! {
         sets: i16,
     }
     /// An assignment from a day on.
-    AssignmentSpan in assignment_span, key [employment_id, valid_from, seq], fold employee_id {
+    AssignmentSpan in assignment_span, key [employment_id, valid_from, seq], fold Person(employee_id) {
         employment_id: Uuid,
         employee_id: Uuid,
         valid_from: Date,
@@ -282,7 +290,7 @@ tables! {
         sets: i16,
     }
     /// Pay from a day on.
-    CompensationSpan in compensation_span, key [employment_id, valid_from, seq], fold employee_id {
+    CompensationSpan in compensation_span, key [employment_id, valid_from, seq], fold Person(employee_id) {
         employment_id: Uuid,
         employee_id: Uuid,
         valid_from: Date,

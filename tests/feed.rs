@@ -112,12 +112,8 @@ impl Feed {
     /// Waits until the tenant's read model stands at the end of its log.
     async fn settled(&self, scope: TenantScope) {
         let head = self.world.store.head(scope).await.unwrap();
-        let arrival = async {
-            while self.world.applier.checkpoint(scope).await.unwrap() < head {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_mins(1), arrival).await.expect("the projector arrives at the end of the log");
+        let arrived = async || self.world.applier.checkpoint(scope).await.unwrap() >= head;
+        until("the projector arrives at the end of the log", arrived).await;
     }
     /// The rows are those that a rebuild makes.
     async fn assert_derived(&self) {
@@ -148,34 +144,20 @@ impl Feed {
         counts
     }
     async fn until_published(&self, head: u64) {
-        let cursor = "select coalesce((select position from event_store.relay_cursor where tenant_id = $1), 0)";
-        let arrival = async {
-            loop {
-                let at: i64 =
-                    sqlx::query_scalar(cursor).bind(self.world.scope.tenant().uuid()).fetch_one(&self.world.database.owner).await.unwrap();
-                if at.unsigned_abs() >= head {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_mins(1), arrival).await.expect("the relay arrives at the end of the log");
+        let tenant = self.world.scope.tenant().uuid();
+        let arrived = format!("select exists (select from event_store.relay_cursor where tenant_id = '{tenant}' and position >= {head})");
+        self.until_answered_with_yes("the relay arrives at the end of the log", &arrived).await;
     }
     /// Waits until all messages are done with: none comes again for ever.
     async fn all_done_with(&self, context: &jetstream::Context) {
         let consumer = feed::consumer(feed::partition(self.world.scope.tenant()));
-        let done = async {
-            let stream = context.get_stream(feed::STREAM).await.unwrap();
-            loop {
-                let mut consumer: jetstream::consumer::PullConsumer = stream.get_consumer(&consumer).await.unwrap();
-                let info = consumer.info().await.unwrap();
-                if info.num_pending == 0 && info.num_ack_pending == 0 {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        let stream = context.get_stream(feed::STREAM).await.unwrap();
+        let done = async || {
+            let mut consumer: jetstream::consumer::PullConsumer = stream.get_consumer(&consumer).await.unwrap();
+            let info = consumer.info().await.unwrap();
+            info.num_pending == 0 && info.num_ack_pending == 0
         };
-        tokio::time::timeout(Duration::from_secs(30), done).await.expect("every message is acknowledged or put aside");
+        until("every message is acknowledged or put aside", done).await;
     }
     /// The tenant, and no other, is parked with the event after position `before`, for a reason that names `what`.
     async fn assert_parked(&self, before: u64, what: &str) {
@@ -201,6 +183,9 @@ impl Feed {
         let sql = "select tenant_id from platform.job";
         sqlx::query_scalar(sql).fetch_all(&self.world.database.owner).await.unwrap()
     }
+    async fn until_answered_with_yes(&self, what: &str, sql: &str) {
+        until(what, async || sqlx::query_scalar(sql).fetch_one(&self.world.database.owner).await.unwrap()).await;
+    }
     async fn execute(&self, sql: &str) {
         self.world.database.owner.execute(sql).await.unwrap();
     }
@@ -210,6 +195,16 @@ fn seed(name: &str) -> fastrand::Rng {
     let seed = std::env::var("TENURE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("{name}: seed {seed} (TENURE_TEST_SEED={seed} runs it again)");
     fastrand::Rng::with_seed(seed)
+}
+
+/// Waits until something is so.
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let so = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), so).await.expect(what);
 }
 
 /// What a relay sends for an event.
@@ -347,12 +342,8 @@ async fn who_is_far_behind_is_rebuilt_and_who_is_not_is_caught_up_with() {
     // Somebody drops the read model; the next event's message finds out.
     feed.execute(&format!("drop schema {} cascade", feed.world.schema())).await;
     feed.append_department(feed.world.scope).await;
-    let again = async {
-        while feed.rebuilt().await.len() < 2 || feed.world.applier.checkpoint(feed.world.scope).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), again).await.expect("it is rebuilt again");
+    let again = async || feed.rebuilt().await.len() >= 2 && feed.world.applier.checkpoint(feed.world.scope).await.is_ok();
+    until("it is rebuilt again", again).await;
     feed.settled(feed.world.scope).await;
     feed.end_derived([relay, projector]).await;
 }
@@ -398,6 +389,30 @@ async fn rebuilds_that_begin_again_and_again_give_way_to_catching_up() {
     let projector = feed.projector_rebuilding(100).await;
     feed.settled(feed.world.scope).await;
     assert_eq!(feed.rebuilt().await.len(), 20);
+    feed.end_derived([projector]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_whose_partition_is_lost_ends_and_begins_anew_where_it_is_found() {
+    let feed = Feed::new().await;
+    let owner = &feed.world.database.owner;
+    feed.world.append(&history(feed.world.scope, 7, 30)).await;
+    // All of it can be done but the cut-over.
+    let mut reader = owner.begin().await.unwrap();
+    reader.execute(format!("select from {}.checkpoint for update", feed.world.schema()).as_str()).await.unwrap();
+    let projector = feed.projector_rebuilding(100).await;
+    let waits = "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())";
+    feed.until_answered_with_yes("it waits to cut over", waits).await;
+    feed.execute("update platform.partition_lease set owner = 'another', epoch = epoch + 1, expires_at = 'infinity' where partition >= 0")
+        .await;
+    let ended = "select not exists (select from pg_locks l join pg_database d on d.oid = l.database
+                                    where locktype = 'advisory' and datname = current_database())";
+    feed.until_answered_with_yes("it ends", ended).await;
+    reader.rollback().await.unwrap();
+    assert_eq!(feed.world.applier.checkpoint(feed.world.scope).await.unwrap(), Position::ZERO, "it has not cut over");
+    feed.execute("update platform.partition_lease set expires_at = '-infinity' where partition >= 0").await;
+    feed.settled(feed.world.scope).await;
+    assert_eq!(feed.rebuilt().await.len(), 2);
     feed.end_derived([projector]).await;
 }
 

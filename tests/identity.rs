@@ -17,6 +17,8 @@ struct Company {
 }
 
 const PASSWORD: &str = "correct horse battery staple";
+/// Tokens say in whole seconds when they were issued, and those of the second after a revocation are void as well.
+const AFTER_REVOCATION: Duration = Duration::from_millis(2_100);
 
 impl Company {
     async fn new(name: &str) -> Self {
@@ -188,7 +190,7 @@ async fn what_is_revoked_is_void_everywhere() {
         company.post(&company.owner, &format!("/v1/users/{user}/roles"), &json!({"roles": ["auditor"], "employee_id": null})).await;
     assert_eq!((status, &changed["roles"]), (200, &json!(["auditor"])), "{changed}");
     company.is_void_everywhere(&text(&b, "access_token")).await;
-    tokio::time::sleep(Duration::from_millis(1100)).await; // tokens say when they were issued in seconds
+    tokio::time::sleep(AFTER_REVOCATION).await;
     let (status, auditor) = company.open("/v1/auth/refresh", &json!({"refresh_token": b["refresh_token"]})).await;
     assert_eq!(status, 200, "{auditor}");
     let auditor = text(&auditor, "access_token");
@@ -206,7 +208,7 @@ async fn what_is_revoked_is_void_everywhere() {
     }
     assert_eq!(company.post(&company.owner, &format!("/v1/users/{user}/enabling"), &json!({})).await.1["state"], "active");
     assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": c["refresh_token"]})).await.1["error"], "invalid_grant");
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    tokio::time::sleep(AFTER_REVOCATION).await;
     assert!(company.works(&text(&company.log_in("grace@example.com").await, "access_token")).await);
     // A new password ends the other log-ins, not the one that set it.
     let (here, there) = (company.log_in("grace@example.com").await, company.log_in("grace@example.com").await);

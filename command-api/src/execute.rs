@@ -245,8 +245,8 @@ impl Inner {
             return Ok(ask.answer(stream, appended));
         }
         // The first attempt may have changed what this one was decided on.
-        if let Some(first) = self.store.find_command(stream, ask.command_id).await.map_err(|e| unavailable(&e))? {
-            return if first.command_hash == ask.hash { Ok(ask.answer(stream, first)) } else { Err(key_reused().into()) };
+        if let Some(first) = self.appended_earlier(ask, stream).await? {
+            return Ok(ask.answer(stream, first));
         }
         match verdict {
             Verdict::Appended(appended) => Ok(ask.answer(stream, appended)),
@@ -261,6 +261,17 @@ impl Inner {
             }
             // Whoever sends it again has looked again, so it is not remembered.
             Verdict::Conflict(problem) => Err(problem.into()),
+        }
+    }
+
+    /// What the command appended when it was sent before.
+    async fn appended_earlier(&self, ask: &Ask, stream: StreamName) -> Result<Option<Appended>, Problem> {
+        if !ask.keyed {
+            return Ok(None);
+        }
+        match self.store.find_command(stream, ask.command_id).await.map_err(|e| unavailable(&e))? {
+            Some(first) if first.command_hash != ask.hash => Err(key_reused()),
+            first => Ok(first),
         }
     }
 
@@ -334,8 +345,12 @@ impl Inner {
                     },
                     Ok(_) if newest => return Ok(Verdict::Nothing(aggregate)),
                     Err(refusal) if newest => return Ok(Verdict::Refused(refused(&refusal))),
-                    // Decided on a state that may be old: look again.
-                    Ok(_) | Err(_) => {}
+                    // Decided on a state that may be old, or that the command itself made: look again.
+                    Ok(_) | Err(_) => {
+                        if let Some(first) = self.appended_earlier(ask, stream).await? {
+                            return Ok(Verdict::Appended(first));
+                        }
+                    }
                 }
             }
             known = Some(self.aggregates.read_since(ask.scope(), stream, since).await?);

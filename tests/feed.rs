@@ -113,7 +113,7 @@ impl Feed {
     async fn settled(&self, scope: TenantScope) {
         let head = self.world.store.head(scope).await.unwrap();
         let arrived = async || self.world.applier.checkpoint(scope).await.unwrap() >= head;
-        until("the projector arrives at the end of the log", arrived).await;
+        until("the projector arrives at the end of the log", PATIENCE, arrived).await;
     }
     /// The rows are those that a rebuild makes.
     async fn assert_derived(&self) {
@@ -157,7 +157,7 @@ impl Feed {
             let info = consumer.info().await.unwrap();
             info.num_pending == 0 && info.num_ack_pending == 0
         };
-        until("every message is acknowledged or put aside", done).await;
+        until("every message is acknowledged or put aside", PATIENCE / 2, done).await;
     }
     /// The tenant, and no other, is parked with the event after position `before`, for a reason that names `what`.
     async fn assert_parked(&self, before: u64, what: &str) {
@@ -184,7 +184,7 @@ impl Feed {
         sqlx::query_scalar(sql).fetch_all(&self.world.database.owner).await.unwrap()
     }
     async fn until_answered_with_yes(&self, what: &str, sql: &str) {
-        until(what, async || sqlx::query_scalar(sql).fetch_one(&self.world.database.owner).await.unwrap()).await;
+        until(what, PATIENCE, async || sqlx::query_scalar(sql).fetch_one(&self.world.database.owner).await.unwrap()).await;
     }
     async fn execute(&self, sql: &str) {
         self.world.database.owner.execute(sql).await.unwrap();
@@ -197,14 +197,17 @@ fn seed(name: &str) -> fastrand::Rng {
     fastrand::Rng::with_seed(seed)
 }
 
+/// How long something that is to come about may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Waits until something is so.
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+async fn until(what: &str, patience: Duration, is_so: impl AsyncFn() -> bool) {
     let so = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), so).await.expect(what);
+    tokio::time::timeout(patience, so).await.expect(what);
 }
 
 /// What a relay sends for an event.
@@ -343,7 +346,7 @@ async fn who_is_far_behind_is_rebuilt_and_who_is_not_is_caught_up_with() {
     feed.execute(&format!("drop schema {} cascade", feed.world.schema())).await;
     feed.append_department(feed.world.scope).await;
     let again = async || feed.rebuilt().await.len() >= 2 && feed.world.applier.checkpoint(feed.world.scope).await.is_ok();
-    until("it is rebuilt again", again).await;
+    until("it is rebuilt again", PATIENCE, again).await;
     feed.settled(feed.world.scope).await;
     feed.end_derived([relay, projector]).await;
 }

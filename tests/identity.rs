@@ -17,7 +17,7 @@ struct Company {
 }
 
 const PASSWORD: &str = "correct horse battery staple";
-/// Tokens say in whole seconds when they were issued, and those of the second after a revocation are void as well.
+/// Tokens say in whole seconds when they were issued, and those of up to two seconds after a revocation are void as well.
 const AFTER_REVOCATION: Duration = Duration::from_millis(2_100);
 
 impl Company {

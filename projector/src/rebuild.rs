@@ -225,13 +225,16 @@ async fn fill(
         let hole = anyhow::anyhow!("the event store's log ends at {head}, but {events} events are in it (I2); nothing was changed");
         return Err(hole.into());
     }
-    let steps = steps.rows()?;
-    let mut data = Vec::new();
-    for step in &steps {
-        step.copy(&mut data);
-    }
+    // Of all pages together.
+    let (steps, data) = busy(PAGE, || {
+        let (steps, mut data) = (steps.rows()?, Vec::new());
+        for step in &steps {
+            step.copy(&mut data);
+        }
+        Ok::<_, CannotFold>((steps.len() as u64, data))
+    })?;
     within(LONG_PATIENCE, async { Ok(copy_table(&applier.pool, scope, schema, &HeadcountStep::INFO, &data).await?) }).await?;
-    let (rows, fill_seconds) = (rows + steps.len() as u64, started.elapsed().as_secs_f64());
+    let (rows, fill_seconds) = (rows + steps, started.elapsed().as_secs_f64());
     Ok((Report { events, rows, position: 0, seconds: 0.0, fill_seconds, index_seconds: 0.0 }, position))
 }
 
@@ -463,10 +466,8 @@ async fn fold_log(
 /// A page of the log after a position, ready to be folded.
 async fn read_page(applier: &Applier, scope: TenantScope, after: Position) -> Result<Vec<(RecordedEvent, Event)>, RebuildError> {
     let recorded = within(PATIENCE, async { Ok(applier.store.read_log(scope, after, PAGE).await?) }).await?;
-    let mut events = Vec::with_capacity(recorded.len());
-    for one in &recorded {
-        events.push(decode(scope, one).map_err(|why| unprojectable(one.position, &why.0))?);
-    }
+    let decode = |one| decode(scope, one).map_err(|why| unprojectable(one.position, &why.0));
+    let mut events = busy(recorded.len(), || recorded.iter().map(decode).collect::<Result<Vec<_>, _>>())?;
     if let Some((index, why)) = open_patiently(applier, scope, recorded.iter().map(|one| one.stream), &mut events).await? {
         return Err(unprojectable(recorded.get(index).map_or(after, |one| one.position), &why).into());
     }

@@ -172,6 +172,13 @@ impl World {
     pub(crate) fn operator(&self) -> String {
         self.token(TenantId::PLATFORM, "platform", "operator")
     }
+    /// The database's superuser.
+    pub(crate) const fn owner(&self) -> &PgPool {
+        &self.owner
+    }
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
     /// The end of a tenant's log.
     pub(crate) async fn head(&self, scope: TenantScope) -> u64 {
         self.store.head(scope).await.unwrap().0
@@ -267,9 +274,9 @@ async fn serve(config: &Config, url: &str, limits: batch::Limits) -> String {
     let store = Store::open(url, None, 8).await.unwrap();
     let keys = Keys::open(config, pool.clone()).await.unwrap();
     let reader = store.clone();
-    let registry = Registry::start(Arc::new(move |after, limit| {
+    let registry = Registry::start(Arc::new(move |seen, limit| {
         let store = reader.clone();
-        Box::pin(async move { Ok(store.read_log(Registry::platform_scope(), after, limit).await?) })
+        Box::pin(async move { Ok(store.read_log_on(Registry::platform_scope(), seen, limit).await?) })
     }))
     .await
     .unwrap();

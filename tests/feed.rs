@@ -100,9 +100,9 @@ impl Feed {
     async fn projector_rebuilding(&self, far_behind: u64) -> JoinHandle<()> {
         let Applier { pool, store, keys, .. } = self.world.applier.clone();
         let log = store.clone();
-        let reader: platform::registry::LogReader = std::sync::Arc::new(move |after, limit| {
+        let reader: platform::registry::LogReader = std::sync::Arc::new(move |seen, limit| {
             let log = log.clone();
-            async move { Ok(log.read_log(Registry::platform_scope(), after, limit).await?) }.boxed()
+            async move { Ok(log.read_log_on(Registry::platform_scope(), seen, limit).await?) }.boxed()
         });
         let registry = Registry::start(reader).await.unwrap();
         let applier = Applier::new(pool, 8, store, keys.clone());

@@ -9,6 +9,7 @@ mod cancellation;
 mod commands;
 mod faults;
 mod feed;
+mod history;
 mod hostile;
 mod identity;
 mod import;

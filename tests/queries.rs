@@ -115,9 +115,9 @@ async fn start() -> World {
     ]);
 
     let reader = store.clone();
-    let registry = Registry::start(std::sync::Arc::new(move |after, limit| {
+    let registry = Registry::start(std::sync::Arc::new(move |seen, limit| {
         let store = reader.clone();
-        Box::pin(async move { Ok(store.read_log(Registry::platform_scope(), after, limit).await?) })
+        Box::pin(async move { Ok(store.read_log_on(Registry::platform_scope(), seen, limit).await?) })
     }))
     .await
     .unwrap();

@@ -1,7 +1,7 @@
 //! An aggregate of any capability: what decides a command, and what remembers it.
 
 use domain::{Command, Facts, Reference, Refusal, Standing, employee, organization, tenancy};
-use events::{Category, DepartmentId, EmployeeId, Event, Position, StreamName, Version};
+use events::{Category, DepartmentId, EmployeeId, Event, EventMark, Position, StreamName, StreamPoint, Version};
 use jiff::civil::Date;
 
 /// The state that an aggregate's rules read, with the place in the log that it was folded up to.
@@ -11,6 +11,8 @@ pub(crate) struct Aggregate {
     pub(crate) version: Version,
     /// The position of its newest event in the tenant's log.
     pub(crate) position: Position,
+    /// That event, where it is known: a version alone does not say that the stream still is the one that was folded.
+    mark: Option<EventMark>,
     state: State,
 }
 
@@ -37,7 +39,17 @@ impl Aggregate {
             Category::Organization => State::Organization(organization::State::default()),
             Category::Employee => State::Employee(employee::State::default()),
         };
-        Self { version: Version::ZERO, position: Position::ZERO, state }
+        Self { version: Version::ZERO, position: Position::ZERO, mark: None, state }
+    }
+
+    /// The place in the stream that it was folded up to.
+    pub(crate) const fn point(&self) -> StreamPoint {
+        StreamPoint { version: self.version, mark: self.mark }
+    }
+
+    /// Says which event it was folded up to.
+    pub(crate) fn marked(self, mark: Option<EventMark>) -> Self {
+        Self { mark, ..self }
     }
 
     /// What follows from a command.
@@ -70,7 +82,7 @@ impl Aggregate {
             (State::Employee(state), Event::Employee(event)) => State::Employee(state.evolve(event)),
             (State::Tenancy(_) | State::Organization(_) | State::Employee(_), _) => return Err(Mismatch(event.event_type())),
         };
-        Ok(Self { version: self.version.next(), position, state })
+        Ok(Self { version: self.version.next(), position, mark: None, state })
     }
 
     /// How what a command refers to stands on its day.

@@ -2,11 +2,12 @@
 //!
 //! A cached aggregate may be old: another process may have written. Events decided on an old one are caught by the
 //! expected version; whatever is answered without an append (a refusal, nothing to do, another aggregate's standing)
-//! must rest on [`Aggregates::read_since`].
+//! must rest on [`Aggregates::read_since`]. That reads on from the event that the cached one ends with, so a store that was
+//! put back is noticed: what was made of a history that is no more is dropped.
 
 use std::{sync::Arc, time::Duration};
 
-use events::{EmployeeId, Event, StreamName, TenantScope};
+use events::{EmployeeId, Event, RecordedEvent, StreamName, TenantScope};
 use moka::future::Cache;
 use platform::{Keys, Problem};
 use store::{Store, StoreError};
@@ -66,7 +67,14 @@ impl Aggregates {
         }
         let as_of = Instant::now();
         let before = cached.map_or_else(|| Arc::new(Aggregate::empty(stream)), |known| known.aggregate);
-        let known = Known { aggregate: self.read_on(scope, stream, before).await?, as_of };
+        let mut aggregate = self.read_on(scope, stream, before).await?;
+        if aggregate.is_none() {
+            self.forget(stream).await;
+            aggregate = self.read_on(scope, stream, Arc::new(Aggregate::empty(stream))).await?;
+        }
+        let changes = || unavailable(&StoreError::Unavailable("the stream changes while it is read".into()));
+        let aggregate = aggregate.ok_or_else(changes)?;
+        let known = Known { aggregate, as_of };
         self.keep(stream, known.clone()).await;
         Ok(known)
     }
@@ -79,10 +87,23 @@ impl Aggregates {
         }
     }
 
-    /// Folds what the stream holds after `aggregate`.
-    async fn read_on(&self, scope: TenantScope, stream: StreamName, mut aggregate: Arc<Aggregate>) -> Result<Arc<Aggregate>, Problem> {
+    /// Drops an aggregate that was folded from events which the store has no more.
+    pub(crate) async fn forget(&self, stream: StreamName) {
+        metrics::counter!("tenure_history_lost_total", "what" => "aggregate").increment(1);
+        tracing::error!(target: "audit", %stream, "ALERT: the event store has another history than was read before: it was put back, or is another one; see `tenure restored --help`");
+        self.0.cache.invalidate(&stream).await;
+    }
+
+    /// Folds what the stream holds after `aggregate`. None if the stream does not hold what that was folded from.
+    async fn read_on(
+        &self,
+        scope: TenantScope,
+        stream: StreamName,
+        mut aggregate: Arc<Aggregate>,
+    ) -> Result<Option<Arc<Aggregate>>, Problem> {
         loop {
-            let page = self.0.store.read_stream(stream, aggregate.version, PAGE).await.map_err(|e| unavailable(&e))?;
+            let page = self.0.store.read_stream_on(stream, aggregate.point(), PAGE).await.map_err(|e| unavailable(&e))?;
+            let Some(page) = page else { return Ok(None) };
             let full = page.len() >= PAGE;
             let mut decoded = Vec::with_capacity(page.len());
             for recorded in &page {
@@ -99,10 +120,10 @@ impl Aggregates {
                 for (event, position) in &decoded {
                     next = next.evolve(event, *position).map_err(|e| Problem::internal(&e))?;
                 }
-                aggregate = Arc::new(next);
+                aggregate = Arc::new(next.marked(page.last().map(RecordedEvent::mark)));
             }
             if !full {
-                return Ok(aggregate);
+                return Ok(Some(aggregate));
             }
         }
     }

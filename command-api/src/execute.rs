@@ -330,7 +330,11 @@ impl Inner {
                         Ok(appended) => return Ok(Verdict::Appended(appended)),
                         Err(AppendError::WrongVersion { actual }) => {
                             metrics::counter!("command_wrong_versions_total").increment(1);
-                            if ask.if_match.is_some() && newest {
+                            // The stream is shorter than what was decided on, or as long with another event at its end.
+                            let lost = actual <= aggregate.version && aggregate.version > Version::ZERO;
+                            if lost {
+                                self.aggregates.forget(stream).await;
+                            } else if ask.if_match.is_some() && newest {
                                 return Ok(Verdict::Conflict(precondition_failed(actual)));
                             }
                             since = Instant::now();
@@ -432,7 +436,7 @@ impl Inner {
             causation_id: None,
             traceparent: telemetry::traceparent(),
         };
-        let expected = if base.version == Version::ZERO { Expected::NoStream } else { Expected::Exact(base.version) };
+        let expected = if base.version == Version::ZERO { Expected::NoStream } else { Expected::At(base.point()) };
         let as_of = Instant::now();
         let appended = self.store.append(Append { scope, stream, expected, events: new, claims, metadata }).await;
         if let Ok(appended) = &appended
@@ -443,7 +447,8 @@ impl Inner {
                 after = after.evolve(event, appended.position).map_err(|e| Problem::internal(&e))?;
             }
             if after.version == appended.version {
-                self.aggregates.keep(stream, Known { aggregate: Arc::new(after), as_of }).await;
+                let aggregate = Arc::new(after.marked(appended.mark()));
+                self.aggregates.keep(stream, Known { aggregate, as_of }).await;
             }
             if stream.category() == Category::Tenancy {
                 // This process is to know at once; the others follow within half a second.

@@ -43,9 +43,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 }
 
 fn log_reader(store: Store) -> LogReader {
-    Arc::new(move |after, limit| {
+    Arc::new(move |seen, limit| {
         let store = store.clone();
-        async move { Ok(store.read_log(Registry::platform_scope(), after, limit).await?) }.boxed()
+        async move { Ok(store.read_log_on(Registry::platform_scope(), seen, limit).await?) }.boxed()
     })
 }
 

@@ -104,6 +104,50 @@ pub struct RecordedEvent {
     pub data: Box<RawValue>,
 }
 
+/// Names one record of an event, which a position or version alone does not: a store that was put back gives its places to
+/// others. The event's id is not enough either, because a command that was lost and is sent again makes the same ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventMark {
+    /// The event's id.
+    pub id: EventId,
+    /// When the store took it, to the microsecond.
+    pub recorded_at: Timestamp,
+}
+
+/// A place in a tenant's log, and the event that was seen there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct LogPoint {
+    /// The place.
+    pub position: Position,
+    /// The event. None before the first event, and where it is not known.
+    pub mark: Option<EventMark>,
+}
+
+impl LogPoint {
+    /// Before the first event.
+    pub const START: Self = Self { position: Position::ZERO, mark: None };
+}
+
+/// A place in a stream, and the event that was seen there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct StreamPoint {
+    /// The place.
+    pub version: Version,
+    /// The event. None before the first event, and where it is not known.
+    pub mark: Option<EventMark>,
+}
+
+impl RecordedEvent {
+    /// Names this record of the event.
+    pub const fn mark(&self) -> EventMark {
+        EventMark { id: self.id, recorded_at: self.recorded_at }
+    }
+    /// Its place in the log.
+    pub const fn log_point(&self) -> LogPoint {
+        LogPoint { position: self.position, mark: Some(self.mark()) }
+    }
+}
+
 impl PartialEq for RecordedEvent {
     fn eq(&self, other: &Self) -> bool {
         let Self { id, tenant, stream, version, position, event_type, schema_version, recorded_at, metadata, data } = self;

@@ -22,7 +22,9 @@ mod upcast;
 
 pub use catalog::{DecodeError, Event};
 pub use effective::{Change, Effective, Span, Timeline};
-pub use envelope::{CloudEvent, CommandHash, ForeignCloudEvent, Metadata, NewEvent, Position, RecordedEvent, Version};
+pub use envelope::{
+    CloudEvent, CommandHash, EventMark, ForeignCloudEvent, LogPoint, Metadata, NewEvent, Position, RecordedEvent, StreamPoint, Version,
+};
 pub use ids::{CommandId, CorrelationId, DepartmentId, EmployeeId, EmploymentId, EventId, InvalidId, JobId, LocationId};
 pub use money::{Currency, InvalidMoney, Money, PayPeriod};
 pub use personal::{PersonKey, Personal, PersonalField, Place, SealError};

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable as _};
-use events::{Category, Event, Position, RecordedEvent, TenantId, TenantScope, tenancy::Subscription, tenancy::TenancyEvent};
+use events::{Category, Event, LogPoint, Position, RecordedEvent, TenantId, TenantScope, tenancy::Subscription, tenancy::TenancyEvent};
 use futures::future::BoxFuture;
 use tokio::{
     sync::{Mutex, watch},
@@ -17,8 +17,9 @@ use tokio::{
 
 use crate::health::Check;
 
-/// Reads the platform tenant's log after a position; handed in by the service, which has the store.
-pub type LogReader = Arc<dyn Fn(Position, usize) -> BoxFuture<'static, anyhow::Result<Vec<RecordedEvent>>> + Send + Sync>;
+/// Reads the platform tenant's log after a point that was read before; none where the log has another event there now, or none.
+/// Handed in by the service, which has the store.
+pub type LogReader = Arc<dyn Fn(LogPoint, usize) -> BoxFuture<'static, anyhow::Result<Option<Vec<RecordedEvent>>>> + Send + Sync>;
 
 /// Where a tenant stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,16 +130,37 @@ impl Registry {
     }
     async fn read_on(&self, reader: &LogReader) -> anyhow::Result<()> {
         loop {
-            let events = reader(self.position(), PAGE).await?;
+            let mut tenants = Tenants::clone(&self.0.tenants.borrow());
+            let (point, whole) = (tenants.point, tenants.point == LogPoint::START);
+            let events = match reader(point, PAGE).await? {
+                Some(events) => events,
+                None if whole => anyhow::bail!("the platform's log has no beginning"),
+                None => return self.read_anew(reader).await,
+            };
             if events.is_empty() {
                 return Ok(());
             }
-            let mut tenants = Tenants::clone(&self.0.tenants.borrow());
             for event in &events {
                 tenants.apply(event);
             }
             self.0.tenants.send_replace(Arc::new(tenants));
             if events.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+    /// Folds the log from its beginning: it is not the one that was followed. Those known before serve until it is read.
+    async fn read_anew(&self, reader: &LogReader) -> anyhow::Result<()> {
+        metrics::counter!("tenure_history_lost_total", "what" => "tenants").increment(1);
+        tracing::error!(target: "audit", "ALERT: the platform's log has another history than was read before: the event store was put back, or is another one; see `tenure restored --help`");
+        let mut tenants = Tenants::default();
+        loop {
+            let events = reader(tenants.point, PAGE).await?.context("the platform's log changes while it is read")?;
+            for event in &events {
+                tenants.apply(event);
+            }
+            if events.len() < PAGE {
+                self.0.tenants.send_replace(Arc::new(tenants));
                 return Ok(());
             }
         }
@@ -166,13 +188,13 @@ impl Registry {
     }
     /// How far the log was read.
     pub fn position(&self) -> Position {
-        self.0.tenants.borrow().position
+        self.0.tenants.borrow().point.position
     }
     /// Returns when something new was read; for workers that wait for tenants to appear or change.
     pub async fn changed_since(&self, position: Position) {
         let mut tenants = self.0.tenants.subscribe();
         // The sender lives as long as `self`.
-        let _ = tenants.wait_for(|tenants| tenants.position > position).await;
+        let _ = tenants.wait_for(|tenants| tenants.point.position > position).await;
     }
     /// Fails when the log could not be read for some seconds.
     pub fn check(&self) -> Check {
@@ -205,7 +227,7 @@ struct Tenants {
     /// Of all but the closed ones.
     by_slug: HashMap<String, TenantId>,
     unreadable: HashSet<TenantId>,
-    position: Position,
+    point: LogPoint,
 }
 
 impl Default for Tenants {
@@ -221,17 +243,17 @@ impl Default for Tenants {
             by_id: HashMap::from([(platform.id, Entry { tenant: Arc::new(platform), provisioned: true })]),
             by_slug: HashMap::from([(PLATFORM_SLUG.into(), TenantId::PLATFORM)]),
             unreadable: HashSet::new(),
-            position: Position::ZERO,
+            point: LogPoint::START,
         }
     }
 }
 
 impl Tenants {
     fn apply(&mut self, recorded: &RecordedEvent) {
-        if recorded.position <= self.position {
+        if recorded.position <= self.point.position {
             return; // delivered again
         }
-        self.position = recorded.position;
+        self.point = recorded.log_point();
         if recorded.tenant != TenantId::PLATFORM || recorded.stream.category() != Category::Tenancy {
             tracing::error!(stream = %recorded.stream, "the platform's log holds an event that is none of a tenant's record; skipped");
             return;
@@ -397,9 +419,12 @@ pub(crate) mod tests {
         let (reads, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let reader: LogReader = {
             let (log, reads, broken) = (log.clone(), reads.clone(), broken.clone());
-            Arc::new(move |after, limit| {
+            Arc::new(move |seen, limit| {
                 reads.fetch_add(1, Ordering::SeqCst);
-                let events: Vec<_> = log.lock().unwrap().iter().filter(|e| e.position > after).take(limit).cloned().collect();
+                let log = log.lock().unwrap();
+                let there = seen == LogPoint::START || log.iter().any(|event| event.log_point() == seen);
+                let after = log.iter().filter(|event| event.position > seen.position).take(limit);
+                let events = there.then(|| after.cloned().collect());
                 let fails = broken.load(Ordering::SeqCst) > 0;
                 Box::pin(async move { if fails { Err(anyhow::anyhow!("away")) } else { Ok(events) } })
             })
@@ -420,6 +445,16 @@ pub(crate) mod tests {
         broken.store(0, Ordering::SeqCst);
         tokio::time::sleep(INTERVAL * 2).await;
         assert!((registry.check().run)().await.is_ok());
+
+        // A store that went back, and one that grew as long again with another event at its end.
+        let shorter = record(&[(tenant(1), registered(tenant(1), "a"))]);
+        let mut other = record(&[(tenant(1), registered(tenant(1), "a")), (tenant(3), registered(tenant(3), "c"))]);
+        other[1].recorded_at = jiff::Timestamp::MAX;
+        for (history, slugs) in [(shorter, [true, false, false]), (other, [true, false, true])] {
+            *log.lock().unwrap() = history;
+            registry.refresh().await.unwrap();
+            assert_eq!(["a", "b", "c"].map(|slug| registry.by_slug(slug).is_some()), slugs);
+        }
 
         let before = reads.load(Ordering::SeqCst);
         drop(registry);

@@ -33,9 +33,9 @@ async fn main() -> anyhow::Result<()> {
         Store::open(config.database_url.expose_secret(), eventstore_url, STORE_CONNECTIONS).await.context("opening the event store")?;
     let keys = Keys::open(&config, pool.clone()).await?;
     let log = store.clone();
-    let reader: platform::registry::LogReader = std::sync::Arc::new(move |after, limit| {
+    let reader: platform::registry::LogReader = std::sync::Arc::new(move |seen, limit| {
         let log = log.clone();
-        async move { Ok(log.read_log(Registry::platform_scope(), after, limit).await?) }.boxed()
+        async move { Ok(log.read_log_on(Registry::platform_scope(), seen, limit).await?) }.boxed()
     });
     let registry = Registry::start(reader).await?;
     let settings = NatsSettings {

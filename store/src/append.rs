@@ -1,6 +1,8 @@
 //! What an append carries and what it answers.
 
-use events::{CommandHash, EventId, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope, Version};
+use events::{
+    CommandHash, EventId, EventMark, LogPoint, Metadata, NewEvent, Position, StreamName, StreamPoint, TenantId, TenantScope, Version,
+};
 use jiff::Timestamp;
 
 /// The version that a stream must have for an append to be taken.
@@ -12,6 +14,8 @@ pub enum Expected {
     NoStream,
     /// Exactly this one.
     Exact(Version),
+    /// Exactly this one, with this event there: what was decided on a history that the store has no more is not taken.
+    At(StreamPoint),
 }
 
 /// What a claim is about, such as `employee_number`. Part of stored data: add, never rename.
@@ -69,7 +73,7 @@ pub struct Appended {
     pub position: Position,
     /// Its events, in order.
     pub event_ids: Vec<EventId>,
-    /// When the store took them.
+    /// When the store took the last of them.
     pub recorded_at: Timestamp,
     /// The hash of the command that appended them.
     pub command_hash: CommandHash,
@@ -77,10 +81,17 @@ pub struct Appended {
     pub replayed: bool,
 }
 
+impl Appended {
+    /// Names the record of the last event.
+    pub fn mark(&self) -> Option<EventMark> {
+        self.event_ids.last().map(|id| EventMark { id: *id, recorded_at: self.recorded_at })
+    }
+}
+
 /// Why an append was not taken. Only [`AppendError::Store`] leaves its outcome open: retry with the same command id.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The stream has another version than expected.
+    /// The stream has another version than expected, or another event there.
     #[error("the stream is at version {actual}")]
     WrongVersion {
         /// The version that the stream has.
@@ -129,6 +140,21 @@ pub struct TenantHead {
     pub tenant: TenantId,
     /// Its last position.
     pub position: Position,
+    /// The event there, where the engine knows it without a read.
+    pub mark: Option<EventMark>,
+}
+
+impl TenantHead {
+    /// The end of the log.
+    pub const fn point(&self) -> LogPoint {
+        LogPoint { position: self.position, mark: self.mark }
+    }
+    /// Whether a log that ends here can be one that went through `point`: it may be longer, but not shorter, and not as long with
+    /// another event at its end.
+    pub fn may_follow(&self, point: LogPoint) -> bool {
+        let same = self.mark.zip(point.mark).is_none_or(|(ours, theirs)| ours == theirs);
+        self.position > point.position || self.position == point.position && same
+    }
 }
 
 /// Events in one append at most.

@@ -9,9 +9,10 @@ use std::{
 };
 
 use events::{
-    CommandHash, CommandId, CorrelationId, EmployeeId, EventId, Metadata, NewEvent, Position, RecordedEvent, StreamName, TenantId,
-    TenantScope, Version,
+    CommandHash, CommandId, CorrelationId, EmployeeId, EventId, EventMark, LogPoint, Metadata, NewEvent, Position, RecordedEvent,
+    StreamName, StreamPoint, TenantId, TenantScope, Version,
 };
+use jiff::SignedDuration;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -31,6 +32,7 @@ pub async fn all(store: &Store, other: &Store) {
     }
     run!(
         an_expected_version_is_the_streams,
+        a_place_is_known_by_its_event,
         an_event_comes_back_as_it_went_in,
         the_same_command_again_is_a_replay,
         the_same_command_at_once_is_written_once,
@@ -79,6 +81,42 @@ pub async fn an_expected_version_is_the_streams(store: &Store) {
     assert_eq!(versions(&stream_of(store, stream).await), [1, 2, 3, 4]);
 }
 
+/// Reading on and appending say which event was seen at a place. Another one there, of another id or only recorded at another
+/// instant, or none, is another history.
+pub async fn a_place_is_known_by_its_event(store: &Store) {
+    let scope = tenant();
+    let stream = employee(scope);
+    let first = written(store, an(stream).events(3)).await;
+    written(store, an(employee(scope))).await;
+    let log = log_of(store, scope).await;
+    let (second, third) = (log[1].mark(), log[2].mark());
+    assert_eq!(first.mark(), Some(third));
+    let heads = store.heads().await.expect("the heads");
+    let head = heads.into_iter().find(|head| head.tenant == scope.tenant()).expect("the tenant's head");
+    assert!(head.mark.is_none_or(|mark| mark == log[3].mark()) && head.position == log[3].position, "{head:?}");
+    assert_eq!(store.point_at(scope, log[1].position).await.expect("the point"), log[1].log_point());
+
+    let later = EventMark { recorded_at: third.recorded_at + SignedDuration::from_micros(1), ..third };
+    let another = EventMark { id: EventId::from_uuid(Uuid::now_v7()), ..third };
+    for (mark, there) in [(Some(third), true), (None, true), (Some(second), false), (Some(later), false), (Some(another), false)] {
+        let in_log = store.read_log_on(scope, LogPoint { position: log[2].position, mark }, 10).await.expect("the log");
+        assert_eq!(in_log, there.then(|| log[3..].to_vec()), "{mark:?}");
+        let in_stream = store.read_stream_on(stream, StreamPoint { version: Version(3), mark }, 10).await.expect("the stream");
+        assert_eq!(in_stream, there.then(Vec::new), "{mark:?}");
+        if !there {
+            let append = Append { expected: Expected::At(StreamPoint { version: Version(3), mark }), ..an(stream).build() };
+            let refused = store.append(append).await;
+            assert!(matches!(refused, Err(AppendError::WrongVersion { actual: Version(3) })), "{mark:?}: {refused:?}");
+        }
+    }
+    let before = store.read_log_on(scope, log[0].log_point(), 2).await.expect("the log");
+    assert_eq!(before, Some(log[1..3].to_vec()));
+    let beyond = StreamPoint { version: Version(4), mark: Some(third) };
+    assert_eq!(store.read_stream_on(stream, beyond, 10).await.expect("the stream"), None);
+    let append = Append { expected: Expected::At(StreamPoint { version: Version(3), mark: Some(third) }), ..an(stream).build() };
+    assert_eq!(expect_written(store.append(append).await).version, Version(4));
+}
+
 /// Nothing of an event is lost or changed, and the answer tells of what is stored.
 pub async fn an_event_comes_back_as_it_went_in(store: &Store) {
     let scope = tenant();
@@ -107,7 +145,7 @@ pub async fn an_event_comes_back_as_it_went_in(store: &Store) {
     }
     assert_eq!(answer.event_ids, stored.iter().map(|e| e.id).collect::<Vec<_>>());
     assert_eq!((answer.version, answer.position), (stored[1].version, stored[1].position));
-    assert_eq!(answer.recorded_at, stored[0].recorded_at);
+    assert_eq!(answer.mark(), Some(stored[1].mark()));
     assert_eq!(answer.command_hash, append.metadata.command_hash);
     assert!(store.head(scope).await.expect("the head") > answer.position);
 }

@@ -28,7 +28,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use events::{CommandHash, CommandId, EventId, Metadata, Position, RecordedEvent, StreamName, TenantId, TenantScope, Version};
+use events::{
+    CommandHash, CommandId, EventId, EventMark, LogPoint, Metadata, Position, RecordedEvent, StreamName, StreamPoint, TenantId,
+    TenantScope, Version,
+};
 use eventstore::{
     AppendToStreamOptions, Client, ClientSettings, Error, EventData, ReadAllOptions, ReadStreamOptions, StreamPosition, StreamState,
     SubscriptionFilter, WriteResult,
@@ -94,13 +97,13 @@ struct Inner {
 #[derive(Default)]
 struct Heads {
     read_to: Position,
-    of: BTreeMap<TenantId, Position>,
+    of: BTreeMap<TenantId, LogPoint>,
     /// As [`Tail::end`].
     end: Position,
 }
 
 /// What is known of the end of a tenant's log: nothing of it lies between `head` and `quiet_to`. As `$all` only grows, this
-/// stays true.
+/// stays true, until the server is put back: see [`EsStore::forget`].
 #[derive(Clone, Copy, Default)]
 struct Tail {
     head: Position,
@@ -133,7 +136,7 @@ impl Drop for Searching {
 /// What a stream's events say about commands and claims, up to a version.
 #[derive(Debug, Clone, Default)]
 struct Index {
-    version: Version,
+    last: StreamPoint,
     commands: HashMap<CommandId, Appended>,
     claims: HashMap<ClaimName, bool>,
 }
@@ -273,17 +276,19 @@ impl EsStore {
                 return replay(first, append.metadata.command_hash).map(|known| Appended { replayed: failures == 0, ..known });
             }
             let expected = match append.expected {
-                Expected::Any => index.version,
+                Expected::Any => index.last.version,
                 Expected::NoStream => Version::ZERO,
-                Expected::Exact(version) => version,
+                Expected::Exact(version) | Expected::At(StreamPoint { version, .. }) => version,
             };
-            if expected != index.version {
+            let seen = if let Expected::At(point) = append.expected { point.mark } else { None };
+            let fits = |index: &Index| expected == index.last.version && (seen.is_none() || seen == index.last.mark);
+            if !fits(&index) {
                 // A remembered index may be behind; only the stream itself can refuse.
                 index = self.index(stream, true).await?;
-                if index.commands.contains_key(&command) || expected == index.version {
+                if index.commands.contains_key(&command) || fits(&index) {
                     continue;
                 }
-                return Err(AppendError::WrongVersion { actual: index.version });
+                return Err(AppendError::WrongVersion { actual: index.last.version });
             }
             if reserved.is_empty() {
                 reserved_at = Some(Instant::now());
@@ -299,7 +304,7 @@ impl EsStore {
             if reserved_at.is_some_and(|at| at.elapsed() > RESERVED_FOR) {
                 return Err(StoreError::Unavailable("writing took so long that others may take it for given up".into()).into());
             }
-            match self.write(append, index.version).await {
+            match self.write(append, index.last.version).await {
                 Ok(()) => {
                     index = self.index(stream, true).await?;
                     let appended = index.commands.get(&command).cloned();
@@ -344,6 +349,50 @@ impl EsStore {
         Ok(events)
     }
 
+    /// In two reads: of a quiet log the engine knows where it need not look, so that a page does not begin where it was asked to.
+    pub(crate) async fn read_log_on(
+        &self,
+        scope: TenantScope,
+        seen: LogPoint,
+        limit: usize,
+    ) -> Result<Option<Vec<RecordedEvent>>, StoreError> {
+        if self.event_at(scope, seen.position).await?.map(|event| event.mark()) != seen.mark {
+            self.forget().await;
+            return Ok(None);
+        }
+        self.read_log(scope, seen.position, limit).await.map(Some)
+    }
+
+    pub(crate) async fn event_at(&self, scope: TenantScope, position: Position) -> Result<Option<RecordedEvent>, StoreError> {
+        let there = forwards(position).filter(of_tenant(scope.tenant())).max_count(1);
+        for raw in self.read_all(there, SEARCH_PATIENCE).await? {
+            if raw.position.commit == position.0 {
+                return Ok(Some(self.recorded(own_stream(&raw)?, &raw).await?.0));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) async fn read_stream_on(
+        &self,
+        stream: StreamName,
+        seen: StreamPoint,
+        limit: usize,
+    ) -> Result<Option<Vec<RecordedEvent>>, StoreError> {
+        let Some(before) = seen.version.0.checked_sub(1) else { return Ok(None) };
+        let mut events = self.read_stream(stream, Version(before), limit.saturating_add(1)).await?.into_iter();
+        let there = events.next().is_some_and(|event| (event.version, Some(event.mark())) == (seen.version, seen.mark));
+        Ok(there.then(|| events.collect()))
+    }
+
+    /// Forgets all that was seen of a server that has been put back, or is another one.
+    async fn forget(&self) {
+        tracing::error!(target: "audit", "ALERT: EventStoreDB has another history than was read before; what was seen of it is forgotten");
+        *self.0.heads.lock().await = Heads::default();
+        self.tails().clear();
+        self.indexes().clear();
+    }
+
     pub(crate) async fn find_command(&self, stream: StreamName, command: CommandId) -> Result<Option<Appended>, StoreError> {
         let mut index = self.index(stream, true).await?;
         if !index.commands.contains_key(&command)
@@ -382,7 +431,7 @@ impl EsStore {
                 let position = Position(raw.position.commit);
                 if position > before {
                     match own_stream(raw) {
-                        Ok(stream) => drop(heads.of.insert(stream.tenant(), position)),
+                        Ok(stream) => drop(heads.of.insert(stream.tenant(), LogPoint { position, mark: mark_of(raw) })),
                         // Whose it is can't be known; the log of a tenant that it is in is refused by who reads it.
                         Err(error) => {
                             tracing::error!(%error, %position, "ALERT: an event is of a stream that this build does not know");
@@ -392,11 +441,19 @@ impl EsStore {
                 heads.read_to = heads.read_to.max(position);
             }
             if heads.read_to == before {
+                let end = self.end().await?;
+                if end < heads.end {
+                    drop(heads);
+                    self.forget().await;
+                    return Err(StoreError::Unavailable("EventStoreDB ends before where it was read to; it is read anew".into()));
+                }
                 heads.read_to = before.max(heads.end);
-                heads.end = self.end().await?;
+                heads.end = end;
             }
             if page.len() < PAGE || heads.read_to == before {
-                return Ok(heads.of.iter().map(|(tenant, position)| TenantHead { tenant: *tenant, position: *position }).collect());
+                let head =
+                    |(tenant, point): (&TenantId, &LogPoint)| TenantHead { tenant: *tenant, position: point.position, mark: point.mark };
+                return Ok(heads.of.iter().map(head).collect());
             }
         }
     }
@@ -647,10 +704,21 @@ impl EsStore {
             known => known.unwrap_or_default(),
         };
         loop {
-            let page = self.read_raw(&stream.to_string(), index.version.0, PAGE).await?;
+            // From its last event on, which must be the one that was read before.
+            let (from, whole) = (index.last.version.0.saturating_sub(1), index.last == StreamPoint::default());
+            let page = self.read_raw(&stream.to_string(), from, PAGE).await?;
             let full = page.len() == PAGE;
+            let mut page = page.iter();
+            if !whole {
+                let first = page.next().filter(|raw| raw.revision == from);
+                if first.and_then(mark_of) != index.last.mark {
+                    self.indexes().remove(&stream);
+                    index = Index::default();
+                    continue;
+                }
+            }
             for raw in page {
-                let (event, claims) = self.recorded(stream, &raw).await?;
+                let (event, claims) = self.recorded(stream, raw).await?;
                 index.add(&event, &claims);
             }
             if !full {
@@ -730,6 +798,8 @@ impl EsStore {
             && let Ok(fresh) = Client::new(self.0.settings.clone())
         {
             *self.0.client.write().await = fresh;
+            // A server that was away may have been put back: what decides without a read is not believed.
+            self.indexes().clear();
         }
         match error {
             Error::AccessDenied | Error::UnsupportedFeature | Error::InternalParsingError(_) | Error::ResourceDeleted => {
@@ -745,9 +815,7 @@ impl EsStore {
         let envelope: Envelope = serde_json::from_slice(&raw.custom_metadata).map_err(|e| unreadable(raw, format!("{}: {e}", place())))?;
         let data: Box<RawValue> =
             serde_json::from_slice(&raw.data).map_err(|_| unreadable(raw, format!("{}: its data is not JSON", place())))?;
-        // Ticks of 100 ns since 1970.
-        let created = raw.metadata.get("created").and_then(|ticks| ticks.parse::<i64>().ok()).map(|ticks| ticks / 10);
-        let created = created.ok_or_else(|| unreadable(raw, format!("{}: no time", place())))?;
+        let recorded_at = created(raw).ok_or_else(|| unreadable(raw, format!("{}: no time", place())))?;
         Ok((
             RecordedEvent {
                 id: envelope.event_id,
@@ -757,7 +825,7 @@ impl EsStore {
                 position: self.position(stream, raw).await?,
                 event_type: raw.event_type.clone(),
                 schema_version: envelope.schema_version,
-                recorded_at: Timestamp::from_microsecond(created).map_err(broken)?,
+                recorded_at,
                 metadata: envelope.metadata,
                 data,
             },
@@ -781,7 +849,7 @@ impl EsStore {
 
 impl Index {
     fn add(&mut self, event: &RecordedEvent, claims: &[StoredClaim]) {
-        self.version = event.version;
+        self.last = StreamPoint { version: event.version, mark: Some(event.mark()) };
         for claim in claims {
             self.claims.insert(claim.name.clone(), claim.take);
         }
@@ -795,6 +863,7 @@ impl Index {
         });
         command.version = event.version;
         command.position = event.position;
+        command.recorded_at = event.recorded_at;
         command.event_ids.push(event.id);
     }
 }
@@ -822,6 +891,18 @@ fn reservation_stream(tenant: TenantId, name: &ClaimName) -> String {
 
 fn of_tenant(tenant: TenantId) -> SubscriptionFilter {
     SubscriptionFilter::on_stream_name().add_prefix(format!("{tenant}.")).max(WINDOW)
+}
+
+/// When the server took an event, which it says in ticks of 100 ns since 1970.
+fn created(raw: &eventstore::RecordedEvent) -> Option<Timestamp> {
+    let ticks: i64 = raw.metadata.get("created")?.parse().ok()?;
+    Timestamp::from_microsecond(ticks / 10).ok()
+}
+
+/// Names the record; none where it can't be read.
+fn mark_of(raw: &eventstore::RecordedEvent) -> Option<EventMark> {
+    let envelope: Envelope = serde_json::from_slice(&raw.custom_metadata).ok()?;
+    Some(EventMark { id: envelope.event_id, recorded_at: created(raw)? })
 }
 
 fn unreadable(raw: &eventstore::RecordedEvent, reason: String) -> StoreError {

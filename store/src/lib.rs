@@ -1,7 +1,7 @@
 //! The event store: one enum, two engines, one conformance suite; and the relay that feeds NATS JetStream from it.
 //!
-//! Verbs: [`Store::append`], [`Store::read_stream`], [`Store::read_log`], [`Store::find_command`], [`Store::head`],
-//! [`Store::heads`]. What an engine must do is written as tests in `conformance`, behind the cargo feature of that name.
+//! Verbs: [`Store::append`], [`Store::read_stream`], [`Store::read_log`], both also from where the caller has been
+//! ([`Store::read_stream_on`], [`Store::read_log_on`]), [`Store::find_command`], [`Store::head`], [`Store::heads`]. What an engine must do is written as tests in `conformance`, behind the cargo feature of that name.
 
 pub mod feed;
 pub mod nats;
@@ -21,7 +21,7 @@ pub use postgres::PgStore;
 
 pub use append::{Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Expected, StoreError, TenantHead};
 
-use events::{CommandId, Position, RecordedEvent, StreamName, TenantScope, Version};
+use events::{CommandId, LogPoint, Position, RecordedEvent, StreamName, StreamPoint, TenantScope, Version};
 
 /// An event store.
 #[derive(Clone, Debug)]
@@ -61,6 +61,34 @@ impl Store {
     /// Events of a tenant's log after `after`, in position order, at most `limit`.
     pub async fn read_log(&self, scope: TenantScope, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
         engine!(self, store => store.read_log(scope, after, limit).await)
+    }
+    /// Events of a tenant's log after a point that was seen in it, in position order, at most `limit`. None where the store has
+    /// another event there now, or none: it was put back, or is another store, and nothing that was seen of it holds.
+    pub async fn read_log_on(&self, scope: TenantScope, seen: LogPoint, limit: usize) -> Result<Option<Vec<RecordedEvent>>, StoreError> {
+        if seen.mark.is_none() {
+            return self.read_log(scope, seen.position, limit).await.map(Some);
+        }
+        engine!(self, store => store.read_log_on(scope, seen, limit).await)
+    }
+    /// [`Store::read_log_on`] for a stream.
+    pub async fn read_stream_on(
+        &self,
+        stream: StreamName,
+        seen: StreamPoint,
+        limit: usize,
+    ) -> Result<Option<Vec<RecordedEvent>>, StoreError> {
+        if seen.mark.is_none() {
+            return self.read_stream(stream, seen.version, limit).await.map(Some);
+        }
+        engine!(self, store => store.read_stream_on(stream, seen, limit).await)
+    }
+    /// The event at a position of a tenant's log, as a point; the position alone if there is none.
+    pub async fn point_at(&self, scope: TenantScope, position: Position) -> Result<LogPoint, StoreError> {
+        if position == Position::ZERO {
+            return Ok(LogPoint::START);
+        }
+        let mark = engine!(self, store => store.event_at(scope, position).await)?.map(|event| event.mark());
+        Ok(LogPoint { position, mark })
     }
     /// What a command appended, if it did, to whatever stream. `stream` is the one that it is most likely in.
     pub async fn find_command(&self, stream: StreamName, command: CommandId) -> Result<Option<Appended>, StoreError> {

@@ -11,7 +11,8 @@ use std::{
 };
 
 use events::{
-    Category, CommandHash, CommandId, CorrelationId, EventId, Metadata, Position, RecordedEvent, StreamName, TenantId, TenantScope, Version,
+    Category, CommandHash, CommandId, CorrelationId, EventId, EventMark, LogPoint, Metadata, Position, RecordedEvent, StreamName,
+    StreamPoint, TenantId, TenantScope, Version,
 };
 use jiff::Timestamp;
 use sqlx::{
@@ -312,13 +313,16 @@ async fn append_batch(
     let expected = |a: &&Append| match a.expected {
         Expected::Any => -1,
         Expected::NoStream => 0,
-        Expected::Exact(version) => version.0 as i64,
+        Expected::Exact(version) | Expected::At(StreamPoint { version, .. }) => version.0 as i64,
     };
-    let row = sqlx::query("select verdicts, versions, positions, taken, recorded_at, waited from event_store.append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)")
+    let seen = |a: &&Append| if let Expected::At(point) = a.expected { point.mark } else { None };
+    let row = sqlx::query("select verdicts, versions, positions, taken, recorded_at, waited from event_store.append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23)")
         .bind(of(|a| a.stream.tenant().uuid()))
         .bind(appends.iter().map(|a| a.stream.category().name()).collect::<Vec<_>>())
         .bind(of(|a| a.stream.id()))
         .bind(appends.iter().map(expected).collect::<Vec<i64>>())
+        .bind(appends.iter().map(|a| seen(a).map(|mark| mark.id.uuid())).collect::<Vec<_>>())
+        .bind(appends.iter().map(|a| seen(a).map(|mark| mark.recorded_at.as_microsecond())).collect::<Vec<_>>())
         .bind(appends.iter().map(|a| i32::try_from(a.events.len()).unwrap_or(i32::MAX)).collect::<Vec<_>>())
         .bind(of(|a| a.metadata.command_id.uuid()))
         .bind(of(|a| a.metadata.command_hash.0))
@@ -389,17 +393,39 @@ impl PgStore {
     pub(crate) async fn read_log(&self, scope: TenantScope, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
         let sql = format!("select {COLUMNS} from event_store.read_log($1, $2, $3)");
         let query = sqlx::query(&sql).bind(scope.tenant().uuid()).bind(after.0 as i64).bind(page(limit));
+        readable(scope.tenant(), &query.fetch_all(&self.0.pool).await?)
+    }
+
+    pub(crate) async fn read_log_on(
+        &self,
+        scope: TenantScope,
+        seen: LogPoint,
+        limit: usize,
+    ) -> Result<Option<Vec<RecordedEvent>>, StoreError> {
+        let Some(before) = seen.position.0.checked_sub(1) else { return Ok(None) };
+        let sql = format!("select {COLUMNS} from event_store.read_log($1, $2, $3)");
+        let query = sqlx::query(&sql).bind(scope.tenant().uuid()).bind(before as i64).bind(page(limit.saturating_add(1)));
         let rows = query.fetch_all(&self.0.pool).await?;
-        let mut events = Vec::with_capacity(rows.len());
-        for row in &rows {
-            match recorded(scope.tenant(), row) {
-                Ok(event) => events.push(event),
-                // Whoever reads on meets it again.
-                Err(StoreError::Unreadable { .. }) if !events.is_empty() => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(events)
+        let Some((first, rest)) = rows.split_first() else { return Ok(None) };
+        let there = (Position(first.try_get::<i64, _>(0)? as u64), mark_of(first)?) == (seen.position, seen.mark);
+        if there { readable(scope.tenant(), rest).map(Some) } else { Ok(None) }
+    }
+
+    pub(crate) async fn event_at(&self, scope: TenantScope, position: Position) -> Result<Option<RecordedEvent>, StoreError> {
+        let page = self.read_log(scope, Position(position.0.saturating_sub(1)), 1).await?;
+        Ok(page.into_iter().next().filter(|event| event.position == position))
+    }
+
+    pub(crate) async fn read_stream_on(
+        &self,
+        stream: StreamName,
+        seen: StreamPoint,
+        limit: usize,
+    ) -> Result<Option<Vec<RecordedEvent>>, StoreError> {
+        let Some(before) = seen.version.0.checked_sub(1) else { return Ok(None) };
+        let mut events = self.read_stream(stream, Version(before), limit.saturating_add(1)).await?.into_iter();
+        let there = events.next().is_some_and(|event| (event.version, Some(event.mark())) == (seen.version, seen.mark));
+        Ok(there.then(|| events.collect()))
     }
 
     async fn read(
@@ -422,13 +448,38 @@ impl PgStore {
     }
 
     pub(crate) async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {
-        let rows: Vec<(Uuid, i64)> =
-            sqlx::query_as("select tenant_id, position from event_store.tenant_head where position > 0").fetch_all(&self.0.pool).await?;
-        Ok(rows
-            .into_iter()
-            .map(|(tenant, position)| TenantHead { tenant: TenantId::from_uuid(tenant), position: Position(position as u64) })
-            .collect())
+        let sql = "select tenant_id, position, event_id, recorded_at from event_store.tenant_head where position > 0";
+        let rows: Vec<(Uuid, i64, Option<Uuid>, Option<i64>)> = sqlx::query_as(sql).fetch_all(&self.0.pool).await?;
+        let head = |(tenant, position, id, recorded_at)| {
+            let (tenant, position) = (TenantId::from_uuid(tenant), Position(i64::cast_unsigned(position)));
+            TenantHead { tenant, position, mark: mark(id, recorded_at) }
+        };
+        Ok(rows.into_iter().map(head).collect())
     }
+}
+
+/// A mark from its two columns.
+fn mark(id: Option<Uuid>, recorded_at: Option<i64>) -> Option<EventMark> {
+    let recorded_at = recorded_at.and_then(|micros| Timestamp::from_microsecond(micros).ok())?;
+    Some(EventMark { id: EventId::from_uuid(id?), recorded_at })
+}
+
+/// The mark of a row of [`COLUMNS`].
+fn mark_of(row: &PgRow) -> Result<Option<EventMark>, sqlx::Error> {
+    Ok(mark(row.try_get(4)?, row.try_get(14)?))
+}
+
+/// The events of a page up to the first that can't be read: whoever reads on meets it again.
+fn readable(tenant: TenantId, rows: &[PgRow]) -> Result<Vec<RecordedEvent>, StoreError> {
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        match recorded(tenant, row) {
+            Ok(event) => events.push(event),
+            Err(StoreError::Unreadable { .. }) if !events.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(events)
 }
 
 fn page(limit: usize) -> i64 {

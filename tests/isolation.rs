@@ -358,9 +358,9 @@ async fn a_wrongly_read_event_cannot_be_opened() {
         (scopes[1], person, events::PersonKey::generate()),
     ] {
         let mut wrongly = sealed.clone();
-        assert!(wrongly.open(StreamName::employee(scope, of), Some(&with)).is_err());
+        assert!(wrongly.open(StreamName::employee(scope, of), &events::KeyState::Held(with)).is_err());
     }
-    sealed.open(StreamName::employee(scopes[1], person), Some(&key)).unwrap();
+    sealed.open(StreamName::employee(scopes[1], person), &events::KeyState::Held(key)).unwrap();
     assert_eq!(sealed, hired);
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use events::{EmployeeId, TenantId, TenantScope};
+use events::{EmployeeId, KeyState, TenantId, TenantScope};
 use futures::{StreamExt as _, stream};
 use platform::{
     Access, Config, Gate, Keys, Problem, Process, READ_MODEL_VERSION, Registry, ScopedTx, TenantTx,
@@ -457,7 +457,7 @@ async fn ten_thousand_people_get_one_durable_key_each() {
     assert_eq!(from_a.iter().map(|key| *key.bytes()).collect::<HashSet<_>>().len(), people.len());
     let reader = database.keys("tenure_query").await;
     let read = reader.people(scope, &people).await.unwrap();
-    assert!(people.iter().zip(&from_a).all(|(person, key)| &read[person] == key));
+    assert!(people.iter().zip(&from_a).all(|(person, key)| read[person] == KeyState::Held(key.clone())));
 }
 
 #[tokio::test]
@@ -466,14 +466,17 @@ async fn a_destroyed_key_is_gone_and_never_made_anew() {
     let (scope, other) = (database.tenant().await, database.tenant().await);
     let keys = database.keys("tenure_command").await;
     let person = EmployeeId::from_uuid(Uuid::now_v7());
-    assert!(keys.person(scope, person).await.unwrap().is_none());
+    assert_eq!(keys.person(scope, person).await.unwrap(), KeyState::Missing);
+    assert!(matches!(keys.person_known(scope, person).await, Err(KeyError::Missing)), "none is made for who should have one");
     let key = keys.person_or_create(scope, person).await.unwrap();
     assert!(keys.person_or_create(other, person).await.unwrap() != key, "the same id elsewhere is another person");
     keys.destroy_person(scope, person).await.unwrap();
     keys.destroy_person(scope, person).await.unwrap();
-    assert!(keys.person(scope, person).await.unwrap().is_none());
-    assert!(matches!(keys.person_or_create(scope, person).await, Err(KeyError::Destroyed)));
-    assert!(keys.person(other, person).await.unwrap().is_some());
+    assert_eq!(keys.person(scope, person).await.unwrap(), KeyState::Destroyed);
+    for known in [keys.person_or_create(scope, person).await, keys.person_known(scope, person).await] {
+        assert!(matches!(known, Err(KeyError::Destroyed)));
+    }
+    assert!(matches!(keys.person(other, person).await.unwrap(), KeyState::Held(_)));
 }
 
 #[tokio::test]
@@ -596,4 +599,50 @@ async fn an_issued_token_is_admitted_until_its_key_retires() {
     assert_eq!(verdict(&gate, fresh.expose_secret()).await, None);
     assert!(Issuer::retire(&database.owner, "none").await.is_err());
     assert!(Issuer::open(&database.config, &database.pool("tenure_command", 1), &keys).await.is_err(), "a service can't issue");
+}
+
+/// By the SQLSTATE, as a real server raises it: what may pass is 503 everywhere, and what never does is 500.
+#[tokio::test]
+async fn what_a_database_says_is_judged_alike_everywhere() {
+    let database = Database::bootstrapped().await;
+    let raised = async |code: &str| {
+        let raise = format!("do $$ begin raise exception using errcode = '{code}', message = 'a secret'; end $$");
+        sqlx::raw_sql(&raise).execute(&database.owner).await.unwrap_err()
+    };
+    for (code, passes) in [
+        ("08006", true),
+        ("40001", true),
+        ("40P01", true),
+        ("53100", true),
+        ("53200", true),
+        ("53300", true),
+        ("57014", true),
+        ("57P01", true),
+        ("57P03", true),
+        ("58000", true),
+        ("58030", true),
+        ("58P01", true),
+        ("25006", true),
+        ("25P03", true),
+        ("55P03", true),
+        ("22P02", false),
+        ("23505", false),
+        ("25P02", false),
+        ("28000", false),
+        ("42501", false),
+        ("42P01", false),
+        ("54000", false),
+        ("XX000", false),
+        ("XX001", false),
+    ] {
+        let (problem, key) = (Problem::from(raised(code).await), KeyError::from(raised(code).await));
+        let store = store::StoreError::from(raised(code).await);
+        assert_eq!(matches!(store, store::StoreError::Unavailable(_)), passes, "{code}: {store}");
+        assert_eq!(matches!(key, KeyError::Unavailable(_)), passes, "{code}: {key}");
+        let expected = if passes { (503, "database_unavailable", Some(1)) } else { (500, "internal", None) };
+        for problem in [problem, key.into()] {
+            assert_eq!((problem.status.as_u16(), problem.code, problem.retry_after), expected, "{code}");
+            assert!(!problem.detail.contains("secret"), "{problem:?}");
+        }
+    }
 }

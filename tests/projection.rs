@@ -496,3 +496,31 @@ async fn an_erased_person_has_rows_without_what_identifies_them() {
     );
     world.assert_rebuild_gives_the_same().await;
 }
+
+#[tokio::test]
+async fn a_missing_key_parks_and_is_no_erasure() {
+    let world = World::new().await;
+    world.append(&history(world.scope, 8, 2)).await;
+    let lost = "with gone as (delete from platform.person_key where person_id = $1 returning *) select wrapped from gone";
+    let person = Uuid::from_u128(4 << 64);
+    let wrapped: Vec<u8> = sqlx::query_scalar(lost).bind(person).fetch_one(&world.database.owner).await.unwrap();
+    let log = world.log().await;
+    let hired = log.iter().find(|one| one.event.stream.id() == person).unwrap().event.position;
+    // Another process, which remembers no key.
+    let keys = world.database.keys("tenure_projector").await;
+    let applier = Applier::new(world.database.pool("tenure_projector", 4), 2, world.store.clone(), keys);
+    assert_parks(applier.catch_up(world.scope, 1).await.map(Applied::At), hired.0, "missing");
+    assert_eq!(applier.checkpoint(world.scope).await.unwrap().0, hired.0 - 1);
+    let rebuilt = rebuild(&applier, &ticket(&applier, world.scope), |_| {}).await;
+    assert!(rebuilt.as_ref().is_err_and(|error| error.to_string().contains("missing")), "{rebuilt:?}");
+    // Restored, it goes on.
+    sqlx::query("insert into platform.person_key (tenant_id, person_id, wrapped) values ($1, $2, $3)")
+        .bind(world.scope.tenant().uuid())
+        .bind(person)
+        .bind(wrapped)
+        .execute(&world.database.owner)
+        .await
+        .unwrap();
+    assert_eq!(applier.catch_up(world.scope, 1).await.unwrap(), log.last().unwrap().event.position);
+    world.assert_rebuild_gives_the_same().await;
+}

@@ -7,9 +7,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use events::{EmployeeId, Event, RecordedEvent, StreamName, TenantScope};
+use events::{EmployeeId, Event, RecordedEvent, SealError, StreamName, TenantScope};
 use moka::future::Cache;
-use platform::{Keys, Problem};
+use platform::{Keys, Problem, keys::KeyError};
 use store::{Store, StoreError};
 use tokio::time::Instant;
 
@@ -112,7 +112,7 @@ impl Aggregates {
             if decoded.iter().any(|(event, _)| event.has_personal()) {
                 let key = self.0.keys.person(scope, EmployeeId::from_uuid(stream.id())).await?;
                 for (event, _) in &mut decoded {
-                    event.open(stream, key.as_ref()).map_err(|e| Problem::internal(&e))?;
+                    event.open(stream, &key).map_err(|error| unopened(&error))?;
                 }
             }
             if !decoded.is_empty() {
@@ -126,6 +126,15 @@ impl Aggregates {
                 return Ok(Some(aggregate));
             }
         }
+    }
+}
+
+/// What does not open is a breakage; of a key that is missing it is said that it is.
+fn unopened(error: &SealError) -> Problem {
+    match error {
+        SealError::KeyMissing(_) => KeyError::Missing.into(),
+        SealError::DoesNotOpen(_) => KeyError::DoesNotUnwrap.into(),
+        SealError::Unreadable(_) => Problem::internal(error),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::{
-    Category, PersonKey, RecordedEvent, SealError, StreamName, employee::EmployeeEvent, organization::OrganizationEvent,
+    Category, KeyState, PersonKey, RecordedEvent, SealError, StreamName, employee::EmployeeEvent, organization::OrganizationEvent,
     tenancy::TenancyEvent,
 };
 
@@ -172,8 +172,8 @@ impl Event {
         let event_type = self.event_type();
         each!(self, e => e.each_personal(|field, value| value.seal(crate::Place { stream, event_type, field }, key)))
     }
-    /// Opens every personal field; without a key they become erased.
-    pub fn open(&mut self, stream: StreamName, key: Option<&PersonKey>) -> Result<(), SealError> {
+    /// Opens every personal field; they become erased where the key was destroyed.
+    pub fn open(&mut self, stream: StreamName, key: &KeyState) -> Result<(), SealError> {
         let event_type = self.event_type();
         each!(self, e => e.each_personal(|field, value| value.open(crate::Place { stream, event_type, field }, key)))
     }

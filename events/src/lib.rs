@@ -27,6 +27,6 @@ pub use envelope::{
 };
 pub use ids::{CommandId, CorrelationId, DepartmentId, EmployeeId, EmploymentId, EventId, InvalidId, JobId, LocationId};
 pub use money::{Currency, InvalidMoney, Money, PayPeriod};
-pub use personal::{PersonKey, Personal, PersonalField, Place, SealError};
+pub use personal::{KeyState, PersonKey, Personal, PersonalField, Place, SealError};
 pub use stream::{Category, InvalidStreamName, StreamName};
 pub use tenant::{InvalidTenantId, TenantId, TenantScope};

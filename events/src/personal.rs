@@ -81,6 +81,9 @@ pub enum SealError {
     /// Altered, moved from another place, or sealed with another key.
     #[error("the sealed field {0:?} does not open with this person's key")]
     DoesNotOpen(&'static str),
+    /// The person's key is not where keys are kept, and nobody destroyed it: the key store is damaged or another one.
+    #[error("the key of the sealed field {0:?} is missing, though it was not destroyed")]
+    KeyMissing(&'static str),
     /// Opened, but is not what the field holds: written by a newer version.
     #[error("the field {0:?} holds something unknown")]
     Unreadable(&'static str),
@@ -115,6 +118,17 @@ impl fmt::Debug for PersonKey {
     }
 }
 
+/// What the key store says of a person's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyState {
+    /// It is there.
+    Held(PersonKey),
+    /// It was destroyed, which is written down: the person was erased.
+    Destroyed,
+    /// There is none. Where something was sealed with it that is a breakage.
+    Missing,
+}
+
 /// Where a sealed value stands. It opens there and nowhere else.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
@@ -137,8 +151,8 @@ impl Place {
 pub trait PersonalField {
     /// Seals a clear value; leaves a sealed or erased one as it is.
     fn seal(&mut self, place: Place, key: &PersonKey) -> Result<(), SealError>;
-    /// Opens a sealed value, or marks it erased where the key is gone; leaves a clear one as it is.
-    fn open(&mut self, place: Place, key: Option<&PersonKey>) -> Result<(), SealError>;
+    /// Opens a sealed value, or marks it erased where the key was destroyed; leaves a clear one as it is.
+    fn open(&mut self, place: Place, key: &KeyState) -> Result<(), SealError>;
 }
 
 impl<T: Serialize + DeserializeOwned> PersonalField for Personal<T> {
@@ -156,11 +170,15 @@ impl<T: Serialize + DeserializeOwned> PersonalField for Personal<T> {
         Ok(())
     }
 
-    fn open(&mut self, place: Place, key: Option<&PersonKey>) -> Result<(), SealError> {
+    fn open(&mut self, place: Place, key: &KeyState) -> Result<(), SealError> {
         let Self::Sealed(text) = self else { return Ok(()) };
-        let Some(key) = key else {
-            *self = Self::Erased;
-            return Ok(());
+        let key = match key {
+            KeyState::Held(key) => key,
+            KeyState::Destroyed => {
+                *self = Self::Erased;
+                return Ok(());
+            }
+            KeyState::Missing => return Err(SealError::KeyMissing(place.field)),
         };
         let bad = || SealError::DoesNotOpen(place.field);
         let bytes = STANDARD_NO_PAD.decode(text.strip_prefix(PREFIX).ok_or_else(bad)?).map_err(|_| bad())?;
@@ -195,13 +213,18 @@ mod tests {
         let stored: Personal<String> = serde_json::from_str(&json).unwrap();
 
         let mut opened = stored.clone();
-        opened.open(place(1, "person"), Some(&key)).unwrap();
+        let key = KeyState::Held(key);
+        opened.open(place(1, "person"), &key).unwrap();
         assert_eq!(opened, Personal::Clear("Ada".to_owned()));
-        for (at, key) in [(place(2, "person"), &key), (place(1, "contact"), &key), (place(1, "person"), &PersonKey::generate())] {
-            assert!(stored.clone().open(at, Some(key)).is_err());
+        let another = KeyState::Held(PersonKey::generate());
+        for (at, key) in [(place(2, "person"), &key), (place(1, "contact"), &key), (place(1, "person"), &another)] {
+            assert!(stored.clone().open(at, key).is_err());
         }
-        let mut gone = stored;
-        gone.open(place(1, "person"), None).unwrap();
+        let mut gone = stored.clone();
+        gone.open(place(1, "person"), &KeyState::Destroyed).unwrap();
         assert_eq!(gone, Personal::Erased);
+        // A key that is missing is no erasure; what holds nothing sealed needs none.
+        assert_eq!(stored.clone().open(place(1, "person"), &KeyState::Missing), Err(SealError::KeyMissing("person")));
+        gone.open(place(1, "person"), &KeyState::Missing).unwrap();
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{fs, path::PathBuf};
 
-use events::{Event, PersonKey, StreamName, TenantId, TenantScope};
+use events::{Event, KeyState, PersonKey, StreamName, TenantId, TenantScope};
 use serde_json::value::RawValue;
 
 fn folder() -> PathBuf {
@@ -78,14 +78,14 @@ fn unknown_types_and_versions_are_refused() {
 
 #[test]
 fn sealed_goldens_open_with_the_key_they_were_sealed_with() {
-    let key = PersonKey::from_bytes([7; 32]);
+    let key = KeyState::Held(PersonKey::from_bytes([7; 32]));
     let scope = TenantScope::checked(TenantId::from_uuid(uuid::Uuid::from_u128(1)));
     let stream = StreamName::employee(scope, events::EmployeeId::from_uuid(uuid::Uuid::from_u128(2)));
     let mut sealed = 0;
     for (category, event_type, version, json) in files() {
         let mut event = Event::decode_parts(category, &event_type, version, &RawValue::from_string(json).unwrap()).unwrap();
         if event.has_personal() {
-            event.open(stream, Some(&key)).unwrap_or_else(|e| panic!("{event_type}.v{version}: {e}"));
+            event.open(stream, &key).unwrap_or_else(|e| panic!("{event_type}.v{version}: {e}"));
             assert!(event.to_data().is_err(), "an opened event must not serialize");
             sealed += 1;
         }

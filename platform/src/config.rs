@@ -56,7 +56,7 @@ impl Process {
             Need::Default(_) | Need::Optional => false,
             Need::Always => true,
             Need::Feed => matches!(self, Self::Relay | Self::Projector),
-            Need::Keys => matches!(self, Self::CommandApi | Self::Projector | Self::QueryApi),
+            Need::Keys => matches!(self, Self::CommandApi | Self::Projector),
         }
     }
 }
@@ -326,7 +326,7 @@ impl Config {
                 Need::Optional => "none".to_owned(),
                 Need::Always => "required".to_owned(),
                 Need::Feed => "required by relay and projector".to_owned(),
-                Need::Keys => "required by command-api, projector and query-api".to_owned(),
+                Need::Keys => "required by command-api and projector".to_owned(),
             };
             let file = if setting.secret { format!(" or `{}_FILE`", variable_of(setting.name)) } else { String::new() };
             let _ = writeln!(table, "| `{}`{file} | `{}` | {default} | {} |", variable_of(setting.name), setting.name, setting.what);
@@ -354,7 +354,7 @@ impl Values {
             let from_file = table.remove(setting.name);
             let from_variable = variable(&name).filter(|value| !value.is_empty());
             let name_of_file = format!("{name}_FILE");
-            let from_secret_file = if setting.secret { variable(&name_of_file) } else { None };
+            let from_secret_file = if setting.secret { variable(&name_of_file).filter(|path| !path.is_empty()) } else { None };
             let found = match (from_variable, from_secret_file, from_file) {
                 (Some(_), Some(_), _) => bail!("{name} and {name_of_file} are both set; keep one"),
                 (Some(value), None, _) => (value, name),
@@ -375,6 +375,10 @@ impl Values {
                     Need::Optional | Need::Always | Need::Feed | Need::Keys => continue,
                 },
             };
+            // Nobody writes an empty value on purpose; taken for absent it could choose another event store.
+            if found.0.trim().is_empty() {
+                bail!("{} is empty; put a value there, or take it away. {}", found.1, setting.what);
+            }
             values.insert(setting.name, found);
         }
         match table.keys().next() {
@@ -440,7 +444,11 @@ mod tests {
         let cases: &[Case] = &[
             (Process::Cli, "", &[], "TENURE_DATABASE_URL is not set"),
             (Process::Relay, "", &[DATABASE], "TENURE_NATS_URL is not set and tenure-relay needs it"),
-            (Process::QueryApi, "", &[DATABASE], "TENURE_MASTER_KEY_FILE"),
+            (Process::CommandApi, "", &[DATABASE], "TENURE_MASTER_KEY_FILE"),
+            (Process::Cli, "database_url = ''", &[], "`database_url` in the file is empty"),
+            (Process::Cli, "eventstore_url = ' '", &[DATABASE], "`eventstore_url` in the file is empty"),
+            (Process::Cli, "", &[DATABASE, ("TENURE_EVENTSTORE_URL_FILE", "/dev/null")], "TENURE_EVENTSTORE_URL_FILE is empty"),
+            (Process::Cli, "", &[("TENURE_DATABASE_URL_FILE", "")], "TENURE_DATABASE_URL is not set"),
             (Process::Cli, "databaseurl = 'x'", &[DATABASE], "unknown key `databaseurl`"),
             (Process::Cli, "listen = true", &[DATABASE], "`listen` in the file must be"),
             (Process::Cli, "", &[DATABASE, ("TENURE_LISTEN", "8080")], "TENURE_LISTEN must be an address and a port"),
@@ -453,6 +461,32 @@ mod tests {
         for (process, file, variables, expected) in cases {
             let error = format!("{:#}", load(*process, file, variables).unwrap_err());
             assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+        }
+    }
+
+    /// By the document: no process starts without what it calls required, or with it empty, and every process starts with that alone.
+    #[test]
+    fn what_the_document_calls_required_is_and_nothing_else() {
+        let document = include_str!("../../docs/configuration.md");
+        let rows = document.lines().filter(|line| line.starts_with("| `TENURE_") && line.matches('|').count() == 5);
+        let rows: Vec<_> = rows.map(|line| line.split('|').map(str::trim).collect::<Vec<_>>()).collect();
+        assert_eq!(rows.len(), SETTINGS.len());
+        for process in Process::ALL {
+            let short = process.name().strip_prefix("tenure-");
+            let by_name = |default: &str| default.starts_with("required by") && short.is_some_and(|short| default.contains(short));
+            let needed = rows.iter().filter(|row| row[3] == "required" || by_name(row[3]));
+            let needed: Vec<_> = needed.map(|row| variable_of(row[2].trim_matches('`'))).collect();
+            let with = |absent: &str, value: Option<&str>| {
+                let given = |name: &str| needed.iter().any(|needed| needed == name).then(|| "x://y".to_owned());
+                Config::from_sources(process, None, |name| if name == absent { value.map(str::to_owned) } else { given(name) })
+            };
+            with("", None).unwrap_or_else(|error| panic!("{} needs more than the document says: {error:#}", process.name()));
+            for name in &needed {
+                for value in [None, Some("")] {
+                    let error = with(name, value).expect_err(name).to_string();
+                    assert!(error.contains(name) && error.contains(process.name()), "{error}");
+                }
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use chacha20poly1305::{
     AeadCore as _, KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, OsRng, Payload},
 };
-use events::{EmployeeId, PersonKey, TenantId, TenantScope};
+use events::{EmployeeId, KeyState, PersonKey, TenantId, TenantScope};
 use hmac::{Hmac, Mac as _};
 use moka::future::Cache;
 use sha2::Sha256;
@@ -25,7 +25,7 @@ use tokio::{
 };
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::{Config, ScopedTx};
+use crate::{Config, ScopedTx, database, problem::database_is_away};
 
 /// The key store could not answer, or a key did not unwrap.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -33,12 +33,18 @@ pub enum KeyError {
     /// The database is away.
     #[error("the key store is unavailable: {0}")]
     Unavailable(String),
+    /// The database did not do what this build asks of it.
+    #[error("the key store is broken: {0}")]
+    Broken(String),
     /// A wrapped key does not open: altered, or another master key.
     #[error("a key does not unwrap with this master key")]
     DoesNotUnwrap,
     /// The person was erased: there is no key, and there won't be one again.
     #[error("the person was erased")]
     Destroyed,
+    /// There is no key for a person who has had one, and nobody destroyed it.
+    #[error("a person's key is missing, though it was not destroyed")]
+    Missing,
     /// The tenant has no claim key: it is not provisioned.
     #[error("the tenant is not provisioned")]
     NotProvisioned,
@@ -46,7 +52,7 @@ pub enum KeyError {
 
 impl From<sqlx::Error> for KeyError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        if database_is_away(&error) { Self::Unavailable(error.to_string()) } else { Self::Broken(error.to_string()) }
     }
 }
 
@@ -57,7 +63,9 @@ impl From<KeyError> for crate::Problem {
                 tracing::warn!(reason, "the key store is unavailable");
                 Self::unavailable("database_unavailable", "the database does not answer at the moment; try again shortly")
             }
-            KeyError::DoesNotUnwrap => Self::internal(&error),
+            KeyError::Broken(_) => Self::internal(&error),
+            KeyError::DoesNotUnwrap => Self::damaged("key_damaged", &error),
+            KeyError::Missing => Self::damaged("key_missing", &error),
             KeyError::Destroyed => Self::new(http::StatusCode::GONE, "person_erased", "this person was erased"),
             KeyError::NotProvisioned => Self::unavailable("tenant_not_ready", "the tenant is being set up; try again shortly"),
         }
@@ -68,6 +76,9 @@ impl From<KeyError> for crate::Problem {
 const KEY_AGE: Duration = Duration::from_mins(1);
 /// A claim key never changes.
 const CLAIM_KEY_AGE: Duration = Duration::from_mins(5);
+/// Connections of the key store's own, at most. Holders of any other connection may ask for a key, and who holds one of these asks
+/// for no other connection, so that nobody waits for themselves.
+const CONNECTIONS: u32 = 4;
 /// How long a call waits for the database.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// New keys written in one statement, at most.
@@ -90,13 +101,16 @@ struct Inner {
 struct Creation {
     scope: TenantScope,
     person: EmployeeId,
+    /// Whether a key is made where there is none.
+    create: bool,
     answer: oneshot::Sender<Result<PersonKey, KeyError>>,
 }
 
 impl Keys {
     /// Opens the key store with the master key that the config names, which must be the one that the database's keys
-    /// were wrapped with.
+    /// were wrapped with. It connects like `pool`, and never more often, but takes none of that pool's connections.
     pub async fn open(config: &Config, pool: PgPool) -> anyhow::Result<Self> {
+        let pool = database::apart(&pool, CONNECTIONS.min(pool.options().get_max_connections()));
         let path =
             config.master_key_file.as_deref().ok_or_else(|| anyhow!("TENURE_MASTER_KEY_FILE is not set; put a file with 64 hex digits"))?;
         let master = Wrapping::from_file(path)?;
@@ -111,45 +125,56 @@ impl Keys {
             creations,
         })))
     }
-    /// The key of a person; none once destroyed or where there never was one.
-    pub async fn person(&self, scope: TenantScope, person: EmployeeId) -> Result<Option<PersonKey>, KeyError> {
+    /// The key of a person, and whether one that is not there was destroyed.
+    pub async fn person(&self, scope: TenantScope, person: EmployeeId) -> Result<KeyState, KeyError> {
         if let Some(key) = self.0.people.get(&(scope.tenant(), person)).await {
-            return Ok(Some(key));
+            return Ok(KeyState::Held(key));
         }
-        Ok(self.people(scope, &[person]).await?.remove(&person))
+        Ok(self.people(scope, &[person]).await?.remove(&person).unwrap_or(KeyState::Missing))
     }
-    /// The keys of many people in one round trip.
-    pub async fn people(&self, scope: TenantScope, people: &[EmployeeId]) -> Result<HashMap<EmployeeId, PersonKey>, KeyError> {
+    /// The keys of many people in one round trip; of whoever is not among them the key is missing.
+    pub async fn people(&self, scope: TenantScope, people: &[EmployeeId]) -> Result<HashMap<EmployeeId, KeyState>, KeyError> {
         let mut keys = HashMap::with_capacity(people.len());
-        let mut missing = Vec::new();
+        let mut unknown = Vec::new();
         for person in people {
             match self.0.people.get(&(scope.tenant(), *person)).await {
-                Some(key) => drop(keys.insert(*person, key)),
-                None => missing.push(person.uuid()),
+                Some(key) => drop(keys.insert(*person, KeyState::Held(key))),
+                None => unknown.push(person.uuid()),
             }
         }
-        if missing.is_empty() {
+        if unknown.is_empty() {
             return Ok(keys);
         }
         let rows = within_patience(async {
             let mut tx = ScopedTx::begin(&self.0.pool, scope).await?;
-            let rows = select_keys(tx.conn(), scope.tenant(), &missing).await?;
+            let rows = select_keys(tx.conn(), scope.tenant(), &unknown).await?;
             tx.commit().await?;
             Ok(rows)
         })
         .await?;
         for (person, wrapped) in rows {
-            let Some(wrapped) = wrapped else { continue };
             let person = EmployeeId::from_uuid(person);
+            let Some(wrapped) = wrapped else {
+                keys.insert(person, KeyState::Destroyed);
+                continue;
+            };
             let key = self.0.master.unwrap_person(scope.tenant(), person, &wrapped)?;
             self.0.people.insert((scope.tenant(), person), key.clone()).await;
-            keys.insert(person, key);
+            keys.insert(person, KeyState::Held(key));
         }
         Ok(keys)
     }
     /// The key of a person, made durable before it is returned if there was none. Concurrent calls are written
     /// together, and all get the same key. [`KeyError::Destroyed`] if the person was erased.
     pub async fn person_or_create(&self, scope: TenantScope, person: EmployeeId) -> Result<PersonKey, KeyError> {
+        self.to_seal_with(scope, person, true).await
+    }
+    /// The key of a person of whom something was sealed before: [`KeyError::Missing`] where there is none, because a new one would
+    /// open nothing of what stands, and be in the way of the one that is to be restored.
+    pub async fn person_known(&self, scope: TenantScope, person: EmployeeId) -> Result<PersonKey, KeyError> {
+        self.to_seal_with(scope, person, false).await
+    }
+    async fn to_seal_with(&self, scope: TenantScope, person: EmployeeId, create: bool) -> Result<PersonKey, KeyError> {
         if let Some(key) = self.0.people.get(&(scope.tenant(), person)).await {
             return Ok(key);
         }
@@ -158,7 +183,7 @@ impl Keys {
             let (answer, answered) = oneshot::channel();
             self.0
                 .creations
-                .send(Creation { scope, person, answer })
+                .send(Creation { scope, person, create, answer })
                 .await
                 .map_err(|_| KeyError::Unavailable("the key writer has stopped".into()))?;
             answered.await.map_err(closed)?
@@ -275,14 +300,14 @@ async fn answer_creations(pool: PgPool, master: Wrapping, creations: Vec<Creatio
     let keys = within_patience(create_keys(&pool, &master, &creations)).await;
     for Creation { person, answer, .. } in creations {
         let key = match &keys {
-            Ok(keys) => keys.get(&person).cloned().unwrap_or(Err(KeyError::DoesNotUnwrap)),
+            Ok(keys) => keys.get(&person).cloned().unwrap_or(Err(KeyError::Missing)),
             Err(error) => Err(error.clone()),
         };
         let _ = answer.send(key); // who asked may have gone
     }
 }
 
-/// The keys of these people, all of one tenant. Those that had none get one.
+/// The keys of these people, all of one tenant. Those that had none get one, if they are to.
 async fn create_keys(
     pool: &PgPool,
     master: &Wrapping,
@@ -291,21 +316,28 @@ async fn create_keys(
     let Some(scope) = creations.first().map(|creation| creation.scope) else { return Ok(HashMap::new()) };
     let tenant = scope.tenant();
     // Sorted, so that two processes that create the same keys don't deadlock.
-    let mut people: Vec<_> = creations.iter().map(|creation| creation.person).collect();
-    people.sort_unstable();
-    people.dedup();
-    let ids: Vec<_> = people.iter().map(|person| person.uuid()).collect();
+    let sorted = |all: bool| {
+        let asked = creations.iter().filter(|creation| all || creation.create);
+        let mut people: Vec<_> = asked.map(|creation| creation.person).collect();
+        people.sort_unstable();
+        people.dedup();
+        let ids: Vec<_> = people.iter().map(|person| person.uuid()).collect();
+        (people, ids)
+    };
+    let ((people, new), (_, ids)) = (sorted(false), sorted(true));
     let fresh: Vec<_> = people.iter().map(|_| PersonKey::generate()).collect();
     let wrap = |(person, key): (&EmployeeId, &PersonKey)| master.wrap(&person_context(tenant, *person), key.bytes());
     let wrapped: Vec<_> = people.iter().zip(&fresh).map(wrap).collect();
 
     let mut tx = ScopedTx::begin(pool, scope).await?;
-    sqlx::query("insert into platform.person_key (tenant_id, person_id, wrapped) select $1, * from unnest($2::uuid[], $3::bytea[]) on conflict do nothing")
-        .bind(tenant.uuid())
-        .bind(&ids)
-        .bind(&wrapped)
-        .execute(tx.conn())
-        .await?;
+    if !new.is_empty() {
+        sqlx::query("insert into platform.person_key (tenant_id, person_id, wrapped) select $1, * from unnest($2::uuid[], $3::bytea[]) on conflict do nothing")
+            .bind(tenant.uuid())
+            .bind(&new)
+            .bind(&wrapped)
+            .execute(tx.conn())
+            .await?;
+    }
     // What stands there now: ours, or what another process was quicker to write.
     let rows = select_keys(tx.conn(), tenant, &ids).await?;
     tx.commit().await?;

@@ -71,6 +71,16 @@ impl Problem {
         }
         title
     }
+    /// What only an operator can mend: 500 with a code of its own. No retry helps, and nothing of it goes on (I8).
+    pub(crate) fn damaged(code: &'static str, cause: &dyn std::fmt::Display) -> Self {
+        let problem = Self::internal(cause);
+        tracing::error!(target: "audit", error = code, %cause, "ALERT: the key store is damaged");
+        Self {
+            code,
+            detail: format!("keys of your organization's can't be read, which an operator has to mend: {}", problem.detail),
+            ..problem
+        }
+    }
     /// Something of ours broke: 500 `internal`. The client gets an id to quote; only the log says what happened.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
         let incident = uuid::Uuid::now_v7();
@@ -115,11 +125,12 @@ impl From<sqlx::Error> for Problem {
 pub fn database_is_away(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        // 08 connection, 53 resources (too many connections, disk full), 57 operator intervention (shutdown, cancelled by
-        // statement_timeout), 58 system error, 25P03 idle-in-transaction timeout, 55P03 lock timeout.
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25P03" || code == "55P03"),
+        // 08 connection, 40 serialization and deadlocks, 53 resources (too many connections, disk full), 57 operator intervention
+        // (shutdown, cancelled by statement_timeout), 58 system error (the disk fails), 25006 a server that only reads, as after a
+        // fail-over, 25P03 idle-in-transaction timeout, 55P03 lock timeout. `store` has the same list; a test compares them.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || ["25006", "25P03", "55P03"].contains(&&*code)
+        }),
         _ => false,
     }
 }

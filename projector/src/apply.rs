@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use events::{EmployeeId, Event, PersonKey, Position, RecordedEvent, StreamName, TenantScope};
+use events::{EmployeeId, Event, KeyState, Position, RecordedEvent, StreamName, TenantScope};
 use platform::{Access, Keys, READ_MODEL_VERSION, TenantPool, keys::KeyError, provision::provision, read_schema};
 use sqlx::PgPool;
 use store::{Store, StoreError};
@@ -410,7 +410,7 @@ pub(crate) fn unprojectable(position: Position, reason: &str) -> ApplyError {
 }
 
 /// Opens the personal fields of events with all their people's keys at once; those of people whose key was destroyed
-/// become erased. Answers with the index of the first event that does not open, and why.
+/// become erased, and those of people whose key is missing do not open. Answers with the index of the first event that does not open, and why.
 pub(crate) async fn open<'e>(
     keys: &Keys,
     scope: TenantScope,
@@ -420,7 +420,7 @@ pub(crate) async fn open<'e>(
     let Some(first) = sealed.first().map(|(index, _)| *index) else { return Ok(None) };
     let people: BTreeSet<EmployeeId> = sealed.iter().map(|(_, (stream, _))| EmployeeId::from_uuid(stream.id())).collect();
     let people: Vec<EmployeeId> = people.into_iter().collect();
-    let known: HashMap<EmployeeId, PersonKey> = match keys.people(scope, &people).await {
+    let known: HashMap<EmployeeId, KeyState> = match keys.people(scope, &people).await {
         Ok(known) => known,
         // Not the wrong master key, which no process starts with: one of these was altered, and stays so.
         Err(error @ KeyError::DoesNotUnwrap) => return Ok(Some((first, error.to_string()))),
@@ -429,7 +429,7 @@ pub(crate) async fn open<'e>(
     let count = sealed.len();
     let open_all = || {
         sealed.into_iter().find_map(|(index, (stream, event))| {
-            let key = known.get(&EmployeeId::from_uuid(stream.id()));
+            let key = known.get(&EmployeeId::from_uuid(stream.id())).unwrap_or(&KeyState::Missing);
             event.open(stream, key).err().map(|error| (index, error.to_string()))
         })
     };

@@ -544,8 +544,16 @@ fn recorded(tenant: TenantId, row: &PgRow) -> Result<RecordedEvent, StoreError> 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and may grow; what is not listed is no passing fault")]
 fn is_passing(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(e) => e.code().is_some_and(|c| ["08", "40", "53", "57"].iter().any(|class| c.starts_with(class))),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
+        // The list of `platform::problem::database_is_away`; a test compares them.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || ["25006", "25P03", "55P03"].contains(&&*code)
+        }),
         _ => false,
     }
 }

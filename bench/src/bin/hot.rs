@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use bench::careers;
 use domain::{Command, Facts, Standing, employee};
-use events::{Event, PersonKey, Position, RecordedEvent, TenantId, TenantScope, Version};
+use events::{Event, KeyState, PersonKey, Position, RecordedEvent, TenantId, TenantScope, Version};
 use projector::{fold::Model, rows::TABLES};
 use uuid::Uuid;
 
@@ -61,7 +61,7 @@ struct Hot {
     changed: Vec<events::employee::EmployeeEvent>,
     career: Vec<(RecordedEvent, Event)>,
     sealed: Event,
-    key: PersonKey,
+    key: KeyState,
 }
 
 impl Hot {
@@ -107,7 +107,7 @@ impl Hot {
         });
         let career = career.collect::<anyhow::Result<Vec<_>>>()?;
         let sealed = Event::decode(&career.first().context("a career begins")?.0)?;
-        Ok(Self { json, change, person, evolved, changed, career, sealed, key })
+        Ok(Self { json, change, person, evolved, changed, career, sealed, key: KeyState::Held(key) })
     }
 
     /// One piece, once.
@@ -126,7 +126,7 @@ impl Hot {
             }
             "open" => {
                 let mut event = self.sealed.clone();
-                event.open(self.career.first().context("a career begins")?.0.stream, Some(&self.key))?;
+                event.open(self.career.first().context("a career begins")?.0.stream, &self.key)?;
                 black_box(event);
             }
             "fold" => {

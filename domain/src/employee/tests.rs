@@ -273,7 +273,7 @@ fn an_erased_person_still_evolves() {
             .each_personal(|_, field| {
                 let nowhere = events::Place { stream: events::StreamName::tenancy(events::TenantId::PLATFORM), event_type: "", field: "" };
                 field.seal(nowhere, &events::PersonKey::from_bytes([0; 32]))?;
-                field.open(nowhere, None)
+                field.open(nowhere, &events::KeyState::Destroyed)
             })
             .unwrap();
     }

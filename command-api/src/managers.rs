@@ -9,7 +9,7 @@ use std::{collections::HashSet, time::Duration};
 use domain::{Command, employee};
 use events::{EmployeeId, StreamName, TenantId, TenantScope, employee::Patch};
 use jiff::civil::Date;
-use platform::{Problem, ScopedTx};
+use platform::{Problem, ScopedTx, database};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
@@ -18,6 +18,9 @@ use crate::{
     turns::{Turn, Turns},
 };
 
+/// Connections on which turns are held, at most. They are apart from those that the holder of a turn asks for meanwhile: on one pool
+/// the holders would wait for each other.
+const CONNECTIONS: u32 = 4;
 /// How long the database may take, waiting for another process included.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Stretches of chains that are looked at; far more than any organization has above one person.
@@ -62,7 +65,9 @@ pub(crate) const fn sets_manager(command: &Command) -> bool {
 }
 
 impl Managers {
-    pub(crate) fn new(pool: PgPool) -> Self {
+    /// On connections of their own to this pool's database.
+    pub(crate) fn new(pool: &PgPool) -> Self {
+        let pool = database::apart(pool, CONNECTIONS.min(pool.options().get_max_connections()));
         Self { pool, turns: Turns::default() }
     }
 

@@ -50,7 +50,8 @@ impl App {
     /// The state of a process. `pool` keeps the answers that no event can give again; `limits` are those of a batch.
     pub fn new(gate: Gate, logins: Logins, store: Store, keys: Keys, pool: PgPool, limits: batch::Limits) -> Self {
         let registry = gate.registry().clone();
-        let executor = Executor::new(store, keys, registry.clone(), Answers::new(pool.clone(), registry), Managers::new(pool));
+        let managers = Managers::new(&pool);
+        let executor = Executor::new(store, keys, registry.clone(), Answers::new(pool, registry), managers);
         Self { gate, executor, batches: Batches::new(limits), logins }
     }
 }

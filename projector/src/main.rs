@@ -26,7 +26,8 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::load(Process::Projector)?;
     let _telemetry = telemetry::init(&config, Process::Projector)?;
     let stop = health::stop_signal();
-    let pool = database::connect(&Config { database_connections: OWN_CONNECTIONS, ..config.clone() }, Process::Projector).await?;
+    let own = Config { database_connections: OWN_CONNECTIONS.min(config.database_connections), ..config.clone() };
+    let pool = database::connect(&own, Process::Projector).await?;
     database::refuse_superuser(&pool).await?;
     let eventstore_url = config.eventstore_url.as_ref().map(secrecy::ExposeSecret::expose_secret);
     let store =

@@ -25,7 +25,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let pool = database::connect(&Config { database_connections: OWN_CONNECTIONS, ..config.clone() }, Process::QueryApi).await?;
+    let own = Config { database_connections: OWN_CONNECTIONS.min(config.database_connections), ..config.clone() };
+    let pool = database::connect(&own, Process::QueryApi).await?;
     database::refuse_superuser(&pool).await?;
     let store = open_store(&config).await?;
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;

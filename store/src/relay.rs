@@ -16,7 +16,10 @@ use async_nats::{
 };
 use events::{Position, TenantId, TenantScope};
 use futures::{StreamExt as _, stream as streams};
-use sqlx::{PgPool, postgres::PgListener};
+use sqlx::{
+    PgPool,
+    postgres::{PgListener, PgPoolOptions},
+};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -298,6 +301,8 @@ impl Relay {
 
 /// Passes the store's wake-up calls on; the sweep covers the time without a connection.
 async fn listen(pool: PgPool, woken: Arc<Notify>, stop: CancellationToken) {
+    // It keeps its connection, which the pool's other users would wait for.
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(pool.connect_options().as_ref().clone());
     while !stop.is_cancelled() {
         let listening = async {
             let mut listener = PgListener::connect_with(&pool).await?;

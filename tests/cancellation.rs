@@ -79,7 +79,12 @@ impl Field {
         let (gate, keys) = (self.gate(pool).await, self.database.keys("tenure_command").await);
         let config = Config { identity_database_url: Some(self.url("tenure_identity").into()), ..self.database.config() };
         let logins = Logins::open(&config, keys.clone(), gate.clone()).await.unwrap();
-        let limits = batch::Limits { line: Duration::from_secs(9), idle: Duration::from_secs(9), stop: CancellationToken::new() };
+        let limits = batch::Limits {
+            line: Duration::from_secs(9),
+            idle: Duration::from_secs(9),
+            lines: batch::LINES,
+            stop: CancellationToken::new(),
+        };
         command_api::router(command_api::App::new(gate, logins, store, keys, pool.clone(), limits))
     }
     fn url(&self, role: &str) -> String {

@@ -265,7 +265,7 @@ fn raise(day: &str, amount: &str) -> Value {
 }
 
 fn limits() -> batch::Limits {
-    batch::Limits { line: Duration::from_secs(5), idle: Duration::from_secs(5), stop: CancellationToken::new() }
+    batch::Limits { line: Duration::from_secs(5), idle: Duration::from_secs(5), lines: batch::LINES, stop: CancellationToken::new() }
 }
 
 /// A command API of its own on this database; its address.
@@ -417,6 +417,143 @@ fn a_retry_gets_the_first_answer() {
         let elsewhere = world.company(&other).await;
         let independent = world.on(0, &other, &elsewhere.path("compensation-changes"), "raise", &raise("2012-01-01", "7")).await;
         assert_eq!((independent.status, &independent.body["replayed"]), (200, &json!(false)));
+    });
+}
+
+/// Waits until a statement of the command API's that begins so waits for a lock.
+async fn blocked(world: &World, statement: &str) {
+    let sql = "select exists (select from pg_stat_activity where datname = current_database() and usename = 'tenure_command'
+                   and wait_event_type = 'Lock' and query like $1 || '%')";
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !sqlx::query_scalar::<_, bool>(sql).bind(statement).fetch_one(&world.owner).await.unwrap() {
+        assert!(Instant::now() < deadline, "nobody waits with {statement:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn of_two_processes_with_one_command_the_first_answer_is_both_answers() {
+    in_world(|world| async move {
+        let tenant = world.tenant().await;
+        let c = world.company(&tenant).await;
+
+        // One decides to refuse, and is about to remember it; the other accepts meanwhile.
+        let id = Uuid::now_v7().to_string();
+        let (path, body) = (format!("/v1/departments/{id}/parent"), json!({"effective_on": "2001-01-01", "parent_id": c.department}));
+        let mut holder = world.owner.begin().await.unwrap();
+        sqlx::query("insert into platform.command_answer (tenant_id, command_id, command_hash, status, body) values ($1, $2, $2, 422, '')")
+            .bind(tenant.scope.tenant().uuid())
+            .bind(CommandId::derive(tenant.scope.tenant().uuid(), "race").uuid())
+            .execute(&mut *holder)
+            .await
+            .unwrap();
+        let late = async {
+            blocked(world, "insert into platform.command_answer").await;
+            let department = json!({"department_id": id, "effective_on": "1990-01-01", "code": "M", "name": "M"});
+            world.on(1, &tenant, "/v1/departments", "", &department).await.done();
+            let accepted = world.on(1, &tenant, &path, "race", &body).await.done();
+            holder.rollback().await.unwrap();
+            accepted
+        };
+        let (refused, mut accepted) = tokio::join!(world.on(0, &tenant, &path, "race", &body), late);
+        let head = world.head(tenant.scope).await;
+        accepted["replayed"] = json!(true);
+        assert_eq!(refused.done(), accepted, "it was accepted before the refusal was remembered");
+        // Though the refusal is remembered.
+        for service in [0, 1] {
+            assert_eq!(world.on(service, &tenant, &path, "race", &body).await.done(), accepted);
+        }
+        assert_eq!(world.head(tenant.scope).await, head);
+
+        // One is held up before it decides; the other refuses meanwhile, and says so.
+        let (path, body) = (c.path("rehire"), json!({"hire_date": "2012-01-01", "assignment": c.assignment()}));
+        let mut holder = world.owner.begin().await.unwrap();
+        sqlx::query("lock table platform.person_key in access exclusive mode").execute(&mut *holder).await.unwrap();
+        let held_up = world.on(1, &tenant, &path, "again", &body);
+        let refuses = async {
+            blocked(world, "select person_id, wrapped from platform.person_key").await;
+            let refused = world.on(0, &tenant, &path, "again", &body).await;
+            assert_eq!(refused.error(), (422, "still_employed"));
+            world.done(&tenant, &c.path("termination"), json!({"last_day_worked": "2011-12-30", "reason": "left"})).await;
+            // Longer than a process believes that nobody has refused it.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            let head = world.head(tenant.scope).await;
+            holder.rollback().await.unwrap();
+            (refused, head)
+        };
+        let (held_up, (refused, head)) = tokio::join!(held_up, refuses);
+        assert_eq!(
+            (held_up.status, &held_up.body),
+            (refused.status, &refused.body),
+            "whoever was told that it is refused must not find it done"
+        );
+        assert_eq!(world.head(tenant.scope).await, head);
+    });
+}
+
+#[test]
+fn a_key_that_is_missing_or_damaged_is_a_breakage_and_no_erasure() {
+    in_world(|world| async move {
+        let (tenant, damaged) = (world.tenant().await, world.tenant().await);
+        let c = world.company(&tenant).await;
+        let (change, head) = (json!({"effective_on": "2012-01-01", "changes": {"family_name": "King"}}), world.head(tenant.scope).await);
+        let lost = "delete from platform.person_key where tenant_id = $1";
+        sqlx::query(lost).bind(tenant.scope.tenant().uuid()).execute(&world.owner).await.unwrap();
+        // The other process has the key no longer, or never had it. A new one would be in the way of the one that is restored.
+        let reply = world.on(1, &tenant, &c.path("personal-details"), "", &change).await;
+        assert_eq!(reply.error(), (500, "key_missing"));
+        let keys = "select count(*) from platform.person_key where tenant_id = $1";
+        let keys: i64 = sqlx::query_scalar(keys).bind(tenant.scope.tenant().uuid()).fetch_one(&world.owner).await.unwrap();
+        assert_eq!((keys, world.head(tenant.scope).await), (0, head));
+
+        let altered =
+            "update platform.tenant_key set claim_key = set_byte(claim_key, 30, get_byte(claim_key, 30) # 1) where tenant_id = $1";
+        sqlx::query(altered).bind(damaged.scope.tenant().uuid()).execute(&world.owner).await.unwrap();
+        world
+            .done(
+                &damaged,
+                "/v1/departments",
+                json!({"department_id": c.department, "effective_on": "2000-01-01", "code": "D", "name": "D"}),
+            )
+            .await;
+        world.done(&damaged, "/v1/jobs", json!({"job_id": c.job, "effective_on": "2000-01-01", "code": "J", "title": "J"})).await;
+        assert_eq!(world.on(0, &damaged, "/v1/employees", "", &c.hire("1")).await.error(), (500, "key_damaged"));
+    });
+}
+
+#[test]
+fn beside_eight_batches_of_one_tenant_another_gets_every_second_place() {
+    in_world(|world| async move {
+        let one_place = batch::Limits { lines: 1, ..limits() };
+        let url = world.config.database_url.expose_secret();
+        let base = serve(&world.config, url, one_place).await;
+        let (greedy, other) = (world.tenant().await, world.tenant().await);
+        let lines = |of: usize, lines: usize| -> String {
+            let line = |n: usize| json!({"command": "CreateJob", "data": {"effective_on": "2000-01-01", "code": format!("J{of}-{n}"), "title": "J"}});
+            (0..lines).map(|n| line(n).to_string() + "\n").collect()
+        };
+        let send = async |tenant: &Tenant, body: String| {
+            let request =
+                world.http.post(format!("{base}/v1/batch")).bearer_auth(&tenant.token).header("content-type", "application/x-ndjson");
+            let results = request.body(body).send().await.unwrap().text().await.unwrap();
+            results.lines().filter(|line| line.contains("\"status\":200")).count()
+        };
+        let own = 25;
+        let all = join_all((0..8).map(|of| send(&greedy, lines(of, 100))));
+        let beside = async {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while world.head(greedy.scope).await < 8 {
+                assert!(Instant::now() < deadline, "the batches do not begin");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let before = world.head(greedy.scope).await;
+            assert_eq!(send(&other, lines(0, own)).await, own);
+            world.head(greedy.scope).await - before
+        };
+        let (done, meanwhile) = tokio::join!(all, beside);
+        assert_eq!(done, [100; 8]);
+        // One each in turn, and what went on while the batch began and ended; eight to one where batches take turns.
+        assert!(meanwhile < 3 * own as u64, "{meanwhile} lines of the eight beside {own} of the other");
     });
 }
 

@@ -1,7 +1,8 @@
 //! `POST /v1/batch`: commands as NDJSON in, one result per line out, in order, while more come in.
 //!
 //! Lines run side by side so that the store's group commit fills up; [`Order`] sees to it that a line waits for those
-//! before it that touch the same aggregates. A line that fails does not stop the others.
+//! before it that touch the same aggregates. Once these are done it takes one of the places that all batches share, and holds it
+//! while it runs. A line that fails does not stop the others.
 
 use std::{borrow::Cow, collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
@@ -34,14 +35,18 @@ use tracing::Instrument as _;
 
 use crate::{
     execute::{Answer, Ask, Executor, Failure},
+    managers::sets_manager,
     openapi::ProblemDocument,
+    places::Places,
     request::{Key, MAX_COMMAND, Parsed, correlation, malformed, require_media_type, too_large},
 };
 
 /// Lines of one batch in work at most.
 const IN_FLIGHT: usize = 256;
-/// Lines of all batches in work at most; fewer than the store's queue takes.
-const IN_FLIGHT_ALL: usize = 2048;
+/// Bytes of the lines of one batch that wait or run at most.
+const ROOM: usize = 16 * MAX_COMMAND;
+/// Lines of all batches that run at most; fewer than the store's queue takes.
+pub const LINES: usize = 2048;
 /// Batches at most; more are answered 503 `overloaded`.
 const BATCHES: usize = 64;
 /// Batches of one tenant at most; more are answered 429 `rate_limited`.
@@ -59,6 +64,8 @@ pub struct Limits {
     pub line: Duration,
     /// Without a line from the client, or without it taking anything.
     pub idle: Duration,
+    /// Of all batches, in work at once; [`LINES`], but for tests.
+    pub lines: usize,
     /// Cancelled when the process is to stop: no more lines are taken then.
     pub stop: CancellationToken,
 }
@@ -69,16 +76,16 @@ pub(crate) struct Batches {
     limits: Limits,
     places: Arc<Semaphore>,
     of_tenants: Shares<TenantId>,
-    lines: Arc<Semaphore>,
+    lines: Places<TenantId>,
 }
 
 impl Batches {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            limits,
             places: Arc::new(Semaphore::new(BATCHES)),
             of_tenants: Shares::new(BATCHES_OF_TENANT),
-            lines: Arc::new(Semaphore::new(IN_FLIGHT_ALL)),
+            lines: Places::of(limits.lines),
+            limits,
         }
     }
     /// A place among all and one among the tenant's, held until both are dropped.
@@ -178,6 +185,7 @@ pub(crate) async fn execute_batch(
         author,
         correlation: correlation(&parts),
         lines: batches.lines,
+        room: Arc::new(Semaphore::new(ROOM)),
         limits: batches.limits.clone(),
         order: Order::default(),
     };
@@ -203,7 +211,9 @@ struct Reader {
     executor: Executor,
     author: Author,
     correlation: CorrelationId,
-    lines: Arc<Semaphore>,
+    lines: Places<TenantId>,
+    /// Bytes that this batch may still hold.
+    room: Arc<Semaphore>,
     limits: Limits,
     order: Order,
 }
@@ -255,24 +265,26 @@ impl Reader {
         finish(&results, number + 1, end).await;
     }
 
-    /// Starts a line as soon as there is a place for it.
+    /// Starts a line as soon as the batch has room for it. It takes a place when it runs: whoever waited with one would keep it from
+    /// other tenants for as long as those before it take.
     async fn start(&mut self, line: Result<Bytes, Problem>) -> AbortOnDropHandle<Outcome> {
-        let ask = line.and_then(|line| self.ask(&line));
-        let ask = match ask {
-            Ok(ask) => ask,
+        let asked = line.and_then(|line| Ok((self.ask(&line)?, line.len())));
+        let (ask, bytes) = match asked {
+            Ok(asked) => asked,
             Err(problem) => return AbortOnDropHandle::new(tokio::spawn(async { Err(problem.into()) })),
         };
         let (before, done) = self.order.admit(&Touches::of(&ask));
-        let permit: Option<OwnedSemaphorePermit> = self.lines.clone().acquire_owned().await.ok();
-        let (executor, limit) = (self.executor.clone(), self.limits.line);
+        let room = self.room.clone().acquire_many_owned(u32::try_from(bytes.min(ROOM)).unwrap_or(u32::MAX)).await.ok();
+        let (executor, limit, places) = (self.executor.clone(), self.limits.line, self.lines.clone());
         let work = async move {
             for line in before {
                 line.cancelled().await;
             }
-            let outcome = timeout(limit, executor.execute(&ask)).await.unwrap_or_else(|_| {
+            let place = places.take(ask.actor.tenant.id).await;
+            let outcome = timeout(limit, executor.execute(ask)).await.unwrap_or_else(|_| {
                 Err(Problem::unavailable("timeout", "the command took too long and was given up; send it again with the same key").into())
             });
-            drop((permit, done));
+            drop((place, room, done));
             outcome
         };
         AbortOnDropHandle::new(tokio::spawn(work.in_current_span()))
@@ -399,6 +411,8 @@ impl Lines {
 enum Touched {
     Stream(StreamName),
     Command(CommandId),
+    /// The tenant's turn to say who works for whom, which one command has at a time.
+    Managers,
 }
 
 #[derive(Debug, Default)]
@@ -412,6 +426,9 @@ impl Touches {
         let mut writes = vec![Touched::Stream(ask.stream())];
         if ask.keyed {
             writes.push(Touched::Command(ask.command_id));
+        }
+        if sets_manager(&ask.command) {
+            writes.push(Touched::Managers);
         }
         let mut reads: Vec<_> = ask.reads().into_iter().map(Touched::Stream).collect();
         // A manager's own termination, say, may depend on nothing but the person.

@@ -26,6 +26,8 @@ use crate::{
 
 /// How often a command is decided again because another process wrote to its stream meanwhile.
 const ATTEMPTS: u32 = 10;
+/// After how long it is asked again, before an append, whether another process has refused the command meanwhile.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How old another aggregate's state may be when a command refers to it and it looks fine. One that does not is read
 /// again in any case.
 const REFERENCE_AGE: Duration = Duration::from_secs(1);
@@ -172,6 +174,8 @@ enum Verdict {
     Refused(Problem),
     /// The stream is not at the version that the client has seen, or others were always faster.
     Conflict(Problem),
+    /// Another process has given the command this answer meanwhile.
+    Remembered(FirstAnswer),
 }
 
 /// Executes commands. Cheap to clone.
@@ -199,14 +203,18 @@ impl Executor {
     }
 
     /// Executes a command, once: sent again with its key it gets the first answer (I7).
-    pub(crate) async fn execute(&self, ask: &Ask) -> Result<Answer, Failure> {
+    pub(crate) async fn execute(&self, mut ask: Ask) -> Result<Answer, Failure> {
         let started = Instant::now();
         let name = ask.command.name();
         let span = tracing::info_span!("command", otel.name = name, command = name, command_id = %ask.command_id, stream = %ask.stream());
         let result = async {
+            // A line of a batch may have waited for its turn.
+            if let Some(actor) = ask.actor.renewed_if_old().await? {
+                ask.actor = actor;
+            }
             match access::check(&self.0.aggregates, &ask.actor, &ask.command).await {
-                Ok(()) => self.0.once(ask).await,
-                Err(refused) => self.0.accepted_earlier(ask).await?.ok_or(refused.into()),
+                Ok(()) => self.0.once(&ask).await,
+                Err(refused) => self.0.accepted_earlier(&ask).await?.ok_or(refused.into()),
             }
         };
         let result = result.instrument(span).await;
@@ -229,18 +237,20 @@ impl Inner {
         let stream = ask.stream();
         if !ask.keyed {
             let _turn = self.writers.take(stream).await;
-            return match self.attempt(ask, stream).await? {
+            return match self.attempt(ask, stream, Instant::now()).await? {
                 Verdict::Appended(appended) => Ok(ask.answer(stream, appended)),
                 Verdict::Nothing(aggregate) => Ok(nothing(ask, stream, &aggregate)),
                 Verdict::Refused(problem) | Verdict::Conflict(problem) => Err(problem.into()),
+                Verdict::Remembered(first) => replay(ask, &first),
             };
         }
         let _attempt = self.attempts.take(ask.command_id).await;
+        let asked = Instant::now();
         if let Some(first) = self.answers.find(ask.scope(), ask.command_id).await? {
-            return replay(ask, &first);
+            return self.remembered(ask, stream, &first).await;
         }
         let _turn = self.writers.take(stream).await;
-        let verdict = self.attempt(ask, stream).await?;
+        let verdict = self.attempt(ask, stream, asked).await?;
         if let Verdict::Appended(appended) = verdict {
             return Ok(ask.answer(stream, appended));
         }
@@ -248,19 +258,32 @@ impl Inner {
         if let Some(first) = self.appended_earlier(ask, stream).await? {
             return Ok(ask.answer(stream, first));
         }
-        match verdict {
-            Verdict::Appended(appended) => Ok(ask.answer(stream, appended)),
+        let (status, body, answer) = match verdict {
+            Verdict::Appended(appended) => return Ok(ask.answer(stream, appended)),
+            Verdict::Remembered(first) => return self.remembered(ask, stream, &first).await,
+            // Whoever sends it again has looked again, so it is not remembered.
+            Verdict::Conflict(problem) => return Err(problem.into()),
             Verdict::Nothing(aggregate) => {
                 let answer = nothing(ask, stream, &aggregate);
-                let body = serde_json::to_string(&answer).map_err(|e| Problem::internal(&e))?;
-                self.remember(ask, StatusCode::OK, body).await?.map_or(Ok(answer), |first| replay(ask, &first))
+                (StatusCode::OK, serde_json::to_string(&answer).map_err(|e| Problem::internal(&e))?, Ok(answer))
             }
-            Verdict::Refused(problem) => {
-                let first = self.remember(ask, problem.status, problem.document().to_string()).await?;
-                first.map_or_else(|| Err(problem.into()), |first| replay(ask, &first))
-            }
-            // Whoever sends it again has looked again, so it is not remembered.
-            Verdict::Conflict(problem) => Err(problem.into()),
+            Verdict::Refused(problem) => (problem.status, problem.document().to_string(), Err(problem.into())),
+        };
+        let first = FirstAnswer { hash: ask.hash, status: status.as_u16(), body };
+        let stands = self.answers.remember(ask.scope(), ask.command_id, first.clone()).await?;
+        // Another process may have appended it between that look and this.
+        if let Some(appended) = self.appended_earlier(ask, stream).await? {
+            return Ok(ask.answer(stream, appended));
+        }
+        if stands == first { answer } else { replay(ask, &stands) }
+    }
+
+    /// The first answer again. An event goes before what is remembered: while one process decided to refuse, another may have
+    /// accepted, and what was accepted stays so for ever.
+    async fn remembered(&self, ask: &Ask, stream: StreamName, first: &FirstAnswer) -> Result<Answer, Failure> {
+        match self.appended_earlier(ask, stream).await? {
+            Some(appended) => Ok(ask.answer(stream, appended)),
+            None => replay(ask, first),
         }
     }
 
@@ -290,26 +313,20 @@ impl Inner {
         Ok(theirs.then(|| ask.answer(stream, first)))
     }
 
-    /// Remembers an answer; gives back another one that was remembered before.
-    async fn remember(&self, ask: &Ask, status: StatusCode, body: String) -> Result<Option<FirstAnswer>, Problem> {
-        let first = FirstAnswer { hash: ask.hash, status: status.as_u16(), body };
-        let stands = self.answers.remember(ask.scope(), ask.command_id, first.clone()).await?;
-        Ok((stands != first).then_some(stands))
-    }
-
-    async fn attempt(&self, ask: &Ask, stream: StreamName) -> Result<Verdict, Problem> {
+    /// `asked` is when no first answer was remembered.
+    async fn attempt(&self, ask: &Ask, stream: StreamName, asked: Instant) -> Result<Verdict, Problem> {
         if !managers::sets_manager(&ask.command) {
-            return self.decide(ask, stream).await;
+            return self.decide(ask, stream, asked).await;
         }
         let turn = self.managers.turn(ask.scope()).await?;
-        let verdict = self.decide(ask, stream).await;
+        let verdict = self.decide(ask, stream, asked).await;
         turn.end().await;
         verdict
     }
 
     /// Decides until the store takes it, or until nothing is to be appended on the newest state.
-    async fn decide(&self, ask: &Ask, stream: StreamName) -> Result<Verdict, Problem> {
-        let mut since = Instant::now();
+    async fn decide(&self, ask: &Ask, stream: StreamName, asked: Instant) -> Result<Verdict, Problem> {
+        let (mut since, mut asked) = (Instant::now(), asked);
         // What is to be created is most likely not there: no need to look, the store will tell.
         let mut known = match self.aggregates.cached(stream).await {
             Some(known) => Some(known),
@@ -326,27 +343,33 @@ impl Inner {
             if seen {
                 let facts = self.facts(ask, &aggregate).await?;
                 match aggregate.decide(&ask.command, &facts).map_err(|e| Problem::internal(&e))? {
-                    Ok(events) if !events.is_empty() => match self.append(ask, stream, &aggregate, events).await? {
-                        Ok(appended) => return Ok(Verdict::Appended(appended)),
-                        Err(AppendError::WrongVersion { actual }) => {
-                            metrics::counter!("command_wrong_versions_total").increment(1);
-                            // The stream is shorter than what was decided on, or as long with another event at its end.
-                            let lost = actual <= aggregate.version && aggregate.version > Version::ZERO;
-                            if lost {
-                                self.aggregates.forget(stream).await;
-                            } else if ask.if_match.is_some() && newest {
-                                return Ok(Verdict::Conflict(precondition_failed(actual)));
-                            }
-                            since = Instant::now();
-                            if attempt > 0 {
-                                tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=(2 << attempt.min(7))))).await;
-                            }
+                    Ok(events) if !events.is_empty() => {
+                        let append = self.seal(ask, stream, &aggregate, &events).await?;
+                        if let Some(first) = self.refused_meanwhile(ask, &mut asked, attempt).await? {
+                            return Ok(Verdict::Remembered(first));
                         }
-                        Err(AppendError::ClaimTaken { kind }) => return Ok(Verdict::Refused(taken(kind, &ask.command))),
-                        Err(AppendError::CommandReused) => return Err(key_reused()),
-                        Err(error @ AppendError::Invalid(_)) => return Err(Problem::internal(&error)),
-                        Err(AppendError::Store(error)) => return Err(unavailable(&error)),
-                    },
+                        match self.append(ask, append, &aggregate, &events).await? {
+                            Ok(appended) => return Ok(Verdict::Appended(appended)),
+                            Err(AppendError::WrongVersion { actual }) => {
+                                metrics::counter!("command_wrong_versions_total").increment(1);
+                                // The stream is shorter than what was decided on, or as long with another event at its end.
+                                let lost = actual <= aggregate.version && aggregate.version > Version::ZERO;
+                                if lost {
+                                    self.aggregates.forget(stream).await;
+                                } else if ask.if_match.is_some() && newest {
+                                    return Ok(Verdict::Conflict(precondition_failed(actual)));
+                                }
+                                since = Instant::now();
+                                if attempt > 0 {
+                                    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=(2 << attempt.min(7))))).await;
+                                }
+                            }
+                            Err(AppendError::ClaimTaken { kind }) => return Ok(Verdict::Refused(taken(kind, &ask.command))),
+                            Err(AppendError::CommandReused) => return Err(key_reused()),
+                            Err(error @ AppendError::Invalid(_)) => return Err(Problem::internal(&error)),
+                            Err(AppendError::Store(error)) => return Err(unavailable(&error)),
+                        }
+                    }
                     Ok(_) if newest => return Ok(Verdict::Nothing(aggregate)),
                     Err(refusal) if newest => return Ok(Verdict::Refused(refused(&refusal))),
                     // Decided on a state that may be old, or that the command itself made: look again.
@@ -396,17 +419,21 @@ impl Inner {
         Ok(facts)
     }
 
-    /// Seals and appends what was decided on `base`. The cache gets the state after it.
-    async fn append(
-        &self,
-        ask: &Ask,
-        stream: StreamName,
-        base: &Aggregate,
-        events: Vec<Event>,
-    ) -> Result<Result<Appended, AppendError>, Problem> {
+    /// What another process answered since it was `asked`, unless that was just now: whoever was told that the command is refused
+    /// must not find it done.
+    async fn refused_meanwhile(&self, ask: &Ask, asked: &mut Instant, attempt: u32) -> Result<Option<FirstAnswer>, Problem> {
+        if !ask.keyed || (attempt == 0 && asked.elapsed() < ASK_AGAIN) {
+            return Ok(None);
+        }
+        *asked = Instant::now();
+        self.answers.find(ask.scope(), ask.command_id).await
+    }
+
+    /// Seals what was decided on `base`.
+    async fn seal(&self, ask: &Ask, stream: StreamName, base: &Aggregate, events: &[Event]) -> Result<Append, Problem> {
         let scope = ask.scope();
         let mut claims = Vec::new();
-        for claim in base.claims(&events) {
+        for claim in base.claims(events) {
             let digest = ClaimDigest(self.keys.claim_digest(scope, claim.kind, &claim.value).await?);
             let op = match claim.op {
                 domain::ClaimOp::Take => ClaimOp::Take,
@@ -415,8 +442,10 @@ impl Inner {
             claims.push(store::Claim { kind: ClaimKind(claim.kind), digest, op });
         }
         let key = match ask.command.target() {
-            Target::Employee(person) if events.iter().any(Event::has_personal) => Some(self.keys.person_or_create(scope, person).await?),
-            Target::Employee(_) | Target::Organization | Target::Tenancy(_) => None,
+            Target::Employee(_) if !events.iter().any(Event::has_personal) => None,
+            Target::Employee(person) if base.version == Version::ZERO => Some(self.keys.person_or_create(scope, person).await?),
+            Target::Employee(person) => Some(self.keys.person_known(scope, person).await?),
+            Target::Organization | Target::Tenancy(_) => None,
         };
         let mut new = Vec::with_capacity(events.len());
         for (n, event) in events.iter().enumerate() {
@@ -437,13 +466,29 @@ impl Inner {
             traceparent: telemetry::traceparent(),
         };
         let expected = if base.version == Version::ZERO { Expected::NoStream } else { Expected::At(base.point()) };
+        Ok(Append { scope, stream, expected, events: new, claims, metadata })
+    }
+
+    /// Appends what was decided on `base`. The cache gets the state after it.
+    async fn append(
+        &self,
+        ask: &Ask,
+        append: Append,
+        base: &Aggregate,
+        events: &[Event],
+    ) -> Result<Result<Appended, AppendError>, Problem> {
+        let stream = append.stream;
+        // Whoever waited for long must still be who may do this.
+        if let Some(actor) = ask.actor.renewed_if_old().await? {
+            access::check(&self.aggregates, &actor, &ask.command).await?;
+        }
         let as_of = Instant::now();
-        let appended = self.store.append(Append { scope, stream, expected, events: new, claims, metadata }).await;
+        let appended = self.store.append(append).await;
         if let Ok(appended) = &appended
             && !appended.replayed
         {
             let mut after = base.clone();
-            for event in &events {
+            for event in events {
                 after = after.evolve(event, appended.position).map_err(|e| Problem::internal(&e))?;
             }
             if after.version == appended.version {

@@ -117,7 +117,7 @@ impl Logins {
         };
         let mut config = config.clone();
         config.database_url = url.clone();
-        config.database_connections = CONNECTIONS;
+        config.database_connections = CONNECTIONS.min(config.database_connections);
         let pool = database::connect(&config, Process::CommandApi).await.context("TENURE_IDENTITY_DATABASE_URL")?;
         database::refuse_superuser(&pool).await?;
         let passwords = Passwords::new()?;
@@ -293,7 +293,7 @@ pub(crate) async fn write_down_forbidden(State(logins): State<Logins>, request: 
     response
 }
 
-/// Writes down a decision. `subject` is whom it is about, `actor` who made it.
+/// Writes down a decision, if who made it still may. `subject` is whom it is about, `actor` who made it.
 async fn audit(
     tx: &mut ScopedTx,
     scope: TenantScope,
@@ -302,6 +302,9 @@ async fn audit(
     subject: Option<&str>,
     actor: Option<&Actor>,
 ) -> Result<(), Problem> {
+    if let Some(actor) = actor {
+        actor.after_waiting().await?;
+    }
     let (tenant, actor) = (scope.tenant(), actor.map(|actor| actor.subject.as_str()));
     // A role's name, or the subject that a client wrote, may be anything; the log gets what is ours and says nothing.
     let logged = subject.filter(|text| is_opaque(text));

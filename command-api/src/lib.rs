@@ -17,6 +17,7 @@ mod aggregates;
 mod answers;
 mod managers;
 mod openapi;
+mod places;
 mod problems;
 mod request;
 mod route;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use domain::{Command, ParseError};
 use events::{CommandHash, CommandId, CorrelationId, TenantId, Version};
 use http::{HeaderMap, StatusCode, header, request::Parts};
-use platform::{Actor, Problem, http::RequestId};
+use platform::{Actor, Problem, auth::Admitted, http::RequestId};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -150,15 +150,19 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
     }
 }
 
-/// A command's body: one JSON value.
+/// A command's body: one JSON value. Where it took its time to come, who sends it is looked at again.
 #[derive(Debug)]
 pub(crate) struct Body(Box<RawValue>);
 
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Problem;
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Problem> {
         require_media_type(request.headers(), &["application/json"])?;
+        let admitted = Admitted::of(&mut request);
         let bytes = Bytes::from_request(request, state).await.map_err(unreadable)?;
+        if let Some(admitted) = admitted {
+            admitted.still().await?;
+        }
         serde_json::from_slice(&bytes).map(Self).map_err(|e| malformed(&e))
     }
 }

@@ -17,7 +17,7 @@ macro_rules! route {
             body: $crate::request::Body,
         ) -> Result<axum::response::Response, $crate::execute::Failure> {
             let ask = head.ask(actor, body.command(stringify!($command))?);
-            Ok(executor.execute(&ask).await?.respond(true))
+            Ok(executor.execute(ask).await?.respond(true))
         }
     };
     ($(#[$doc:meta])* $handler:ident: $command:ident on $id_field:literal: $id:ident at $path:literal for $actor:ident in $tag:literal) => {
@@ -34,7 +34,7 @@ macro_rules! route {
             body: $crate::request::Body,
         ) -> Result<axum::response::Response, $crate::execute::Failure> {
             let ask = head.ask(actor, body.command_on(stringify!($command), $id_field, &id.to_string())?);
-            Ok(executor.execute(&ask).await?.respond(false))
+            Ok(executor.execute(ask).await?.respond(false))
         }
     };
 }

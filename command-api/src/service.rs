@@ -35,7 +35,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let logins = Logins::open(&config, keys.clone(), gate.clone()).await.context("opening the log-in")?;
     let checks = vec![Check::postgres(pool.clone()), store_check(store.clone()), registry.check(), gate.check()];
     let limits = Limits::of(&config);
-    let batches = batch::Limits { line: limits.timeout, idle: IDLE, stop: stop.clone() };
+    let batches = batch::Limits { line: limits.timeout, idle: IDLE, lines: batch::LINES, stop: stop.clone() };
     let app = router(App::new(gate, logins, store, keys, pool, batches));
     tracing::info!(listen = %config.listen, "serving commands");
     health::serve_metrics(config.metrics_listen, stop.clone()).await?;

@@ -57,6 +57,8 @@ pub struct Actor {
     pub employee: Option<EmployeeId>,
     /// The log-in that the token came of.
     pub session: Option<uuid::Uuid>,
+    /// When token, tenant and rights were looked at.
+    looked: Instant,
     pass: Arc<Pass>,
 }
 
@@ -82,6 +84,28 @@ impl std::fmt::Debug for Pass {
 
 /// How long a request may wait before it is looked at again who sent it: what is revoked bites within five seconds.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Who was let in by which right, for whoever reads the request's body: that may come much later than its head.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    actor: Actor,
+    allowed: fn(&Actor) -> bool,
+}
+
+impl Admitted {
+    /// Takes it out of a request, where a body is about to be read. `None` where no token was asked for.
+    pub fn of(request: &mut axum::extract::Request) -> Option<Self> {
+        request.extensions_mut().remove()
+    }
+    /// Looks again, once the body is whole. Fails where the actor would not be let in any more, or with other rights.
+    pub async fn still(&self) -> Result<(), Problem> {
+        match self.actor.renewed_if_old().await? {
+            Some(now) if !(self.allowed)(&now) => Err(now.forbidden()),
+            Some(now) if now.grants != self.actor.grants => Err(now.rights_changed()),
+            None | Some(_) => Ok(()),
+        }
+    }
+}
 
 /// An actor who may read something of the tenant's; whose facts, `grants` say. A handler that takes one can't be reached
 /// without the check.
@@ -161,9 +185,9 @@ impl Gate {
         let session = claims.sid.and_then(|id| id.parse().ok());
         let scope = TenantScope::checked(tenant.id);
         let grants = self.grants(scope, &claims.sub, &claims.roles, employee).await?;
-        let (token, named) = (token.to_owned(), named.unwrap_or_default());
-        let pass = Arc::new(Pass { gate: self.clone(), token, named, looked: Mutex::new(Instant::now()), _place: place });
-        Ok(Actor { subject: claims.sub, scope, tenant, roles: claims.roles, grants, employee, session, pass })
+        let (token, named, looked) = (token.to_owned(), named.unwrap_or_default(), Instant::now());
+        let pass = Arc::new(Pass { gate: self.clone(), token, named, looked: Mutex::new(looked), _place: place });
+        Ok(Actor { subject: claims.sub, scope, tenant, roles: claims.roles, grants, employee, session, looked, pass })
     }
     /// A place for a request that takes no token, of the share of the address that it came from.
     pub fn admit_stranger(&self, parts: &Parts) -> Result<Share<Option<IpAddr>>, Problem> {
@@ -382,16 +406,26 @@ impl Actor {
         if self.pass.looked().elapsed() < LOOK_AGAIN || self.renewed().await?.grants == self.grants {
             return Ok(());
         }
-        let problem = Problem::unavailable("rights_changed", "what you may see has changed while the request waited; send it again");
-        Err(refused(problem, "the rights changed during a wait", Some(self.tenant.id)))
+        Err(self.rights_changed())
+    }
+    /// 503 `rights_changed`, written down.
+    fn rights_changed(&self) -> Problem {
+        let problem = Problem::unavailable("rights_changed", "what you may do has changed while the request waited; send it again");
+        refused(problem, "the rights changed during a wait", Some(self.tenant.id))
+    }
+    /// The actor as it is now, where it was looked at a while ago; `None` where that was just done, which costs nothing. Call it
+    /// before whatever can't be undone.
+    pub async fn renewed_if_old(&self) -> Result<Option<Self>, Problem> {
+        if self.looked.elapsed() < LOOK_AGAIN { Ok(None) } else { self.renewed().await.map(Some) }
     }
     /// The actor by the same token, with what it may do now; in the same place. Fails where it would not be let in any more.
     pub async fn renewed(&self) -> Result<Self, Problem> {
         let Pass { gate, token, named, .. } = &*self.pass;
         let tenant = gate.resolve(&gate.verify(token).await?, Ok(named.clone())).await?;
         let grants = gate.grants(self.scope, &self.subject, &self.roles, self.employee).await?;
-        *self.pass.looked() = Instant::now();
-        Ok(Self { tenant, grants, ..self.clone() })
+        let looked = Instant::now();
+        *self.pass.looked() = looked;
+        Ok(Self { tenant, grants, looked, ..self.clone() })
     }
     /// 403 `forbidden`, written down.
     pub fn forbidden(&self) -> Problem {
@@ -405,8 +439,15 @@ macro_rules! extractors {
         impl<S: Send + Sync> FromRequestParts<S> for $name where Gate: FromRef<S> {
             type Rejection = Problem;
             async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-                let $actor = Gate::from_ref(state).admit(parts).await?;
-                if $allowed { Ok(Self($actor)) } else { Err($actor.forbidden()) }
+                let actor = Gate::from_ref(state).admit(parts).await?;
+                let allowed: fn(&Actor) -> bool = |$actor| $allowed;
+                if !allowed(&actor) {
+                    return Err(actor.forbidden());
+                }
+                if parts.method != http::Method::GET {
+                    parts.extensions.insert(Admitted { actor: actor.clone(), allowed });
+                }
+                Ok(Self(actor))
             }
         }
     )+};
@@ -418,7 +459,7 @@ extractors! {
     RoleAdmin: |actor| actor.grants.has(Duty::ManageRoles);
     AuditReader: |actor| actor.grants.has(Duty::ReadAudit);
     Operator: |actor| actor.grants.has(Duty::ManageTenants);
-    Anyone: |actor| { let _ = &actor; true };
+    Anyone: |_actor| true;
 }
 
 /// Why a request was refused goes to the audit log, with the tenant's opaque namespace; the client gets the problem.

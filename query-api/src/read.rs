@@ -141,6 +141,11 @@ impl Reads {
         };
         let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
         let mut reading = self.begin_at(reader, &schema, fresh).await?;
+        // The turn may have been waited for, too.
+        if let Err(problem) = reader.0.after_waiting().await {
+            reading.tx.end();
+            return Err(problem);
+        }
         let rows: Vec<R> =
             sqlx::query_as_with(&reading.own(statement), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?;
         reading.tx.end();

@@ -135,7 +135,9 @@ impl Identity {
         .await?;
         tx.commit().await?;
         let (email, hash) = found.ok_or_else(not_found)?;
-        if self.passwords.verify(current, Some(hash.clone())).await? {
+        let good = self.passwords.verify(current, Some(hash.clone())).await?;
+        actor.after_waiting().await?;
+        if good {
             return Ok(Verified { attempt, email, hash });
         }
         self.write_down(actor.scope, action, "refused", Some(&subject)).await?;

@@ -4,14 +4,14 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, future::join_all, stream};
-use reqwest::Response;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use crate::servers::{System, own_system_with, tenant_of};
+use crate::servers::{System, eventually, own_system_with, tenant_of};
 
 /// Of one tenant or address; half may wait.
 const PLACES: usize = 8;
@@ -140,4 +140,160 @@ async fn batches(system: &System, greedy: &str, other: &str) {
         assert!(end.contains("tenant_suspended"), "{end}");
     }
     eprintln!("batches without a line ended {:?} after their tenant was suspended", suspended.elapsed());
+}
+
+/// A route of one of the APIs, as its document says.
+struct Route {
+    base: String,
+    method: Method,
+    path: String,
+    /// `application/json` or another type, where it takes a body.
+    media_type: Option<String>,
+}
+
+impl Route {
+    /// Those that take a token.
+    async fn all(system: &System) -> Vec<Self> {
+        let mut routes = Vec::new();
+        for base in [&system.command_api, &system.query_api] {
+            let document: Value = system.client.get(format!("{base}/openapi.json")).send().await.unwrap().json().await.unwrap();
+            for (path, methods) in document["paths"].as_object().unwrap() {
+                for (method, operation) in methods.as_object().unwrap().iter().filter(|(_, operation)| operation.get("security").is_none())
+                {
+                    let media_type = operation["requestBody"]["content"].as_object().and_then(|content| content.keys().next().cloned());
+                    let method = method.to_uppercase().parse().unwrap();
+                    routes.push(Self { base: base.clone(), method, path: path.clone(), media_type });
+                }
+            }
+        }
+        assert!(routes.len() > 50, "{}", routes.len());
+        routes
+    }
+    /// Of the tokens of somebody in human resources, an owner and an operator the one that may come here.
+    fn token_of<'t>(&self, [hr, owner, operator]: [&'t str; 3]) -> &'t str {
+        match self.path.split('/').nth(2).unwrap_or_default() {
+            "tenants" => operator,
+            "users" | "service-accounts" | "identity-audit" | "issuers" | "domains" | "roles" => owner,
+            _ => hr,
+        }
+    }
+    fn path_with_id(&self) -> String {
+        self.path.replace("{id}", "0190a7b2-6c3e-7def-8000-0123456789ab")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_for_each_purpose_is_enough_and_late_bodies_are_looked_at_again() {
+    let system = own_system_with(&[("TENURE_DATABASE_CONNECTIONS", "1".into())]).await;
+    let operator = system.token("platform", "operator");
+    let tenants: Vec<_> = (0..12)
+        .map(|n| {
+            let slug = format!("one-{n}");
+            (system.tenant(&slug), system.token(&slug, "owner"))
+        })
+        .collect();
+    let routes = Route::all(&system).await;
+    let lives = tenants.iter().map(|(hr, owner)| live(&system, [hr.as_str(), owner, &operator], &routes));
+    tokio::time::timeout(Duration::from_mins(2), join_all(lives)).await.expect("whoever holds a connection waits for no other");
+    late_bodies(&system, &tenants[0].0, &tenants[0].1, &routes).await;
+}
+
+/// A company whose people get managers, several at a time, and then every route.
+async fn live(system: &System, tokens: [&str; 3], routes: &[Route]) {
+    let hr = tokens[0];
+    let post = async |path: String, body: Value| {
+        let (status, answer) = system.post(hr, &path, &uuid::Uuid::now_v7().to_string(), &body).await;
+        assert!(status < 300, "POST {path}: {status} {answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    };
+    let on = "2000-01-01";
+    let department = post("/v1/departments".into(), json!({"effective_on": on, "code": "d", "name": "D"})).await;
+    let job = post("/v1/jobs".into(), json!({"effective_on": on, "code": "j", "title": "J"})).await;
+    let hire = |n: usize| {
+        json!({"hire_date": "2010-01-01", "employee_number": n.to_string(), "person": {"given_name": "A", "family_name": "B"},
+            "assignment": {"department_id": department, "job_id": job}, "pay": {"rate": {"amount": "1", "currency": "EUR"}, "per": "month"}})
+    };
+    let people = join_all((0..4).map(|n| post("/v1/employees".into(), hire(n)))).await;
+    let under = |n: usize| json!({"effective_on": "2011-01-01", "reason": "x", "changes": {"manager_id": people[n - 1]}});
+    join_all((1..4).map(|n| post(format!("/v1/employees/{}/assignment-changes", people[n]), under(n)))).await;
+    // Refused, which is remembered.
+    let (status, answer) = system.post(hr, &format!("/v1/employees/{}/assignment-changes", people[0]), "ring", &under(4)).await;
+    assert_eq!((status, &answer["error"]), (422, &json!("manager_cycle")), "{answer}");
+    system.settled(hr).await;
+    for route in routes {
+        let request = system.client.request(route.method.clone(), format!("{}{}", route.base, route.path_with_id()));
+        let mut request = request.bearer_auth(route.token_of(tokens)).header("idempotency-key", uuid::Uuid::now_v7().to_string());
+        if let Some(media_type) = &route.media_type {
+            request = request.header("content-type", media_type).body("{}");
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        assert!(!status.is_server_error(), "{} {}: {status} {}", route.method, route.path, response.text().await.unwrap());
+    }
+}
+
+/// A request whose body begins, and ends when it is told to.
+struct Late {
+    path: String,
+    connection: TcpStream,
+}
+
+impl Late {
+    async fn begin(route: &Route, token: &str) -> Self {
+        let mut connection = TcpStream::connect(route.base.strip_prefix("http://").unwrap()).await.unwrap();
+        let (method, path, media_type) = (&route.method, route.path_with_id(), route.media_type.as_deref().unwrap());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: {media_type}\r\n\
+             connection: close\r\ncontent-length: 3\r\n\r\n{{"
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        Self { path, connection }
+    }
+    /// The answer to it.
+    async fn end(mut self) -> (String, String) {
+        // Where the answer came before the end of the body, nobody reads on.
+        let _ = self.connection.write_all(b"}\n").await;
+        let mut answer = Vec::new();
+        let reading = self.connection.read_to_end(&mut answer);
+        let _ = tokio::time::timeout(Duration::from_secs(30), reading).await.expect("an answer");
+        (self.path, String::from_utf8(answer).unwrap())
+    }
+}
+
+/// Whoever may no longer do it when the body is whole has done nothing.
+async fn late_bodies(system: &System, hr: &str, owner: &str, routes: &[Route]) {
+    // A role of the tenant's own, which is taken away; and tokens, which are revoked. Operators' routes go the same way.
+    let (status, answer) = system
+        .post(
+            owner,
+            "/v1/roles",
+            "",
+            &json!({"name": "clerk", "permissions": [{"action": "change", "class": "directory", "reach": "all"}], "duties": []}),
+        )
+        .await;
+    assert_eq!(status, 204, "{answer}");
+    let clerk =
+        system.tenure(&["token", "--tenant", "one-0", "--role", "clerk", "--subject", "clerk"])["token"].as_str().unwrap().to_owned();
+    let with_body = || routes.iter().filter(|route| route.media_type.is_some() && !route.path.starts_with("/v1/tenants"));
+    let jobs = with_body().find(|route| route.path == "/v1/jobs").unwrap();
+    let may_write = async || system.post(&clerk, "/v1/jobs", "any", &json!({})).await.0 == 422;
+    eventually("the new role is known", may_write).await;
+    let by_the_clerk = Late::begin(jobs, &clerk).await;
+    let late = join_all(with_body().map(|route| Late::begin(route, route.token_of([hr, owner, ""])))).await;
+    assert!(late.len() > 30, "{}", late.len());
+    // All are let in before anybody is kept out.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(system.post(owner, "/v1/roles/removal", "", &json!({"name": "clerk"})).await.0, 204);
+    assert_eq!(system.post(owner, "/v1/auth/revocation", "", &json!({"all": true})).await.0, 204);
+    let status = async |token: &str| system.post(token, "/v1/jobs", "any", &json!({})).await.0;
+    let out = async || (status(hr).await, status(owner).await, status(&clerk).await) == (401, 401, 403);
+    eventually("the tokens are void, and the role is gone", out).await;
+    // Longer than what was looked at is taken for new.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    for (path, answer) in join_all(late.into_iter().map(Late::end)).await {
+        let refused = answer.starts_with("HTTP/1.1 401") || (path == "/v1/batch" && answer.contains("\"status\":401"));
+        assert!(refused, "{path}: {answer}");
+    }
+    let (_, answer) = by_the_clerk.end().await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
 }

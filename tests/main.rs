@@ -20,6 +20,7 @@ mod platform;
 mod projection;
 mod queries;
 mod rebuild;
+mod recovery;
 mod repository;
 mod store_conformance;
 mod telemetry;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use events::{EmployeeId, KeyState, TenantId, TenantScope};
+use events::{EmployeeId, KeyState, Position, TenantId, TenantScope};
 use futures::{StreamExt as _, stream};
 use platform::{
     Access, Config, Gate, Keys, Problem, Process, READ_MODEL_VERSION, Registry, ScopedTx, TenantTx,
@@ -16,6 +16,7 @@ use platform::{
     database, keys,
     keys::KeyError,
     provision::{self, bootstrap, provision},
+    read_model::{Rebuild, standings},
     read_schema,
 };
 use secrecy::ExposeSecret as _;
@@ -416,26 +417,68 @@ async fn a_rebuilt_schema_takes_the_place_of_the_live_one() {
     let (scope, other) = (database.tenant().await, database.tenant().await);
     let projector = database.pool("tenure_projector", 2);
     put_canary(&projector, scope).await;
-    let (live, next) = (schema(scope), format!("{}_next", schema(scope)));
-    for _ in 0..2 {
-        provision::create_read_schema(&projector, scope, &next).await.unwrap();
-    }
-    let mut tx = projector.begin().await.unwrap();
-    provision::cut_over(&mut tx, scope, &live, &next).await.unwrap();
-    tx.rollback().await.unwrap();
-    let query = database.pool("tenure_query", 1);
-    assert_eq!(canaries(&query, scope).await.len(), 1, "rolled back: still the old one");
-    for _ in 0..2 {
-        provision::create_read_schema(&projector, scope, &next).await.unwrap();
-        let mut tx = projector.begin().await.unwrap();
-        provision::cut_over(&mut tx, scope, &live, &next).await.unwrap();
+    let live = schema(scope);
+    let begin = async || {
+        let rebuild = Rebuild::begin(&mut projector.acquire().await.unwrap(), scope).await.unwrap();
+        for _ in 0..2 {
+            rebuild.create_schema(&projector).await.unwrap();
+        }
+        rebuild
+    };
+    let index = async |rebuild: &Rebuild, statements: Vec<&str>| {
+        let mut tx = TenantTx::begin(&projector, scope, &rebuild.next(), Access::Write).await.unwrap();
+        for sql in statements {
+            tx.conn().execute(sql).await.unwrap();
+        }
         tx.commit().await.unwrap();
-        assert_eq!(canaries(&query, scope).await.len(), 0, "the new one, readable by the tenant's reader");
+    };
+    let cut_over = async |rebuild: &Rebuild, position: u64| -> Result<(), String> {
+        let mut tx = projector.begin().await.unwrap();
+        rebuild.cut_over(&mut tx, Position(position)).await.map_err(|error| error.to_string())?;
+        tx.commit().await.map_err(|error| error.to_string())
+    };
+    let query = database.pool("tenure_query", 1);
+    let refused = async |result: Result<(), String>, why: &str| {
+        assert!(result.as_ref().is_err_and(|error| error.contains(why)), "{result:?} does not say {why:?}");
+        assert_eq!(canaries(&query, scope).await.len(), 1, "{why}: still the old one");
+    };
+    // PostgreSQL itself looks at what is to serve, and whose it is.
+    let keys = provision::read_model_sql().1;
+    let first = begin().await;
+    refused(cut_over(&first, 0).await, "working indexes").await;
+    index(&first, keys.clone()).await;
+    refused(cut_over(&first, 7).await, "stands at 0, not at 7").await;
+    index(&first, vec!["drop table job_span"]).await;
+    refused(cut_over(&first, 0).await, "tables").await;
+    first.give_up(&projector).await.unwrap();
+    refused(cut_over(&first, 0).await, "no schema to cut over to").await;
+    let (first, second) = (begin().await, begin().await);
+    index(&first, keys.clone()).await;
+    refused(cut_over(&first, 0).await, "a later rebuild").await;
+    let old = "select platform.cut_over($1, $2, $3)";
+    let old = sqlx::query(old).bind(scope.tenant().namespace()).bind(&live).bind(first.next()).execute(&projector).await;
+    refused(old.map(|_| ()).map_err(|error| error.to_string()), "does not exist").await;
+    // One that is not the last leaves what the last one makes alone.
+    first.drop_left_over(&projector).await.unwrap();
+    index(&second, keys).await;
+    cut_over(&second, 0).await.unwrap();
+    assert_eq!(canaries(&query, scope).await.len(), 0, "the new one, readable by the tenant's reader");
+    assert_eq!(standings(&projector, &[other, scope]).await.unwrap().len(), 2);
+    second.drop_left_over(&projector).await.unwrap();
+    let schemas = format!("select array_agg(nspname::text) from pg_namespace where nspname like 't\\_{}\\_r%'", scope.tenant());
+    let schemas: Vec<String> = sqlx::query_scalar(&schemas).fetch_one(&database.owner).await.unwrap();
+    assert_eq!(schemas, [live]);
+    for sql in ["drop_read_schema($1, $2)", "create_read_schema($1, $2)", "drop_left_over($1, $2, 1)"] {
+        let sql = format!("select platform.{sql}");
+        let foreign = sqlx::query(&sql).bind(scope.tenant().namespace()).bind(schema(other));
+        assert_eq!(code(&foreign.execute(&projector).await.unwrap_err()), "22023", "{sql}");
     }
-    provision::drop_read_schema(&projector, scope, &format!("{live}_old")).await.unwrap();
-    assert!(provision::drop_read_schema(&projector, scope, &schema(other)).await.is_err(), "another tenant's schema");
-    assert!(provision::drop_read_schema(&projector, scope, "platform").await.is_err());
-    assert!(provision::create_read_schema(&projector, scope, &schema(other)).await.is_err());
+    for role in ["tenure_query", "tenure_command", "tenure_relay"] {
+        for sql in ["begin_rebuild('x')", "read_models('{}', 2)", "cut_over('x', 'x', 1, 1, 1, 1)", "drop_left_over('x', 'x', 1)"] {
+            let denied = sqlx::query(&format!("select platform.{sql}")).execute(&database.pool(role, 1)).await.unwrap_err();
+            assert_eq!(code(&denied), "42501", "{role} {sql}");
+        }
+    }
     let injected = sqlx::query("select platform.create_tenant_roles($1)").bind("x\"; drop schema platform; --").execute(&projector).await;
     assert_eq!(code(&injected.unwrap_err()), "22023");
 }

@@ -355,7 +355,7 @@ async fn appliers_at_once_apply_each_event_once() {
 #[track_caller]
 fn assert_parks(result: Result<Applied, ApplyError>, at: u64, why: &str) {
     match result {
-        Err(ApplyError::Unprojectable { position, reason }) => {
+        Err(ApplyError::Unprojectable { position, reason } | ApplyError::Damaged { position, reason }) => {
             assert_eq!(position, Position(at));
             assert!(reason.contains(why), "{reason:?} does not say {why:?}");
         }

@@ -139,7 +139,7 @@ async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> an
         Command::Access(command) => access::run(&home, &endpoints, command, json).await?,
         Command::Key(command) => key::run(&home, command, json).await?,
         Command::Import(command) => return import::run(&home, &endpoints, command, json).await,
-        Command::ReadModel(command) => read_model::run(&home, command, json).await?,
+        Command::ReadModel(command) => return read_model::run(&home, command, json).await,
         Command::Status(options) => status::run(&home, &options, json).await?,
     }
     Ok(true)

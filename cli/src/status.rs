@@ -1,17 +1,25 @@
 //! `tenure status`: one screen that says what runs, how far everything is, and what is wrong. Asks the processes and the
 //! database directly, so that it also works where a service does not.
 
-use std::{collections::HashMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use events::{Position, TenantId, TenantScope};
 use platform::{Access, Process, READ_MODEL_VERSION, TenantState, TenantTx, database, read_schema};
 use serde::Serialize;
 use sqlx::PgPool;
+use store::{Store, heartbeat::Lease};
 
 use crate::{
     home::Home,
     system::{self, Phase, Reader, SERVICES, State},
 };
+
+/// How long the relay's heartbeat is watched. A relay that is busy may change it only after two seconds.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is asked for.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,7 +55,7 @@ struct ProcessLine {
 
 #[derive(Debug, Serialize)]
 struct RelayLine {
-    /// Whether one holds the lease.
+    /// Whether one holds the lease and is alive.
     active: bool,
     /// Events that are not published yet, of all tenants; with EventStoreDB the tenants that have any.
     behind: u64,
@@ -74,6 +82,9 @@ struct Parked {
     position: i64,
     reason: String,
     since: String,
+    /// How often it was tried to project it, and by which build last; empty once it is to be tried again.
+    tries: i32,
+    build: String,
 }
 
 /// Runs the command.
@@ -147,26 +158,50 @@ async fn database_view(home: &Home) -> anyhow::Result<(RelayLine, Vec<TenantLine
     let relay = database::connect(&relay_config, Process::Cli).await?;
     let query = database::connect(&system::config(home, Process::QueryApi)?, Process::Cli).await?;
     let store = system::open_store(&relay_config).await?;
-    let tenants = Reader::of(&store).await?.all();
+    let (active, view) = tokio::join!(is_relay_active(&relay), tenants_view(&relay, &query, &store));
+    let (behind, lines) = view?;
+    Ok((RelayLine { active: active?, behind }, lines))
+}
+
+/// Whether the relay's lease has an owner who is alive: its heartbeat changes each second, whatever the clocks say.
+async fn is_relay_active(relay: &PgPool) -> Result<bool, sqlx::Error> {
+    let lease = || async {
+        let sql = "select owner, epoch, heartbeat from event_store.lease where name = 'relay'";
+        sqlx::query_as::<_, Lease>(sql).fetch_optional(relay).await
+    };
+    let first = lease().await?;
+    let deadline = Instant::now() + PATIENCE;
+    while first.as_ref().is_some_and(|lease| lease.owner.is_some()) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if lease().await? != first {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How many events wait to be published, and all tenants.
+async fn tenants_view(relay: &PgPool, query: &PgPool, store: &Store) -> anyhow::Result<(u64, Vec<TenantLine>)> {
+    let tenants = Reader::of(store).await?.all();
     let heads: HashMap<TenantId, Position> = store.heads().await?.into_iter().map(|head| (head.tenant, head.position)).collect();
     let cursors: Vec<(uuid::Uuid, i64)> =
-        sqlx::query_as("select tenant_id, position from event_store.relay_cursor").fetch_all(&relay).await?;
+        sqlx::query_as("select tenant_id, position from event_store.relay_cursor").fetch_all(relay).await?;
     let cursors: HashMap<TenantId, u64> = cursors.into_iter().map(|(id, at)| (TenantId::from_uuid(id), at.cast_unsigned())).collect();
-    let active: bool = sqlx::query_scalar("select exists (select from event_store.lease where name = 'relay' and expires_at > now())")
-        .fetch_one(&relay)
-        .await?;
-    let parked: Vec<(uuid::Uuid, i64, String, String)> = sqlx::query_as(
-        "select tenant_id, position, reason, to_char(since at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') from platform.parked",
+    let parked: Vec<(uuid::Uuid, i64, String, String, i32, String)> = sqlx::query_as(
+        "select tenant_id, position, reason, to_char(since at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), tries, build
+         from platform.parked",
     )
-    .fetch_all(&query)
+    .fetch_all(query)
     .await?;
-    let parked: HashMap<TenantId, Parked> =
-        parked.into_iter().map(|(id, position, reason, since)| (TenantId::from_uuid(id), Parked { position, reason, since })).collect();
+    let parked: HashMap<TenantId, Parked> = parked
+        .into_iter()
+        .map(|(id, position, reason, since, tries, build)| (TenantId::from_uuid(id), Parked { position, reason, since, tries, build }))
+        .collect();
     let behind = heads.iter().map(|(id, head)| store.events_between(Position(cursors.get(id).copied().unwrap_or_default()), *head)).sum();
     let mut lines = Vec::with_capacity(tenants.len());
     for tenant in tenants {
         let head = heads.get(&tenant.id).map_or(0, |head| head.0);
-        let projected = checkpoint(&query, tenant.id).await;
+        let projected = checkpoint(query, tenant.id).await;
         lines.push(TenantLine {
             slug: tenant.slug.clone(),
             tenant_id: tenant.id,
@@ -183,7 +218,7 @@ async fn database_view(home: &Home) -> anyhow::Result<(RelayLine, Vec<TenantLine
             parked: parked.get(&tenant.id).cloned(),
         });
     }
-    Ok((RelayLine { active, behind }, lines))
+    Ok((behind, lines))
 }
 
 /// How far the read model is; none where there is none.
@@ -226,7 +261,7 @@ fn screen(status: &Status) -> String {
         );
     }
     if let Some(relay) = &status.relay {
-        let active = if relay.active { "active" } else { "NOT ACTIVE: nobody holds the lease" };
+        let active = if relay.active { "active" } else { "NOT ACTIVE: nobody who is alive holds the lease" };
         let _ = writeln!(text, "\nrelay: {active}, {} events behind", relay.behind);
     }
     if !status.tenants.is_empty() {
@@ -241,6 +276,11 @@ fn screen(status: &Status) -> String {
         );
         if let Some(parked) = &tenant.parked {
             let _ = writeln!(text, "    PARKED at {} since {}: {}", parked.position, parked.since, parked.reason);
+            let _ = writeln!(
+                text,
+                "    tried {} times; once the cause is mended: tenure read-model resume --tenant {}",
+                parked.tries, tenant.slug
+            );
         }
     }
     if let Some(problem) = &status.problem {

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod build;
 pub mod config;
 pub mod database;
 pub mod health;
@@ -10,6 +11,7 @@ pub mod job;
 pub mod keys;
 pub mod problem;
 pub mod provision;
+pub mod read_model;
 pub mod registry;
 pub mod search;
 pub mod telemetry;

@@ -276,18 +276,8 @@ pub async fn provision(projector: &PgPool, keys: &Keys, scope: TenantScope) -> a
     Ok(())
 }
 
-/// Makes an empty read schema (tables, no indexes) under this name beside the live one, dropping a left-over of the
-/// same name first. For rebuilds.
-pub async fn create_read_schema(projector: &PgPool, scope: TenantScope, schema: &str) -> anyhow::Result<()> {
-    let mut tx = ScopedTx::begin(projector, scope).await?;
-    drop_in(tx.conn(), scope, schema).await?;
-    create_tables(tx.conn(), scope, schema, read_model_sql().0).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
 /// Creates the schema if it is not there and runs `sql` in it as the tenant's writer; an existing one stays as it is.
-async fn create_tables(conn: &mut PgConnection, scope: TenantScope, schema: &str, sql: Vec<&'static str>) -> anyhow::Result<()> {
+pub(crate) async fn create_tables(conn: &mut PgConnection, scope: TenantScope, schema: &str, sql: Vec<&'static str>) -> anyhow::Result<()> {
     let tenant = scope.tenant();
     if !is_schema_of(tenant, schema) {
         bail!("{schema:?} is not a read schema of this tenant");
@@ -308,13 +298,7 @@ async fn create_tables(conn: &mut PgConnection, scope: TenantScope, schema: &str
     Ok(())
 }
 
-/// Drops a read schema of the tenant, if it is there.
-pub async fn drop_read_schema(projector: &PgPool, scope: TenantScope, schema: &str) -> anyhow::Result<()> {
-    let mut conn = projector.acquire().await?;
-    drop_in(&mut conn, scope, schema).await
-}
-
-async fn drop_in(conn: &mut PgConnection, scope: TenantScope, schema: &str) -> anyhow::Result<()> {
+pub(crate) async fn drop_in(conn: &mut PgConnection, scope: TenantScope, schema: &str) -> anyhow::Result<()> {
     sqlx::query("select platform.drop_read_schema($1, $2)")
         .bind(scope.tenant().namespace())
         .bind(schema)
@@ -322,14 +306,6 @@ async fn drop_in(conn: &mut PgConnection, scope: TenantScope, schema: &str) -> a
         .await
         .with_context(|| format!("dropping {schema}"))?;
     Ok(())
-}
-
-/// Puts the schema `next` in the place of `live`, in the caller's transaction; the old one becomes `{live}_old`, for
-/// [`drop_read_schema`] afterwards. Queries in flight finish on the old one. Under the projector's own role: before
-/// `set local role`, or after `set local role none`.
-pub async fn cut_over(conn: &mut PgConnection, scope: TenantScope, live: &str, next: &str) -> Result<(), sqlx::Error> {
-    let namespace = scope.tenant().namespace();
-    sqlx::query("select platform.cut_over($1, $2, $3)").bind(namespace).bind(live).bind(next).execute(conn).await.map(|_| ())
 }
 
 /// Whether the tenant's read schema of this build is there: asked under its reader's role, as every query will be.

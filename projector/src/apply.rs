@@ -12,12 +12,18 @@ use std::{
 };
 
 use events::{EmployeeId, Event, KeyState, Position, RecordedEvent, StreamName, TenantScope};
-use platform::{Access, Keys, READ_MODEL_VERSION, TenantPool, keys::KeyError, provision::provision, read_schema};
+use platform::{
+    Access, Keys, READ_MODEL_VERSION, TenantPool,
+    keys::KeyError,
+    provision::provision,
+    read_model::{Standing, standings},
+    read_schema,
+};
 use sqlx::PgPool;
 use store::{Store, StoreError};
 
 use crate::{
-    batch::{Checkpoint, REPLACED, is_missing, is_refusal_of_data, load, lock_checkpoint, write},
+    batch::{Checkpoint, REPLACED, is_damage, is_missing, is_refusal_of_data, load, lock_checkpoint, write},
     busy::busy,
     fold::{CannotFold, Key, Model, key},
     rows::{Difference, Rows},
@@ -77,6 +83,14 @@ pub enum ApplyError {
     #[error("the event at {position} can't be projected: {reason}")]
     Unprojectable {
         /// The event's position.
+        position: Position,
+        /// Why, without personal data.
+        reason: String,
+    },
+    /// The read model can't take the event: it is damaged, or the event is at fault. A rebuild tells, which folds the log alone.
+    #[error("the read model does not take the event at {position}: {reason}")]
+    Damaged {
+        /// The event's position, or that of the last one in the read model.
         position: Position,
         /// Why, without personal data.
         reason: String,
@@ -156,7 +170,8 @@ impl Applier {
             Err(ApplyError::Database(error)) if is_missing(&error) => {
                 tracing::warn!(target: "audit", tenant = %scope.tenant(), "a read schema is gone; it is made anew from the log");
                 provision(&self.pool, &self.keys, scope).await.map_err(|e| sqlx::Error::Protocol(format!("{e:#}")))?;
-                self.checkpoint(scope).await?
+                // Where there is a schema it stays as it is.
+                self.checkpoint(scope).await.map_err(|error| if_damaged(error, Position::ZERO))?
             }
             at => at?,
         };
@@ -174,12 +189,10 @@ impl Applier {
         .await
     }
 
-    /// [`Applier::checkpoint`], and the beginning where the read schema is gone.
-    pub(crate) async fn standing(&self, scope: TenantScope) -> Result<Position, ApplyError> {
-        match self.checkpoint(scope).await {
-            Err(ApplyError::Database(error)) if is_missing(&error) => Ok(Position::ZERO),
-            at => at,
-        }
+    /// Where the tenant's live read model stands, and whether it is whole.
+    pub(crate) async fn standing(&self, scope: TenantScope) -> Result<Standing, ApplyError> {
+        let standings = within(PATIENCE, async { Ok(standings(&self.pool, &[scope]).await?) }).await?;
+        Ok(standings.first().map_or(Standing::Missing, |(_, standing)| *standing))
     }
 
     /// [`Applier::catch_up`] for any read schema, which stands at `at`.
@@ -244,13 +257,14 @@ impl Applier {
                 Attempt::Gap(at) => return Ok(Applied::Gap(at)),
                 Attempt::Refused { index, why } => {
                     opened.truncate(index);
-                    refusal = Some(unprojectable(events[index].event.position, &why));
+                    refusal = Some(ApplyError::Damaged { position: events[index].event.position, reason: why });
                 }
                 Attempt::Halve { count } => most = count.div_ceil(2),
                 Attempt::Replaced => {
                     replaced += 1;
                     if replaced > MAX_REPLACED {
-                        return Err(sqlx::Error::Protocol("the read model is replaced again and again; try again".into()).into());
+                        let reason = "its checkpoint says again and again that it was replaced".into();
+                        return Err(ApplyError::Damaged { position: Position::ZERO, reason });
                     }
                 }
             }
@@ -279,7 +293,11 @@ impl Applier {
         most: usize,
     ) -> Result<Attempt, ApplyError> {
         let mut tx = self.tenants.begin(scope, schema, Access::Write).await.map_err(sqlx::Error::from)?;
-        let Checkpoint { position: checkpoint, fence: theirs } = lock_checkpoint(tx.conn()).await?;
+        let locked = lock_checkpoint(tx.conn()).await;
+        let Checkpoint { position: checkpoint, fence: theirs } = locked.map_err(|error| match error {
+            error if is_missing(&error) => error.into(),
+            error => if_damaged(error.into(), Position::ZERO),
+        })?;
         if theirs == REPLACED {
             tx.rollback().await?;
             return Ok(Attempt::Replaced);
@@ -298,7 +316,7 @@ impl Applier {
         let at = events[end - 1].event.position;
 
         let keys: BTreeSet<Key> = opened[start..end].iter().filter_map(|event| key(event).ok()).collect();
-        let rows = load(tx.conn(), &keys).await?;
+        let rows = load(tx.conn(), &keys).await.map_err(|error| if_damaged(error.into(), at))?;
         let new = events[start..end].iter().zip(&opened[start..end]);
         let difference = match busy(end - start, || fold_batch(rows, &keys, new)) {
             Ok(difference) => difference,
@@ -317,7 +335,7 @@ impl Applier {
                 let why = format!("PostgreSQL refuses its rows (SQLSTATE {code})");
                 return Ok(if count == 1 { Attempt::Refused { index: start, why } } else { Attempt::Halve { count } });
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(if_damaged(error.into(), at)),
         }
         tx.commit().await?;
         metrics::counter!("tenure_projector_events_total").increment((end - start) as u64);
@@ -403,6 +421,17 @@ pub(crate) fn decode(scope: TenantScope, event: &RecordedEvent) -> Result<Event,
         return Err(CannotFold("it belongs to another tenant".into()));
     }
     Event::decode(event).map_err(|e| CannotFold(e.to_string()))
+}
+
+/// Says of what PostgreSQL answered that the read model is damaged, if that is what it means.
+fn if_damaged(error: ApplyError, position: Position) -> ApplyError {
+    if let ApplyError::Database(answer) = &error
+        && is_damage(answer)
+    {
+        // The message names tables and columns; a row's values stand in its details.
+        return ApplyError::Damaged { position, reason: format!("a part of the read model is missing or broken: {answer}") };
+    }
+    error
 }
 
 pub(crate) fn unprojectable(position: Position, reason: &str) -> ApplyError {

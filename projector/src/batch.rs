@@ -141,7 +141,15 @@ pub(crate) fn is_refusal_of_data(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
 }
 
-/// Whether a table is not there: the read schema was dropped.
+/// Whether the checkpoint's table is not there: the read schema was dropped.
 pub(crate) fn is_missing(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "42P01")
+}
+
+/// Whether a table, a column, a key or an index of the read model is not there or does not work.
+pub(crate) fn is_damage(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    // Rights (42501) are the role's, and a rebuilt read model would have the same.
+    let is_damage = |code: &str| code.starts_with("42") && code != "42501" || ["XX001", "XX002"].contains(&code);
+    matches!(error, sqlx::Error::RowNotFound) || code.is_some_and(|code| is_damage(&code))
 }

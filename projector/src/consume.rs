@@ -12,7 +12,11 @@ use events::{
     tenancy::TenantProvisioned,
 };
 use futures::{StreamExt as _, stream};
-use platform::{Keys, Registry, TenantState, database, provision, telemetry};
+use platform::{
+    Keys, Registry, TenantState, build, database, provision,
+    read_model::{Standing, standings},
+    telemetry,
+};
 use store::{Append, Expected, feed, stalled::Stalled};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -30,6 +34,8 @@ const TENANTS: usize = 4;
 const HEALED: usize = 4;
 /// How often leases are renewed and laggards are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Read models that one sweep asks PostgreSQL for, in turn. Each costs it about 0.1 ms.
+const LOOKED_AT: usize = 50;
 /// How long an applied message may take before JetStream sends it again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 
@@ -44,9 +50,11 @@ struct Inner {
     jetstream: js::Context,
     /// How far each tenant was seen to be projected; only to find laggards cheaply.
     known: Mutex<HashMap<TenantId, Position>>,
-    /// Tenants that stand still, from `platform.parked`.
-    parked: Mutex<HashSet<TenantId>>,
+    /// Tenants that stand still, from `platform.parked`, each with whether it is to be tried again.
+    parked: Mutex<HashMap<TenantId, bool>>,
     stalled: Mutex<Stalled>,
+    /// Partitions whose fence is below that of a read model in them, and that fence.
+    outgrown: Mutex<BTreeMap<u16, i64>>,
     /// What takes as long as it takes, beside the renewal of leases.
     healing: Healing,
 }
@@ -58,6 +66,15 @@ struct Healing {
     tenants: Mutex<HashMap<TenantId, JoinHandle<()>>>,
     rebuilder: Rebuilder,
     provisioning: tokio::sync::Mutex<()>,
+}
+
+/// What one sweep leaves to the next.
+#[derive(Default)]
+struct Swept {
+    /// Tenants that were behind, and where they stood.
+    behind: HashMap<TenantId, Position>,
+    /// The last tenant whose read model was looked at.
+    looked_at: Option<TenantId>,
 }
 
 /// A partition that this process holds: its fence, and its task with what ends it.
@@ -88,23 +105,27 @@ impl Projector {
         let (places, provisioning) = (Semaphore::new(HEALED), tokio::sync::Mutex::default());
         let rebuilder = Rebuilder::new(applier.clone(), far_behind);
         let healing = Healing { tasks: TaskTracker::new(), places, tenants: Mutex::default(), rebuilder, provisioning };
-        let (known, parked, stalled) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { applier, registry, keys, jetstream, known, parked, stalled, healing }))
+        let (known, parked, stalled, outgrown) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { applier, registry, keys, jetstream, known, parked, stalled, outgrown, healing }))
     }
 
     /// Projects until told to stop; whatever fails is tried again.
     pub async fn run(self, stop: CancellationToken) {
+        match tokio::task::spawn_blocking(build::id).await {
+            Ok(build) => tracing::info!(build, "what other builds parked is tried again"),
+            Err(error) => tracing::error!(%error, "which build this is is not known"),
+        }
         // Whatever else is going on, leases are renewed.
         let mut leases = Leases::new(database::apart(&self.0.applier.pool, 1));
         let mut partitions: BTreeMap<u16, Held> = BTreeMap::new();
-        let mut behind: HashMap<TenantId, Position> = HashMap::new();
+        let mut swept = Swept::default();
         while !stop.is_cancelled() {
-            match leases.renew().await {
-                Ok(held) => self.adjust(&held, &mut partitions).await,
+            if let Err(error) = self.renew(&mut leases).await {
                 // Without the database nothing can be applied either; the fence guards what is in flight.
-                Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+                tracing::warn!(%error, "leases could not be renewed");
             }
-            if let Err(error) = self.sweep(&partitions, &mut behind).await {
+            self.adjust(&leases.held(), &mut partitions).await;
+            if let Err(error) = self.sweep(&partitions, &mut swept).await {
                 tracing::warn!(%error, "the sweep failed; trying again");
             }
             let _ = tokio::time::timeout(SWEEP, stop.cancelled()).await;
@@ -115,6 +136,16 @@ impl Projector {
         if let Err(error) = leases.release().await {
             tracing::debug!(%error, "leases were not released; they expire");
         }
+    }
+
+    /// Renews leases, after raising the fences that are too low: that a read model was written with a higher one says that its lease
+    /// was lost since, or has a new owner, and only the lease's row tells which.
+    async fn renew(&self, leases: &mut Leases) -> Result<(), sqlx::Error> {
+        let outgrown = std::mem::take(&mut *self.0.outgrown.lock().unwrap_or_else(PoisonError::into_inner));
+        for (partition, fence) in outgrown {
+            leases.outgrow(partition, fence).await?;
+        }
+        leases.renew().await
     }
 
     /// Starts and ends partitions' tasks so that they are those that are held.
@@ -233,7 +264,7 @@ impl Projector {
             self.provision_registered().await;
             return Ok(true);
         }
-        if self.parked().contains(&tenant) {
+        if self.parked().contains_key(&tenant) {
             return Ok(true); // It catches up from the store once it is freed.
         }
         // The partition's lease is the right to its tenants.
@@ -294,12 +325,22 @@ impl Projector {
             Ok(position) => {
                 let before = self.known().insert(tenant, position).unwrap_or_default();
                 metrics::counter!("tenure_projector_applied_total").increment(position.0.saturating_sub(before.0));
+                self.unpark(tenant).await;
                 Ok(true)
             }
-            Err(ApplyError::Fenced { .. }) => Err(Interrupted::Fenced),
+            Err(ApplyError::Fenced { theirs }) => {
+                let mut outgrown = self.0.outgrown.lock().unwrap_or_else(PoisonError::into_inner);
+                let fence = outgrown.entry(feed::partition(tenant)).or_default();
+                *fence = theirs.max(*fence);
+                Err(Interrupted::Fenced)
+            }
             Err(ApplyError::Unprojectable { position, reason }) => {
                 self.park(tenant, position, &reason).await;
                 Ok(true)
+            }
+            Err(ApplyError::Damaged { position, reason }) => {
+                self.0.healing.rebuilder.damaged(tenant, position, &reason);
+                Ok(true) // It is rebuilt from the store.
             }
             Err(error @ (ApplyError::Database(_) | ApplyError::Store(_) | ApplyError::Keys(_))) => {
                 tracing::warn!(%error, "a tenant's events were not applied; trying again");
@@ -312,29 +353,74 @@ impl Projector {
         metrics::counter!("tenure_projector_parkings_total").increment(1);
         tracing::error!(%tenant, %position, reason, "ALERT: a tenant was parked: its read model stands still until its log can be projected");
         let parked = sqlx::query(
-            "insert into platform.parked (tenant_id, position, reason) values ($1, $2, $3)
-             on conflict (tenant_id) do update set position = excluded.position, reason = excluded.reason",
+            "insert into platform.parked as p (tenant_id, position, reason, build) values ($1, $2, $3, $4)
+             on conflict (tenant_id) do update
+             set position = excluded.position, reason = excluded.reason, build = excluded.build, tries = p.tries + 1, tried_at = now()",
         )
         .bind(tenant.uuid())
         .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
         .bind(reason)
+        .bind(build::id())
         .execute(&self.0.applier.pool)
         .await;
         match parked {
-            Ok(_) => {
-                self.0.parked.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant);
-            }
+            Ok(_) => drop(self.parked().insert(tenant, false)),
             Err(error) => tracing::warn!(%error, "the parking was not recorded; trying again"),
         }
     }
 
+    /// Lets a tenant go on that was tried again and is projected.
+    async fn unpark(&self, tenant: TenantId) {
+        if !self.parked().contains_key(&tenant) {
+            return;
+        }
+        let freed = sqlx::query("delete from platform.parked where tenant_id = $1").bind(tenant.uuid()).execute(&self.0.applier.pool);
+        match freed.await {
+            Ok(_) => {
+                self.parked().remove(&tenant);
+                tracing::info!(%tenant, "a tenant that was parked is projected again");
+            }
+            Err(error) => tracing::warn!(%error, "that a tenant is not parked any more was not recorded; trying again"),
+        }
+    }
+
+    /// Who is parked. Another build may project what the last one could not, and an operator may have mended it.
+    async fn read_parked(&self) -> Result<HashMap<TenantId, bool>, sqlx::Error> {
+        let parked: Vec<(uuid::Uuid, bool)> =
+            sqlx::query_as("select tenant_id, build <> $1 from platform.parked").bind(build::id()).fetch_all(&self.0.applier.pool).await?;
+        let parked: HashMap<TenantId, bool> = parked.into_iter().map(|(id, again)| (TenantId::from_uuid(id), again)).collect();
+        metrics::gauge!("tenure_projector_parked_tenants").set(parked.len() as f64);
+        self.parked().clone_from(&parked);
+        Ok(parked)
+    }
+
+    /// Asks PostgreSQL for some of the read models, and all of them in turn: one that was dropped or set back while nobody wrote
+    /// is found, though this process remembers otherwise. Those that are not whole.
+    async fn look(&self, ours: &[TenantId], looked_at: &mut Option<TenantId>) -> Result<Vec<TenantId>, sqlx::Error> {
+        let from = ours.partition_point(|tenant| Some(*tenant) <= *looked_at);
+        let now: Vec<TenantScope> = ours[from..].iter().chain(&ours[..from]).take(LOOKED_AT).copied().map(TenantScope::checked).collect();
+        *looked_at = now.last().map(|scope| scope.tenant());
+        let before = self.known().clone();
+        let mut broken = Vec::new();
+        for (tenant, standing) in standings(&self.0.applier.pool, &now).await? {
+            match standing {
+                // Not over what was learned since.
+                Standing::At(at) => {
+                    let mut known = self.known();
+                    if known.get(&tenant) == before.get(&tenant) {
+                        known.insert(tenant, at);
+                    }
+                }
+                Standing::Missing | Standing::Damaged => broken.push(tenant),
+            }
+        }
+        Ok(broken)
+    }
+
     /// Looks for tenants that nobody rang for: what was lost between store and here, and new tenants. What that takes is
     /// started, not waited for: leases are renewed meanwhile.
-    async fn sweep(&self, held: &BTreeMap<u16, Held>, behind: &mut HashMap<TenantId, Position>) -> anyhow::Result<()> {
-        let parked: Vec<(uuid::Uuid,)> = sqlx::query_as("select tenant_id from platform.parked").fetch_all(&self.0.applier.pool).await?;
-        let parked: HashSet<TenantId> = parked.into_iter().map(|(id,)| TenantId::from_uuid(id)).collect();
-        metrics::gauge!("tenure_projector_parked_tenants").set(parked.len() as f64);
-        self.0.parked.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&parked);
+    async fn sweep(&self, held: &BTreeMap<u16, Held>, swept: &mut Swept) -> anyhow::Result<()> {
+        let parked = self.read_parked().await?;
         if let Some(platform) = held.get(&feed::partition(TenantId::PLATFORM))
             && self.0.healing.provisioning.try_lock().is_ok()
         {
@@ -342,18 +428,31 @@ impl Projector {
             let provision = async move { cancel.run_until_cancelled(this.provision_registered()).await };
             self.0.healing.tasks.spawn(provision);
         }
+        let is_ours = |tenant: TenantId| held.contains_key(&feed::partition(tenant)) && tenant != TenantId::PLATFORM;
+        let mut ours: Vec<TenantId> = self.0.registry.all().into_iter().map(|tenant| tenant.id).collect();
+        ours.retain(|tenant| is_ours(*tenant) && self.is_ready(*tenant) && !parked.contains_key(tenant));
+        ours.sort_unstable();
+        // Before the logs' ends, which only move on: a read model that is ahead of its log then is ahead of it.
+        let mut to_heal = self.look(&ours, &mut swept.looked_at).await?;
+        to_heal
+            .extend(self.0.healing.rebuilder.all_damaged().into_iter().filter(|tenant| is_ours(*tenant) && !parked.contains_key(tenant)));
+        to_heal.extend(parked.iter().filter(|(tenant, again)| **again && is_ours(**tenant)).map(|(tenant, _)| *tenant));
         let known = self.known().clone();
         let mut lag = 0;
         let (mut late, mut far): (HashMap<TenantId, Position>, HashSet<TenantId>) = Default::default();
         for head in self.0.applier.store.heads().await? {
             let at = known.get(&head.tenant).copied().unwrap_or_default();
-            let ours = held.contains_key(&feed::partition(head.tenant)) && head.tenant != TenantId::PLATFORM;
-            if ours && head.position > at && !parked.contains(&head.tenant) && self.is_ready(head.tenant) {
+            if !is_ours(head.tenant) || parked.contains_key(&head.tenant) || !self.is_ready(head.tenant) {
+                continue;
+            }
+            if head.position > at {
                 lag += self.0.applier.store.events_between(at, head.position);
                 late.insert(head.tenant, at);
                 if self.0.healing.rebuilder.is_far(at, head.position) {
                     far.insert(head.tenant);
                 }
+            } else if head.position < at {
+                to_heal.push(head.tenant);
             }
         }
         metrics::gauge!("tenure_projector_lag_events").set(lag as f64);
@@ -363,12 +462,14 @@ impl Projector {
         let stalled = self.0.stalled.lock().unwrap_or_else(PoisonError::into_inner).longest(late.iter().map(moving));
         metrics::gauge!("tenure_projector_stalled_seconds").set(stalled.as_secs_f64());
         // Who moved since the last sweep is being served by the feed, which may have a long way to go.
-        for (tenant, _) in late.iter().filter(|(tenant, at)| far.contains(tenant) || behind.get(tenant) == Some(at)) {
-            if let Some(one) = held.get(&feed::partition(*tenant)) {
-                self.start_healing(*tenant, one);
+        let stands = |(tenant, at): &(&TenantId, &Position)| far.contains(tenant) || swept.behind.get(tenant) == Some(at);
+        to_heal.extend(late.iter().filter(stands).map(|(tenant, _)| *tenant));
+        for tenant in to_heal {
+            if let Some(partition) = held.get(&feed::partition(tenant)) {
+                self.start_healing(tenant, partition);
             }
         }
-        *behind = late;
+        swept.behind = late;
         Ok(())
     }
 
@@ -389,7 +490,15 @@ impl Projector {
     /// Brings a tenant's read model to the end of its log by what is sooner done.
     async fn heal(&self, tenant: TenantId, fence: i64, cancel: &CancellationToken) {
         let (scope, rebuilder) = (TenantScope::checked(tenant), &self.0.healing.rebuilder);
-        while rebuilder.run(scope).await == Turn::Done {
+        if self.parked().contains_key(&tenant) {
+            rebuilder.forgive(tenant);
+        }
+        loop {
+            match rebuilder.run(scope).await {
+                Turn::Done => {}
+                Turn::Later => return,
+                Turn::Park(position, reason) => return self.park(tenant, position, &reason).await,
+            }
             tokio::select! {
                 caught_up = self.catch_up(tenant, fence, cancel) => {
                     if let Err(error) = caught_up {
@@ -456,7 +565,7 @@ impl Projector {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn parked(&self) -> std::sync::MutexGuard<'_, HashSet<TenantId>> {
+    fn parked(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, bool>> {
         self.0.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

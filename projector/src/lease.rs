@@ -1,16 +1,23 @@
 //! Leases on partitions: each has one owner, projectors share them fairly, and a dead one's are taken over.
 //!
-//! A lease's epoch grows with every change of owner and is the fence of what the owner writes, so an owner that was
-//! stalled past its lease can't write over its successor.
+//! An owner changes its leases' heartbeat each second; who watches takes those whose heartbeat stands still ([`store::heartbeat`]).
+//! A lease's epoch grows with every change of owner and is the fence of what the owner writes, so an owner that was stalled past
+//! its lease can't write over its successor.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::{Duration, Instant},
+};
 
-use sqlx::PgPool;
-use store::feed::PARTITIONS;
+use sqlx::{FromRow, PgPool};
+use store::{
+    feed::PARTITIONS,
+    heartbeat::{LEASE, Lease, Watched},
+};
 use uuid::Uuid;
 
-/// How long a lease lasts without renewal.
-const SECONDS: f64 = 5.0;
+/// How long a lease is held that can't be renewed: an owner lets go before another one takes over.
+const HELD_FOR: Duration = LEASE.saturating_sub(Duration::from_secs(1));
 
 /// The leases of one projector.
 pub struct Leases {
@@ -19,6 +26,16 @@ pub struct Leases {
     /// Where this projector's presence stands: a row below the partitions, so that others count it before it owns any.
     presence: i32,
     held: BTreeMap<u16, i64>,
+    /// When the renewal of what is held was asked for.
+    renewed: Instant,
+    watched: Watched<i32>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    partition: i32,
+    #[sqlx(flatten)]
+    lease: Lease,
 }
 
 impl Leases {
@@ -27,67 +44,111 @@ impl Leases {
         let id = Uuid::now_v7();
         // 2^30 places for a handful of projectors; a clash only makes two of them count as one for a moment.
         let presence = -1 - i32::try_from(id.as_u128() & 0x3fff_ffff).unwrap_or(0);
-        Self { pool, owner: id.to_string(), presence, held: BTreeMap::new() }
+        let (held, renewed, watched) = (BTreeMap::new(), Instant::now(), Watched::default());
+        Self { pool, owner: id.to_string(), presence, held, renewed, watched }
     }
 
-    /// Renews what is held, takes up to a fair share of what is free, gives back what is beyond it. What is held then:
-    /// partition and fence.
-    pub async fn renew(&mut self) -> Result<BTreeMap<u16, i64>, sqlx::Error> {
+    /// What is held, partition and fence: nothing once it could not be renewed for so long that another may have taken it.
+    pub fn held(&self) -> BTreeMap<u16, i64> {
+        if self.renewed.elapsed() < HELD_FOR { self.held.clone() } else { BTreeMap::new() }
+    }
+
+    /// Renews what is held, takes up to a fair share of what is free, gives back what is beyond it.
+    pub async fn renew(&mut self) -> Result<(), sqlx::Error> {
+        let renew = tokio::time::timeout(HELD_FOR, self.renew_patiently());
+        renew.await.unwrap_or_else(|_| Err(crate::apply::no_answer(HELD_FOR)))
+    }
+
+    async fn renew_patiently(&mut self) -> Result<(), sqlx::Error> {
+        let asked = Instant::now();
         sqlx::query(
-            "insert into platform.partition_lease (partition, owner, epoch, expires_at) values ($1, $2, 0, now() + make_interval(secs => $3))
-             on conflict (partition) do update set owner = excluded.owner, expires_at = excluded.expires_at",
+            "insert into platform.partition_lease as l (partition, owner, epoch) values ($1, $2, 0)
+             on conflict (partition) do update set owner = excluded.owner, heartbeat = l.heartbeat + 1",
         )
         .bind(self.presence)
         .bind(&self.owner)
-        .bind(SECONDS)
         .execute(&self.pool)
         .await?;
         let renewed: Vec<(i32, i64)> = sqlx::query_as(
-            "update platform.partition_lease set expires_at = now() + make_interval(secs => $2)
-             where owner = $1 and partition >= 0 and expires_at > now() returning partition, epoch",
+            "update platform.partition_lease set heartbeat = heartbeat + 1 where owner = $1 and partition >= 0 returning partition, epoch",
         )
         .bind(&self.owner)
-        .bind(SECONDS)
         .fetch_all(&self.pool)
         .await?;
         self.held = renewed.into_iter().filter_map(|(partition, epoch)| Some((u16::try_from(partition).ok()?, epoch))).collect();
+        self.renewed = asked;
 
-        let others: i64 =
-            sqlx::query_scalar("select count(distinct owner) from platform.partition_lease where expires_at > now() and owner <> $1")
-                .bind(&self.owner)
-                .fetch_one(&self.pool)
-                .await?;
-        let share = usize::from(PARTITIONS).div_ceil(usize::try_from(others).unwrap_or(0) + 1);
+        let asked = Instant::now();
+        let rows: Vec<Row> =
+            sqlx::query_as("select partition, owner, epoch, heartbeat from platform.partition_lease").fetch_all(&self.pool).await?;
+        let free = self.watched.free(rows.iter().map(|row| (row.partition, row.lease.clone())), asked);
+        let not_free = |row: &&Row| free.iter().all(|(partition, _)| *partition != row.partition);
+        let alive: HashSet<&str> = rows.iter().filter(not_free).filter_map(|row| row.lease.owner.as_deref()).collect();
+        let others = alive.into_iter().filter(|owner| *owner != self.owner).count();
+        let share = usize::from(PARTITIONS).div_ceil(others + 1);
         if self.held.len() > share {
             let surplus: Vec<u16> = self.held.keys().copied().skip(share).collect();
             self.give_back(&surplus).await?;
         } else if self.held.len() < share {
-            self.take(share - self.held.len()).await?;
+            self.take(share - self.held.len(), &rows, free).await?;
         }
-        Ok(self.held.clone())
+        Ok(())
     }
 
-    async fn take(&mut self, wanted: usize) -> Result<(), sqlx::Error> {
+    /// Takes partitions that have no lease yet or a free one, and removes what is left of dead projectors.
+    async fn take(&mut self, wanted: usize, rows: &[Row], free: Vec<(i32, Lease)>) -> Result<(), sqlx::Error> {
+        let new = (0..i32::from(PARTITIONS)).filter(|partition| rows.iter().all(|row| row.partition != *partition));
+        let new = new.map(|partition| (partition, Lease { owner: None, epoch: 0, heartbeat: 0 }));
+        let (mut free, dead): (Vec<_>, Vec<_>) = free.into_iter().chain(new).partition(|(partition, _)| *partition >= 0);
+        free.sort_by_key(|(partition, _)| *partition);
+        free.truncate(wanted);
+        if free.is_empty() && dead.is_empty() {
+            return Ok(());
+        }
+        let (mut partitions, mut owners, mut epochs, mut heartbeats) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (partition, Lease { owner, epoch, heartbeat }) in free.into_iter().chain(dead) {
+            partitions.push(partition);
+            owners.push(owner);
+            epochs.push(epoch);
+            heartbeats.push(heartbeat);
+        }
         let taken: Vec<(i32, i64)> = sqlx::query_as(
-            "insert into platform.partition_lease as l (partition, owner, epoch, expires_at)
-             select p, $1, 1, now() + make_interval(secs => $2) from generate_series(0, $3 - 1) p
-             where not exists (select from platform.partition_lease o where o.partition = p and o.expires_at > now()) order by p limit $4
-             on conflict (partition) do update set owner = excluded.owner, epoch = l.epoch + 1, expires_at = excluded.expires_at
-             where l.expires_at <= now() returning partition, epoch",
+            "with seen as (select * from unnest($2::int[], $3::text[], $4::bigint[], $5::bigint[]) seen (partition, owner, epoch, heartbeat)),
+                 gone as (delete from platform.partition_lease l using seen
+                     where l.partition < 0 and l.partition = seen.partition and l.owner = seen.owner and l.heartbeat = seen.heartbeat)
+             insert into platform.partition_lease as l (partition, owner, epoch) select partition, $1, 1 from seen where partition >= 0
+             on conflict (partition) do update set owner = excluded.owner, epoch = l.epoch + 1, heartbeat = l.heartbeat + 1
+             where exists (select from unnest($2::int[], $3::text[], $4::bigint[], $5::bigint[]) seen (partition, owner, epoch, heartbeat)
+                 where seen.partition = l.partition and seen.owner is not distinct from l.owner
+                     and seen.epoch = l.epoch and seen.heartbeat = l.heartbeat)
+             returning partition, epoch",
         )
         .bind(&self.owner)
-        .bind(SECONDS)
-        .bind(i32::from(PARTITIONS))
-        .bind(i64::try_from(wanted).unwrap_or(i64::MAX))
+        .bind(partitions)
+        .bind(owners)
+        .bind(epochs)
+        .bind(heartbeats)
         .fetch_all(&self.pool)
         .await?;
         self.held.extend(taken.into_iter().filter_map(|(partition, epoch)| Some((u16::try_from(partition).ok()?, epoch))));
         Ok(())
     }
 
+    /// Raises the fence of a partition above one that a read model was last written with. Whoever holds the lease is its owner;
+    /// a higher fence is that of a lease that was lost, or of a successor, and then this changes nothing.
+    pub async fn outgrow(&self, partition: u16, fence: i64) -> Result<(), sqlx::Error> {
+        sqlx::query("update platform.partition_lease set epoch = $3 + 1 where partition = $2 and owner = $1 and epoch <= $3")
+            .bind(&self.owner)
+            .bind(i32::from(partition))
+            .bind(fence)
+            .execute(&self.pool)
+            .await
+            .map(|_| ())
+    }
+
     async fn give_back(&mut self, partitions: &[u16]) -> Result<(), sqlx::Error> {
         let numbers: Vec<i32> = partitions.iter().map(|p| i32::from(*p)).collect();
-        sqlx::query("update platform.partition_lease set expires_at = now() where owner = $1 and partition = any ($2)")
+        sqlx::query("update platform.partition_lease set owner = null where owner = $1 and partition = any ($2)")
             .bind(&self.owner)
             .bind(&numbers)
             .execute(&self.pool)

@@ -13,9 +13,13 @@
 //!
 //! Killed at any step, the live schema is untouched, and the next rebuild drops what is left. Cutting over is one
 //! transaction: readers see the old read model or the new one, never a mixture.
+//!
+//! A lock keeps two rebuilds of a tenant apart for as long as its session lasts. Where that is lost (a fail-over, a network, an
+//! administrator), the first one goes on while a second begins. Neither meets the other's rows, because each builds in a schema
+//! that carries the epoch that it drew; and PostgreSQL lets only the last epoch cut over ([`Rebuild`]).
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     mem,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
@@ -29,7 +33,8 @@ use platform::{
     Access, TenantTx,
     job::{BeginError, Job, Kind, Refused, Ticket},
     keys::KeyError,
-    provision::{create_read_schema, cut_over, drop_read_schema, read_model_sql},
+    provision::read_model_sql,
+    read_model::{Rebuild, Standing},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use store::{
@@ -42,7 +47,7 @@ use tokio::{
 };
 
 use crate::{
-    apply::{Applier, ApplyError, HEALING_BATCH, decode, live, no_answer, open, unprojectable, within},
+    apply::{Applier, ApplyError, HEALING_BATCH, decode, no_answer, open, unprojectable, within},
     batch::{Checkpoint, REPLACED, lock_checkpoint},
     binary::{COPY_HEADER, COPY_TRAILER},
     busy::busy,
@@ -145,43 +150,56 @@ pub async fn rebuild(applier: &Applier, ticket: &Ticket, progress: impl Fn(Progr
         return Err(RebuildError::NoReadModel);
     }
     let started = Instant::now();
-    let lock = bounded(PATIENCE, Lock::take(&applier.pool, scope)).await?;
-    let rebuilt = Box::pin(rebuild_locked(applier, &job, progress)).await;
-    if rebuilt.is_err() {
-        // It may be as large as the live one, and the next rebuild may never come.
-        let next = next_to(&live(scope));
-        if let Err(error) = bounded(LONG_PATIENCE, async { Ok(drop_read_schema(&applier.pool, scope, &next).await?) }).await {
-            tracing::debug!(%error, "what a rebuild left is still there");
-        }
-    }
+    let mut lock = bounded(PATIENCE, Lock::take(&applier.pool, scope)).await?;
+    let rebuilt = Box::pin(rebuild_locked(applier, &job, &mut lock, progress)).await;
     let released = bounded(PATIENCE, async { Ok(lock.release().await?) }).await;
     let report = rebuilt?;
-    released?;
+    if let Err(error) = released {
+        // It had cut over, whatever became of the lock.
+        tracing::debug!(%error, "the lock of a rebuild was lost");
+    }
     Ok(Report { seconds: started.elapsed().as_secs_f64(), ..report })
 }
 
-/// The same, once nobody else can be at it.
-async fn rebuild_locked(applier: &Applier, job: &Job, progress: impl Fn(Progress) + Send) -> Result<Report, RebuildError> {
-    let scope = job.scope();
+/// The same, once nobody else can be at it for as long as the lock is held.
+async fn rebuild_locked(applier: &Applier, job: &Job, lock: &mut Lock, progress: impl Fn(Progress) + Send) -> Result<Report, RebuildError> {
     bounded(PATIENCE, async { Ok(job.begin(&applier.pool).await?) }).await?;
-    let live = live(scope);
-    let (next, old) = (next_to(&live), format!("{live}_old"));
-    bounded(LONG_PATIENCE, async { Ok(drop_read_schema(&applier.pool, scope, &old).await?) }).await?;
-    bounded(LONG_PATIENCE, async { Ok(create_read_schema(&applier.pool, scope, &next).await?) }).await?;
-
-    let (mut report, position) = fill(applier, scope, &next, progress).await?;
-    let indexing = Instant::now();
-    report.rows += index(&applier.pool, scope, &next, position).await?;
-    report.index_seconds = indexing.elapsed().as_secs_f64();
-
-    report.position = replace(applier, scope, &live, &next, position).await?.0;
-    bounded(LONG_PATIENCE, async { Ok(drop_read_schema(&applier.pool, scope, &old).await?) }).await?;
-    Ok(report)
+    let rebuild = bounded(PATIENCE, async { Ok(Rebuild::begin(&mut lock.0, job.scope()).await?) }).await?;
+    drop_left_over(applier, &rebuild).await;
+    let built = Box::pin(build(applier, job.scope(), &rebuild, progress)).await;
+    if built.is_ok() {
+        drop_left_over(applier, &rebuild).await;
+    } else if let Err(error) = bounded(LONG_PATIENCE, async { Ok(rebuild.give_up(&applier.pool).await?) }).await {
+        // It may be as large as the live one, and the next rebuild may never come.
+        tracing::debug!(%error, "what a rebuild left is still there");
+    }
+    built
 }
 
-/// Where the read model that is to replace a live one is made.
-fn next_to(live: &str) -> String {
-    format!("{live}_next")
+async fn drop_left_over(applier: &Applier, rebuild: &Rebuild) {
+    if let Err(error) = bounded(LONG_PATIENCE, async { Ok(rebuild.drop_left_over(&applier.pool).await?) }).await {
+        tracing::warn!(%error, "what rebuilds left is still there; the next one drops it");
+    }
+}
+
+/// Makes the new read model and cuts over to it.
+async fn build(
+    applier: &Applier,
+    scope: TenantScope,
+    rebuild: &Rebuild,
+    progress: impl Fn(Progress) + Send,
+) -> Result<Report, RebuildError> {
+    let (pool, next) = (&applier.pool, rebuild.next());
+    bounded(LONG_PATIENCE, async { Ok(rebuild.create_schema(pool).await?) }).await?;
+    let (mut report, position, mut written) = fill(applier, scope, &next, progress).await?;
+    let indexing = Instant::now();
+    let added = index(pool, scope, &next, position).await?;
+    written.insert(top::TABLE, added);
+    check_rows(pool, scope, &next, &written).await?;
+    report.rows += added;
+    report.index_seconds = indexing.elapsed().as_secs_f64();
+    report.position = replace(applier, scope, rebuild, position).await?.0;
+    Ok(report)
 }
 
 /// Gives up after a time; what was begun ends with its connection.
@@ -207,35 +225,40 @@ impl Lock {
     }
 }
 
-/// Folds the log, up to where it ends now, into the tables of `schema`. Returns the last position folded.
+/// Rows by table.
+type Written = BTreeMap<&'static str, u64>;
+
+/// Folds the log, up to where it ends now, into the tables of `schema`. Returns the last position folded, and what was written.
 async fn fill(
     applier: &Applier,
     scope: TenantScope,
     schema: &str,
     progress: impl Fn(Progress) + Send,
-) -> Result<(Report, Position), RebuildError> {
+) -> Result<(Report, Position, Written), RebuildError> {
     let started = Instant::now();
     let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
     let (parts, received) = mpsc::channel(QUEUE);
     let folding = fold(applier, scope, head, parts);
     let of = if applier.store.is_dense() { head.0 } else { 0 };
     let writing = write(&applier.pool, scope, schema, received, move |folded| progress(Progress { folded, of: of.max(folded) }));
-    let ((position, steps), (events, rows)) = tokio::try_join!(folding, writing)?;
+    let ((position, steps), (events, mut written)) = tokio::try_join!(folding, writing)?;
     if applier.store.is_dense() && events != head.0 {
         let hole = anyhow::anyhow!("the event store's log ends at {head}, but {events} events are in it (I2); nothing was changed");
         return Err(hole.into());
     }
     // Of all pages together.
-    let (steps, data) = busy(PAGE, || {
-        let (steps, mut data) = (steps.rows()?, Vec::new());
-        for step in &steps {
+    let data = busy(PAGE, || {
+        let mut data = Vec::new();
+        for step in &steps.rows()? {
             step.copy(&mut data);
         }
-        Ok::<_, CannotFold>((steps.len() as u64, data))
+        Ok::<_, CannotFold>(data)
     })?;
-    within(LONG_PATIENCE, async { Ok(copy_table(&applier.pool, scope, schema, &HeadcountStep::INFO, &data).await?) }).await?;
-    let (rows, fill_seconds) = (rows + steps, started.elapsed().as_secs_f64());
-    Ok((Report { events, rows, position: 0, seconds: 0.0, fill_seconds, index_seconds: 0.0 }, position))
+    let steps = &HeadcountStep::INFO;
+    let copied = within(LONG_PATIENCE, async { Ok(copy_table(&applier.pool, scope, schema, steps, &data).await?) }).await?;
+    written.insert(steps.name, copied);
+    let (rows, fill_seconds) = (written.values().sum(), started.elapsed().as_secs_f64());
+    Ok((Report { events, rows, position: 0, seconds: 0.0, fill_seconds, index_seconds: 0.0 }, position, written))
 }
 
 /// Reads and folds the log as [`rebuild`] does, and writes nothing: what that costs by itself. Events, and rows that they make.
@@ -475,15 +498,15 @@ async fn read_page(applier: &Applier, scope: TenantScope, after: Position) -> Re
 }
 
 /// Writes what comes, by COPY on a few connections. Nobody reads the schema yet, so each chunk may have its own transaction.
-/// None of this is a task of its own: where a rebuild ends, nothing of it goes on writing. Returns events and rows.
+/// None of this is a task of its own: where a rebuild ends, nothing of it goes on writing. Returns the events, and what was written.
 async fn write(
     pool: &PgPool,
     scope: TenantScope,
     schema: &str,
     parts: mpsc::Receiver<Part>,
     progress: impl Fn(u64) + Send,
-) -> Result<(u64, u64), RebuildError> {
-    let (mut events, mut rows) = (0, 0);
+) -> Result<(u64, Written), RebuildError> {
+    let (mut events, written) = (0, TABLES.iter().map(|table| (table.name, 0)).collect::<Written>());
     let mut filling = vec![Vec::new(); TABLES.len()];
     let mut full = VecDeque::new();
     let mut parts = Some(parts);
@@ -496,7 +519,7 @@ async fn write(
             let part = std::task::ready!(receiver.poll_recv(context));
             let most = if part.is_some() { CHUNK } else { 1 };
             if let Some(part) = part {
-                (events, rows) = (events + part.events, rows + part.rows);
+                events += part.events;
                 filling.iter_mut().zip(part.tables).for_each(|(table, data)| table.extend_from_slice(&data));
                 progress(events);
             } else {
@@ -506,13 +529,18 @@ async fn write(
             full.extend(ready.map(|(table, data)| (table, mem::take(data))));
         }
     });
+    let written = Mutex::new(written);
     chunks
-        .try_for_each_concurrent(writers(pool), |(table, data)| async move {
-            within(LONG_PATIENCE, async { Ok(copy_table(pool, scope, schema, table, &data).await?) }).await?;
-            Ok(())
+        .try_for_each_concurrent(writers(pool), |(table, data)| {
+            let written = &written;
+            async move {
+                let rows = within(LONG_PATIENCE, async { Ok(copy_table(pool, scope, schema, table, &data).await?) }).await?;
+                *written.lock().unwrap_or_else(PoisonError::into_inner).entry(table.name).or_default() += rows;
+                Ok(())
+            }
         })
         .await?;
-    Ok((events, rows))
+    Ok((events, written.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// How many connections may be used beside each other.
@@ -520,7 +548,7 @@ fn writers(pool: &PgPool) -> usize {
     pool.options().get_max_connections().clamp(1, WRITERS) as usize
 }
 
-async fn copy_table(pool: &PgPool, scope: TenantScope, schema: &str, table: &TableInfo, data: &[u8]) -> Result<(), sqlx::Error> {
+async fn copy_table(pool: &PgPool, scope: TenantScope, schema: &str, table: &TableInfo, data: &[u8]) -> Result<u64, sqlx::Error> {
     let mut tx = begin_unwaited(pool, scope, schema).await?;
     let sql = format!("copy {} ({}) from stdin (format binary)", table.name, table.columns.join(", "));
     let mut sink = tx.conn().copy_in_raw(&sql).await?;
@@ -529,11 +557,12 @@ async fn copy_table(pool: &PgPool, scope: TenantScope, schema: &str, table: &Tab
         sink.send(piece).await?;
     }
     sink.send(COPY_TRAILER).await?;
-    sink.finish().await?;
-    tx.commit().await
+    let rows = sink.finish().await?;
+    tx.commit().await?;
+    Ok(rows)
 }
 
-/// A transaction that does not wait for the disk: that is done once, by cutting over.
+/// A transaction that does not wait for the disk: that is done once, by [`index`].
 async fn begin_unwaited(pool: &PgPool, scope: TenantScope, schema: &str) -> Result<TenantTx, sqlx::Error> {
     let mut tx = TenantTx::begin(pool, scope, schema, Access::Write).await?;
     tx.conn().execute("set local synchronous_commit = off; set local maintenance_work_mem = '128MB'").await?;
@@ -554,8 +583,34 @@ async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Positi
     };
     let chains = stream::iter(index_chains().into_iter().map(run));
     let added = chains.buffer_unordered(writers(pool)).try_fold(0, |rows, more| future::ready(Ok(rows + more))).await?;
-    run(vec![format!("update checkpoint set position = {}, fence = 0", position.0)]).await?;
+    // This one waits until it is on the disk, and all before it with it.
+    let mut tx = TenantTx::begin(pool, scope, schema, Access::Write).await?;
+    let checkpoint = format!("update checkpoint set position = {}, fence = 0", position.0);
+    within(PATIENCE, async { Ok(tx.conn().execute(checkpoint.as_str()).await?) }).await?;
+    within(PATIENCE, async { Ok(tx.commit().await?) }).await?;
     Ok(added)
+}
+
+/// Counts the rows that are there now that they are on the disk. A server that died and came back while it was written to has
+/// lost transactions that did not wait for the disk, and nobody else would have noticed.
+async fn check_rows(pool: &PgPool, scope: TenantScope, schema: &str, written: &Written) -> Result<(), RebuildError> {
+    let count = |(table, written): (&'static str, u64)| async move {
+        let counting = async {
+            let mut tx = TenantTx::begin(pool, scope, schema, Access::Write).await?;
+            tx.conn().execute("set local enable_seqscan = on").await?;
+            let rows: i64 = sqlx::query_scalar(&format!("select count(*) from {table}")).fetch_one(tx.conn()).await?;
+            tx.rollback().await?;
+            Ok(rows.cast_unsigned())
+        };
+        let rows = within(LONG_PATIENCE, counting).await?;
+        if rows == written {
+            Ok(())
+        } else {
+            Err(anyhow::anyhow!("{rows} rows are in {table}, but {written} were written; begin again").into())
+        }
+    };
+    let counts: Vec<_> = written.iter().map(|(table, written)| count((*table, *written))).collect();
+    stream::iter(counts).buffer_unordered(writers(pool)).try_collect().await
 }
 
 /// The tables that a rebuild writes, but for the checkpoint.
@@ -591,25 +646,28 @@ fn table_of(statement: &str) -> Option<&str> {
 
 /// Cuts over once the new read model is not behind the live one. It catches up with what was appended meanwhile, unless that
 /// is much, as during an import: then it serves at once, and is caught up with as the live one.
-async fn replace(applier: &Applier, scope: TenantScope, live: &str, next: &str, position: Position) -> Result<Position, RebuildError> {
+async fn replace(applier: &Applier, scope: TenantScope, rebuild: &Rebuild, position: Position) -> Result<Position, RebuildError> {
     let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
-    let serving = applier.standing(scope).await?;
+    let ahead = match applier.standing(scope).await? {
+        Standing::At(serving) => serving <= position,
+        Standing::Missing | Standing::Damaged => true,
+    };
     let much = applier.store.events_between(position, head) > HEALING_BATCH as u64;
-    let position = if much && serving <= position { position } else { applier.catch_up_in(next, scope, 0, position).await? };
-    bounded(LONG_PATIENCE, Box::pin(replace_live(applier, scope, live, next, position))).await
+    let position = if much && ahead { position } else { applier.catch_up_in(&rebuild.next(), scope, 0, position).await? };
+    bounded(LONG_PATIENCE, Box::pin(replace_live(applier, scope, rebuild, position))).await
 }
 
 /// Cuts over from the live read model, which stands still until then.
-async fn replace_live(applier: &Applier, scope: TenantScope, live: &str, next: &str, position: Position) -> Result<Position, RebuildError> {
+async fn replace_live(applier: &Applier, scope: TenantScope, rebuild: &Rebuild, position: Position) -> Result<Position, RebuildError> {
+    let (live, next) = (rebuild.live(), rebuild.next());
     // The lock keeps the live projector out while the last few events are folded and the names change. When it gets on, it
     // finds its read model replaced, and meets the new checkpoint.
     let mut tx = TenantTx::begin(&applier.pool, scope, live, Access::Write).await?;
-    let there: bool = sqlx::query_scalar("select to_regclass('checkpoint') is not null").fetch_one(tx.conn()).await?;
     let mut last = position;
-    if there {
+    if is_readable(&mut tx).await? {
         let Checkpoint { position: serving, fence } = within(PATIENCE, async { Ok(lock_checkpoint(tx.conn()).await?) }).await?;
         if serving > position {
-            last = applier.catch_up_in(next, scope, 0, position).await?;
+            last = applier.catch_up_in(&next, scope, 0, position).await?;
         }
         // The new one goes on with the fence of the live one, so that a stalled projector stays locked out.
         sqlx::query(&format!("update \"{next}\".checkpoint set fence = $1")).bind(fence).execute(tx.conn()).await?;
@@ -617,9 +675,15 @@ async fn replace_live(applier: &Applier, scope: TenantScope, live: &str, next: &
     }
     tx.conn().execute("set local role none; set local search_path = pg_catalog").await?;
     sqlx::query("delete from platform.parked where tenant_id = $1").bind(scope.tenant().uuid()).execute(tx.conn()).await?;
-    cut_over(tx.conn(), scope, live, next).await?;
+    rebuild.cut_over(tx.conn(), last).await?;
     tx.commit().await?;
     Ok(last)
+}
+
+/// Whether the live read model has a checkpoint: nobody else writes one that has none.
+async fn is_readable(tx: &mut TenantTx) -> Result<bool, sqlx::Error> {
+    let there: bool = sqlx::query_scalar("select to_regclass('checkpoint') is not null").fetch_one(tx.conn()).await?;
+    Ok(there && sqlx::query_scalar("select exists (select from checkpoint)").fetch_one(tx.conn()).await?)
 }
 
 #[cfg(test)]

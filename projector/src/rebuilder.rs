@@ -1,5 +1,6 @@
 //! A read model that is far behind its log is rebuilt instead of caught up with: the whole log is folded, but several times
-//! as fast as batch after batch. So it is after a restore without read models, an import, or a long time away.
+//! as fast as batch after batch. So it is after a restore without read models, an import, or a long time away. A read model that
+//! is damaged is rebuilt, too, a few times; if that does not help, its tenant is to be parked.
 
 use std::{
     collections::HashMap,
@@ -11,6 +12,7 @@ use events::{Position, TenantId, TenantScope};
 use platform::{
     ScopedTx, database,
     job::{Kind, Ticket},
+    read_model::Standing,
 };
 
 use crate::{
@@ -29,6 +31,10 @@ const CONNECTIONS: u32 = 4;
 const MOST_BEGUN: i64 = 20;
 /// How long a tenant is only caught up with after a rebuild of it failed, or was somebody else's.
 const AFTER_FAILURE: Duration = Duration::from_mins(5);
+/// Rebuilds of a damaged read model that may begin within [`DAMAGES`], and the pause after each.
+const MOST_MENDED: usize = 5;
+const PAUSE: Duration = Duration::from_secs(10);
+const DAMAGES: Duration = Duration::from_hours(1);
 /// How often it is asked whether batches are fast enough.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// How long one question may take.
@@ -42,26 +48,46 @@ pub struct Rebuilder {
     /// Events that the rebuild which is running has folded.
     folded: Mutex<Option<u64>>,
     failed: Mutex<HashMap<TenantId, Instant>>,
+    damaged: Mutex<HashMap<TenantId, Damaged>>,
+}
+
+/// A read model that is damaged, or was within [`DAMAGES`].
+#[derive(Default)]
+struct Damaged {
+    /// Why, and at which event, until it is rebuilt.
+    why: Option<(Position, String)>,
+    /// When it was rebuilt for that, or that was tried.
+    begun: Vec<Instant>,
 }
 
 /// What [`Rebuilder::run`] came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
     /// Whatever is still missing is to be caught up with.
     Done,
-    /// Another tenant of this process is being rebuilt.
+    /// Another tenant of this process is being rebuilt, or this one was just now.
     Later,
+    /// The read model is damaged and can't be rebuilt: the tenant is to be parked at this event, for this reason.
+    Park(Position, String),
 }
 
 impl Rebuilder {
     /// For read models that are so many events behind.
     pub fn new(applier: Applier, far_behind: u64) -> Self {
-        Self { applier, far_behind, one_at_a_time: tokio::sync::Mutex::default(), folded: Mutex::default(), failed: Mutex::default() }
+        let (folded, failed, damaged) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { applier, far_behind, one_at_a_time: tokio::sync::Mutex::default(), folded, failed, damaged }
     }
 
     /// Whether a tenant's read model is far behind its log.
     pub async fn is_far_behind(&self, scope: TenantScope) -> Result<bool, ApplyError> {
-        let at = self.applier.standing(scope).await?;
+        let at = match self.applier.standing(scope).await? {
+            Standing::At(at) => at,
+            Standing::Missing => Position::ZERO,
+            Standing::Damaged => {
+                self.damaged(scope.tenant(), Position::ZERO, "a table, a key, an index or the checkpoint is missing");
+                return Ok(true);
+            }
+        };
         let head = within(PATIENCE, async { Ok(self.applier.store.head(scope).await?) }).await?;
         Ok(self.is_far(at, head))
     }
@@ -73,34 +99,94 @@ impl Rebuilder {
         self.applier.store.is_dense() && behind >= self.far_behind && behind >= head.0 / ONE_IN
     }
 
-    /// Rebuilds a tenant's read model if it is far behind. What fails is logged, and does not keep from catching up.
+    /// Takes note that a read model is damaged.
+    pub fn damaged(&self, tenant: TenantId, position: Position, reason: &str) {
+        let mut damaged = lock(&self.damaged);
+        let one = damaged.entry(tenant).or_default();
+        if one.why.is_none() {
+            tracing::warn!(target: "audit", %tenant, %position, reason, "a read model is damaged; it is rebuilt");
+            one.why = Some((position, reason.to_owned()));
+        }
+    }
+
+    /// The tenants whose read models are damaged and not rebuilt yet.
+    pub fn all_damaged(&self) -> Vec<TenantId> {
+        let mut damaged = lock(&self.damaged);
+        for one in damaged.values_mut() {
+            one.begun.retain(|begun| begun.elapsed() < DAMAGES);
+        }
+        damaged.retain(|_, one| one.why.is_some() || !one.begun.is_empty());
+        damaged.iter().filter(|(_, one)| one.why.is_some()).map(|(tenant, _)| *tenant).collect()
+    }
+
+    /// Forgets what was tried with a tenant that is tried again.
+    pub fn forgive(&self, tenant: TenantId) {
+        lock(&self.damaged).remove(&tenant);
+        lock(&self.failed).remove(&tenant);
+    }
+
+    /// Rebuilds a tenant's read model if it is damaged or far behind. What fails is logged, and does not keep from catching up
+    /// with one that is whole.
     pub async fn run(&self, scope: TenantScope) -> Turn {
-        match self.is_to_be_rebuilt(scope).await {
-            Ok(true) => {}
-            Ok(false) => return Turn::Done,
+        let is_far_behind = match self.is_to_be_rebuilt(scope).await {
+            Ok(is_to_be_rebuilt) => is_to_be_rebuilt,
             Err(error) => {
                 tracing::debug!(%error, "how far behind a tenant is is not known");
-                return Turn::Done;
+                false
             }
-        }
-        let Ok(_one) = self.one_at_a_time.try_lock() else { return Turn::Later };
+        };
         let tenant = scope.tenant();
-        tracing::info!(%tenant, "a read model is far behind its log; it is rebuilt");
-        let pool = database::apart(&self.applier.pool, CONNECTIONS);
-        let rebuilt = self.rebuild(self.applier.over(pool.clone()), scope).await;
-        let _ = tokio::time::timeout(PATIENCE, pool.close()).await; // They end by themselves, a little later.
-        match rebuilt {
-            Ok(Report { events, seconds, .. }) => {
-                metrics::counter!("tenure_projector_rebuilds_total").increment(1);
-                tracing::info!(%tenant, events, seconds, "the read model is rebuilt");
+        let (why, begun) = lock(&self.damaged).get(&tenant).map(|one| (one.why.clone(), one.begun.clone())).unwrap_or_default();
+        let Ok(_one) = self.one_at_a_time.try_lock() else {
+            return if why.is_some() || is_far_behind { Turn::Later } else { Turn::Done };
+        };
+        match why {
+            Some((position, reason)) if begun.len() >= MOST_MENDED => {
+                Turn::Park(position, format!("{reason}; {MOST_MENDED} rebuilds within an hour did not help"))
+            }
+            Some((position, reason)) if !self.applier.store.is_dense() => {
+                Turn::Park(position, format!("{reason}; rebuild it (tenure read-model rebuild)"))
+            }
+            Some(_) if begun.last().is_some_and(|last| last.elapsed() < PAUSE) => Turn::Later,
+            Some(_) => self.mend(scope).await,
+            None if is_far_behind => {
+                tracing::info!(%tenant, "a read model is far behind its log; it is rebuilt");
+                if let Err(error) = self.rebuild(scope).await {
+                    // Somebody else's rebuild is among these, too.
+                    tracing::warn!(%tenant, %error, "the read model is not rebuilt; it catches up batch by batch");
+                    lock(&self.failed).insert(tenant, Instant::now());
+                }
+                Turn::Done
+            }
+            None => Turn::Done,
+        }
+    }
+
+    /// Rebuilds a read model that is damaged.
+    async fn mend(&self, scope: TenantScope) -> Turn {
+        let tenant = scope.tenant();
+        let mended = self.rebuild(scope).await;
+        if matches!(mended, Err(RebuildError::Running)) {
+            return Turn::Later;
+        }
+        let mut damaged = lock(&self.damaged);
+        let one = damaged.entry(tenant).or_default();
+        one.begun.push(Instant::now());
+        match mended {
+            Ok(()) => {
+                one.why = None;
+                Turn::Done
+            }
+            // The log itself can't be folded.
+            Err(RebuildError::Apply(ApplyError::Unprojectable { position, reason })) => {
+                one.why = None;
+                Turn::Park(position, reason)
             }
             Err(error) => {
-                // Somebody else's rebuild is among these, too.
-                tracing::warn!(%tenant, %error, "the read model is not rebuilt; it catches up batch by batch");
-                lock(&self.failed).insert(tenant, Instant::now());
+                tracing::warn!(%tenant, %error, "a damaged read model is not rebuilt; trying again");
+                Turn::Later
             }
         }
-        Turn::Done
     }
 
     /// Waits until a read model that is being caught up with is to be rebuilt after all: an import may be faster than batches.
@@ -133,11 +219,21 @@ impl Rebuilder {
         .await
     }
 
-    async fn rebuild(&self, applier: Applier, scope: TenantScope) -> Result<Report, RebuildError> {
-        // Whoever calls holds the tenant's partition, which is the right to its read model.
-        let ticket = Ticket::issue(&applier.keys, scope, Kind::RebuildReadModel, "system:projector")?;
-        let _running = Running::start(&self.folded);
-        rebuild(&applier, &ticket, |progress| *lock(&self.folded) = Some(progress.folded)).await
+    async fn rebuild(&self, scope: TenantScope) -> Result<(), RebuildError> {
+        let pool = database::apart(&self.applier.pool, CONNECTIONS);
+        let applier = self.applier.over(pool.clone());
+        let rebuilt = async {
+            // Whoever calls holds the tenant's partition, which is the right to its read model.
+            let ticket = Ticket::issue(&applier.keys, scope, Kind::RebuildReadModel, "system:projector")?;
+            let _running = Running::start(&self.folded);
+            rebuild(&applier, &ticket, |progress| *lock(&self.folded) = Some(progress.folded)).await
+        };
+        let rebuilt = rebuilt.await;
+        let _ = tokio::time::timeout(PATIENCE, pool.close()).await; // They end by themselves, a little later.
+        let Report { events, seconds, .. } = rebuilt?;
+        metrics::counter!("tenure_projector_rebuilds_total").increment(1);
+        tracing::info!(tenant = %scope.tenant(), events, seconds, "the read model is rebuilt");
+        Ok(())
     }
 
     /// How many events the rebuild that is running has folded.

@@ -4,6 +4,7 @@
 //! ([`Store::read_stream_on`], [`Store::read_log_on`]), [`Store::find_command`], [`Store::head`], [`Store::heads`]. What an engine must do is written as tests in `conformance`, behind the cargo feature of that name.
 
 pub mod feed;
+pub mod heartbeat;
 pub mod nats;
 pub mod relay;
 pub mod stalled;

@@ -2,7 +2,8 @@
 //!
 //! It keeps a cursor per tenant. A cursor moves after the acknowledgement of JetStream, in memory at once and in
 //! PostgreSQL a moment later, so a relay that dies publishes a little again: `Nats-Msg-Id` drops it, and where that
-//! fails, the projector does. One relay is active, by a lease; a second that slips in only publishes duplicates.
+//! fails, the projector does. One relay is active, by a lease; a second that slips in only publishes duplicates, and saves no
+//! cursor: that is done under the lease's lock.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,7 +25,11 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Store, StoreError, TenantHead, feed, stalled::Stalled};
+use crate::{
+    Store, StoreError, TenantHead, feed,
+    heartbeat::{Lease, Watched},
+    stalled::Stalled,
+};
 
 /// Events published before the first of them has to be acknowledged.
 const PAGE: usize = 256;
@@ -34,8 +39,6 @@ const PAGES_PER_TURN: usize = 8;
 const TENANTS: usize = 16;
 /// How often what a crash left behind is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How long a lease lasts without renewal.
-const LEASE_SECONDS: f64 = 5.0;
 /// How long JetStream may take to acknowledge.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,6 +54,9 @@ pub enum RelayError {
     /// JetStream.
     #[error("JetStream: {0}")]
     JetStream(String),
+    /// Another relay has taken the lease.
+    #[error("another relay has taken the lease")]
+    Lost,
     /// A cursor stands after the end of its tenant's log: the store was replaced by an older one (I8).
     #[error("the cursor of tenant {tenant} is at {cursor}, but its log ends at {head}: is this the right event store?")]
     AheadOfStore {
@@ -68,8 +74,10 @@ pub struct Relay {
     store: Store,
     pool: PgPool,
     jetstream: jetstream::Context,
-    owner: Uuid,
+    owner: String,
     cursors: Mutex<Cursors>,
+    /// The lease that this relay waits for.
+    watched: Mutex<Watched<()>>,
     stalled: Mutex<Stalled>,
 }
 
@@ -93,7 +101,15 @@ impl Relay {
     pub fn new(store: Store, pool: PgPool, client: async_nats::Client) -> Self {
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(ACK_TIMEOUT);
-        Self { store, pool, jetstream, owner: Uuid::now_v7(), cursors: Mutex::default(), stalled: Mutex::default() }
+        Self {
+            store,
+            pool,
+            jetstream,
+            owner: Uuid::now_v7().to_string(),
+            cursors: Mutex::default(),
+            watched: Mutex::default(),
+            stalled: Mutex::default(),
+        }
     }
 
     /// Relays until told to stop; whatever fails is tried again.
@@ -120,12 +136,9 @@ impl Relay {
         self.load_cursors().await?;
         let mut renewed = Instant::now();
         while !stop.is_cancelled() {
-            let busy = self.turn().await?;
+            let busy = self.turn(epoch).await?;
             if renewed.elapsed() > SWEEP {
-                if !self.renew_lease(epoch).await? {
-                    tracing::warn!(epoch, "another relay has taken the lease");
-                    return Ok(());
-                }
+                self.renew_lease(epoch).await?;
                 self.ensure_stream().await?;
                 renewed = Instant::now();
             }
@@ -141,7 +154,7 @@ impl Relay {
     }
 
     /// Publishes what is new, of every tenant. True if some tenant may have more.
-    async fn turn(&self) -> Result<bool, RelayError> {
+    async fn turn(&self, epoch: i64) -> Result<bool, RelayError> {
         let heads = self.store.heads().await?;
         let behind: Vec<(TenantHead, Position)> = {
             let cursors = self.cursors.lock().await;
@@ -160,7 +173,7 @@ impl Relay {
             return Ok(false);
         }
         let results: Vec<_> = streams::iter(behind).map(|(head, at)| self.relay_tenant(head, at)).buffer_unordered(TENANTS).collect().await;
-        self.save_cursors().await?;
+        self.save_cursors(epoch).await?;
         let (mut busy, mut stuck) = (false, 0);
         for result in results {
             match result {
@@ -243,33 +256,41 @@ impl Relay {
         Ok(())
     }
 
+    /// Takes the lease if it is nobody's, this relay's own, or that of a dead one. Its epoch.
     async fn take_lease(&self) -> Result<Option<i64>, sqlx::Error> {
+        let asked = Instant::now();
+        let lease: Option<Lease> =
+            sqlx::query_as("select owner, epoch, heartbeat from event_store.lease where name = 'relay'").fetch_optional(&self.pool).await?;
+        let Some(lease) = lease else {
+            let first = "insert into event_store.lease (name, owner, epoch) values ('relay', $1, 1) on conflict do nothing returning epoch";
+            return sqlx::query_scalar(first).bind(&self.owner).fetch_optional(&self.pool).await;
+        };
+        let is_free = !self.watched.lock().await.free([((), lease.clone())], asked).is_empty();
+        if !is_free && lease.owner.as_ref() != Some(&self.owner) {
+            return Ok(None);
+        }
         sqlx::query_scalar(
-            "insert into event_store.lease as l (name, owner, epoch, expires_at) values ('relay', $1, 1, now() + make_interval(secs => $2))
-             on conflict (name) do update set owner = excluded.owner, epoch = l.epoch + 1, expires_at = excluded.expires_at
-             where l.expires_at < now() or l.owner = excluded.owner returning epoch",
+            "update event_store.lease set owner = $1, epoch = epoch + 1, heartbeat = heartbeat + 1
+             where name = 'relay' and owner is not distinct from $2 and epoch = $3 and heartbeat = $4 returning epoch",
         )
-        .bind(self.owner.to_string())
-        .bind(LEASE_SECONDS)
+        .bind(&self.owner)
+        .bind(lease.owner)
+        .bind(lease.epoch)
+        .bind(lease.heartbeat)
         .fetch_optional(&self.pool)
         .await
     }
 
-    async fn renew_lease(&self, epoch: i64) -> Result<bool, sqlx::Error> {
-        let renewed = sqlx::query("update event_store.lease set expires_at = now() + make_interval(secs => $3) where name = 'relay' and owner = $1 and epoch = $2")
-            .bind(self.owner.to_string())
-            .bind(epoch)
-            .bind(LEASE_SECONDS)
-            .execute(&self.pool)
-            .await?;
-        Ok(renewed.rows_affected() == 1)
+    async fn renew_lease(&self, epoch: i64) -> Result<(), RelayError> {
+        let sql = "update event_store.lease set heartbeat = heartbeat + 1 where name = 'relay' and owner = $1 and epoch = $2";
+        let renewed = sqlx::query(sql).bind(&self.owner).bind(epoch).execute(&self.pool).await?;
+        if renewed.rows_affected() == 1 { Ok(()) } else { Err(RelayError::Lost) }
     }
 
-    /// So that the next relay need not wait for the lease to expire.
+    /// So that the next relay need not watch for as long as a dead one's heartbeat stands still.
     async fn release_lease(&self, epoch: i64) -> Result<(), RelayError> {
-        let sql =
-            "update event_store.lease set expires_at = now() - interval '1 second' where name = 'relay' and owner = $1 and epoch = $2";
-        sqlx::query(sql).bind(self.owner.to_string()).bind(epoch).execute(&self.pool).await?;
+        let sql = "update event_store.lease set owner = null where name = 'relay' and owner = $1 and epoch = $2";
+        sqlx::query(sql).bind(&self.owner).bind(epoch).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -281,21 +302,27 @@ impl Relay {
         Ok(())
     }
 
-    async fn save_cursors(&self) -> Result<(), RelayError> {
+    /// Saves what has moved, in a statement that locks the lease: who has lost it saves nothing.
+    async fn save_cursors(&self, epoch: i64) -> Result<(), RelayError> {
         let (tenants, positions): (Vec<Uuid>, Vec<i64>) = {
             let mut cursors = self.cursors.lock().await;
             let unsaved = std::mem::take(&mut cursors.unsaved);
             unsaved.into_iter().filter_map(|tenant| Some((tenant.uuid(), cursors.at.get(&tenant)?.0 as i64))).unzip()
         };
-        sqlx::query(
-            "insert into event_store.relay_cursor as c (tenant_id, position) select * from unnest($1::uuid[], $2::bigint[])
-             on conflict (tenant_id) do update set position = excluded.position where c.position < excluded.position",
+        let held: bool = sqlx::query_scalar(
+            "with held as materialized (select from event_store.lease where name = 'relay' and owner = $3 and epoch = $4 for share),
+                 saved as (insert into event_store.relay_cursor as c (tenant_id, position)
+                     select moved.* from held, unnest($1::uuid[], $2::bigint[]) moved
+                     on conflict (tenant_id) do update set position = excluded.position where c.position < excluded.position)
+             select exists (select from held)",
         )
         .bind(tenants)
         .bind(positions)
-        .execute(&self.pool)
+        .bind(&self.owner)
+        .bind(epoch)
+        .fetch_one(&self.pool)
         .await?;
-        Ok(())
+        if held { Ok(()) } else { Err(RelayError::Lost) }
     }
 }
 

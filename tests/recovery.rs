@@ -1,0 +1,204 @@
+//! Projectors and relays find their way back by themselves: from read models that are gone, set back or damaged while nobody
+//! writes, from leases that were lost, from clocks that went back, and from what parked a tenant (I3, I6).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use events::{Position, TenantScope};
+use platform::{READ_MODEL_VERSION, read_schema};
+use projector::{digest::digest, rebuild::rebuild};
+
+use crate::{
+    feed::{Feed, PATIENCE, until},
+    projection::{World, history, ticket},
+};
+
+/// A tenant beside the world's own, with a few departments.
+async fn tenant(feed: &Feed) -> TenantScope {
+    let scope = feed.world.database.tenant().await;
+    feed.register(scope.tenant()).await;
+    for _ in 0..5 {
+        feed.append_department(scope).await;
+    }
+    scope
+}
+
+async fn rows(world: &World, scope: TenantScope) -> Option<BTreeMap<String, String>> {
+    digest(&world.applier.pool, scope, &read_schema(scope.tenant(), READ_MODEL_VERSION)).await.ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_that_is_gone_or_set_back_is_healed_while_nobody_writes() {
+    let feed = Feed::new().await;
+    let cases = [
+        ("the schema is gone", "drop schema {s} cascade"),
+        ("all is set back", "truncate {s}.department_span, {s}.headcount_step; update {s}.checkpoint set position = 0"),
+        ("the checkpoint alone is set back", "update {s}.checkpoint set position = 2"),
+        ("the checkpoint's row is gone", "delete from {s}.checkpoint"),
+        ("the checkpoint's table is gone", "drop table {s}.checkpoint"),
+        ("a table is gone", "drop table {s}.job_span"),
+        ("a key is gone", "alter table {s}.department_span drop constraint department_span_pkey"),
+        ("an index is gone", "drop index {s}.person_span_name"),
+        ("an index is invalid", "update pg_index set indisvalid = false where indexrelid = '{s}.person_span_name'::regclass"),
+        ("nothing was ever written", "drop schema {s} cascade"),
+    ];
+    let mut tenants = Vec::new();
+    for (what, _) in cases {
+        let scope = if what == "nothing was ever written" {
+            let scope = feed.world.database.tenant().await;
+            feed.register(scope.tenant()).await;
+            scope
+        } else {
+            tenant(&feed).await
+        };
+        tenants.push(scope);
+    }
+    let projector = feed.projector().await;
+    let mut before = Vec::new();
+    for scope in &tenants {
+        feed.settled(*scope).await;
+        before.push(rows(&feed.world, *scope).await);
+    }
+    assert_eq!(feed.rebuilt().await, [] as [uuid::Uuid; 0], "what is whole is left alone");
+    for ((_, sql), scope) in cases.iter().zip(&tenants) {
+        feed.execute(&sql.replace("{s}", &read_schema(scope.tenant(), READ_MODEL_VERSION))).await;
+    }
+    for (((what, _), scope), before) in cases.iter().zip(&tenants).zip(before) {
+        let head = feed.world.store.head(*scope).await.unwrap();
+        let schema = read_schema(scope.tenant(), READ_MODEL_VERSION);
+        let indexes = format!(
+            "select count(*) from pg_indexes join pg_class c on c.relname = indexname and c.relnamespace = schemaname::regnamespace join pg_index i on i.indexrelid = c.oid where schemaname = '{schema}' and indisvalid"
+        );
+        let healed = async || {
+            let at = feed.world.applier.checkpoint(*scope).await.ok();
+            let count: i64 = sqlx::query_scalar(&indexes).fetch_one(&feed.world.database.owner).await.unwrap_or(0);
+            at == Some(head) && rows(&feed.world, *scope).await == before && count == INDEXES
+        };
+        until(&format!("healed where {what}"), PATIENCE, healed).await;
+    }
+    feed.stop.cancel();
+    projector.await.unwrap();
+}
+
+/// Indexes of a whole read model.
+const INDEXES: i64 = 21;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_that_were_lost_fence_nobody_for_long() {
+    let feed = Feed::new().await;
+    feed.world.append(&history(feed.world.scope, 7, 10)).await;
+    // The fence of many owners who came and went, of whose leases nothing is left.
+    feed.world.applier.catch_up(feed.world.scope, 1_000).await.unwrap();
+    feed.append_department(feed.world.scope).await;
+    let projector = feed.projector().await;
+    feed.settled(feed.world.scope).await;
+    feed.execute("delete from platform.partition_lease").await;
+    feed.append_department(feed.world.scope).await;
+    feed.settled(feed.world.scope).await;
+    feed.end_derived([projector]).await;
+}
+
+/// As processes left them whose clock ran ahead, or that died before the clock was set back.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_of_the_dead_are_taken_over_whatever_the_clocks_say() {
+    let feed = Feed::new().await;
+    feed.execute(
+        "insert into platform.partition_lease (partition, owner, epoch, heartbeat) select p, 'dead', 3, 9 from generate_series(-5, 15) p;
+         insert into event_store.lease (name, owner, epoch, heartbeat) values ('relay', 'dead', 3, 9)",
+    )
+    .await;
+    feed.world.append(&history(feed.world.scope, 8, 10)).await;
+    let (relay, projector) = (feed.relay().await, feed.projector().await);
+    feed.until_published(feed.world.store.head(feed.world.scope).await.unwrap().0).await;
+    feed.settled(feed.world.scope).await;
+    feed.end_derived([relay, projector]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_parked_is_tried_again_by_another_build() {
+    let feed = Feed::new().await;
+    feed.world.append(&history(feed.world.scope, 9, 10)).await;
+    let park = "insert into platform.parked (tenant_id, position, reason) values ($1, 1, 'test')";
+    sqlx::query(park).bind(feed.world.scope.tenant().uuid()).execute(&feed.world.database.owner).await.unwrap();
+    let projector = feed.projector().await;
+    feed.settled(feed.world.scope).await;
+    feed.until_answered_with_yes("nobody is parked", "select not exists (select from platform.parked)").await;
+    feed.end_derived([projector]).await;
+}
+
+/// A rebuild whose session with the lock was lost goes on, and another one begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_without_its_lock_never_cuts_over_to_anothers_schema() {
+    let world = World::new().await;
+    world.append(&history(world.scope, 21, 60)).await;
+    let head = world.applier.catch_up(world.scope, 1).await.unwrap();
+    let live = world.digest().await;
+    // The first one has all done but the cut-over, and waits for the live read model.
+    let mut reader = world.database.owner.begin().await.unwrap();
+    sqlx::query(&format!("select from {}.checkpoint for update", world.schema())).execute(&mut *reader).await.unwrap();
+    let (applier, scope) = (world.applier.clone(), world.scope);
+    let first = tokio::spawn(async move { rebuild(&applier, &ticket(&applier, scope), |_| {}).await });
+    let waits = "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())";
+    until("it waits to cut over", PATIENCE, async || sqlx::query_scalar(waits).fetch_one(&world.database.owner).await.unwrap()).await;
+    let end = "select count(pg_terminate_backend(pid)) from pg_locks l join pg_database d on d.oid = l.database where locktype = 'advisory' and datname = current_database()";
+    let ended: i64 = sqlx::query_scalar(end).fetch_one(&world.database.owner).await.unwrap();
+    assert_eq!(ended, 1, "the session with the lock");
+    // The second one has made its schema, and stands still.
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (go_on, goes_on) = std::sync::mpsc::channel();
+    let (applier, scope) = (world.applier.clone(), world.scope);
+    let second = tokio::spawn(async move {
+        let mut begun = Some(begun);
+        let goes_on = std::sync::Mutex::new(goes_on);
+        let begun = std::sync::Mutex::new(begun.take());
+        let hold = |_| {
+            if let Some(begun) = begun.lock().unwrap().take() {
+                begun.send(()).unwrap();
+                tokio::task::block_in_place(|| goes_on.lock().unwrap().recv().unwrap());
+            }
+        };
+        rebuild(&applier, &ticket(&applier, scope), hold).await
+    });
+    has_begun.await.unwrap();
+    reader.rollback().await.unwrap();
+    let refused = first.await.unwrap();
+    assert_eq!(world.digest().await, live, "after {refused:?}");
+    assert!(refused.is_err(), "{refused:?}");
+    go_on.send(()).unwrap();
+    let report = second.await.unwrap().unwrap();
+    assert_eq!(Position(report.position), head);
+    assert_eq!(world.digest().await, live);
+}
+
+/// The session with the lock ends anywhere in a rebuild, and another one begins at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn rebuilds_that_lose_their_lock_anywhere_leave_a_whole_read_model() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let world = World::new().await;
+    world.append(&history(world.scope, 22, 60)).await;
+    let head = world.applier.catch_up(world.scope, 1).await.unwrap();
+    let live = world.digest().await;
+    let end = "select count(pg_terminate_backend(pid)) from pg_locks l join pg_database d on d.oid = l.database where locktype = 'advisory' and datname = current_database()";
+    let mut both = 0;
+    for _ in 0..15 {
+        let one = |after: u64| {
+            let (applier, scope) = (world.applier.clone(), world.scope);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_micros(after)).await;
+                rebuild(&applier, &ticket(&applier, scope), |_| {}).await
+            })
+        };
+        let at = random.u64(1..150_000);
+        let (first, second) = (one(0), one(at + 2_000));
+        tokio::time::sleep(Duration::from_micros(at)).await;
+        let ended: i64 = sqlx::query_scalar(end).fetch_one(&world.database.owner).await.unwrap();
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        both += i64::from(ended > 0);
+        assert_eq!(world.digest().await, live, "after {first:?} and {second:?}");
+        assert_eq!(world.applier.catch_up(world.scope, 1).await.unwrap(), head);
+        let indexes = format!("select count(*) from pg_indexes where schemaname = '{}'", world.schema());
+        assert_eq!(world.number(&indexes).await, INDEXES, "after {first:?} and {second:?}");
+    }
+    assert!(both > 3, "a lock was lost in {both} rounds");
+}

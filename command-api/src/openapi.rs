@@ -73,7 +73,7 @@ impl IntoResponses for CommandProblems {
             ),
             (
                 "503",
-                "`overloaded`, `timeout`, `store_unavailable`, `database_unavailable`, `tenant_not_ready`: try again with the same key",
+                "`overloaded`, `timeout`, `store_unavailable`, `database_unavailable`, `tenant_not_ready`, `rights_changed`: try again with the same key",
             ),
         ])
     }
@@ -92,7 +92,7 @@ impl IntoResponses for IdentityProblems {
             ("413", "`body_too_large`"),
             ("415", "`unsupported_media_type`"),
             ("429", "`rate_limited`, with `Retry-After`"),
-            ("503", "`overloaded`, `timeout`, `login_unavailable`, `database_unavailable`, `tenant_not_ready`"),
+            ("503", "`overloaded`, `timeout`, `login_unavailable`, `database_unavailable`, `tenant_not_ready`, `rights_changed`"),
         ])
     }
 }

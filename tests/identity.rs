@@ -634,8 +634,24 @@ async fn guessing_and_floods_are_slowed_and_nobody_is_locked_out_of_their_own_de
     }
     assert_eq!(from("203.0.113.1", &right).await.0, 429, "the right password does not help there");
     assert_eq!(from("198.51.100.7", &right).await.0, 200, "and elsewhere nothing is locked");
-    // From everywhere: strangers are held up after a hundred, the victim's own device is not.
+    // However a proxy writes an address, it is whose it is; where it can't be read, nobody is locked out for another.
     let guess = json!({"email": "victim@example.com", "password": "a wrong password, but long"});
+    for (n, address) in
+        ["203.0.113.40:50001", "\"203.0.113.40:50002\"", "[::ffff:203.0.113.40]:50003", "::ffff:203.0.113.40"].iter().enumerate()
+    {
+        for _ in 0..3 {
+            let (status, ..) = from(address, &guess).await;
+            assert_eq!(status, if n < 3 { 401 } else { status }, "{address}");
+        }
+    }
+    assert_eq!(from("203.0.113.40", &right).await.0, 429, "one address, however it was written");
+    for _ in 0..12 {
+        assert_eq!(from("unknown", &guess).await.0, 401);
+    }
+    for address in ["203.0.113.41:50001", "[2001:db8:7::1]:443", "unknown", "_hidden", "nonsense"] {
+        assert_eq!(from(address, &right).await.0, 200, "{address}");
+    }
+    // From everywhere: strangers are held up after a hundred, the victim's own device is not.
     for n in 0..11_u8 {
         let address = format!("192.0.2.{n}");
         futures::future::join_all((0..10).map(|_| from(&address, &guess))).await;

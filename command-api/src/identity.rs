@@ -28,7 +28,7 @@ use http::{StatusCode, request::Parts};
 use platform::{
     Actor, Config, Gate, Keys, Problem, Process, ScopedTx, Tenant,
     access::{BUILT_IN, Duty, RoleContent, TenantAccess},
-    auth::{Issuer, TokenRequest, token_name},
+    auth::{Issuer, LONGEST_FOREIGN_LIFETIME, TokenRequest, token_name},
     database,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -195,8 +195,9 @@ impl Identity {
     }
     /// Makes a subject's tokens void before they expire: within a second or two, everywhere.
     async fn revoke(&self, tx: &mut ScopedTx, scope: TenantScope, subject: &str, what: Void<'_>) -> Result<(), Problem> {
-        // Beyond this no token that it concerns can live.
-        let until = self.config.token_max_lifetime.max(3600) + 60;
+        // Beyond this no token that it concerns can live, nor one that an issuer's registration may come to allow meanwhile.
+        let ours = user_of(subject).is_some() || subject.starts_with("service:");
+        let until = if ours { self.config.token_max_lifetime.max(3600) } else { LONGEST_FOREIGN_LIFETIME } + 60;
         sqlx::query("delete from platform.revocation where until < now()").execute(tx.conn()).await?;
         let others = "from platform.revocation where tenant_id = $1 and subject = $2 and kind <> 'subject'";
         let standing: i64 =
@@ -244,7 +245,7 @@ impl Identity {
         Ok(())
     }
     async fn forbidden(&self, actor: &Actor, parts: &Parts) -> Result<(), Problem> {
-        let (action, source) = ("request", self.gate.client_address(parts));
+        let (action, source) = ("request", self.gate.origin(parts));
         let account = format!("forbidden\n{}", actor.subject);
         let trier = Trier { action, nowhere: None, account: account.as_bytes(), source, device: None };
         match Attempt::count(&self.pool, &self.keys, actor.scope, &trier).await {

@@ -12,7 +12,7 @@ mod signing;
 mod token;
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -23,8 +23,10 @@ use http::{StatusCode, header::AUTHORIZATION, request::Parts};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
+pub use external::LONGEST_FOREIGN_LIFETIME;
 use flood::Flood;
 pub use known::token_name;
+pub use origin::Origin;
 use origin::{Hosts, Name};
 pub use shares::{Share, Shares};
 pub use signing::{Issuer, TokenRequest};
@@ -145,7 +147,7 @@ pub struct Gate {
     flood: Arc<Flood>,
     places: Shares<TenantId>,
     waiting: Shares<TenantId>,
-    strangers: Shares<Option<IpAddr>>,
+    strangers: Shares<Option<Origin>>,
     access: AccessBook,
 }
 
@@ -190,8 +192,8 @@ impl Gate {
         Ok(Actor { subject: claims.sub, scope, tenant, roles: claims.roles, grants, employee, session, looked, pass })
     }
     /// A place for a request that takes no token, of the share of the address that it came from.
-    pub fn admit_stranger(&self, parts: &Parts) -> Result<Share<Option<IpAddr>>, Problem> {
-        self.strangers.take(self.client_address(parts).map(network)).ok_or_else(|| too_many(None))
+    pub fn admit_stranger(&self, parts: &Parts) -> Result<Share<Option<Origin>>, Problem> {
+        self.strangers.take(self.origin(parts).map(|origin| origin.network(64))).ok_or_else(|| too_many(None))
     }
     async fn verify(&self, token: &str) -> Result<Verified, Problem> {
         self.verifier.verify(token).await.map_err(|refusal| match refusal {
@@ -243,8 +245,8 @@ impl Gate {
         self.check_state(tenant)
     }
     /// Where a request came from, as far as it can be believed.
-    pub fn client_address(&self, parts: &Parts) -> Option<IpAddr> {
-        origin::client_address(parts, &self.proxies)
+    pub fn origin(&self, parts: &Parts) -> Option<Origin> {
+        origin::origin(parts, &self.proxies)
     }
     /// The tenants, as this process knows them.
     pub fn registry(&self) -> &Registry {
@@ -362,14 +364,6 @@ fn too_many(tenant: Option<TenantId>) -> Problem {
     let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
     problem.retry_after = Some(1);
     refused(problem, "too many at once", tenant)
-}
-
-/// Whoever has one address of IPv6 has its /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-    }
 }
 
 fn lookup_failed(error: &anyhow::Error) -> Problem {

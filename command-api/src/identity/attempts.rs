@@ -6,11 +6,9 @@
 //! is. A client that succeeded once holds a proof of it (`device`) and has a counter of its own instead: nobody can lock
 //! another out of their own device. (OWASP, "Slow Down Online Guessing Attacks with Device Cookies".)
 
-use std::{fmt::Write as _, net::IpAddr};
-
 use events::TenantScope;
 use http::StatusCode;
-use platform::{Keys, Problem, ScopedTx};
+use platform::{Keys, Problem, ScopedTx, auth::Origin};
 use sqlx::PgPool;
 
 use super::audit;
@@ -43,7 +41,7 @@ pub(crate) struct Trier<'t> {
     pub(crate) nowhere: Option<&'t str>,
     /// Digest of the account's name.
     pub(crate) account: &'t [u8],
-    pub(crate) source: Option<IpAddr>,
+    pub(crate) source: Option<Origin>,
     /// A proof of an earlier success, verified.
     pub(crate) device: Option<&'t str>,
 }
@@ -52,17 +50,20 @@ impl Attempt {
     /// Counts an attempt; 429 `rate_limited` where there were too many.
     pub(crate) async fn count(pool: &PgPool, keys: &Keys, scope: TenantScope, trier: &Trier<'_>) -> Result<Self, Problem> {
         let account = data_encoding::HEXLOWER.encode(trier.account);
-        let (source, around) = (network(trier.source, 4), network(trier.source, 3));
         let (mut own, mut shared) = (Vec::new(), Vec::new());
         if let Some(device) = trier.device {
             own.push((format!("device\n{account}\n{device}"), FROM_THERE));
         } else {
-            own.push((format!("there\n{account}\n{source}"), FROM_THERE));
-            if around != source {
-                own.push((format!("around\n{account}\n{around}"), FROM_AROUND));
-            }
             own.push((format!("anywhere\n{account}"), FROM_ANYWHERE));
-            shared.push((format!("source\n{}\n{source}", trier.nowhere.unwrap_or_default()), BY_SOURCE));
+            // Who can't be told from others is not counted together with them: else one would lock all of them out.
+            if let Some(origin @ Origin::Address(address)) = trier.source {
+                let (source, around) = (origin.network(64), origin.network(48));
+                own.push((format!("there\n{account}\n{source}"), FROM_THERE));
+                if address.is_ipv6() {
+                    own.push((format!("around\n{account}\n{around}"), FROM_AROUND));
+                }
+                shared.push((format!("source\n{}\n{source}", trier.nowhere.unwrap_or_default()), BY_SOURCE));
+            }
         }
         let (mut digests, mut limits, mut windows) = (Vec::new(), Vec::new(), Vec::new());
         for (name, limit) in own.iter().chain(&shared) {
@@ -148,16 +149,4 @@ async fn give_back(tx: &mut ScopedTx, scope: TenantScope, keys: Vec<Vec<u8>>) ->
         .execute(tx.conn())
         .await?;
     Ok(())
-}
-
-/// Where somebody sits: an IPv4 address, or the first parts of an IPv6 one; four are what one household gets.
-fn network(source: Option<IpAddr>, parts: usize) -> String {
-    match source {
-        None => "unknown".to_owned(),
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => address.segments()[..parts].iter().fold(String::new(), |mut text, part| {
-            let _ = write!(text, "{part:x}:");
-            text
-        }),
-    }
 }

@@ -95,7 +95,7 @@ pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(as
         Some(device) => identity.known_device(scope, &account, device).await?,
         None => None,
     };
-    let source = identity.gate.client_address(&parts);
+    let source = identity.gate.origin(&parts);
     let trier = Trier { action: "log_in", nowhere: nowhere.as_deref(), account: &account, source, device: device.as_deref() };
     let attempt = Attempt::count(&identity.pool, &identity.keys, scope, &trier).await?;
 
@@ -394,7 +394,7 @@ impl Identity {
     }
     /// Writes down that somebody showed a secret that is nobody's; not each time, because it costs them nothing.
     pub(super) async fn refuse_unknown(&self, scope: TenantScope, action: &'static str, parts: &Parts) -> Result<(), Problem> {
-        let trier = Trier { action, nowhere: None, account: action.as_bytes(), source: self.gate.client_address(parts), device: None };
+        let trier = Trier { action, nowhere: None, account: action.as_bytes(), source: self.gate.origin(parts), device: None };
         match Attempt::count(&self.pool, &self.keys, scope, &trier).await {
             Ok(_) => self.write_down(scope, action, "refused", None).await,
             Err(problem) if problem.code == "rate_limited" => Ok(()),

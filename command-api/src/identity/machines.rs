@@ -181,7 +181,7 @@ pub(crate) async fn service_token(
     let (credential, tenant) = identity.bearer("ts", &ask.credential, &parts)?.ok_or_else(refused)?;
     let scope = scope_of(&tenant);
     let digest = credential.digest();
-    let source = identity.gate.client_address(&parts);
+    let source = identity.gate.origin(&parts);
     let trier = Trier { action: "service_token", nowhere: None, account: &digest, source, device: None };
     let attempt = Attempt::count(&identity.pool, &identity.keys, scope, &trier).await?;
     let mut tx = identity.begin(scope).await?;

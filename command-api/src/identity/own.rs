@@ -123,7 +123,7 @@ impl Identity {
         parts: &Parts,
     ) -> Result<Verified, Problem> {
         let subject = user_name(user);
-        let trier = Trier { action, nowhere: None, account: subject.as_bytes(), source: self.gate.client_address(parts), device: None };
+        let trier = Trier { action, nowhere: None, account: subject.as_bytes(), source: self.gate.origin(parts), device: None };
         let attempt = Attempt::count(&self.pool, &self.keys, actor.scope, &trier).await?;
         let mut tx = self.begin(actor.scope).await?;
         let found: Option<(Vec<u8>, String)> = sqlx::query_as(
@@ -262,7 +262,7 @@ async fn use_code(
 ) -> Result<StatusCode, Problem> {
     let (identity, user) = (logins.get()?, user_of(&actor.subject).ok_or_else(not_found)?);
     let account = format!("totp {}", user_name(user));
-    let source = identity.gate.client_address(parts);
+    let source = identity.gate.origin(parts);
     let trier = Trier { action, nowhere: None, account: account.as_bytes(), source, device: None };
     let attempt = Attempt::count(&identity.pool, &identity.keys, actor.scope, &trier).await?;
     let mut tx = identity.begin(actor.scope).await?;

@@ -67,6 +67,11 @@ impl Drop for Issuer {
     }
 }
 
+fn jti_of(token: &str) -> Value {
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
+    claims["jti"].clone()
+}
+
 /// A token with its header or its claims changed, and the signature of what it was.
 fn changed(token: &str, part: usize, field: &str, value: &Value) -> String {
     let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
@@ -115,6 +120,8 @@ async fn a_tenants_own_issuer_lets_people_into_that_tenant_only() {
         ("token_type", json!("id+jwt")),
         ("issuer", json!("tenure")),
         ("roles", json!({"x": "operator"})),
+        ("max_lifetime_s", json!(59)),
+        ("max_lifetime_s", json!(86_401)),
     ] {
         let mut bad = trust("urn:bad");
         bad[field] = value;
@@ -172,6 +179,47 @@ async fn a_tenants_own_issuer_lets_people_into_that_tenant_only() {
         .await
         .unwrap();
     assert!(actor.starts_with("external:") && !actor.contains("console"), "{actor}");
+    pool.close().await;
+
+    // A token that lives for a day is taken where operator and tenant say so, and what is revoked is void as long.
+    let long = issuer.token("urn:long").await;
+    let mut words = trust("urn:long");
+    let confirmed = async |words: &Value| {
+        assert_eq!(post(&operator, &paths[0], words).await.0, 204);
+        assert_eq!(ask(&long, &host(0)).await, refused(401, "invalid_token"), "not before the tenant confirms it");
+        assert_eq!(post(&owner, "/v1/issuers/confirmation", words).await.0, 204);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    };
+    confirmed(&words).await;
+    assert_eq!(ask(&long, &host(0)).await, refused(401, "invalid_token"), "an hour, unless something else is said");
+    words["max_lifetime_s"] = json!(86_400);
+    assert_eq!(post(&owner, "/v1/issuers/confirmation", &words).await.1["error"], "not_found", "the tenant does not say it alone");
+    confirmed(&words).await;
+    let registered = list(&owner).await;
+    let registered = registered.as_array().unwrap().iter().find(|entry| entry["audience"] == "urn:long").unwrap();
+    assert_eq!((&registered["max_lifetime_s"], &registered["confirmed"]), (&json!(86_400), &json!(true)));
+    let deadline = Instant::now() + Duration::from_mins(1);
+    for (base, path) in [(&system.query_api, "/v1/departments"), (&system.command_api, "/v1/auth/me")] {
+        let request = system.client.get(format!("{base}{path}")).bearer_auth(&long);
+        while request.try_clone().unwrap().send().await.unwrap().status() != 200 {
+            assert!(Instant::now() < deadline, "{path} does not take the token");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    assert_eq!(post(&long, "/v1/auth/revocation", &json!({"token_id": jti_of(&long)})).await.0, 204);
+    while ask(&long, &host(0)).await.0 != 401 {
+        assert!(Instant::now() < deadline, "a revoked token is still taken");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let pool = system.pool().await;
+    let void_for: i64 = sqlx::query_scalar(
+        "select extract(epoch from min(until - revoked_at))::bigint from platform.revocation where tenant_id = $1 and subject like 'external:%'",
+    )
+    .bind(crate::servers::tenant_of(&own[0]).uuid())
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert!(void_for > 86_400, "void for {void_for} s, and then good again");
     pool.close().await;
 
     // What is not just as the issuer signed it is no token; keys that nobody has are not asked for again and again.

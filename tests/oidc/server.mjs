@@ -12,6 +12,8 @@ const jwk = (type, options, alg) => {
 const resources = {
   'urn:rs': { alg: 'RS256', roles: ['people-admin', 'canteen'] },
   'urn:es': { alg: 'ES256', roles: ['people-admin'] },
+  // Of as long a life as a provider's configuration may ask for.
+  'urn:long': { alg: 'RS256', roles: ['people-admin'], lifetime: 86400 },
   'urn:none': { alg: 'RS256', roles: ['canteen'] },
 };
 let keysAsked = 0;
@@ -27,7 +29,7 @@ server.listen(0, '127.0.0.1', () => {
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo: (ctx, resource) => ({
-          scope: 'hr', audience: resource, accessTokenFormat: 'jwt', accessTokenTTL: 600, jwt: { sign: { alg: resources[resource].alg } },
+          scope: 'hr', audience: resource, accessTokenFormat: 'jwt', accessTokenTTL: resources[resource].lifetime ?? 600, jwt: { sign: { alg: resources[resource].alg } },
         }),
       },
     },

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use axum::{Json, extract::State};
 use events::{TenantId, TenantScope};
 use http::StatusCode;
-use platform::{Actor, Operator, Problem, UserAdmin};
+use platform::{Actor, Operator, Problem, UserAdmin, auth::LONGEST_FOREIGN_LIFETIME};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, Postgres, postgres::PgArguments, query::Query};
 use utoipa::ToSchema;
@@ -136,6 +136,10 @@ pub(crate) struct ExternalIssuer {
     /// The claim with the person's id, where there is one.
     #[serde(default)]
     employee_claim: Option<String>,
+    /// Seconds that a token may live at most, 60 to 86,400: what a role there grants may be good for so long after it is lost.
+    #[serde(default = "an_hour")]
+    #[schema(default = 3600, minimum = 60, maximum = 86_400)]
+    max_lifetime_s: i64,
 }
 
 /// An issuer, and whether its tokens are taken.
@@ -154,6 +158,9 @@ fn at_jwt() -> String {
 }
 fn roles() -> String {
     "roles".into()
+}
+const fn an_hour() -> i64 {
+    3600
 }
 
 /// Write down an issuer whose access tokens are to be taken for a tenant. They are once the tenant confirms it, and no
@@ -178,12 +185,13 @@ pub(crate) async fn trust_issuer(
     let mut tx = identity.begin(scope).await?;
     let roles: Vec<_> = ask.roles.values().cloned().collect();
     known_roles(&mut tx, scope, &roles).await?;
-    let insert = "insert into platform.external_issuer as e (tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+    let insert = "insert into platform.external_issuer as e (tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim, max_lifetime_s)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (issuer, audience) do update set jwks_uri = excluded.jwks_uri, token_type = excluded.token_type,
              roles_claim = excluded.roles_claim, roles = excluded.roles, employee_claim = excluded.employee_claim,
-             confirmed_at = case when (e.jwks_uri, e.token_type, e.roles_claim, e.roles, e.employee_claim) is not distinct from
-                 (excluded.jwks_uri, excluded.token_type, excluded.roles_claim, excluded.roles, excluded.employee_claim) then e.confirmed_at end
+             max_lifetime_s = excluded.max_lifetime_s,
+             confirmed_at = case when (e.jwks_uri, e.token_type, e.roles_claim, e.roles, e.employee_claim, e.max_lifetime_s) is not distinct from
+                 (excluded.jwks_uri, excluded.token_type, excluded.roles_claim, excluded.roles, excluded.employee_claim, excluded.max_lifetime_s) then e.confirmed_at end
          where e.tenant_id = excluded.tenant_id";
     let taken = ask.query(insert, scope).execute(tx.conn()).await?;
     if taken.rows_affected() == 0 {
@@ -240,7 +248,7 @@ pub(crate) async fn confirm_issuer(
     check_roles(&mut tx, &actor, &roles).await?;
     let update = "update platform.external_issuer set confirmed_at = coalesce(confirmed_at, now())
          where tenant_id = $1 and issuer = $2 and audience = $3 and jwks_uri = $4 and token_type = $5 and roles_claim = $6 and roles = $7
-             and employee_claim is not distinct from $8";
+             and employee_claim is not distinct from $8 and max_lifetime_s = $9";
     let confirmed = ask.query(update, actor.scope).execute(tx.conn()).await?;
     if confirmed.rows_affected() == 0 {
         tx.rollback().await?;
@@ -299,7 +307,7 @@ fn named(issuer: &str, audience: &str) -> String {
 }
 
 impl ExternalIssuer {
-    /// A statement about it: `$1` is the tenant, `$2` to `$8` are its fields.
+    /// A statement about it: `$1` is the tenant, `$2` to `$9` are its fields.
     fn query<'q>(&'q self, sql: &'q str, scope: TenantScope) -> Query<'q, Postgres, PgArguments> {
         sqlx::query(sql)
             .bind(scope.tenant().uuid())
@@ -310,6 +318,7 @@ impl ExternalIssuer {
             .bind(&self.roles_claim)
             .bind(sqlx::types::Json(&self.roles))
             .bind(&self.employee_claim)
+            .bind(self.max_lifetime_s)
     }
     fn check(&self, own: &str) -> Result<(), Problem> {
         let invalid = |field: &str, detail: &str| {
@@ -334,6 +343,9 @@ impl ExternalIssuer {
         }
         if !matches!(self.token_type.as_str(), "at+jwt" | "JWT") {
             return invalid("token_type", "must be at+jwt or JWT");
+        }
+        if !(60..=LONGEST_FOREIGN_LIFETIME).contains(&u64::try_from(self.max_lifetime_s).unwrap_or_default()) {
+            return invalid("max_lifetime_s", "must be a number of seconds from 60 to 86400");
         }
         if self.roles.len() > 100 || self.roles.iter().any(|(name, _)| name.len() > 255) {
             return invalid("roles", "has more than 100 entries, or one that is too long");

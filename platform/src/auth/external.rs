@@ -43,6 +43,8 @@ pub(super) struct Trust {
     roles: BTreeMap<String, String>,
     /// Where the person's id stands.
     employee_claim: Option<String>,
+    /// Seconds that a token may live at most.
+    max_lifetime: u64,
     keys: Arc<Keys>,
 }
 
@@ -57,6 +59,7 @@ impl<'r> FromRow<'r, PgRow> for Trust {
             roles_claim: row.try_get("roles_claim")?,
             roles: row.try_get::<sqlx::types::Json<_>, _>("roles")?.0,
             employee_claim: row.try_get("employee_claim")?,
+            max_lifetime: u64::try_from(row.try_get::<i64, _>("max_lifetime_s")?).unwrap_or_default().min(LONGEST_FOREIGN_LIFETIME),
             keys: Arc::default(),
         })
     }
@@ -88,8 +91,8 @@ const STALE: Duration = Duration::from_hours(1);
 const FETCH: Duration = Duration::from_secs(5);
 const MAX_JWKS: usize = 256 * 1024;
 const MAX_KEYS: usize = 100;
-/// Seconds that a foreign token may live at most.
-const MAX_LIFETIME: u64 = 3600;
+/// Seconds that a foreign token may live at most, whatever its registration says: what is revoked stays void for longer.
+pub const LONGEST_FOREIGN_LIFETIME: u64 = 86_400;
 /// The shortest RSA modulus, in bytes: 2048 bits.
 const MIN_RSA: usize = 256;
 
@@ -98,7 +101,7 @@ impl Trust {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let all = |t: &Self| {
             let texts = [&t.issuer, &t.audience, &t.jwks_uri, &t.token_type, &t.roles_claim].map(Clone::clone);
-            (t.tenant, texts, t.roles.clone(), t.employee_claim.clone())
+            (t.tenant, texts, t.roles.clone(), t.employee_claim.clone(), t.max_lifetime)
         };
         all(self) == all(other)
     }
@@ -149,7 +152,7 @@ impl Trust {
             return Err("a foreign token lacks a claim, or it has another type");
         };
         let now = now();
-        if text("iss") != Some(&self.issuer) || iat > now + LEEWAY || exp <= iat || exp - iat > MAX_LIFETIME || exp + LEEWAY <= now {
+        if text("iss") != Some(&self.issuer) || iat > now + LEEWAY || exp <= iat || exp - iat > self.max_lifetime || exp + LEEWAY <= now {
             return Err("a foreign token's issuer, or the time that it is good for");
         }
         match claims.get("nbf") {
@@ -394,6 +397,7 @@ mod tests {
             roles_claim: "roles".into(),
             roles: BTreeMap::from([("x".to_owned(), "hr".to_owned())]),
             employee_claim: None,
+            max_lifetime: 3600,
             keys: Arc::default(),
         }
     }
@@ -428,6 +432,28 @@ mod tests {
         static CLAIMS: std::sync::LazyLock<Value> =
             std::sync::LazyLock::new(|| json!({"iss": "https://id.example", "sub": "s", "iat": now(), "exp": now() + 60}));
         CLAIMS.as_object().unwrap()
+    }
+
+    #[test]
+    fn a_token_lives_as_long_as_its_registration_says() {
+        for (allowed, lives, good) in [
+            (3600, 3600, true),
+            (3600, 3601, false),
+            (5400, 5400, true),
+            (5400, 5401, false),
+            (60, 60, true),
+            (60, 61, false),
+            (86_400, 86_400, true),
+            (86_400, 86_401, false),
+        ] {
+            let trust = Trust { max_lifetime: allowed, ..trust("hr") };
+            // Whether it is young or about to end.
+            for age in [0, lives - 30] {
+                let iat = now() - age;
+                let claims = json!({"iss": "https://id.example", "sub": "s", "iat": iat, "exp": iat + lives});
+                assert_eq!(trust.check("t", claims.as_object().unwrap()).is_ok(), good, "{lives} of {allowed} s, {age} s old");
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod hostile;
 mod identity;
 mod import;
 mod isolation;
+mod leavers;
 mod oidc;
 mod overload;
 mod platform;

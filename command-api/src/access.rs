@@ -3,24 +3,22 @@
 //! Most actors may change everybody's facts of a class, or nobody's; for them nothing is read. For the others the person's
 //! place of today decides. Whom an actor can't reach is to them as if they were not there.
 
-use std::time::Duration;
-
 use domain::{
     Command,
     employee::{Command as E, Place},
 };
 use events::{DepartmentId, EmployeeId, StreamName, employee::Patch};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::civil::Date;
 use platform::{
     Actor, Problem,
     access::{Action, Duty, FieldClass, Sight},
 };
-use tokio::time::Instant;
 
-use crate::{aggregates::Aggregates, problems::refused};
+use crate::{
+    aggregates::{Aggregates, recently, today},
+    problems::refused,
+};
 
-/// How old what is known of the place of somebody may be.
-const PLACE_AGE: Duration = Duration::from_secs(1);
 /// Managers above one person that are looked at; no organization has as many levels.
 const LEVELS: usize = 64;
 
@@ -79,7 +77,7 @@ pub(crate) async fn check(aggregates: &Aggregates, actor: &Actor, command: &Comm
     if sights.iter().all(|sight| sight.all) && by_place.is_empty() {
         return Ok(());
     }
-    let looker = Looker { aggregates, actor, today: Timestamp::now().to_zoned(TimeZone::UTC).date() };
+    let looker = Looker { aggregates, actor, today: today() };
     let person = command.employee_id();
     for sight in sights.iter().filter(|sight| !sight.all) {
         if !matches!(command, E::HireEmployee(_)) && !looker.reaches(sight, person).await? {
@@ -97,7 +95,7 @@ pub(crate) async fn check(aggregates: &Aggregates, actor: &Actor, command: &Comm
     for sight in &by_place {
         let brought = match (department, manager) {
             (Some(department), _) if looker.is_within(sight, department).await? => true,
-            (_, Some(manager)) => sight.lines.contains(&manager) || looker.is_below(sight, manager).await?,
+            (_, Some(manager)) => looker.leads(sight, manager).await? || looker.is_below(sight, manager).await?,
             _ => false,
         };
         if brought && !looker.reaches(sight, person).await? {
@@ -131,6 +129,10 @@ impl Looker<'_> {
         let Some(place) = self.place(person).await? else { return Ok(false) };
         Ok(self.is_within(sight, place.department_id).await? || self.is_below(sight, person).await?)
     }
+    /// Whether one of the lines is this manager's. Who has left leads nobody any more.
+    async fn leads(&self, sight: &Sight, manager: EmployeeId) -> Result<bool, Problem> {
+        Ok(sight.lines.contains(&manager) && !self.place(manager).await?.is_some_and(|place| place.left))
+    }
     /// Whether the chain of managers, of people who have not left, leads to one of the lines'.
     async fn is_below(&self, sight: &Sight, person: EmployeeId) -> Result<bool, Problem> {
         if sight.lines.is_empty() {
@@ -139,7 +141,7 @@ impl Looker<'_> {
         let mut at = person;
         for _ in 0..LEVELS {
             match self.place(at).await? {
-                Some(Place { left: false, manager_id: Some(manager), .. }) if sight.lines.contains(&manager) => return Ok(true),
+                Some(Place { left: false, manager_id: Some(manager), .. }) if self.leads(sight, manager).await? => return Ok(true),
                 Some(Place { left: false, manager_id: Some(manager), .. }) => at = manager,
                 Some(_) | None => return Ok(false),
             }
@@ -160,9 +162,4 @@ impl Looker<'_> {
         let known = self.aggregates.read_since(scope, StreamName::employee(scope, person), recently()).await?;
         Ok(known.aggregate.place(self.today))
     }
-}
-
-fn recently() -> Instant {
-    let now = Instant::now();
-    now.checked_sub(PLACE_AGE).unwrap_or(now)
 }

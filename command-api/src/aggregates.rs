@@ -5,11 +5,13 @@
 //! must rest on [`Aggregates::read_since`]. That reads on from the event that the cached one ends with, so a store that was
 //! put back is noticed: what was made of a history that is no more is dropped.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use events::{EmployeeId, Event, RecordedEvent, SealError, StreamName, TenantScope};
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use moka::future::Cache;
-use platform::{Keys, Problem, keys::KeyError};
+use platform::{Keys, Problem, auth::Employments, keys::KeyError};
 use store::{Store, StoreError};
 use tokio::time::Instant;
 
@@ -135,6 +137,39 @@ fn unopened(error: &SealError) -> Problem {
         SealError::KeyMissing(_) => KeyError::Missing.into(),
         SealError::DoesNotOpen(_) => KeyError::DoesNotUnwrap.into(),
         SealError::Unreadable(_) => Problem::internal(error),
+    }
+}
+
+/// How old what is known of where somebody stands, and whether they are still there, may be.
+const PLACE_AGE: Duration = Duration::from_secs(1);
+
+/// Recently enough to know where somebody stands.
+pub(crate) fn recently() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(PLACE_AGE).unwrap_or(now)
+}
+
+/// The day by which rights are looked at.
+pub(crate) fn today() -> Date {
+    Timestamp::now().to_zoned(TimeZone::UTC).date()
+}
+
+impl Employments for Aggregates {
+    fn left(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>> {
+        async move {
+            let mut left = BTreeSet::new();
+            for person in people {
+                let known = self.read_since(scope, StreamName::employee(scope, person), recently()).await?;
+                if known.aggregate.place(today()).is_some_and(|place| place.left) {
+                    left.insert(person);
+                }
+            }
+            Ok(left)
+        }
+        .boxed()
+    }
+    fn at_admission(&self) -> bool {
+        true
     }
 }
 

@@ -201,6 +201,10 @@ impl Executor {
         let (writers, attempts) = (Turns::default(), Turns::default());
         Self(Arc::new(Inner { store, keys, registry, aggregates, answers, managers, writers, attempts }))
     }
+    /// What commands are decided on.
+    pub(crate) fn aggregates(&self) -> &Aggregates {
+        &self.0.aggregates
+    }
 
     /// Executes a command, once: sent again with its key it gets the first answer (I7).
     pub(crate) async fn execute(&self, mut ask: Ask) -> Result<Answer, Failure> {

@@ -52,6 +52,7 @@ impl App {
         let registry = gate.registry().clone();
         let managers = Managers::new(&pool);
         let executor = Executor::new(store, keys, registry.clone(), Answers::new(pool, registry), managers);
+        gate.ask_about_leavers(Arc::new(executor.aggregates().clone()));
         Self { gate, executor, batches: Batches::new(limits), logins }
     }
 }

@@ -284,12 +284,20 @@ impl Sight {
 
 impl Grants {
     /// What these roles grant to a subject in a tenant. A name that is neither a built-in nor the tenant's own grants
-    /// nothing.
-    pub fn of(tenant: TenantId, access: &TenantAccess, subject: &str, roles: &[String], employee: Option<EmployeeId>) -> Self {
+    /// nothing, nor does what was delegated by somebody who has left.
+    pub fn of(
+        tenant: TenantId,
+        access: &TenantAccess,
+        subject: &str,
+        roles: &[String],
+        employee: Option<EmployeeId>,
+        left: &BTreeSet<EmployeeId>,
+    ) -> Self {
         let mut inner = Inner::default();
         inner.add(tenant, access, roles, employee, None);
-        let now = Timestamp::now();
-        for delegation in access.delegations.iter().filter(|d| d.to == subject && d.starts_at <= now && now < d.ends_at) {
+        for delegation in
+            access.in_force(subject).filter(|d| access.ends_with(&d.from, d.anchor).is_none_or(|giver| !left.contains(&giver)))
+        {
             inner.add(tenant, access, &delegation.roles, delegation.anchor, Some(delegation.id));
         }
         Self(Arc::new(inner))
@@ -377,11 +385,14 @@ pub struct TenantAccess {
     /// By name.
     pub roles: Vec<(String, RoleContent)>,
     delegations: Vec<Delegation>,
+    /// Subjects whose access does not end with their employment.
+    after_leaving: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone)]
 struct Delegation {
     id: Uuid,
+    from: String,
     to: String,
     roles: Vec<String>,
     anchor: Option<EmployeeId>,
@@ -389,13 +400,25 @@ struct Delegation {
     ends_at: Timestamp,
 }
 
-type DelegationRow = (Uuid, String, Vec<String>, Option<Uuid>, i64, i64);
+type DelegationRow = (Uuid, String, String, Vec<String>, Option<Uuid>, i64, i64);
 
 impl TenantAccess {
     /// What a role of this name is made of here.
     pub fn content(&self, tenant: TenantId, name: &str) -> Option<RoleContent> {
         let own = || self.roles.iter().find(|(own, _)| own == name).map(|(_, content)| content.clone());
         BuiltIn::within(tenant, name).map(BuiltIn::content).or_else(own)
+    }
+    /// The person with whose employment a subject's access ends; none where an owner said otherwise.
+    pub fn ends_with(&self, subject: &str, employee: Option<EmployeeId>) -> Option<EmployeeId> {
+        employee.filter(|_| !self.after_leaving.contains(subject))
+    }
+    /// The people with whose employment what is delegated to a subject now ends.
+    pub fn givers(&self, subject: &str) -> BTreeSet<EmployeeId> {
+        self.in_force(subject).filter_map(|delegation| self.ends_with(&delegation.from, delegation.anchor)).collect()
+    }
+    fn in_force(&self, subject: &str) -> impl Iterator<Item = &Delegation> {
+        let now = Timestamp::now();
+        self.delegations.iter().filter(move |d| d.to == subject && d.starts_at <= now && now < d.ends_at)
     }
     /// Reads it, within a transaction of the tenant's.
     pub async fn read(tx: &mut ScopedTx, scope: TenantScope) -> Result<Self, sqlx::Error> {
@@ -405,15 +428,20 @@ impl TenantAccess {
                 .fetch_all(tx.conn())
                 .await?;
         let delegations: Vec<DelegationRow> = sqlx::query_as(
-            "select delegation_id, to_subject, roles, anchor, (extract(epoch from starts_at) * 1000)::bigint, (extract(epoch from ends_at) * 1000)::bigint
+            "select delegation_id, from_subject, to_subject, roles, anchor, (extract(epoch from starts_at) * 1000)::bigint, (extract(epoch from ends_at) * 1000)::bigint
              from platform.delegation where tenant_id = $1 and revoked_at is null and ends_at > now()",
         )
         .bind(scope.tenant().uuid())
         .fetch_all(tx.conn())
         .await?;
+        let after_leaving: Vec<String> = sqlx::query_scalar("select subject from platform.access_after_leaving where tenant_id = $1")
+            .bind(scope.tenant().uuid())
+            .fetch_all(tx.conn())
+            .await?;
         let instant = |ms: i64| Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN);
-        let delegation = |(id, to, roles, anchor, starts, ends): DelegationRow| Delegation {
+        let delegation = |(id, from, to, roles, anchor, starts, ends): DelegationRow| Delegation {
             id,
+            from,
             to,
             roles,
             anchor: anchor.map(EmployeeId::from_uuid),
@@ -423,6 +451,7 @@ impl TenantAccess {
         Ok(Self {
             roles: roles.into_iter().map(|(name, content)| (name, content.0)).collect(),
             delegations: delegations.into_iter().map(delegation).collect(),
+            after_leaving: after_leaving.into_iter().collect(),
         })
     }
 }
@@ -461,9 +490,12 @@ mod tests {
     fn tenant() -> TenantId {
         TenantId::from_uuid(Uuid::from_u128(7))
     }
+    fn nobody() -> BTreeSet<EmployeeId> {
+        BTreeSet::new()
+    }
     fn grants(roles: &[&str], employee: Option<u128>) -> Grants {
         let roles: Vec<_> = roles.iter().map(|role| (*role).to_owned()).collect();
-        Grants::of(tenant(), &TenantAccess::default(), "s", &roles, employee.map(|n| EmployeeId::from_uuid(Uuid::from_u128(n))))
+        Grants::of(tenant(), &TenantAccess::default(), "s", &roles, employee.map(|n| EmployeeId::from_uuid(Uuid::from_u128(n))), &nobody())
     }
 
     #[test]
@@ -480,7 +512,7 @@ mod tests {
         let nobody_but_the_owner_is_a_doctor =
             BUILT_IN.iter().filter(|role| role.content().permissions.iter().any(|p| p.class == Medical && p.reach == Reach::All));
         assert_eq!(nobody_but_the_owner_is_a_doctor.map(|role| role.name).collect::<Vec<_>>(), ["owner"]);
-        let platform = Grants::of(TenantId::PLATFORM, &TenantAccess::default(), "s", &["operator".into(), "hr".into()], None);
+        let platform = Grants::of(TenantId::PLATFORM, &TenantAccess::default(), "s", &["operator".into(), "hr".into()], None, &nobody());
         assert!(platform.has(Duty::ManageTenants) && !platform.any_of(Read) && !platform.any_of(Change));
     }
 
@@ -519,20 +551,28 @@ mod tests {
         let day = jiff::SignedDuration::from_hours(24);
         let delegation = Delegation {
             id: Uuid::from_u128(1),
+            from: "g".into(),
             to: "s".into(),
             roles: ["employee", "manager", "admin"].map(str::to_owned).to_vec(),
             anchor: Some(EmployeeId::from_uuid(Uuid::from_u128(9))),
             starts_at: Timestamp::now() - day,
             ends_at: Timestamp::now() + day,
         };
-        let access = TenantAccess { roles: vec![("admin".into(), admin)], delegations: vec![delegation] };
-        let grants = Grants::of(tenant(), &access, "s", &[], None);
+        let mut access = TenantAccess { roles: vec![("admin".into(), admin)], delegations: vec![delegation], ..Default::default() };
+        let grants = Grants::of(tenant(), &access, "s", &[], None, &nobody());
         assert!(grants.sight(Read, Personal).is_empty() && grants.sight(Change, Personal).is_empty(), "another's own affairs");
         assert_eq!(grants.sight(Read, Pay).lines.len(), 1, "the manager's line");
         assert!(!grants.has(Duty::ManageRoles) && !grants.has(Duty::ManageUsers));
         let pay = RoleContent { permissions: vec![Permission { action: Read, class: Pay, reach: Reach::All }], duties: vec![] };
         assert!(grants.sight(Read, Pay).all && !grants.cover(&pay), "what one has for a time one can't give for good");
-        assert!(Grants::of(tenant(), &access, "t", &[], None).sight(Read, Directory).is_empty());
+        assert!(Grants::of(tenant(), &access, "t", &[], None, &nobody()).sight(Read, Directory).is_empty());
+        // It ends with the employment of who gave it, unless theirs goes on.
+        let giver = BTreeSet::from([EmployeeId::from_uuid(Uuid::from_u128(9))]);
+        assert_eq!((access.givers("s"), access.givers("t")), (giver.clone(), nobody()));
+        assert_eq!(Grants::of(tenant(), &access, "s", &[], None, &giver), Grants::default());
+        access.after_leaving.insert("g".into());
+        assert!(access.givers("s").is_empty());
+        assert_eq!(Grants::of(tenant(), &access, "s", &[], None, &giver), grants);
     }
 
     #[test]

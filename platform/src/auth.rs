@@ -12,13 +12,15 @@ mod signing;
 mod token;
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use axum::extract::{FromRef, FromRequestParts};
 use events::{EmployeeId, TenantId, TenantScope};
+use futures::future::BoxFuture;
 use http::{StatusCode, header::AUTHORIZATION, request::Parts};
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -57,6 +59,8 @@ pub struct Actor {
     pub grants: Grants,
     /// The person that the subject is, where they are employed by the tenant.
     pub employee: Option<EmployeeId>,
+    /// The person with whose employment the subject's access ends.
+    pub ends_with: Option<EmployeeId>,
     /// The log-in that the token came of.
     pub session: Option<uuid::Uuid>,
     /// When token, tenant and rights were looked at.
@@ -137,6 +141,16 @@ pub const TENANT_HEADER: &str = "tenure-tenant";
 /// The longest token, in bytes.
 const MAX_TOKEN: usize = 8 * 1024;
 
+/// Knows whose employment has ended; each API asks what it works with.
+pub trait Employments: Send + Sync {
+    /// Those of these people whose last day of work is over and who were not hired again, by the day in UTC. Whoever is not known,
+    /// or starts later, has not left.
+    fn left(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>>;
+    /// Whether those who ask are looked at when they are let in. Else whoever answers them looks along with what is read, by
+    /// [`Actor::ends_with`], and says [`Actor::has_left`].
+    fn at_admission(&self) -> bool;
+}
+
 /// Verifies tokens and resolves tenants.
 #[derive(Clone)]
 pub struct Gate {
@@ -149,6 +163,7 @@ pub struct Gate {
     waiting: Shares<TenantId>,
     strangers: Shares<Option<Origin>>,
     access: AccessBook,
+    employments: Arc<OnceLock<Arc<dyn Employments>>>,
 }
 
 impl Gate {
@@ -167,7 +182,22 @@ impl Gate {
             // An office behind one address logs in at nine o'clock.
             strangers: Shares::lent(config.tenant_concurrent_requests, config.max_concurrent_requests / 2),
             access: AccessBook::new(Some(pool)),
+            employments: Arc::default(),
         })
+    }
+    /// Says who knows whose employment has ended, once. Before, whom that is about is not let in (I8).
+    pub fn ask_about_leavers(&self, employments: Arc<dyn Employments>) {
+        let _ = self.employments.set(employments);
+    }
+    /// Those of these people who have left.
+    pub async fn left(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> Result<BTreeSet<EmployeeId>, Problem> {
+        if people.is_empty() {
+            return Ok(people);
+        }
+        match self.employments.get() {
+            Some(employments) => employments.left(scope, people).await,
+            None => Err(Problem::unavailable("store_unavailable", "employments can't be looked up at the moment; try again shortly")),
+        }
     }
     /// All checks up to the subscription, for a request's head.
     pub async fn admit(&self, parts: &Parts) -> Result<Actor, Problem> {
@@ -186,10 +216,10 @@ impl Gate {
         let employee = claims.employee_id.and_then(|id| id.parse().ok());
         let session = claims.sid.and_then(|id| id.parse().ok());
         let scope = TenantScope::checked(tenant.id);
-        let grants = self.grants(scope, &claims.sub, &claims.roles, employee).await?;
+        let (grants, ends_with) = self.grants(scope, &claims.sub, &claims.roles, employee).await?;
         let (token, named, looked) = (token.to_owned(), named.unwrap_or_default(), Instant::now());
         let pass = Arc::new(Pass { gate: self.clone(), token, named, looked: Mutex::new(looked), _place: place });
-        Ok(Actor { subject: claims.sub, scope, tenant, roles: claims.roles, grants, employee, session, looked, pass })
+        Ok(Actor { subject: claims.sub, scope, tenant, roles: claims.roles, grants, employee, ends_with, session, looked, pass })
     }
     /// A place for a request that takes no token, of the share of the address that it came from.
     pub fn admit_stranger(&self, parts: &Parts) -> Result<Share<Option<Origin>>, Problem> {
@@ -207,11 +237,27 @@ impl Gate {
             }
         })
     }
-    /// What the tenant lets a subject with these roles do now.
-    async fn grants(&self, scope: TenantScope, subject: &str, roles: &[String], employee: Option<EmployeeId>) -> Result<Grants, Problem> {
+    /// What the tenant lets a subject with these roles do now, and with whose employment that ends.
+    async fn grants(
+        &self,
+        scope: TenantScope,
+        subject: &str,
+        roles: &[String],
+        employee: Option<EmployeeId>,
+    ) -> Result<(Grants, Option<EmployeeId>), Problem> {
         let tenant = scope.tenant();
         let version = self.verifier.known().access.get(&tenant).copied();
-        Ok(Grants::of(tenant, &*self.access.of(scope, version).await?, subject, roles, employee))
+        let access = self.access.of(scope, version).await?;
+        let ends_with = access.ends_with(subject, employee);
+        let mut people = access.givers(subject);
+        if self.employments.get().is_none_or(|employments| employments.at_admission()) {
+            people.extend(ends_with);
+        }
+        let left = self.left(scope, people).await?;
+        if ends_with.is_some_and(|person| left.contains(&person)) {
+            return Err(has_left(tenant));
+        }
+        Ok((Grants::of(tenant, &access, subject, roles, employee, &left), ends_with))
     }
     /// The tenant that a request without a token names by its host or header. `None` where there is no such tenant: the
     /// answer must then be that of a wrong password, after as long: it is not looked for again.
@@ -416,10 +462,14 @@ impl Actor {
     pub async fn renewed(&self) -> Result<Self, Problem> {
         let Pass { gate, token, named, .. } = &*self.pass;
         let tenant = gate.resolve(&gate.verify(token).await?, Ok(named.clone())).await?;
-        let grants = gate.grants(self.scope, &self.subject, &self.roles, self.employee).await?;
+        let (grants, ends_with) = gate.grants(self.scope, &self.subject, &self.roles, self.employee).await?;
         let looked = Instant::now();
         *self.pass.looked() = looked;
-        Ok(Self { tenant, grants, looked, ..self.clone() })
+        Ok(Self { tenant, grants, ends_with, looked, ..self.clone() })
+    }
+    /// 401 `invalid_token`: the employment with which the access ends is over.
+    pub fn has_left(&self) -> Problem {
+        has_left(self.tenant.id)
     }
     /// 403 `forbidden`, written down.
     pub fn forbidden(&self) -> Problem {
@@ -462,6 +512,10 @@ fn refused(problem: Problem, reason: &'static str, tenant: Option<TenantId>) -> 
     tracing::warn!(target: "audit", error = problem.code, status = problem.status.as_u16(), reason, tenant, "request refused");
     metrics::counter!("auth_refused_total", "error" => problem.code).increment(1);
     problem
+}
+
+fn has_left(tenant: TenantId) -> Problem {
+    refused(invalid_token(), "the employment has ended", Some(tenant))
 }
 
 /// The one body of all token failures.

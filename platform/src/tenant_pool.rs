@@ -30,6 +30,11 @@ impl TenantPool {
         let turns = Turns::of(connections.len());
         Self { connections, turns }
     }
+    /// So many connections to the same database, which are not taken from these.
+    #[must_use]
+    pub fn beside(&self, connections: u32) -> Self {
+        Self::apart(&self.connections[0], connections)
+    }
     /// Begins a transaction, as [`TenantTx::begin`] does, once it is the tenant's turn.
     pub async fn begin(&self, scope: TenantScope, schema: &str, access: Access) -> Result<TurnTx, NotBegun> {
         let turn = self.turns.take(scope.tenant()).await.ok_or(NotBegun::NoTurn)?;

@@ -72,11 +72,11 @@ pub(crate) async fn explain(State(reads): State<Reads>, reader: Reader, params: 
         let body: Body = reads.one_as(&reader, &sight, fresh, sqlx::query_as(sql).bind(employee)).await?;
         Ok::<_, Problem>((body.position, body.body.is_some()))
     };
-    // Whom the asker does not see is not there.
-    let mut position = 0;
-    if employee.is_some() {
-        let (at, seen) = reaches(Sight::of(&reader.0)).await?;
-        if !seen {
+    // Whom the asker does not see is not there; and who has left is told nothing.
+    let (mut position, sight) = (0, Sight::of(&reader.0));
+    if employee.is_some() || sight.asks_for_leavers() {
+        let (at, seen) = reaches(sight).await?;
+        if employee.is_some() && !seen {
             return Err(not_found());
         }
         position = at;

@@ -25,7 +25,7 @@ pub use params::{Day, Fresh, Limit};
 pub use read::Reads;
 pub use service::run;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::{Router, extract::FromRef, routing::get};
 use platform::{Gate, Registry};
@@ -49,6 +49,7 @@ pub struct App {
 /// Every route. `platform::http::shell` goes around it.
 pub fn router(app: App) -> Router {
     let gate = app.gate.clone();
+    gate.ask_about_leavers(Arc::new(app.reads.beside()));
     let (routes, _) = documented().split_for_parts();
     routes
         .route("/openapi.json", get(|| async { openapi::served(&OPENAPI) }))

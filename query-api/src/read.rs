@@ -1,24 +1,27 @@
 //! One query, one round trip, one snapshot: rows and the position they stand at come from a single statement in the
 //! tenant's own transaction.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::response::{IntoResponse, Response};
+use events::{EmployeeId, TenantScope};
+use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, StatusCode, header};
-use platform::{Access, NotBegun, Problem, Reader, TenantPool, TurnTx, read_schema};
+use platform::{Access, NotBegun, Problem, Reader, TenantPool, TurnTx, auth::Employments, read_schema};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{
-    Execute as _, FromRow, Postgres,
+    Execute as _, FromRow, Postgres, Row as _,
     postgres::{PgArguments, PgRow},
     query::QueryAs,
 };
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::{
     params::{Day, Fresh},
     progress::Progress,
-    sight::Sight,
+    sight::{LEFT, Sight, is_there},
 };
 
 /// The tenants' read models.
@@ -94,6 +97,11 @@ impl Reads {
         Self { connections, progress: Arc::default() }
     }
 
+    /// The same read models on a connection of its own: who is looked at again may hold one of the others.
+    pub(crate) fn beside(&self) -> Self {
+        Self::new(self.connections.beside(1))
+    }
+
     /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.
     pub(crate) async fn one<R: Positioned>(
         &self,
@@ -146,9 +154,15 @@ impl Reads {
             reading.tx.end();
             return Err(problem);
         }
-        let rows: Vec<R> =
-            sqlx::query_as_with(&reading.own(statement), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?;
+        let rows = sqlx::query_with(&reading.own(statement), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?;
         reading.tx.end();
+        if sight.asks_for_leavers() {
+            let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+            if first.try_get::<bool, _>(LEFT)? {
+                return Err(reader.0.has_left());
+            }
+        }
+        let rows = rows.iter().map(R::from_row).collect::<Result<Vec<_>, _>>()?;
         let position = rows.iter().map(R::position).max().unwrap_or(0);
         // A cut-over since it was looked at may have gone back.
         if position < fresh.position {
@@ -162,19 +176,19 @@ impl Reads {
         // Where others wait it is not there yet, most likely, and known before long.
         let watched = self.progress.is_watched(reader.0.scope.tenant());
         if fresh.position == 0 || !watched {
-            let mut reading = self.begin(reader, schema).await?;
+            let mut reading = self.begin(reader.0.scope, schema).await?;
             if fresh.position == 0 || reading.position().await? >= fresh.position {
                 return Ok(reading);
             }
             reading.tx.end();
         }
         self.wait(reader, schema, fresh, watched).await?;
-        self.begin(reader, schema).await
+        self.begin(reader.0.scope, schema).await
     }
 
     /// A transaction, once it is the tenant's turn.
-    async fn begin(&self, reader: &Reader, schema: &str) -> Result<Reading, Problem> {
-        let tx = self.connections.begin(reader.0.scope, schema, Access::Read).await.map_err(|error| match error {
+    async fn begin(&self, scope: TenantScope, schema: &str) -> Result<Reading, Problem> {
+        let tx = self.connections.begin(scope, schema, Access::Read).await.map_err(|error| match error {
             NotBegun::NoTurn => {
                 Problem::unavailable("overloaded", "your organization's reads before this one take too long; try again shortly")
             }
@@ -187,7 +201,7 @@ impl Reads {
     async fn wait(&self, reader: &Reader, schema: &str, fresh: Fresh, look_first: bool) -> Result<(), Problem> {
         let deadline = Instant::now() + fresh.wait;
         let look = async || {
-            let mut reading = self.begin(reader, schema).await?;
+            let mut reading = self.begin(reader.0.scope, schema).await?;
             let position = reading.position().await?;
             reading.tx.end();
             Ok::<_, Problem>(position)
@@ -212,6 +226,25 @@ impl Reads {
             waiting.look(look).await?;
         }
         Ok(())
+    }
+}
+
+impl Employments for Reads {
+    /// For who acts for others: their own employment is looked at together with what they read.
+    fn left(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>> {
+        async move {
+            let schema = read_schema(scope.tenant(), platform::READ_MODEL_VERSION);
+            let mut reading = self.begin(scope, &schema).await?;
+            let ids: Vec<_> = people.iter().map(|id| id.uuid()).collect();
+            let statement = reading.own(format!("select r.id from unnest($1::uuid[]) as r (id) where not {}", is_there("r.id")));
+            let left: Vec<Uuid> = sqlx::query_scalar(&statement).bind(ids).fetch_all(reading.tx.conn()).await.map_err(unreadable)?;
+            reading.tx.end();
+            Ok(left.into_iter().map(EmployeeId::from_uuid).collect())
+        }
+        .boxed()
+    }
+    fn at_admission(&self) -> bool {
+        false
     }
 }
 

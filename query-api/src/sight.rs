@@ -23,6 +23,8 @@ pub(crate) struct Sight {
     personal: access::Sight,
     pay: access::Sight,
     about: About,
+    /// The person with whose employment the reader's access ends: a statement says beside its rows whether that is over.
+    ends_with: Option<Uuid>,
 }
 
 /// Whom a statement shows something of, so that nobody else need be looked for.
@@ -71,6 +73,7 @@ impl Sight {
             personal: sight(FieldClass::Personal),
             pay: sight(FieldClass::Pay),
             about: About::Anybody,
+            ends_with: actor.ends_with.map(EmployeeId::uuid),
         }
     }
     /// For a statement that shows personal facts and pay of this person, and names of others.
@@ -89,9 +92,13 @@ impl Sight {
     pub(crate) const WHOLE: &str =
         "e.employee_id in (select employee_id from seen_personal) and e.employee_id in (select employee_id from seen_pay)";
 
-    /// Whether nothing is hidden.
+    /// Whether nothing is hidden, and nothing is to be known of the reader's employment: a statement then runs as it stands.
     pub(crate) fn is_whole(&self) -> bool {
-        self.directory.all && self.personal.all && self.pay.all
+        self.directory.all && self.personal.all && self.pay.all && self.ends_with.is_none()
+    }
+    /// Whether statements say beside their rows, in [`LEFT`], that the reader's employment is over.
+    pub(crate) fn asks_for_leavers(&self) -> bool {
+        self.ends_with.is_some()
     }
     /// Whether nobody is hidden, nor anybody's pay: `headcount_step` may be read, which names nobody and sums up everyone.
     pub(crate) fn counts_everyone(&self) -> bool {
@@ -142,6 +149,13 @@ impl Sight {
             tables.push(format!("{table} as not materialized (select {} from {table} x{filter})", shown.join(", ")));
         }
         let mut expressions = Vec::new();
+        let mut also = "";
+        if let Some(reader) = self.ends_with {
+            // Before what hides the reader from themselves.
+            let reader = bind(arguments, reader)?;
+            expressions.push(format!("reader (gone) as (select not {})", is_there(&reader)));
+            also = ", (select gone from reader) as reader_left";
+        }
         for class in [&mut directory, &mut personal, &mut pay] {
             // Whom nothing asks for need not be looked for.
             if lower.contains(class.name) || tables.iter().any(|table| table.contains(class.name)) {
@@ -153,9 +167,12 @@ impl Sight {
             return Ok(statement.to_owned());
         }
         // Not `recursive`: up to the end of the expression that hides it, a name stands for the table itself.
-        Ok(format!("with {} select * from ({statement}) as answer", expressions.join(", ")))
+        Ok(format!("with {} select *{also} from ({statement}) as answer", expressions.join(", ")))
     }
 }
+
+/// The column beside a statement's rows that says whether the reader's employment is over.
+pub(crate) const LEFT: &str = "reader_left";
 
 /// Of UTC, whatever the server's zone.
 const TODAY: &str = "(now() at time zone 'utc')::date";
@@ -202,6 +219,7 @@ impl<'a> Class<'a> {
         if !self.sight.lines.is_empty() {
             // Only through people who have not left; `union` ends a ring.
             let roots = bind(arguments, employees(&self.sight.lines))?;
+            let roots = format!("array(select r.id from unnest({roots}) as r (id) where {})", is_there("r.id"));
             let place = format!("{place} and {TODAY} < m.ends_on");
             if let Some(person) = self.about {
                 let person = bind(arguments, person)?;
@@ -243,6 +261,15 @@ fn employees(ids: &BTreeSet<EmployeeId>) -> Vec<Uuid> {
 fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres> + 'q>(arguments: &mut PgArguments, value: T) -> Result<String, BoxDynError> {
     arguments.add(value)?;
     Ok(format!("${}::{}", arguments.len(), T::type_info().name()))
+}
+
+/// SQL for whether somebody has not left: is employed today, or starts later, or is not known. The same as
+/// `domain::employee::Place::left`.
+pub(crate) fn is_there(person: &str) -> String {
+    format!(
+        "coalesce((select max(m.ends_on) > {TODAY} from employment m
+             where m.employee_id = {person} and m.starts_on <= {TODAY} and m.starts_on < m.ends_on), true)"
+    )
 }
 
 /// Where and for whom somebody works: the assignment `a` of today in the employment `m` of today; else the last one of the
@@ -324,7 +351,13 @@ mod tests {
         let sight = |n: u128| {
             let id = EmployeeId::from_uuid(Uuid::from_u128(n));
             let class = access::Sight { people: [id].into(), lines: [id].into(), ..Default::default() };
-            Sight { directory: class.clone(), personal: class.clone(), pay: class, about: About::FactsOf(Uuid::from_u128(n + 1)) }
+            Sight {
+                directory: class.clone(),
+                personal: class.clone(),
+                pay: class,
+                about: About::FactsOf(Uuid::from_u128(n + 1)),
+                ends_with: Some(Uuid::from_u128(n + 2)),
+            }
         };
         let texts = [1, 7_000_000].map(|n| {
             let mut arguments = PgArguments::default();

@@ -353,7 +353,7 @@ pub(crate) async fn revoke_delegation(
 
 impl Identity {
     /// Has every service read the tenant's decisions about access again.
-    async fn access_changed(&self, tx: &mut ScopedTx, scope: TenantScope) -> Result<(), Problem> {
+    pub(super) async fn access_changed(&self, tx: &mut ScopedTx, scope: TenantScope) -> Result<(), Problem> {
         sqlx::query(
             "insert into platform.access_version as v (tenant_id, version) values ($1, 1)
              on conflict (tenant_id) do update set version = v.version + 1",

@@ -6,7 +6,7 @@ use axum::{
 };
 use events::TenantScope;
 use http::StatusCode;
-use platform::{AuditReader, Problem, ScopedTx, UserAdmin};
+use platform::{AuditReader, Problem, ScopedTx, UserAdmin, access::BuiltIn};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
@@ -58,6 +58,8 @@ pub(crate) struct User {
     employee_id: Option<Uuid>,
     /// Whether log-in asks for six digits too.
     totp: bool,
+    /// Whether access goes on after the last day of the person's employment.
+    keeps_access_after_leaving: bool,
 }
 
 /// A page of users.
@@ -77,9 +79,12 @@ struct Row {
     roles: Vec<String>,
     employee_id: Option<Uuid>,
     totp_confirmed: bool,
+    keeps_access_after_leaving: bool,
 }
 
-const COLUMNS: &str = "user_id, email, state, roles, employee_id, totp_confirmed";
+const COLUMNS: &str = "user_id, email, state, roles, employee_id, totp_confirmed, exists (
+    select from platform.access_after_leaving l where l.tenant_id = user_account.tenant_id and l.subject = 'user:' || user_id
+) as keeps_access_after_leaving";
 const PAGE: usize = 200;
 
 /// Which page.
@@ -199,9 +204,17 @@ pub(crate) async fn change_user(
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
     check_roles(&mut tx, &actor, &ask.roles).await?;
-    let before = hold(&mut tx, actor.scope, user).await?.roles;
-    check_roles_held(&mut tx, &actor, &before).await?;
+    let before = hold(&mut tx, actor.scope, user).await?;
+    check_roles_held(&mut tx, &actor, &before.roles).await?;
     identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;
+    if before.employee_id != ask.employee_id {
+        // What an owner said was about another person.
+        sqlx::query("delete from platform.access_after_leaving where tenant_id = $1 and subject = $2")
+            .bind(actor.tenant.id.uuid())
+            .bind(user_name(user))
+            .execute(tx.conn())
+            .await?;
+    }
     sqlx::query("update platform.user_account set roles = $3, employee_id = $4, changed_at = now() where tenant_id = $1 and user_id = $2")
         .bind(actor.tenant.id.uuid())
         .bind(user)
@@ -212,6 +225,51 @@ pub(crate) async fn change_user(
     identity.revoke(&mut tx, actor.scope, &user_name(user), Void::All).await?;
     audit(&mut tx, actor.scope, "change_roles", "granted", Some(&user_name(user)), Some(&actor)).await?;
     check_admins_left(&mut tx, &actor).await?;
+    let row = find(&mut tx, actor.scope, user).await?;
+    tx.commit().await?;
+    Ok(Json(identity.shown(actor.scope, row)?))
+}
+
+/// What becomes of a user's access when they leave.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessAfterLeaving {
+    /// Whether it goes on after the last day of the person's employment.
+    keeps_access: bool,
+}
+
+/// Say whether a user's access goes on after the last day of their employment. It ends with that day, by UTC, unless somebody who
+/// holds all that `owner` grants says otherwise; of oneself nobody says it. For another person in the user's place it is to be said anew.
+#[utoipa::path(post, path = "/v1/users/{id}/access-after-leaving", tag = "identity", params(("id" = Uuid, Path, description = "The user")),
+    request_body = AccessAfterLeaving, responses(
+    (status = 200, description = "So it is", body = User),
+    (status = 404, description = "`not_found`"),
+    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
+    crate::openapi::IdentityProblems,
+))]
+pub(crate) async fn access_after_leaving(
+    State(logins): State<Logins>,
+    UserAdmin(actor): UserAdmin,
+    Id(user): Id<Uuid>,
+    Fields(ask): Fields<AccessAfterLeaving>,
+) -> Result<Json<User>, Problem> {
+    let identity = logins.get()?;
+    let subject = user_name(user);
+    let owner = BuiltIn::within(actor.tenant.id, "owner").map(BuiltIn::content);
+    if actor.subject == subject || !owner.is_some_and(|owner| actor.grants.cover(&owner)) {
+        return Err(actor.forbidden());
+    }
+    let mut tx = identity.begin(actor.scope).await?;
+    hold(&mut tx, actor.scope, user).await?;
+    let sql = if ask.keeps_access {
+        "insert into platform.access_after_leaving (tenant_id, subject) values ($1, $2) on conflict do nothing"
+    } else {
+        "delete from platform.access_after_leaving where tenant_id = $1 and subject = $2"
+    };
+    sqlx::query(sql).bind(actor.tenant.id.uuid()).bind(&subject).execute(tx.conn()).await?;
+    identity.access_changed(&mut tx, actor.scope).await?;
+    let action = if ask.keeps_access { "keep_access_after_leaving" } else { "end_access_with_employment" };
+    audit(&mut tx, actor.scope, action, "granted", Some(&subject), Some(&actor)).await?;
     let row = find(&mut tx, actor.scope, user).await?;
     tx.commit().await?;
     Ok(Json(identity.shown(actor.scope, row)?))
@@ -354,8 +412,8 @@ pub(crate) async fn identity_audit(
 impl Identity {
     fn shown(&self, scope: TenantScope, row: Row) -> Result<User, Problem> {
         let email = self.open_email(scope, row.user_id, &row.email)?;
-        let Row { user_id, state, roles, employee_id, totp_confirmed: totp, .. } = row;
-        Ok(User { user_id, email, state, roles, employee_id, totp })
+        let Row { user_id, state, roles, employee_id, totp_confirmed: totp, keeps_access_after_leaving, .. } = row;
+        Ok(User { user_id, email, state, roles, employee_id, totp, keeps_access_after_leaving })
     }
 }
 

@@ -61,6 +61,7 @@ fn world() -> World {
         waiting: Shares::new(1_000),
         strangers: Shares::new(1_000),
         access: AccessBook::new(None),
+        employments: Arc::default(),
     };
     World { gate, ed, stranger, ec }
 }

@@ -741,14 +741,8 @@ async fn nobody_uses_up_anothers_attempts() {
         }
     }
     assert_eq!(from("2001:db8:2::1", &right).await.0, 200, "a new device elsewhere");
-    // A known device is its user's, whatever its neighbours do; a new one there waits.
     let pool = system.pool().await;
     let used_up = "update platform.login_attempts set attempts = 1000";
-    from("192.0.2.1", &json!({"email": "nobody@example.com", "password": PASSWORD})).await;
-    sqlx::query(used_up).execute(&pool).await.unwrap();
-    assert_eq!(from("192.0.2.1", &json!({"email": "colleague@example.com", "password": PASSWORD})).await.0, 429);
-    let known = json!({"email": "victim@example.com", "password": PASSWORD, "device": tokens["device"]});
-    assert_eq!(from("192.0.2.1", &known).await.0, 200);
     // Who tries passwords or codes with a token does so by themselves, too.
     let (victim, colleague) =
         (text(&tokens, "access_token"), from("198.51.100.3", &json!({"email": "colleague@example.com", "password": PASSWORD})).await);
@@ -761,7 +755,200 @@ async fn nobody_uses_up_anothers_attempts() {
         assert_eq!(send(path, "198.51.100.4", Some(&victim), body).await.1["error"], "wrong_password");
         sqlx::query("delete from platform.login_attempts").execute(&pool).await.unwrap();
     }
+    devices_share_a_bound(&company).await;
+    a_flood_keeps_nobody_waiting(&company).await;
+    what_costs_nothing_leaves_little(&company, &pool).await;
+    who_is_known_gets_in_beside_who_fails(&company).await;
     pool.close().await;
+}
+
+/// A request of the company's system from an address, at a host; by a token, where there is one.
+async fn asked(company: &Company, host: &str, path: &str, address: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
+    let url = format!("{}{path}", company.system.command_api);
+    let request = company.system.client.post(url).header("host", host).header("x-forwarded-for", address).json(body);
+    let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
+}
+
+/// Each device has ten wrong guesses, all of an account's a hundred, and a new password makes them strangers.
+async fn devices_share_a_bound(company: &Company) {
+    company.user("devices@example.com", "hr").await;
+    let log_in = async |address: &str, password: &str, device: Option<&Value>| {
+        let mut body = json!({"email": "devices@example.com", "password": password});
+        if let Some(device) = device {
+            body["device"] = device.clone();
+        }
+        asked(company, "acme.localhost", "/v1/auth/login", address, None, &body).await
+    };
+    let mut devices = Vec::new();
+    for n in 0..12 {
+        let (status, tokens) = log_in(&format!("198.51.101.{n}"), PASSWORD, None).await;
+        assert_eq!(status, 200, "{tokens}");
+        devices.push(tokens["device"].clone());
+    }
+    let mut wrong = 0;
+    for (n, device) in devices.iter().enumerate() {
+        for guess in 0..11 {
+            let (status, answer) = log_in("198.51.102.1", "a wrong password, but long", Some(device)).await;
+            assert_eq!(status, if guess < 10 && n < 10 { 401 } else { 429 }, "device {n} guess {guess}: {answer}");
+            wrong += u32::from(status == 401);
+        }
+    }
+    assert_eq!(wrong, 100, "of all devices together");
+    let (status, tokens) = log_in("198.51.102.1", PASSWORD, None).await;
+    assert_eq!(status, 200, "a new device is another matter: {tokens}");
+    assert_eq!(log_in("198.51.102.2", "a wrong password, but long", Some(&json!("x.y.z"))).await.0, 401, "nonsense is a stranger's");
+    // Another password: what the old one proved is worth nothing.
+    let next = "an entirely different sentence";
+    let change = json!({"current": PASSWORD, "password": next});
+    let token = text(&tokens, "access_token");
+    assert_eq!(asked(company, "acme.localhost", "/v1/auth/password", "198.51.102.1", Some(&token), &change).await.0, 204);
+    let (status, fresh) = log_in("198.51.102.3", next, None).await;
+    assert_eq!(status, 200, "{fresh}");
+    for _ in 0..10 {
+        assert_eq!(log_in("198.51.102.4", "a wrong password, but long", Some(&tokens["device"])).await.0, 401);
+    }
+    assert_eq!(log_in("198.51.102.4", next, Some(&tokens["device"])).await.0, 429);
+    assert_eq!(log_in("198.51.102.4", next, Some(&fresh["device"])).await.0, 200);
+}
+
+/// Hundreds at once, at tenants that are not there, from one address and from many: a right log-in from elsewhere comes among the first.
+async fn a_flood_keeps_nobody_waiting(company: &Company) {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    let done = AtomicUsize::new(0);
+    let flood = futures::future::join_all((0..200).map(|n| {
+        let done = &done;
+        async move {
+            let address = if n % 2 == 0 { "203.0.113.77".to_owned() } else { format!("203.0.114.{n}") };
+            let guess = json!({"email": format!("u{n}@example.com"), "password": PASSWORD});
+            let (status, answer) = asked(company, &format!("made-up-{n}.localhost"), "/v1/auth/login", &address, None, &guess).await;
+            assert!(matches!(status, 401 | 503), "{answer}");
+            done.fetch_add(1, Relaxed);
+        }
+    }));
+    let right = async {
+        while done.load(Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let right = json!({"email": "victim@example.com", "password": PASSWORD});
+        let (status, answer) = asked(company, "acme.localhost", "/v1/auth/login", "198.51.100.77", None, &right).await;
+        assert_eq!(status, 200, "{answer}");
+        done.load(Relaxed)
+    };
+    let (_, before) = tokio::join!(flood, right);
+    assert!(before < 100, "{before} of 200 wrong ones came before it");
+}
+
+/// What costs nothing to send does not leave a row each time, and what it leaves goes by itself.
+async fn what_costs_nothing_leaves_little(company: &Company, pool: &sqlx::PgPool) {
+    let rows = async || {
+        let count = "select (select count(*) from platform.login_attempts), (select count(*) from platform.identity_audit)";
+        sqlx::query_as::<_, (i64, i64)>(count).fetch_one(pool).await.unwrap()
+    };
+    let at = async |path: &str, body: &Value| asked(company, "acme.localhost", path, "203.0.115.1", None, body).await;
+    let right = json!({"email": "victim@example.com", "password": PASSWORD});
+    let (_, tokens) = asked(company, "acme.localhost", "/v1/auth/login", "198.51.100.1", None, &right).await;
+    let dead = json!({"refresh_token": tokens["refresh_token"]});
+    assert_eq!(at("/v1/auth/logout", &dead).await.0, 204);
+    let namespace = crate::servers::tenant_of(&company.owner).namespace();
+    let nobodys = |kind: &str, n: usize| format!("{kind}_{namespace}_{n:043}");
+    let (_, colleague) = asked(
+        company,
+        "acme.localhost",
+        "/v1/auth/login",
+        "198.51.100.1",
+        None,
+        &json!({"email": "colleague@example.com", "password": PASSWORD}),
+    )
+    .await;
+    let colleague = text(&colleague, "access_token");
+    const TRIES: usize = 40;
+    let invitation = json!({"email": "x@example.com", "roles": ["owner"]});
+    for (what, status, most_rows, most_entries) in [
+        // Of a fixed number of rows whatever the names; those of one source and name here.
+        ("a made-up tenant", 401, 2 * TRIES, 0),
+        ("a dead refresh token", 400, 0, 11),
+        ("nobody's refresh token", 400, 0, 11),
+        ("nobody's ticket", 400, 0, 11),
+        ("nobody's credential", 401, 0, 11),
+        ("what one may not", 403, 0, 10),
+    ] {
+        let before = rows().await;
+        for n in 0..TRIES {
+            let (answered, answer) = match what {
+                "a made-up tenant" => {
+                    let guess = json!({"email": format!("u{n}@example.com"), "password": PASSWORD});
+                    asked(company, &format!("other-{n}.localhost"), "/v1/auth/login", "203.0.115.1", None, &guess).await
+                }
+                "a dead refresh token" => at("/v1/auth/refresh", &dead).await,
+                "nobody's refresh token" => at("/v1/auth/refresh", &json!({"refresh_token": nobodys("tr", n)})).await,
+                "nobody's ticket" => at("/v1/auth/activation", &json!({"ticket": nobodys("tt", n), "password": PASSWORD})).await,
+                "nobody's credential" => at("/v1/auth/service-token", &json!({"credential": nobodys("ts", n)})).await,
+                _ => asked(company, "acme.localhost", "/v1/users", "203.0.115.1", Some(&colleague), &invitation).await,
+            };
+            assert_eq!(answered, status, "{what}: {answer}");
+        }
+        let after = rows().await;
+        let (counters, entries) = (after.0 - before.0, after.1 - before.1);
+        assert!(counters <= i64::try_from(most_rows).unwrap() && entries <= most_entries, "{what}: {counters} counters, {entries} entries");
+    }
+    // What has expired goes, of every tenant, though nobody tries there again.
+    sqlx::query("update platform.login_attempts set window_ends = now() - interval '1 second'").execute(pool).await.unwrap();
+    sqlx::query("update platform.session set expires_at = now() - interval '2 days' where ended_at is not null")
+        .execute(pool)
+        .await
+        .unwrap();
+    let left = "select (select count(*) from platform.login_attempts) + (select count(*) from platform.session where ended_at is not null)";
+    let deadline = Instant::now() + Duration::from_mins(2);
+    while sqlx::query_scalar::<_, i64>(left).fetch_one(pool).await.unwrap() > 0 {
+        assert!(Instant::now() < deadline, "what has expired stays");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let live: i64 = sqlx::query_scalar("select count(*) from platform.session").fetch_one(pool).await.unwrap();
+    assert!(live > 0, "what has not expired stays");
+}
+
+/// Three hundred wrong log-ins from one address keep out who is new there, at any tenant, and nobody else.
+async fn who_is_known_gets_in_beside_who_fails(company: &Company) {
+    use futures::StreamExt as _;
+    const THERE: &str = "192.0.2.1";
+    let at = async |path: &str, token: Option<&str>, body: &Value| asked(company, "acme.localhost", path, THERE, token, body).await;
+    let password = |email: &str| json!({"email": email, "password": PASSWORD});
+    let (_, tokens) = asked(company, "acme.localhost", "/v1/auth/login", "198.51.100.1", None, &password("victim@example.com")).await;
+    let (_, other) = asked(company, "acme.localhost", "/v1/auth/login", "198.51.100.1", None, &password("victim@example.com")).await;
+    let (_, ticket) = company.invite("ticket@example.com", "hr").await;
+    let (_, machine) = company.post(&company.owner, "/v1/service-accounts", &json!({"name": "m", "roles": ["hr"]})).await;
+    let host = |n: usize| if n.is_multiple_of(2) { "acme.localhost".to_owned() } else { format!("nobody-{n}.localhost") };
+    let wrong = futures::stream::iter(0..300)
+        .map(|n| async move { asked(company, &host(n), "/v1/auth/login", THERE, None, &password(&format!("u{n}@example.com"))).await.0 });
+    let wrong: Vec<u16> = wrong.buffer_unordered(16).collect().await;
+    assert!(wrong.iter().all(|status| *status == 401), "{wrong:?}");
+    let access = text(&tokens, "access_token");
+    let mut known = password("victim@example.com");
+    known["device"] = tokens["device"].clone();
+    for (what, (status, answer), expected) in [
+        ("a new device", at("/v1/auth/login", None, &password("colleague@example.com")).await, 429),
+        ("no such account", at("/v1/auth/login", None, &password("nobody@example.com")).await, 429),
+        ("no such tenant", asked(company, "nobody.localhost", "/v1/auth/login", THERE, None, &password("nobody@example.com")).await, 429),
+        ("a known device", at("/v1/auth/login", None, &known).await, 200),
+        ("a machine", at("/v1/auth/service-token", None, &json!({"credential": machine["credential"]})).await, 200),
+        ("a refresh", at("/v1/auth/refresh", None, &json!({"refresh_token": other["refresh_token"]})).await, 200),
+        ("a ticket", at("/v1/auth/activation", None, &json!({"ticket": ticket, "password": PASSWORD})).await, 204),
+        ("a code", at("/v1/auth/totp", Some(&access), &json!({"current": PASSWORD})).await, 201),
+        (
+            "a change",
+            at("/v1/auth/password", Some(&access), &json!({"current": PASSWORD, "password": "quite another sentence"})).await,
+            204,
+        ),
+        (
+            "elsewhere",
+            asked(company, "acme.localhost", "/v1/auth/login", "198.51.100.9", None, &password("colleague@example.com")).await,
+            200,
+        ),
+    ] {
+        assert_eq!(status, expected, "{what}: {answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

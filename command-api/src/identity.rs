@@ -2,9 +2,10 @@
 //!
 //! Everything here works on tables that only the role `tenure_identity` reaches, through a pool of its own. Passwords and
 //! tokens never come near the event store. Reading order: [`login`], then [`users`], [`machines`], [`roles`], [`own`] (what one does
-//! with one's own account), [`trust`] (operators, and what the tenant says to it); below them [`passwords`], [`attempts`], [`totp`].
+//! with one's own account), [`trust`] (operators, and what the tenant says to it); below them [`passwords`], [`hashing`] (who hashes next), [`attempts`], [`totp`].
 
 mod attempts;
+mod hashing;
 mod login;
 mod machines;
 mod own;
@@ -24,7 +25,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use events::{EmployeeId, TenantId, TenantScope};
-use http::{StatusCode, request::Parts};
+use http::StatusCode;
 use platform::{
     Actor, Config, Gate, Keys, Problem, Process, ScopedTx, Tenant,
     access::{BUILT_IN, Duty, RoleContent, TenantAccess},
@@ -38,10 +39,7 @@ use tokio::{sync::Mutex, time::Instant};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use self::{
-    attempts::{Attempt, Trier},
-    passwords::Passwords,
-};
+use self::{attempts::Recent, passwords::Passwords};
 use crate::App;
 
 /// The routes.
@@ -62,6 +60,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(users::user))
         .routes(routes!(users::change_user))
         .routes(routes!(users::invite_again))
+        .routes(routes!(users::access_after_leaving))
         .routes(routes!(users::disable_user))
         .routes(routes!(users::enable_user))
         .routes(routes!(users::identity_audit))
@@ -105,6 +104,7 @@ pub(crate) struct Identity {
     gate: Gate,
     config: Config,
     passwords: Passwords,
+    recent: Recent,
     signer: Mutex<Option<(Arc<Issuer>, Instant)>>,
 }
 
@@ -120,8 +120,9 @@ impl Logins {
         config.database_connections = CONNECTIONS.min(config.database_connections);
         let pool = database::connect(&config, Process::CommandApi).await.context("TENURE_IDENTITY_DATABASE_URL")?;
         database::refuse_superuser(&pool).await?;
-        let passwords = Passwords::new()?;
-        Ok(Self(Some(Arc::new(Identity { pool, keys, gate, config, passwords, signer: Mutex::new(None) }))))
+        let (passwords, recent) = (Passwords::new()?, Recent::new());
+        tokio::spawn(attempts::clean(pool.clone()));
+        Ok(Self(Some(Arc::new(Identity { pool, keys, gate, config, passwords, recent, signer: Mutex::new(None) }))))
     }
     fn get(&self) -> Result<&Identity, Problem> {
         let detail = "this server logs nobody in; use another one, or a token of another issuer";
@@ -244,19 +245,13 @@ impl Identity {
         }
         Ok(())
     }
-    async fn forbidden(&self, actor: &Actor, parts: &Parts) -> Result<(), Problem> {
-        let (action, source) = ("request", self.gate.origin(parts));
-        let account = format!("forbidden\n{}", actor.subject);
-        let trier = Trier { action, nowhere: None, account: account.as_bytes(), source, device: None };
-        match Attempt::count(&self.pool, &self.keys, actor.scope, &trier).await {
-            Ok(_) => {
-                let mut tx = self.begin(actor.scope).await?;
-                audit(&mut tx, actor.scope, action, "forbidden", None, Some(actor)).await?;
-                Ok(tx.commit().await?)
-            }
-            Err(problem) if problem.code == "rate_limited" => Ok(()),
-            Err(problem) => Err(problem),
+    async fn forbidden(&self, actor: &Actor) -> Result<(), Problem> {
+        if !self.is_written_down(actor.scope, "request", &actor.subject) {
+            return Ok(());
         }
+        let mut tx = self.begin(actor.scope).await?;
+        audit(&mut tx, actor.scope, "request", "forbidden", None, Some(actor)).await?;
+        Ok(tx.commit().await?)
     }
     /// A ticket that activates an account once.
     async fn ticket(&self, tx: &mut ScopedTx, scope: TenantScope, user: Uuid) -> Result<String, Problem> {
@@ -287,7 +282,7 @@ pub(crate) async fn write_down_forbidden(State(logins): State<Logins>, request: 
     if let (StatusCode::FORBIDDEN, Some(identity)) = (response.status(), &logins.0) {
         // Who is not let in at all stands in the log.
         let Ok(actor) = identity.gate.admit(&asked).await else { return response };
-        if let Err(problem) = identity.forbidden(&actor, &asked).await {
+        if let Err(problem) = identity.forbidden(&actor).await {
             tracing::error!(error = problem.code, "a refusal can't be written down");
         }
     }

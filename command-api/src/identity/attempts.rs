@@ -1,145 +1,332 @@
-//! How often one may try. An attempt is counted before the password is looked at, so that a thousand at once are a
-//! thousand, and given back when it succeeds. One that is refused here counts only where it is one too many: who hammers
-//! from one place uses up nobody else's.
+//! How often one may try, and how often that is written down.
 //!
-//! The counters: who tries where from, and from how wide a network; who tries from anywhere unknown; where from, whoever it
-//! is. A client that succeeded once holds a proof of it (`device`) and has a counter of its own instead: nobody can lock
-//! another out of their own device. (OWASP, "Slow Down Online Guessing Attacks with Device Cookies".)
+//! What can be guessed (passwords, codes) is counted before it is looked at, so that a thousand at once are a thousand, and given
+//! back when it succeeds. What can't be (256 random bits) is looked at first and never held up, whoever else fails from the same
+//! address; only what is written down about it is bounded. Nothing is counted by what whoever tries can choose at will:
+//!
+//! | who tries | is counted | where |
+//! |---|---|---|
+//! | a stranger | by account and network, by account and wider network (IPv6), by account | `platform.login_attempts` |
+//! | | by network, for all accounts of all tenants | this process |
+//! | at a tenant that is not there | the same, but accounts and networks share a fixed number of counters | the same |
+//! | a device that logged in with the present password | by device, and by account for all of its devices | `platform.login_attempts` |
+//! | somebody with a token of the account's | by log-in, and by account | `platform.login_attempts` |
+//!
+//! One that is refused by one counter does not count in the others, and leaves no row. (OWASP, "Slow Down Online Guessing Attacks with
+//! Device Cookies".)
 
-use events::TenantScope;
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use events::{TenantId, TenantScope};
 use http::StatusCode;
-use platform::{Keys, Problem, ScopedTx, auth::Origin};
+use platform::{Problem, ScopedTx, auth::Origin};
 use sqlx::PgPool;
+use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::audit;
+use super::{Identity, audit};
 
 /// How many attempts within how many seconds.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
-    attempts: i32,
-    seconds: i64,
+    attempts: u32,
+    seconds: u32,
 }
-const FROM_THERE: Limit = Limit { attempts: 10, seconds: 15 * 60 };
+/// From one place, of one device, or with the tokens of one log-in.
+const FROM_ONE: Limit = Limit { attempts: 10, seconds: 15 * 60 };
 /// From an IPv6 network such as one customer gets: 65,536 of those that one household has.
 const FROM_AROUND: Limit = Limit { attempts: 30, seconds: 60 * 60 };
-const FROM_ANYWHERE: Limit = Limit { attempts: 100, seconds: 60 * 60 };
+/// From all strange places together; of all known devices together; with all tokens together.
+const FROM_ALL: Limit = Limit { attempts: 100, seconds: 60 * 60 };
+/// From one place, for all accounts of all tenants.
 const BY_SOURCE: Limit = Limit { attempts: 300, seconds: 15 * 60 };
+/// What costs nothing to send is written down so often.
+const WRITTEN_DOWN: Limit = Limit { attempts: 10, seconds: 15 * 60 };
+
+/// Of each kind of counter, so many are for all tenants that are not there.
+const NOWHERE: u16 = 4096;
+/// Counters of one kind in this process's memory. Where there are more, those that count least are forgotten.
+const MOST: usize = 65_536;
+/// How often what has expired is deleted.
+const CLEANING: Duration = Duration::from_secs(15);
+
+/// The counters in this process's memory.
+pub(crate) struct Recent {
+    sources: Counters<Origin>,
+    written_down: Counters<(TenantId, &'static str, String)>,
+}
+
+/// Counts by key within a window that begins with the first.
+struct Counters<K> {
+    limit: Limit,
+    windows: Mutex<HashMap<K, Window>>,
+}
+
+struct Window {
+    ends: Instant,
+    attempts: u32,
+}
+
+impl Recent {
+    pub(crate) fn new() -> Self {
+        Self { sources: Counters::new(BY_SOURCE), written_down: Counters::new(WRITTEN_DOWN) }
+    }
+}
+
+impl<K: Eq + Hash> Counters<K> {
+    fn new(limit: Limit) -> Self {
+        Self { limit, windows: Mutex::default() }
+    }
+    /// Counts one. The error is that it is one too many: whether the first such in its window, and how long that lasts.
+    fn count(&self, key: K) -> Result<(), (bool, Duration)> {
+        let now = Instant::now();
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if windows.len() >= MOST && !windows.contains_key(&key) {
+            windows.retain(|_, window| window.ends > now);
+            if windows.len() >= MOST {
+                let mut counts: Vec<u32> = windows.values().map(|window| window.attempts).collect();
+                let (_, median, _) = counts.select_nth_unstable(MOST / 2);
+                let median = *median;
+                windows.retain(|_, window| window.attempts > median);
+            }
+        }
+        let ends = now + Duration::from_secs(self.limit.seconds.into());
+        let window = windows.entry(key).or_insert(Window { ends, attempts: 0 });
+        if window.ends <= now {
+            *window = Window { ends, attempts: 0 };
+        }
+        window.attempts = (window.attempts + 1).min(self.limit.attempts + 2);
+        if window.attempts <= self.limit.attempts {
+            return Ok(());
+        }
+        Err((window.attempts == self.limit.attempts + 1, window.ends - now))
+    }
+    fn give_back(&self, key: &K) {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(window) = windows.get_mut(key) {
+            window.attempts = window.attempts.saturating_sub(1);
+        }
+    }
+}
 
 /// An attempt that was counted.
 pub(crate) struct Attempt {
     scope: TenantScope,
-    /// The counters about this account only, and those that others share.
+    /// The counters about this account.
     own: Vec<Vec<u8>>,
-    shared: Vec<Vec<u8>>,
+    source: Option<Origin>,
+}
+
+/// By what is counted how often something is written down.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum By<'b> {
+    /// The subject that it is about.
+    Subject(&'b str),
+    /// Where it came from, if it is about nobody.
+    Place(Option<Origin>),
 }
 
 /// Who tries, as far as it is known.
-pub(crate) struct Trier<'t> {
-    /// What is tried, for the audit.
-    pub(crate) action: &'static str,
-    /// Under which name, where there is no such tenant: to who asks, one that is not there counts as one that is.
-    pub(crate) nowhere: Option<&'t str>,
-    /// Digest of the account's name.
-    pub(crate) account: &'t [u8],
-    pub(crate) source: Option<Origin>,
-    /// A proof of an earlier success, verified.
-    pub(crate) device: Option<&'t str>,
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trier<'t> {
+    /// Somebody from there, if that can be told from elsewhere.
+    Stranger(Option<Origin>),
+    /// The same at a tenant that is not there: to who asks, it counts as one that is.
+    Nowhere(Option<Origin>),
+    /// A device that logged in with the present password, of which this is a digest. With another password they begin anew.
+    Device {
+        /// The device's.
+        name: &'t str,
+        password: &'t str,
+    },
+    /// Somebody with a token of the account's, of this log-in.
+    Token(Option<Uuid>),
 }
 
-impl Attempt {
-    /// Counts an attempt; 429 `rate_limited` where there were too many.
-    pub(crate) async fn count(pool: &PgPool, keys: &Keys, scope: TenantScope, trier: &Trier<'_>) -> Result<Self, Problem> {
-        let account = data_encoding::HEXLOWER.encode(trier.account);
-        let (mut own, mut shared) = (Vec::new(), Vec::new());
-        if let Some(device) = trier.device {
-            own.push((format!("device\n{account}\n{device}"), FROM_THERE));
-        } else {
-            own.push((format!("anywhere\n{account}"), FROM_ANYWHERE));
-            // Who can't be told from others is not counted together with them: else one would lock all of them out.
-            if let Some(origin @ Origin::Address(address)) = trier.source {
-                let (source, around) = (origin.network(64), origin.network(48));
-                own.push((format!("there\n{account}\n{source}"), FROM_THERE));
-                if address.is_ipv6() {
-                    own.push((format!("around\n{account}\n{around}"), FROM_AROUND));
+impl Trier<'_> {
+    /// The names of the counters about an account, and their limits.
+    fn counters(self, account: &str) -> Vec<(String, Limit)> {
+        match self {
+            Self::Stranger(source) | Self::Nowhere(source) => {
+                let mut counters = vec![(format!("anywhere\n{account}"), FROM_ALL)];
+                // Whoever can't be told from others is not counted together with them: else one would lock all of them out.
+                if let Some(origin @ Origin::Address(address)) = source {
+                    counters.push((format!("there\n{account}\n{}", origin.network(64)), FROM_ONE));
+                    if address.is_ipv6() {
+                        counters.push((format!("around\n{account}\n{}", origin.network(48)), FROM_AROUND));
+                    }
                 }
-                shared.push((format!("source\n{}\n{source}", trier.nowhere.unwrap_or_default()), BY_SOURCE));
+                counters
+            }
+            Self::Device { name, password } => {
+                vec![(format!("device\n{account}\n{name}"), FROM_ONE), (format!("devices\n{account}\n{password}"), FROM_ALL)]
+            }
+            Self::Token(session) => {
+                let session = session.unwrap_or_default();
+                vec![(format!("token\n{account}\n{session}"), FROM_ONE), (format!("tokens\n{account}"), FROM_ALL)]
             }
         }
-        let (mut digests, mut limits, mut windows) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, limit) in own.iter().chain(&shared) {
-            // Addresses are personal: only digests are kept.
-            digests.push(keys.claim_digest(scope, "login_attempts", name).await?.to_vec());
-            limits.push(limit.attempts);
-            windows.push(limit.seconds);
+    }
+    /// The network whose attempts at all accounts are counted.
+    fn source(self) -> Option<Origin> {
+        match self {
+            Self::Stranger(Some(origin @ Origin::Address(_))) | Self::Nowhere(Some(origin @ Origin::Address(_))) => {
+                Some(origin.network(64))
+            }
+            Self::Stranger(_) | Self::Nowhere(_) | Self::Device { .. } | Self::Token(_) => None,
         }
-        let mut tx = ScopedTx::begin(pool, scope).await?;
-        // In one order, so that two attempts can't wait for each other.
+    }
+}
+
+impl Identity {
+    /// Counts an attempt at an account, of which only a digest is kept; 429 `rate_limited` where there were too many.
+    pub(super) async fn count(
+        &self,
+        scope: TenantScope,
+        action: &'static str,
+        account: &[u8],
+        trier: Trier<'_>,
+    ) -> Result<Attempt, Problem> {
+        let (nowhere, source) = (matches!(trier, Trier::Nowhere(_)), trier.source());
+        if let Some(source) = source
+            && let Err((first, wait)) = self.recent.sources.count(source)
+        {
+            if first && !nowhere {
+                self.write_down(scope, action, "rate_limited", None).await?;
+            }
+            return Err(too_many(wait.as_secs()));
+        }
+        let (mut keys, mut limits, mut windows) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, limit) in trier.counters(&data_encoding::HEXLOWER.encode(account)) {
+            // Addresses are personal: only digests are kept.
+            let digest = self.keys.claim_digest(scope, "login_attempts", &name).await?;
+            keys.push(if nowhere { one_of_few(&name, digest) } else { digest.to_vec() });
+            limits.push(limit.attempts.cast_signed());
+            windows.push(i64::from(limit.seconds));
+        }
+        let mut tx = ScopedTx::begin(&self.pool, scope).await?;
+        // In one order, so that two attempts can't wait for each other. Where one counter is known to be over, nothing is written.
         let counted: Vec<(Vec<u8>, i32, i64)> = sqlx::query_as(
             "with asked as (
                  select * from unnest($2::bytea[], $3::int[], $4::bigint[]) a (key, most, seconds) order by key),
+             used_up as (
+                 select l.key, 2 as beyond, l.window_ends from asked a join platform.login_attempts l on l.tenant_id = $1 and l.key = a.key
+                 where l.window_ends > now() and l.attempts > a.most),
              counted as (
                  insert into platform.login_attempts as l (tenant_id, key, attempts, window_ends)
-                 select $1, key, 1, now() + seconds * interval '1 second' from asked
+                 select $1, key, 1, now() + seconds * interval '1 second' from asked where not exists (select from used_up)
                  on conflict (tenant_id, key) do update set
                      attempts = case when l.window_ends <= now() then 1 else least(l.attempts + 1, 1000000) end,
                      window_ends = case when l.window_ends <= now() then excluded.window_ends else l.window_ends end
                  returning l.key, l.attempts, l.window_ends)
-             select key, attempts - most, ceil(extract(epoch from window_ends - now()))::bigint from counted join asked using (key)",
+             select key, beyond, ceil(extract(epoch from window_ends - now()))::bigint from (
+                 select key, attempts - most as beyond, window_ends from counted join asked using (key) union all table used_up) counter",
         )
         .bind(scope.tenant().uuid())
-        .bind(&digests)
+        .bind(&keys)
         .bind(&limits)
         .bind(&windows)
         .fetch_all(tx.conn())
         .await?;
-        let (over, within): (Vec<_>, Vec<_>) = counted.iter().partition(|(_, over, _)| *over > 0);
-        let wait = over.iter().map(|(_, _, seconds)| *seconds).max();
-        if wait.is_some() {
-            let within = within.into_iter().map(|(key, ..)| key.clone()).collect();
-            give_back(&mut tx, scope, within).await?;
-        }
+        let (over, within): (Vec<_>, Vec<_>) = counted.iter().partition(|(_, beyond, _)| *beyond > 0);
+        let Some(wait) = over.iter().map(|(_, _, seconds)| *seconds).max() else {
+            tx.commit().await?;
+            return Ok(Attempt { scope, own: keys, source });
+        };
+        give_back(&mut tx, scope, within.into_iter().map(|(key, ..)| key.clone()).collect()).await?;
         // Once per window.
-        if over.iter().any(|(_, over, _)| *over == 1) {
-            audit(&mut tx, scope, trier.action, "rate_limited", None, None).await?;
+        if !nowhere && over.iter().any(|(_, beyond, _)| *beyond == 1) {
+            audit(&mut tx, scope, action, "rate_limited", None, None).await?;
         }
-        // What nobody needs any more goes bit by bit.
-        sqlx::query(
-            "delete from platform.login_attempts where tenant_id = $1 and key in (
-                 select key from platform.login_attempts where tenant_id = $1 and window_ends < now() limit 10 for update skip locked)",
-        )
-        .bind(scope.tenant().uuid())
-        .execute(tx.conn())
-        .await?;
         tx.commit().await?;
-        match wait {
-            None => {
-                let shared = digests.split_off(own.len());
-                Ok(Self { scope, own: digests, shared })
-            }
-            Some(seconds) => {
-                metrics::counter!("login_rate_limited_total").increment(1);
-                let detail = "too many attempts; try again after Retry-After seconds, or from a device that you used before";
-                let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
-                problem.retry_after = u32::try_from(seconds.max(1)).ok();
-                Err(problem)
-            }
+        if let Some(source) = source {
+            self.recent.sources.give_back(&source);
         }
+        Err(too_many(wait.unsigned_abs()))
     }
     /// It succeeded: what led to it is forgotten where it was about this account, and given back elsewhere.
-    pub(crate) async fn succeeded(self, tx: &mut ScopedTx) -> Result<(), sqlx::Error> {
+    pub(super) async fn succeeded(&self, tx: &mut ScopedTx, attempt: Attempt) -> Result<(), sqlx::Error> {
         // In the order in which they are counted, so that two can't wait for each other.
         sqlx::query("select from platform.login_attempts where tenant_id = $1 and key = any($2) order by key for update")
-            .bind(self.scope.tenant().uuid())
-            .bind([self.own.as_slice(), &self.shared].concat())
+            .bind(attempt.scope.tenant().uuid())
+            .bind(&attempt.own)
             .execute(tx.conn())
             .await?;
         sqlx::query("delete from platform.login_attempts where tenant_id = $1 and key = any($2)")
-            .bind(self.scope.tenant().uuid())
-            .bind(self.own)
+            .bind(attempt.scope.tenant().uuid())
+            .bind(&attempt.own)
             .execute(tx.conn())
             .await?;
-        give_back(tx, self.scope, self.shared).await
+        if let Some(source) = attempt.source {
+            self.recent.sources.give_back(&source);
+        }
+        Ok(())
     }
+    /// Takes as long as to write down a refusal, where there is no tenant to whose audit it would belong.
+    pub(super) async fn write_nothing_down(&self, attempt: &Attempt) -> Result<(), Problem> {
+        let mut tx = ScopedTx::begin(&self.pool, attempt.scope).await?;
+        sqlx::query("update platform.login_attempts set attempts = attempts where tenant_id = $1 and key = any($2)")
+            .bind(attempt.scope.tenant().uuid())
+            .bind(&attempt.own)
+            .execute(tx.conn())
+            .await?;
+        Ok(tx.commit().await?)
+    }
+    /// Whether one more of these is to be written down.
+    pub(super) fn is_written_down(&self, scope: TenantScope, action: &'static str, subject: &str) -> bool {
+        self.recent.written_down.count((scope.tenant(), action, subject.to_owned())).is_ok()
+    }
+    /// Writes down a decision that changed nothing and costs nothing to ask for: only so often of one subject, or one place.
+    pub(super) async fn write_down_seldom(
+        &self,
+        scope: TenantScope,
+        action: &'static str,
+        outcome: &'static str,
+        by: By<'_>,
+    ) -> Result<(), Problem> {
+        let (subject, key) = match by {
+            By::Subject(subject) => (Some(subject), subject.to_owned()),
+            By::Place(source) => (None, source.map(|origin| origin.network(64).to_string()).unwrap_or_default()),
+        };
+        match self.recent.written_down.count((scope.tenant(), action, key)) {
+            Ok(()) => self.write_down(scope, action, outcome, subject).await,
+            Err((true, _)) => self.write_down(scope, action, "rate_limited", subject).await,
+            Err((false, _)) => Ok(()),
+        }
+    }
+}
+
+/// Deletes what has expired, of all tenants: row-level security lets a connection without a tenant delete that and nothing else.
+pub(super) async fn clean(pool: PgPool) {
+    loop {
+        tokio::time::sleep(CLEANING).await;
+        for table in ["login_attempts", "session", "user_ticket"] {
+            let sql = format!("delete from platform.{table} where platform.current_tenant() is null");
+            if let Err(error) = sqlx::query(&sql).execute(&pool).await {
+                tracing::warn!(%error, table, "what has expired can't be deleted");
+            }
+        }
+    }
+}
+
+/// One of a fixed number of keys for each kind of counter.
+fn one_of_few(name: &str, digest: [u8; 32]) -> Vec<u8> {
+    let kind = name.split('\n').next().unwrap_or_default();
+    let number = u16::from_be_bytes([digest[0], digest[1]]) % NOWHERE;
+    format!("nowhere {kind} {number}").into_bytes()
+}
+
+fn too_many(seconds: u64) -> Problem {
+    metrics::counter!("login_rate_limited_total").increment(1);
+    let detail = "too many attempts; try again after Retry-After seconds, or from a device that you used before";
+    let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+    problem.retry_after = u32::try_from(seconds.max(1)).ok();
+    problem
 }
 
 async fn give_back(tx: &mut ScopedTx, scope: TenantScope, keys: Vec<Vec<u8>>) -> Result<(), sqlx::Error> {
@@ -149,4 +336,55 @@ async fn give_back(tx: &mut ScopedTx, scope: TenantScope, keys: Vec<Vec<u8>>) ->
         .execute(tx.conn())
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded_and_who_tries_most_is_remembered() {
+        let counters = Counters::new(Limit { attempts: 10, seconds: 60 });
+        for n in 0..11 {
+            assert_eq!(counters.count(0).is_ok(), n < 10);
+        }
+        for key in 1..3 * MOST {
+            assert!(counters.count(key).is_ok());
+        }
+        assert!(counters.windows.lock().unwrap().len() <= MOST);
+        assert_eq!(counters.count(0).map_err(|(first, _)| first), Err(false), "still the one that is over");
+        counters.give_back(&1);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(counters.count(0).is_ok(), "a new window");
+    }
+
+    /// Each way to try, and by what it is counted: nothing that who tries can choose, and always by account.
+    #[test]
+    fn what_is_counted_is_not_for_who_tries_to_choose() {
+        let address = |text: &str| Some(Origin::Address(text.parse().unwrap()));
+        let behind = Some(Origin::Behind([10, 0, 0, 1].into()));
+        let kinds = |trier: Trier<'_>| {
+            let counters = trier.counters("account").into_iter().map(|(name, limit)| {
+                assert!(name.contains("\naccount"), "{name}");
+                format!("{} {}/{}", name.split('\n').next().unwrap(), limit.attempts, limit.seconds)
+            });
+            (counters.collect::<Vec<_>>().join(", "), trier.source().is_some())
+        };
+        for (trier, expected) in [
+            (Trier::Stranger(address("203.0.113.7")), ("anywhere 100/3600, there 10/900", true)),
+            (Trier::Stranger(address("2001:db8::7")), ("anywhere 100/3600, there 10/900, around 30/3600", true)),
+            (Trier::Stranger(behind), ("anywhere 100/3600", false)),
+            (Trier::Nowhere(address("203.0.113.7")), ("anywhere 100/3600, there 10/900", true)),
+            (Trier::Nowhere(behind), ("anywhere 100/3600", false)),
+            (Trier::Device { name: "d", password: "p" }, ("device 10/900, devices 100/3600", false)),
+            (Trier::Token(Some(Uuid::from_u128(1))), ("token 10/900, tokens 100/3600", false)),
+            (Trier::Token(None), ("token 10/900, tokens 100/3600", false)),
+        ] {
+            assert_eq!(kinds(trier), (expected.0.to_owned(), expected.1), "{trier:?}");
+        }
+        // All names that nobody has share a fixed number of rows.
+        let keys: std::collections::HashSet<_> =
+            (0..100_000_u32).map(|n| one_of_few("there\nx", <sha2::Sha256 as sha2::Digest>::digest(n.to_be_bytes()).into())).collect();
+        assert!(keys.len() <= NOWHERE.into());
+    }
 }

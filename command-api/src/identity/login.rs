@@ -1,18 +1,21 @@
 //! Logging in, staying in, getting out.
 
 use axum::{Json, extract::State};
-use events::TenantScope;
+use events::{EmployeeId, TenantScope};
 use http::{StatusCode, request::Parts};
 use platform::{Problem, Registry, ScopedTx, Tenant, TenantState};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     Bearer, IDLE, Identity, Logins, SESSION, Subject, Void,
-    attempts::{Attempt, Trier},
-    audit, exposed, normalized_email, passwords, scope_of, totp, user_name,
+    attempts::{By, Trier},
+    audit, exposed,
+    hashing::Asker,
+    normalized_email, passwords, scope_of, totp, user_name,
 };
 use crate::request::Fields;
 
@@ -46,7 +49,8 @@ pub(crate) struct Tokens {
     refresh_token: String,
     /// Seconds until the refresh token ends if it is not used.
     refresh_expires_in: u64,
-    /// To be kept on this device and sent with the next log-in.
+    /// To be kept on this device in the place of an earlier one, and sent with the next log-in. It is good for 90 days, and until the
+    /// password is another.
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<String>,
 }
@@ -91,34 +95,48 @@ pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(as
     let nowhere = if tenant.is_some() { None } else { identity.gate.name_of_tenant(&parts) };
     let name = nowhere.as_ref().map_or_else(|| email.clone(), |nowhere| format!("nowhere\n{nowhere}\n{email}"));
     let account = identity.email_digest(scope, &name).await?;
-    let device = match &ask.device {
-        Some(device) => identity.known_device(scope, &account, device).await?,
-        None => None,
-    };
-    let source = identity.gate.origin(&parts);
-    let trier = Trier { action: "log_in", nowhere: nowhere.as_deref(), account: &account, source, device: device.as_deref() };
-    let attempt = Attempt::count(&identity.pool, &identity.keys, scope, &trier).await?;
-
     let mut tx = identity.begin(scope).await?;
     let sql = format!("select {ACCOUNT} from platform.user_account a where tenant_id = $1 and email_digest = $2 and state = 'active'");
     let active: Option<Account> =
         sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(account.as_slice()).fetch_optional(tx.conn()).await?;
     tx.commit().await?;
-    let good = identity.passwords.verify(ask.password, active.as_ref().and_then(|row| row.password_hash.clone())).await?;
+    let device = match (&ask.device, &active) {
+        (Some(device), Some(active)) => identity.known_device(scope, &account, active, device).await?,
+        _ => None,
+    };
+    let source = identity.gate.origin(&parts);
+    let (trier, asker) = match &device {
+        Some(device) => {
+            (Trier::Device { name: &device.name, password: &device.password }, Asker::Known(data_encoding::HEXLOWER.encode(&account)))
+        }
+        None if tenant.is_some() => (Trier::Stranger(source), Asker::Stranger(source)),
+        None => (Trier::Nowhere(source), Asker::Nowhere(source)),
+    };
+    let attempt = identity.count(scope, "log_in", &account, trier).await?;
+    let good = identity.passwords.verify(asker, ask.password, active.as_ref().and_then(|row| row.password_hash.clone())).await?;
+    if tenant.is_none() {
+        identity.write_nothing_down(&attempt).await?;
+        return Err(invalid_credentials("there is no such tenant"));
+    }
     let (Some(tenant), Some(verified), true) = (tenant, active.as_ref(), good) else {
         return Err(identity.refuse(scope, active.map(|row| row.user_id), "wrong credentials").await);
     };
+    if identity.has_left(scope, verified).await? {
+        return Err(identity.refuse(scope, Some(verified.user_id), "the employment has ended").await);
+    }
     let mut tx = identity.begin(scope).await?;
     // Verifying takes its time: whoever was disabled or got another password meanwhile is not let in. Held until the
     // log-in stands, so that what ends log-ins ends this one, too.
     let sql = format!(
         "select {ACCOUNT} from platform.user_account a
-         where tenant_id = $1 and user_id = $2 and state = 'active' and password_hash = $3 for no key update"
+         where tenant_id = $1 and user_id = $2 and state = 'active' and password_hash = $3 and employee_id is not distinct from $4
+         for no key update"
     );
     let user: Option<Account> = sqlx::query_as(&sql)
         .bind(scope.tenant().uuid())
         .bind(verified.user_id)
         .bind(&verified.password_hash)
+        .bind(verified.employee_id)
         .fetch_optional(tx.conn())
         .await?;
     let Some(user) = user else {
@@ -143,7 +161,7 @@ pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(as
             return Err(identity.refuse(scope, Some(user.user_id), "wrong code").await);
         }
     }
-    attempt.succeeded(&mut tx).await?;
+    identity.succeeded(&mut tx, attempt).await?;
     let session = Uuid::now_v7();
     sqlx::query(
         "insert into platform.session (tenant_id, session_id, user_id, expires_at) values ($1, $2, $3, now() + $4 * interval '1 second')",
@@ -154,17 +172,12 @@ pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(as
     .bind(SESSION.as_secs_f64())
     .execute(tx.conn())
     .await?;
-    // What nobody needs any more goes bit by bit.
-    sqlx::query("delete from platform.session where tenant_id = $1 and expires_at < now() - interval '1 day'")
-        .bind(scope.tenant().uuid())
-        .execute(tx.conn())
-        .await?;
     let refresh = identity.refresh_token(&mut tx, scope, session).await?;
     audit(&mut tx, scope, "log_in", "granted", Some(&subject), None).await?;
     tx.commit().await?;
     let device = match device {
-        Some(_) => None,
-        None => Some(identity.new_device(scope, &account).await?),
+        Some(device) if user.now - device.issued_at < DEVICE_RENEWED => None,
+        _ => Some(identity.new_device(scope, &account, &user).await?),
     };
     identity.tokens(&tenant, &user, session, refresh, device).await.map(Json)
 }
@@ -192,6 +205,7 @@ struct Family {
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "identity", security(()), request_body = Refresh, responses(
     (status = 200, description = "The next tokens", body = Tokens),
     (status = 400, description = "`malformed_json`; `invalid_grant`: log in again; `invalid_tenant`"),
+    (status = 401, description = "`access_ended`: with the last day of the employment"),
     (status = 402, description = "`subscription_expired`"),
     (status = 403, description = "`tenant_suspended`"),
     (status = 413, description = "`body_too_large`"),
@@ -204,6 +218,22 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
     let (token, tenant) = identity.bearer("tr", &ask.refresh_token, &parts)?.ok_or_else(invalid_grant)?;
     let scope = scope_of(&tenant);
     let mut tx = identity.begin(scope).await?;
+    let sql = format!(
+        "select {ACCOUNT} from platform.user_account a join platform.session s using (tenant_id, user_id)
+             join platform.refresh_token t using (tenant_id, session_id)
+         where tenant_id = $1 and t.digest = $2 and a.employee_id is not null"
+    );
+    let employed: Option<Account> = sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(token.digest()).fetch_optional(tx.conn()).await?;
+    // No connection is held while the employment is looked up.
+    if let Some(user) = employed {
+        tx.commit().await?;
+        if identity.has_left(scope, &user).await? {
+            identity.write_down_seldom(scope, "refresh", "refused", By::Subject(&user_name(user.user_id))).await?;
+            let detail = "your access ended with the last day of your employment";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "access_ended", detail));
+        }
+        tx = identity.begin(scope).await?;
+    }
     // Held, so that the roles are still the user's when the token stands.
     let sql = format!(
         "select {ACCOUNT} from platform.user_account a join platform.session s using (tenant_id, user_id)
@@ -223,7 +253,7 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
     .await?;
     let (Some(user), Some(family)) = (user, family) else {
         tx.rollback().await?;
-        identity.refuse_unknown(scope, "refresh", &parts).await?;
+        identity.write_down_seldom(scope, "refresh", "refused", By::Place(identity.gate.origin(&parts))).await?;
         return Err(invalid_grant());
     };
     let subject = user_name(user.user_id);
@@ -242,13 +272,13 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
         return Err(invalid_grant());
     }
     if family.used || family.idle || !family.alive || user.state != "active" {
-        audit(&mut tx, scope, "refresh", "refused", Some(&subject), None).await?;
-        tx.commit().await?;
+        tx.rollback().await?;
+        identity.write_down_seldom(scope, "refresh", "refused", By::Subject(&subject)).await?;
         return Err(invalid_grant());
     }
     if let Err(problem) = identity.gate.serves(&tenant) {
-        audit(&mut tx, scope, "refresh", "not_served", Some(&subject), None).await?;
-        tx.commit().await?;
+        tx.rollback().await?;
+        identity.write_down_seldom(scope, "refresh", "not_served", By::Subject(&subject)).await?;
         return Err(problem);
     }
     sqlx::query("update platform.refresh_token set used_at = now() where tenant_id = $1 and digest = $2")
@@ -334,15 +364,15 @@ pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(
     .await?;
     tx.commit().await?;
     let Some((user, email)) = found else {
-        identity.refuse_unknown(scope, "activate", &parts).await?;
+        identity.write_down_seldom(scope, "activate", "refused", By::Place(identity.gate.origin(&parts))).await?;
         return Err(invalid());
     };
     if let Err(problem) = identity.gate.serves(&tenant) {
-        identity.write_down(scope, "activate", "not_served", Some(&user_name(user))).await?;
+        identity.write_down_seldom(scope, "activate", "not_served", By::Subject(&user_name(user))).await?;
         return Err(problem);
     }
     passwords::check(&ask.password, &identity.open_email(scope, user, &email)?)?;
-    let hash = identity.passwords.hash(ask.password).await?;
+    let hash = identity.passwords.hash(Asker::Known(user_name(user)), ask.password).await?;
     let mut tx = identity.begin(scope).await?;
     let activated = sqlx::query(
         "update platform.user_account set password_hash = $3, state = 'active', totp_secret = null, totp_confirmed = false, changed_at = now()
@@ -372,13 +402,26 @@ impl Identity {
     /// Writes down that somebody was not let in, and answers as always.
     async fn refuse(&self, scope: TenantScope, user: Option<Uuid>, reason: &'static str) -> Problem {
         match self.write_down(scope, "log_in", "refused", user.map(user_name).as_deref()).await {
-            Ok(()) => {
-                tracing::info!(target: "audit", reason, "log-in refused");
-                Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "e-mail address, password or code are not right")
-            }
+            Ok(()) => invalid_credentials(reason),
             // What can't be written down is not decided (I8).
             Err(problem) => problem,
         }
+    }
+    /// Whether the access of an account has ended with the employment of its person.
+    async fn has_left(&self, scope: TenantScope, account: &Account) -> Result<bool, Problem> {
+        let Some(employee) = account.employee_id.map(EmployeeId::from_uuid) else { return Ok(false) };
+        if self.gate.left(scope, [employee].into()).await?.is_empty() {
+            return Ok(false);
+        }
+        let mut tx = self.begin(scope).await?;
+        let goes_on: bool =
+            sqlx::query_scalar("select exists (select from platform.access_after_leaving where tenant_id = $1 and subject = $2)")
+                .bind(scope.tenant().uuid())
+                .bind(user_name(account.user_id))
+                .fetch_one(tx.conn())
+                .await?;
+        tx.commit().await?;
+        Ok(!goes_on)
     }
     /// Writes down a decision that changed nothing.
     pub(super) async fn write_down(
@@ -391,15 +434,6 @@ impl Identity {
         let mut tx = self.begin(scope).await?;
         audit(&mut tx, scope, action, outcome, subject, None).await?;
         Ok(tx.commit().await?)
-    }
-    /// Writes down that somebody showed a secret that is nobody's; not each time, because it costs them nothing.
-    pub(super) async fn refuse_unknown(&self, scope: TenantScope, action: &'static str, parts: &Parts) -> Result<(), Problem> {
-        let trier = Trier { action, nowhere: None, account: action.as_bytes(), source: self.gate.origin(parts), device: None };
-        match Attempt::count(&self.pool, &self.keys, scope, &trier).await {
-            Ok(_) => self.write_down(scope, action, "refused", None).await,
-            Err(problem) if problem.code == "rate_limited" => Ok(()),
-            Err(problem) => Err(problem),
-        }
     }
     /// The tenant that a bearer secret names and the request does not deny.
     pub(super) fn bearer(&self, kind: &str, text: &str, parts: &Parts) -> Result<Option<(Bearer, std::sync::Arc<Tenant>)>, Problem> {
@@ -452,23 +486,55 @@ impl Identity {
             device,
         })
     }
-    /// A proof that an account was logged in to from here: a random name, and its digest under the tenant's key.
-    async fn new_device(&self, scope: TenantScope, account: &[u8]) -> Result<String, Problem> {
-        let name = super::secret().map_err(|error| Problem::internal(&error))?;
-        Ok(format!("{name}.{}", self.device_proof(scope, account, &name).await?))
+    /// A proof that an account was logged in to from here with its present password: `{name}.{issued at}.{digest}`, the digest being
+    /// one under the tenant's key.
+    async fn new_device(&self, scope: TenantScope, account: &[u8], row: &Account) -> Result<String, Problem> {
+        let device = Device::of(row, super::secret().map_err(|error| Problem::internal(&error))?, row.now);
+        let proof = self.device_proof(scope, account, row, &device).await?;
+        Ok(format!("{}.{}.{proof}", device.name, device.issued_at))
     }
-    /// The device's name, if its proof is good.
-    async fn known_device(&self, scope: TenantScope, account: &[u8], device: &str) -> Result<Option<String>, Problem> {
-        let Some((name, proof)) = device.split_once('.').filter(|(name, _)| name.len() == 43) else { return Ok(None) };
-        let good = self.device_proof(scope, account, name).await?;
+    /// The device, if its proof is good: it ends with the password that it came of, and by itself.
+    async fn known_device(&self, scope: TenantScope, account: &[u8], row: &Account, text: &str) -> Result<Option<Device>, Problem> {
+        let mut parts = text.splitn(3, '.');
+        let (Some(name), Some(issued_at), Some(proof)) = (parts.next(), parts.next(), parts.next()) else { return Ok(None) };
+        let Ok(issued_at) = issued_at.parse::<i64>() else { return Ok(None) };
+        if name.len() != 43 || row.now.saturating_sub(issued_at) > DEVICE {
+            return Ok(None);
+        }
+        let device = Device::of(row, name.to_owned(), issued_at);
+        let good = self.device_proof(scope, account, row, &device).await?;
         let equal = aws_lc_rs::constant_time::verify_slices_are_equal(good.as_bytes(), proof.as_bytes()).is_ok();
-        Ok(equal.then(|| name.to_owned()))
+        Ok(equal.then_some(device))
     }
-    async fn device_proof(&self, scope: TenantScope, account: &[u8], name: &str) -> Result<String, Problem> {
-        let account = data_encoding::HEXLOWER.encode(account);
-        let digest = self.keys.claim_digest(scope, "login_device", &format!("{account}\n{name}")).await?;
-        Ok(data_encoding::HEXLOWER.encode(&digest))
+    async fn device_proof(&self, scope: TenantScope, account: &[u8], row: &Account, device: &Device) -> Result<String, Problem> {
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        let Device { name, issued_at, password } = device;
+        let content = format!("{}\n{}\n{password}\n{name}\n{issued_at}", hex(account), row.user_id);
+        Ok(hex(&self.keys.claim_digest(scope, "login_device", &content).await?))
     }
+}
+
+/// A device that an account was logged in to from.
+struct Device {
+    name: String,
+    /// Seconds since 1970.
+    issued_at: i64,
+    /// Digest of the password's hash.
+    password: String,
+}
+impl Device {
+    fn of(row: &Account, name: String, issued_at: i64) -> Self {
+        let password = Sha256::digest(row.password_hash.as_deref().unwrap_or_default());
+        Self { name, issued_at, password: data_encoding::HEXLOWER.encode(&password) }
+    }
+}
+/// Seconds for which a device is known after the log-in that gave it its proof, and after which a log-in gives it another.
+const DEVICE: i64 = 90 * 86_400;
+const DEVICE_RENEWED: i64 = 30 * 86_400;
+
+fn invalid_credentials(reason: &'static str) -> Problem {
+    tracing::info!(target: "audit", reason, "log-in refused");
+    Problem::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "e-mail address, password or code are not right")
 }
 
 fn invalid_grant() -> Problem {

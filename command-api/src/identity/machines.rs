@@ -8,11 +8,7 @@ use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    Bearer, Logins, Subject, Void,
-    attempts::{Attempt, Trier},
-    audit, check_duties_held, check_roles, exposed, not_found, scope_of,
-};
+use super::{Bearer, Logins, Subject, Void, attempts::By, audit, check_duties_held, check_roles, exposed, not_found, scope_of};
 use crate::request::{Fields, Id};
 
 /// A machine that is to get in.
@@ -168,7 +164,7 @@ pub(crate) struct ServiceToken {
     (status = 413, description = "`body_too_large`"),
     (status = 415, description = "`unsupported_media_type`"),
     (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
-    (status = 429, description = "`rate_limited`, with `Retry-After`"),
+    (status = 429, description = "`rate_limited`: too many at once from there"),
     (status = 503, description = "`login_unavailable`, `database_unavailable`"),
 ))]
 pub(crate) async fn service_token(
@@ -180,32 +176,27 @@ pub(crate) async fn service_token(
     let identity = logins.get()?;
     let (credential, tenant) = identity.bearer("ts", &ask.credential, &parts)?.ok_or_else(refused)?;
     let scope = scope_of(&tenant);
-    let digest = credential.digest();
-    let source = identity.gate.origin(&parts);
-    let trier = Trier { action: "service_token", nowhere: None, account: &digest, source, device: None };
-    let attempt = Attempt::count(&identity.pool, &identity.keys, scope, &trier).await?;
     let mut tx = identity.begin(scope).await?;
-    // By the digest of 256 random bits: there is nothing to guess, and nothing to time.
+    // By the digest of 256 random bits: there is nothing to guess, nothing to time, and nothing to count before it is looked at.
     // Held, so that who disables the account comes before the token, or after it.
     let found: Option<(Uuid, Vec<String>, i64)> = sqlx::query_as(
         "select account_id, roles, floor(extract(epoch from clock_timestamp()))::bigint
          from platform.service_account where tenant_id = $1 and secret_digest = $2 and disabled_at is null for share",
     )
     .bind(tenant.id.uuid())
-    .bind(&digest)
+    .bind(credential.digest())
     .fetch_optional(tx.conn())
     .await?;
     let Some((account, roles, issued_at)) = found else {
-        audit(&mut tx, scope, "service_token", "refused", None, None).await?;
-        tx.commit().await?;
+        tx.rollback().await?;
+        identity.write_down_seldom(scope, "service_token", "refused", By::Place(identity.gate.origin(&parts))).await?;
         return Err(refused());
     };
     if let Err(problem) = identity.gate.serves(&tenant) {
-        audit(&mut tx, scope, "service_token", "not_served", Some(&subject(account)), None).await?;
-        tx.commit().await?;
+        tx.rollback().await?;
+        identity.write_down_seldom(scope, "service_token", "not_served", By::Subject(&subject(account))).await?;
         return Err(problem);
     }
-    attempt.succeeded(&mut tx).await?;
     audit(&mut tx, scope, "service_token", "granted", Some(&subject(account)), None).await?;
     tx.commit().await?;
     let subject = Subject { name: subject(account), roles, employee: None, session: None, issued_at };

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use events::TenantId;
-use http::{StatusCode, request::Parts};
+use http::StatusCode;
 use platform::{Actor, Anyone, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,7 +11,9 @@ use uuid::Uuid;
 use super::{
     Identity, Logins, Void,
     attempts::{Attempt, Trier},
-    audit, not_found, passwords, totp, user_name, user_of,
+    audit,
+    hashing::Asker,
+    not_found, passwords, totp, user_name, user_of,
 };
 use crate::request::Fields;
 
@@ -69,14 +71,13 @@ pub(crate) struct ChangePassword {
 pub(crate) async fn change_password(
     State(logins): State<Logins>,
     Anyone(actor): Anyone,
-    parts: Parts,
     Fields(ask): Fields<ChangePassword>,
 ) -> Result<StatusCode, Problem> {
     let (identity, user) = (logins.get()?, user_of(&actor.subject).ok_or_else(not_found)?);
     let subject = user_name(user);
-    let Verified { attempt, email, hash } = identity.verify_own(&actor, user, "change_password", ask.current, &parts).await?;
+    let Verified { attempt, email, hash } = identity.verify_own(&actor, user, "change_password", ask.current).await?;
     passwords::check(&ask.password, &identity.open_email(actor.scope, user, &email)?)?;
-    let next = identity.passwords.hash(ask.password).await?;
+    let next = identity.passwords.hash(Asker::Known(subject.clone()), ask.password).await?;
     let mut tx = identity.begin(actor.scope).await?;
     // Only in the place of the one that was verified.
     let changed = sqlx::query(
@@ -93,7 +94,7 @@ pub(crate) async fn change_password(
         tx.rollback().await?;
         return Err(changed_meanwhile());
     }
-    attempt.succeeded(&mut tx).await?;
+    identity.succeeded(&mut tx, attempt).await?;
     identity.end_sessions(&mut tx, actor.scope, user, actor.session, "new password").await?;
     audit(&mut tx, actor.scope, "change_password", "granted", Some(&subject), None).await?;
     tx.commit().await?;
@@ -114,17 +115,10 @@ struct Verified {
 
 impl Identity {
     /// Verifies one's current password: a token alone does not change how one logs in.
-    async fn verify_own(
-        &self,
-        actor: &Actor,
-        user: Uuid,
-        action: &'static str,
-        current: String,
-        parts: &Parts,
-    ) -> Result<Verified, Problem> {
+    async fn verify_own(&self, actor: &Actor, user: Uuid, action: &'static str, current: String) -> Result<Verified, Problem> {
         let subject = user_name(user);
-        let trier = Trier { action, nowhere: None, account: subject.as_bytes(), source: self.gate.origin(parts), device: None };
-        let attempt = Attempt::count(&self.pool, &self.keys, actor.scope, &trier).await?;
+        // Whoever has a token is counted by that, wherever they are: neither others' failures there nor theirs concern each other.
+        let attempt = self.count(actor.scope, action, subject.as_bytes(), Trier::Token(actor.session)).await?;
         let mut tx = self.begin(actor.scope).await?;
         let found: Option<(Vec<u8>, String)> = sqlx::query_as(
             "select email, password_hash from platform.user_account where tenant_id = $1 and user_id = $2 and state = 'active'",
@@ -135,7 +129,7 @@ impl Identity {
         .await?;
         tx.commit().await?;
         let (email, hash) = found.ok_or_else(not_found)?;
-        let good = self.passwords.verify(current, Some(hash.clone())).await?;
+        let good = self.passwords.verify(Asker::Known(subject.clone()), current, Some(hash.clone())).await?;
         actor.after_waiting().await?;
         if good {
             return Ok(Verified { attempt, email, hash });
@@ -174,11 +168,10 @@ pub(crate) struct TotpSecret {
 pub(crate) async fn set_up_totp(
     State(logins): State<Logins>,
     Anyone(actor): Anyone,
-    parts: Parts,
     Fields(ask): Fields<CurrentPassword>,
 ) -> Result<(StatusCode, Json<TotpSecret>), Problem> {
     let (identity, user) = (logins.get()?, user_of(&actor.subject).ok_or_else(not_found)?);
-    let Verified { attempt, hash, .. } = identity.verify_own(&actor, user, "set_up_totp", ask.current, &parts).await?;
+    let Verified { attempt, hash, .. } = identity.verify_own(&actor, user, "set_up_totp", ask.current).await?;
     let fresh = totp::fresh(&identity.keys, actor.scope, user, &actor.tenant.slug)?;
     let mut tx = identity.begin(actor.scope).await?;
     let set = sqlx::query(
@@ -204,7 +197,7 @@ pub(crate) async fn set_up_totp(
         }
         return Err(Problem::new(StatusCode::CONFLICT, "totp_active", "the account asks for six digits already; remove that first"));
     }
-    attempt.succeeded(&mut tx).await?;
+    identity.succeeded(&mut tx, attempt).await?;
     audit(&mut tx, actor.scope, "set_up_totp", "granted", Some(&user_name(user)), None).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(TotpSecret { url: fresh.url })))
@@ -229,10 +222,9 @@ pub(crate) struct Code {
 pub(crate) async fn confirm_totp(
     State(logins): State<Logins>,
     Anyone(actor): Anyone,
-    parts: Parts,
     Fields(ask): Fields<Code>,
 ) -> Result<StatusCode, Problem> {
-    use_code(logins, actor, &parts, &ask.code, "totp_confirmed = true", "confirm_totp").await
+    use_code(logins, actor, &ask.code, "totp_confirmed = true", "confirm_totp").await
 }
 
 /// Stop asking for six digits.
@@ -246,25 +238,15 @@ pub(crate) async fn confirm_totp(
 pub(crate) async fn remove_totp(
     State(logins): State<Logins>,
     Anyone(actor): Anyone,
-    parts: Parts,
     Fields(ask): Fields<Code>,
 ) -> Result<StatusCode, Problem> {
-    use_code(logins, actor, &parts, &ask.code, "totp_confirmed = false, totp_secret = null", "remove_totp").await
+    use_code(logins, actor, &ask.code, "totp_confirmed = false, totp_secret = null", "remove_totp").await
 }
 
-async fn use_code(
-    logins: Logins,
-    actor: Actor,
-    parts: &Parts,
-    code: &str,
-    change: &'static str,
-    action: &'static str,
-) -> Result<StatusCode, Problem> {
+async fn use_code(logins: Logins, actor: Actor, code: &str, change: &'static str, action: &'static str) -> Result<StatusCode, Problem> {
     let (identity, user) = (logins.get()?, user_of(&actor.subject).ok_or_else(not_found)?);
     let account = format!("totp {}", user_name(user));
-    let source = identity.gate.origin(parts);
-    let trier = Trier { action, nowhere: None, account: account.as_bytes(), source, device: None };
-    let attempt = Attempt::count(&identity.pool, &identity.keys, actor.scope, &trier).await?;
+    let attempt = identity.count(actor.scope, action, account.as_bytes(), Trier::Token(actor.session)).await?;
     let mut tx = identity.begin(actor.scope).await?;
     let secret: Option<Vec<u8>> = sqlx::query_scalar(
         "select totp_secret from platform.user_account where tenant_id = $1 and user_id = $2 and totp_secret is not null and state = 'active'",
@@ -284,7 +266,7 @@ async fn use_code(
     }
     let sql = format!("update platform.user_account set {change}, changed_at = now() where tenant_id = $1 and user_id = $2");
     sqlx::query(&sql).bind(actor.tenant.id.uuid()).bind(user).execute(tx.conn()).await?;
-    attempt.succeeded(&mut tx).await?;
+    identity.succeeded(&mut tx, attempt).await?;
     audit(&mut tx, actor.scope, action, "granted", Some(&user_name(user)), None).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,9 +1,6 @@
 //! Passwords: Argon2id (RFC 9106), and what may be one (NIST SP 800-63B: length, and nothing that is about the account).
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::{
     Algorithm, Argon2, Block, Params, Version,
@@ -11,7 +8,8 @@ use argon2::{
 };
 use http::StatusCode;
 use platform::Problem;
-use tokio::sync::Semaphore;
+
+use super::hashing::{Asker, HashQueue};
 
 /// 19 MiB, two passes, one lane: the OWASP recommendation.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -19,14 +17,11 @@ const PASSES: u32 = 2;
 /// Characters of a password.
 const SHORTEST: usize = 12;
 const LONGEST: usize = 256;
-/// How long a log-in waits for its turn, within what a request may take: on two cores that are idle until some thousand others
-/// had theirs, on two that are busy until some hundreds.
-const TURN: Duration = Duration::from_secs(25);
 
 /// Hashes and verifies on threads of its own, as many at a time as there are cores.
 #[derive(Clone)]
 pub(crate) struct Passwords {
-    turns: Arc<Semaphore>,
+    turns: HashQueue,
     /// What is hashed in, of whoever is not at work: as many as there were at once, so at most one per core. Were it given back
     /// each time, the C library would keep some for each thread that had it: 700 MB after 500 log-ins.
     memories: Arc<Mutex<Vec<Vec<Block>>>>,
@@ -38,21 +33,20 @@ impl Passwords {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let nobody = hash(&super::secret()?, &mut Vec::new()).map_err(|error| anyhow::anyhow!("Argon2id does not work here: {error}"))?;
-        Ok(Self { turns: Arc::new(Semaphore::new(cores)), memories: Arc::default(), nobody: nobody.into() })
+        Ok(Self { turns: HashQueue::of(cores), memories: Arc::default(), nobody: nobody.into() })
     }
     /// Whether the password is that of the hash. Without a hash: no, after as long.
-    pub(crate) async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Problem> {
+    pub(crate) async fn verify(&self, asker: Asker, password: String, stored: Option<String>) -> Result<bool, Problem> {
         let (known, stored) = (stored.is_some(), stored.unwrap_or_else(|| self.nobody.to_string()));
-        let good = self.run(move |memory| is_of(&password, &stored, memory));
+        let good = self.run(asker, move |memory| is_of(&password, &stored, memory));
         Ok(good.await? && known)
     }
     /// The hash to store.
-    pub(crate) async fn hash(&self, password: String) -> Result<String, Problem> {
-        self.run(move |memory| hash(&password, memory)).await?.map_err(|error| Problem::internal(&error))
+    pub(crate) async fn hash(&self, asker: Asker, password: String) -> Result<String, Problem> {
+        self.run(asker, move |memory| hash(&password, memory)).await?.map_err(|error| Problem::internal(&error))
     }
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static) -> Result<T, Problem> {
-        let turn = tokio::time::timeout(TURN, self.turns.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
+    async fn run<T: Send + 'static>(&self, asker: Asker, work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static) -> Result<T, Problem> {
+        let Some(turn) = self.turns.take(asker).await else {
             return Err(Problem::unavailable("overloaded", "too many log-ins are in work; try again shortly"));
         };
         let memories = Arc::clone(&self.memories);
@@ -124,16 +118,20 @@ pub(crate) fn check(password: &str, email: &str) -> Result<(), Problem> {
 mod tests {
     use super::*;
 
+    fn asker() -> Asker {
+        Asker::Known("x".into())
+    }
+
     #[tokio::test]
     async fn only_the_password_itself_opens() {
         let passwords = Passwords::new().unwrap();
-        let stored = passwords.hash("correct horse battery".into()).await.unwrap();
+        let stored = passwords.hash(asker(), "correct horse battery".into()).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
-        assert!(passwords.verify("correct horse battery".into(), Some(stored.clone())).await.unwrap());
-        assert!(!passwords.verify("correct horse batterx".into(), Some(stored.clone())).await.unwrap());
-        assert!(!passwords.verify("correct horse battery".into(), None).await.unwrap());
-        assert!(!passwords.verify(String::new(), Some("nonsense".into())).await.unwrap());
-        assert_ne!(passwords.hash("correct horse battery".into()).await.unwrap(), stored, "salted");
+        assert!(passwords.verify(asker(), "correct horse battery".into(), Some(stored.clone())).await.unwrap());
+        assert!(!passwords.verify(asker(), "correct horse batterx".into(), Some(stored.clone())).await.unwrap());
+        assert!(!passwords.verify(asker(), "correct horse battery".into(), None).await.unwrap());
+        assert!(!passwords.verify(asker(), String::new(), Some("nonsense".into())).await.unwrap());
+        assert_ne!(passwords.hash(asker(), "correct horse battery".into()).await.unwrap(), stored, "salted");
     }
 
     #[test]
@@ -159,7 +157,7 @@ mod tests {
     async fn memory_is_kept_for_as_many_as_are_at_work_at_once() {
         let passwords = Passwords::new().unwrap();
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let hashed = (0..3 * cores).map(|_| passwords.hash("correct horse battery".into()));
+        let hashed = (0..3 * cores).map(|_| passwords.hash(asker(), "correct horse battery".into()));
         assert!(futures::future::join_all(hashed).await.iter().all(Result::is_ok));
         let kept = passwords.memories.lock().unwrap().len();
         assert!((1..=cores).contains(&kept), "{kept}");

@@ -11,7 +11,9 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::tls;
 
 /// Which process this is; decides the PostgreSQL and NATS user, the service name in traces, and what is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +197,7 @@ const SETTINGS: &[Setting] = &[
     secret(
         "database_url",
         Need::Always,
-        "PostgreSQL with the process's own login role, such as `postgres://tenure_query:…@db:5432/tenure`",
+        "PostgreSQL with the process's own login role, such as `postgres://tenure_query:…@db:5432/tenure?sslmode=verify-full`; see TLS below",
     ),
     setting(
         "database_connections",
@@ -215,9 +217,13 @@ const SETTINGS: &[Setting] = &[
     secret(
         "eventstore_url",
         Need::Optional,
-        "EventStoreDB or KurrentDB, such as `esdb://es:2113`; without it PostgreSQL is the event store",
+        "EventStoreDB or KurrentDB, such as `esdb://es:2113?tlsCaFile=/etc/tenure/ca.pem`; without it PostgreSQL is the event store",
     ),
-    setting("nats_url", Need::Feed, "NATS with JetStream, 2.11 or newer, such as `nats://nats:4222`"),
+    setting(
+        "nats_url",
+        Need::Feed,
+        "NATS with JetStream, 2.11 or newer, such as `tls://nats:4222`; `nats://` takes a server without TLS too",
+    ),
     setting("nats_user", Need::Optional, "The process's NATS user"),
     secret("nats_password", Need::Optional, "That user's password"),
     setting("master_key_file", Need::Keys, "File with 64 hex digits that only its owner can read; wraps every other key"),
@@ -244,7 +250,7 @@ const SETTINGS: &[Setting] = &[
     setting("max_concurrent_requests", Need::Default("1024"), "Requests in work at most; more are answered 503 `overloaded`"),
     setting("log", Need::Default("info"), "What is logged: `tracing` directives, such as `info,store=debug`"),
     setting("log_format", Need::Default("text"), "`text` or `json`"),
-    setting("otlp_url", Need::Optional, "Where traces go, OTLP over HTTP, such as `http://collector:4318/v1/traces`; without it nowhere"),
+    setting("otlp_url", Need::Optional, "Where traces go, OTLP over HTTP, such as `https://collector:4318/v1/traces`; without it nowhere"),
 ];
 
 impl Config {
@@ -259,6 +265,9 @@ impl Config {
 
     /// Reads the settings from the text of a TOML file and a lookup of variables.
     pub fn from_sources(process: Process, file: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        if let Some(path) = variable(tls::AUTHORITIES).filter(|path| !path.is_empty()) {
+            tls::check_certificates(tls::AUTHORITIES, &path)?;
+        }
         let values = Values::gather(process, file, variable)?;
         let config = Self {
             listen: values.parse("listen", "an address and a port, such as 127.0.0.1:8080")?,
@@ -309,6 +318,17 @@ impl Config {
         }
         if let Some(url) = self.otlp_url.as_deref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
             bail!("TENURE_OTLP_URL is {url:?}; put the collector's HTTP address, such as http://collector:4318/v1/traces");
+        }
+        for (name, url) in [("database_url", Some(&self.database_url)), ("identity_database_url", self.identity_database_url.as_ref())] {
+            if let Some(url) = url {
+                tls::check_database_url(&variable_of(name), url.expose_secret())?;
+            }
+        }
+        if let Some(url) = &self.eventstore_url {
+            tls::check_eventstore_url("TENURE_EVENTSTORE_URL", url.expose_secret())?;
+        }
+        if let Some(url) = &self.nats_url {
+            tls::check_nats_url("TENURE_NATS_URL", url)?;
         }
         if self.nats_user.is_some() != self.nats_password.is_some() {
             bail!("TENURE_NATS_USER and TENURE_NATS_PASSWORD go together; set both or neither");
@@ -408,7 +428,6 @@ impl Values {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret as _;
 
     fn load(process: Process, file: &str, variables: &[(&str, &str)]) -> anyhow::Result<Config> {
         Config::from_sources(process, Some(file), |name| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
@@ -455,6 +474,21 @@ mod tests {
             (Process::Cli, "", &[DATABASE, ("TENURE_TOKEN_MAX_LIFETIME", "90000")], "from 1 to 86400"),
             (Process::Cli, "", &[DATABASE, ("TENURE_BASE_DOMAIN", "Example.com:80")], "without port"),
             (Process::Cli, "", &[DATABASE, ("TENURE_NATS_USER", "u")], "go together"),
+            (Process::Cli, "", &[DATABASE, ("TENURE_NATS_URL", "wss://n:1")], "TENURE_NATS_URL begins with wss://"),
+            (Process::Cli, "", &[("TENURE_DATABASE_URL", "postgres://h/d?sslmode=allow")], "TENURE_DATABASE_URL has sslmode=allow"),
+            (
+                Process::Cli,
+                "",
+                &[DATABASE, ("TENURE_IDENTITY_DATABASE_URL", "postgres://h/d?sslmode=verify-full&sslrootcert=/nowhere")],
+                "TENURE_IDENTITY_DATABASE_URL names sslrootcert=/nowhere",
+            ),
+            (
+                Process::Cli,
+                "",
+                &[DATABASE, ("TENURE_EVENTSTORE_URL", "esdb://e:1?tlsCaFile=/nowhere")],
+                "tlsCaFile in TENURE_EVENTSTORE_URL",
+            ),
+            (Process::Cli, "", &[DATABASE, ("SSL_CERT_FILE", "/nowhere")], "SSL_CERT_FILE is \"/nowhere\""),
             (Process::Cli, "", &[DATABASE, ("TENURE_LOG_FORMAT", "xml")], "`text` or `json`"),
             (Process::Cli, "", &[DATABASE, ("TENURE_TRUSTED_PROXIES", "10.0.0.0/40")], "addresses and networks"),
         ];

@@ -2,16 +2,16 @@
 
 use std::{io::ErrorKind::TimedOut, str::FromStr as _, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use backon::{ExponentialBuilder, Retryable as _};
 use secrecy::ExposeSecret as _;
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _, PgPool, Postgres, Row as _,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
+    postgres::{PgConnectOptions, PgPoolOptions, PgRow, PgSslMode},
 };
 
-use crate::{Config, Process, problem::database_is_away, provision};
+use crate::{Config, Process, problem::database_is_away, provision, tls};
 
 /// Statements that a connection keeps prepared; of the largest, those of the query API, each takes a third of a megabyte there.
 const STATEMENTS: usize = 160;
@@ -55,10 +55,18 @@ pub async fn connect(config: &Config, process: Process) -> anyhow::Result<PgPool
         ExponentialBuilder::default().with_min_delay(Duration::from_millis(100)).with_max_delay(Duration::from_secs(2)).with_jitter();
     (|| async { sqlx::raw_sql("select 1").execute(&pool).await })
         .retry(retry.with_max_times(20))
-        .when(database_is_away)
+        .when(|error| database_is_away(error) && !tls::is_refusal(error))
         .notify(|error, after| tracing::warn!(%error, ?after, "PostgreSQL does not answer yet"))
         .await
-        .context("PostgreSQL can't be reached; check TENURE_DATABASE_URL and that the server runs")?;
+        .map_err(|error| {
+            let why = if tls::is_refusal(&error) {
+                "TLS was demanded and did not come about; check sslmode, sslrootcert and the host in"
+            } else {
+                "check that the server runs, and"
+            };
+            anyhow!(error).context(format!("PostgreSQL can't be reached; {why} TENURE_DATABASE_URL"))
+        })?;
+    warn_of_clear_text(&pool).await?;
     if process != Process::Cli {
         provision::check_schema(&pool).await?;
         if !config.allow_open_functions {
@@ -66,6 +74,20 @@ pub async fn connect(config: &Config, process: Process) -> anyhow::Result<PgPool
         }
     }
     Ok(pool)
+}
+
+/// Says so where nobody checks which server answers, or who reads along: `prefer`, the default, takes either in silence.
+async fn warn_of_clear_text(pool: &PgPool) -> anyhow::Result<()> {
+    let options = pool.connect_options();
+    let mode = options.get_ssl_mode();
+    if options.get_socket().is_some() || tls::is_this_machine(options.get_host()) || matches!(mode, PgSslMode::VerifyFull) {
+        return Ok(());
+    }
+    let encrypted: bool =
+        sqlx::query_scalar("select coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false)").fetch_one(pool).await?;
+    let what = if encrypted { "encrypted, but with whom is not checked" } else { "NOT ENCRYPTED" };
+    tracing::warn!(target: "audit", host = options.get_host(), ?mode, "the connection to PostgreSQL is {what}; put sslmode=verify-full into TENURE_DATABASE_URL");
+    Ok(())
 }
 
 /// Another pool to the same database, which the first one's users can't fill. It connects when it is first asked.

@@ -1,8 +1,8 @@
 //! Connecting to NATS: for ever, with jitter, as this process's own user.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectOptions, ServerAddr};
 
 /// The oldest server that does what it is told: older ones take partitions, limits and batches and ignore them.
 pub const MIN_SERVER: (u32, u32) = (2, 11);
@@ -39,6 +39,8 @@ pub enum NatsError {
 
 /// Connects, and keeps reconnecting with jitter for as long as the client lives.
 pub async fn connect(settings: &NatsSettings) -> Result<Client, NatsError> {
+    // With two providers built in, the client would panic at a server with TLS. An error says that one was chosen before.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut options = ConnectOptions::new()
         .name(format!("tenure-{}", settings.process))
         .custom_inbox_prefix(format!("_INBOX_{}", settings.process))
@@ -53,7 +55,15 @@ pub async fn connect(settings: &NatsSettings) -> Result<Client, NatsError> {
     }
     let unreachable = |reason: String| NatsError::Unreachable { url: settings.url.clone(), reason };
     let client = options.connect(&settings.url).await.map_err(|e| unreachable(e.to_string()))?;
-    let version = client.server_info().version;
+    let info = client.server_info();
+    let elsewhere = settings.url.parse::<ServerAddr>().is_ok_and(|address| {
+        let host = address.host().trim_matches(['[', ']']);
+        !address.tls_required() && host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    });
+    if elsewhere && !info.tls_required {
+        tracing::warn!(target: "audit", "the connection to NATS is NOT ENCRYPTED; give the server certificates, and put tls:// into TENURE_NATS_URL");
+    }
+    let version = info.version;
     if is_too_old(&version) { Err(NatsError::TooOld { version }) } else { Ok(client) }
 }
 

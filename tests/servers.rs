@@ -71,6 +71,46 @@ pub(crate) async fn own_nats() -> String {
     url
 }
 
+/// A PostgreSQL and a NATS server for one test that speak TLS with these files, certificate and key. PostgreSQL lets nobody in over
+/// TCP without it; NATS lets everybody in. The ports are those of 127.0.0.1, PostgreSQL's first; the text is its superuser's
+/// password.
+pub(crate) async fn own_tls_servers(certificate: &Path, key: &Path) -> (u16, u16, &'static str) {
+    const PASSWORD: &str = "only-for-this-test";
+    let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).map(|free| free.local_addr().unwrap().port());
+    let dir = run_dir().join("tls-pg");
+    let user = unprivileged().unwrap();
+    let server = Postgres::new(&dir, ports[0], user, Access::Passwords(PASSWORD.into()), &run_dir().join("tls-pg.log")).unwrap();
+    server.initialize().await.unwrap();
+    let own_key = dir.join("server.key");
+    std::fs::copy(key, &own_key).unwrap();
+    std::fs::write(dir.join("hba"), "local all all scram-sha-256\nhostssl all all all scram-sha-256\n").unwrap();
+    std::fs::set_permissions(&own_key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    if let Some((uid, gid)) = user {
+        for file in [&own_key, &dir.join("hba")] {
+            std::os::unix::fs::chown(file, Some(uid), Some(gid)).unwrap();
+        }
+    }
+    let mut program = server.program();
+    for setting in [
+        "ssl=on".to_owned(),
+        format!("ssl_cert_file={}", certificate.display()),
+        format!("ssl_key_file={}", own_key.display()),
+        format!("hba_file={}", dir.join("hba").display()),
+    ] {
+        program.args.extend(["-c".into(), setting.into()]);
+    }
+    start(program, "INT", async move { server.ready().await }).await;
+    let dir = run_dir().join("tls-nats");
+    std::fs::create_dir_all(&dir).unwrap();
+    let nats = Nats::new(&dir, ports[1], None, "2m", &dir.join("log")).unwrap();
+    let program = nats.program().unwrap();
+    let file = dir.join("server.conf");
+    let plain = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{plain}tls {{ cert_file: \"{}\", key_file: \"{}\" }}\n", certificate.display(), key.display())).unwrap();
+    start(program, "TERM", async move { nats.ready().await }).await;
+    (ports[0], ports[1], PASSWORD)
+}
+
 /// A PostgreSQL for one test, with these settings beside the usual ones. Lets everybody in who may enter its socket's
 /// directory; as its superuser.
 pub(crate) async fn own_postgres(settings: &[&str]) -> PgConnectOptions {
@@ -157,7 +197,7 @@ impl System {
         Self {
             command_api: text("command_api"),
             query_api: text("query_api"),
-            database_url: text("database_url"),
+            database_url: std::fs::read_to_string(text("database_url_file")).unwrap(),
             // A runtime per test: no connection may outlive its own.
             client: reqwest::Client::builder().timeout(Duration::from_mins(1)).pool_max_idle_per_host(0).build().unwrap(),
             home,
@@ -307,6 +347,13 @@ fn run_with(home: &Path, arguments: &[&str], env: &[(&'static str, String)]) -> 
     serde_json::from_str(&stdout).map_err(|error| format!("{error} in {stdout:?}; {stderr}"))
 }
 
+/// A program that was built beside this test binary, to be started with nothing in its environment but what it is given.
+pub(crate) fn program(name: &str) -> Command {
+    let mut command = Command::new(binaries().join(name));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
 /// The folder with the binaries, built with this test binary's profile.
 fn binaries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -348,7 +395,7 @@ fn parent_dir() -> PathBuf {
 }
 
 /// Where this run keeps its files. What killed runs left behind goes first.
-fn run_dir() -> &'static Path {
+pub(crate) fn run_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     const PREFIX: &str = "tenure-tests-";
     DIR.get_or_init(|| {

@@ -22,9 +22,14 @@ async fn a_second_up_says_the_same_and_a_killed_supervisor_leaves_nothing_in_the
     let system = own_system().await;
     let up = ["up", "--detach", "--no-demo"];
     let (first, second) = (system.tenure(&up), system.tenure(&up));
-    for same in ["pids", "command_api", "query_api", "database_url"] {
+    for same in ["pids", "command_api", "query_api", "database_url_file"] {
         assert_eq!(first[same], second[same]);
     }
+    // Output ends in logs: the superuser's URL stands in a file that its owner alone reads.
+    let password = std::fs::read_to_string(system.home.join("secrets/postgres-superuser")).unwrap();
+    assert!(!first.to_string().contains(&password) && !first.to_string().contains("postgres://"), "{first}");
+    let file = std::fs::metadata(first["database_url_file"].as_str().unwrap()).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o777, 0o600);
     let supervisor = first["supervisor"].to_string();
     assert!(std::process::Command::new("kill").args(["-KILL", &supervisor]).status().unwrap().success());
     while Path::new("/proc").join(&supervisor).exists() {

@@ -47,7 +47,8 @@ impl Up {
         let said = self.run(&["up", "--detach", "--no-demo", "--until-exit-of", &own]).await?;
         let pids = said["pids"].as_object().with_context(|| format!("tenure up names no processes: {said}"))?;
         let pids = pids.iter().filter_map(|(name, pid)| Some((name.clone(), u32::try_from(pid.as_u64()?).ok()?))).collect();
-        let database_url = said["database_url"].as_str().context("tenure up names no database")?.to_owned();
+        let database_url = said["database_url_file"].as_str().context("tenure up names no database")?;
+        let database_url = std::fs::read_to_string(database_url).context("the file with the database's URL can't be read")?;
         Ok(Running { pids, database_url })
     }
     /// Stops it.

@@ -159,6 +159,7 @@ impl Postgres {
             stop: Signal::INT, // "fast": ends sessions, writes a checkpoint
             grace: Duration::from_mins(1),
             cure: None,
+            room: None,
         }
     }
     /// Stops a server that an earlier run left on these files, and removes a mark of one that has gone, so that a stranger

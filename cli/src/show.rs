@@ -21,27 +21,28 @@ pub async fn running(home: &Home, state: &State, json: bool, headline: &str) -> 
         if running {
             tokens.insert("operator".into(), token::operator(home).await?.into());
         }
-        println!("{}", serde_json::to_string(&report(home, state, tokens)?)?);
+        println!("{}", serde_json::to_string(&report(home, state, tokens))?);
     } else {
         print!("{}", text(home, state, headline, demo.as_deref()));
     }
     Ok(())
 }
 
-fn report(home: &Home, state: &State, tokens: Map<String, Value>) -> anyhow::Result<Value> {
+/// Where the superuser's URL is, rather than the URL: output ends in logs, and the file is its owner's alone.
+fn report(home: &Home, state: &State, tokens: Map<String, Value>) -> Value {
     let addresses = &state.addresses;
-    Ok(json!({
+    json!({
         "home": home.root(),
         "command_api": addresses.command_api,
         "query_api": addresses.query_api,
         "relay": addresses.relay,
         "projector": addresses.projector,
         "nats_url": addresses.nats_url,
-        "database_url": system::database_url(home, system::ADMIN)?,
+        "database_url_file": system::url_file(home, system::ADMIN),
         "supervisor": state.supervisor.pid,
         "pids": state.pids(),
         "tokens": tokens,
-    }))
+    })
 }
 
 fn text(home: &Home, state: &State, headline: &str, token: Option<&str>) -> String {

@@ -48,6 +48,8 @@ struct ProcessLine {
     pid: Option<u32>,
     restarts: u32,
     last_exit: Option<String>,
+    /// Why it is not started yet.
+    waits: Option<String>,
     /// What `/readyz` says; none for servers.
     ready: Option<bool>,
     address: Option<String>,
@@ -147,7 +149,8 @@ async fn processes(state: &State) -> anyhow::Result<Vec<ProcessLine>> {
                 None => None,
             };
             let pid = process.identity.as_ref().filter(|identity| identity.is_alive()).map(|identity| identity.pid);
-            ProcessLine { name: name.clone(), pid, restarts: process.restarts, last_exit: process.last_exit.clone(), ready, address }
+            let (last_exit, waits) = (process.last_exit.clone(), process.waits.clone());
+            ProcessLine { name: name.clone(), pid, restarts: process.restarts, last_exit, waits, ready, address }
         }
     });
     Ok(futures::future::join_all(lines).await)
@@ -259,6 +262,9 @@ fn screen(status: &Status) -> String {
             process.restarts,
             process.address.as_deref().unwrap_or("-")
         );
+        if let Some(why) = &process.waits {
+            let _ = writeln!(text, "    {why}");
+        }
     }
     if let Some(relay) = &status.relay {
         let active = if relay.active { "active" } else { "NOT ACTIVE: nobody who is alive holds the lease" };

@@ -42,6 +42,35 @@ pub struct Program {
     pub grace: Duration,
     /// What it says of itself when only a new start mends it.
     pub cure: Option<Cure>,
+    /// Room on the disk without which it is not started.
+    pub room: Option<Room>,
+}
+
+/// Free bytes that a folder's file system must have before a program is started. For those that look at the disk once, when they
+/// start, and keep to what they saw.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// The folder, which is there.
+    pub dir: PathBuf,
+    /// Bytes that a user without privileges may take.
+    pub bytes: u64,
+}
+
+impl Room {
+    /// Why the program has to wait; none if there is room, or where nobody can tell.
+    fn lacks(&self) -> Option<String> {
+        let disk = rustix::fs::statvfs(&self.dir).ok()?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let megabytes = |bytes: u64| bytes >> 20;
+        (free < self.bytes).then(|| {
+            format!(
+                "waits for room: the disk under {} has {} MB free of the {} MB needed",
+                self.dir.display(),
+                megabytes(free),
+                megabytes(self.bytes)
+            )
+        })
+    }
 }
 
 /// Where a program says how it is, and what it says there, with status 503, when it has to be started again.
@@ -57,6 +86,9 @@ pub struct Cure {
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// How often in a row it has to say that it is not well.
 const ASK_TIMES: u32 = 3;
+
+/// How often it is looked whether the disk has room again.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(500);
 
 impl Program {
     /// Starts it: in a process group of its own (Ctrl-C is for the supervisor), and to be stopped by the kernel if the
@@ -148,6 +180,8 @@ pub struct Run {
     pub deaths: u32,
     /// How it ended last.
     pub last_exit: Option<String>,
+    /// Why it is not started yet.
+    pub waits: Option<String>,
 }
 
 impl Roster {
@@ -183,6 +217,7 @@ impl Kept {
 async fn keep(program: Program, roster: Roster, stop: CancellationToken) {
     let mut backoff = Backoff::default();
     while !stop.is_cancelled() {
+        tokio::select! { () = wait_for_room(&program, &roster) => {}, () = stop.cancelled() => return }
         let started = Instant::now();
         let end = match program.spawn() {
             Ok(mut child) => {
@@ -210,6 +245,19 @@ async fn keep(program: Program, roster: Roster, stop: CancellationToken) {
         });
         tokio::select! { () = tokio::time::sleep(wait) => {}, () = stop.cancelled() => {} }
     }
+}
+
+/// Returns once the disk has the room that a program needs; says so while it has not.
+async fn wait_for_room(program: &Program, roster: &Roster) {
+    let lacks = || program.room.as_ref().and_then(Room::lacks);
+    let Some(lack) = lacks() else { return };
+    tracing::error!(program = program.name, "{lack}");
+    roster.update(program.name, |run| run.waits = Some(lack));
+    while lacks().is_some() {
+        tokio::time::sleep(LOOK_FOR_ROOM).await;
+    }
+    tracing::info!(program = program.name, "there is room again");
+    roster.update(program.name, |run| run.waits = None);
 }
 
 /// What a program has said again and again that a new start mends. One that does not answer may only be busy.
@@ -290,7 +338,22 @@ mod tests {
             stop: Signal::TERM,
             grace: Duration::from_secs(5),
             cure: None,
+            room: None,
         }
+    }
+
+    #[tokio::test]
+    async fn who_lacks_room_is_not_started_and_says_so() {
+        let log = std::env::temp_dir().join(format!("tenure-room-{}.log", std::process::id()));
+        let roster = Roster::new(|_| {});
+        let room = Some(Room { dir: std::env::temp_dir(), bytes: u64::MAX });
+        let kept = roster.keep(Program { room, ..program("echo born", &log) });
+        while roster.run("test").waits.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        kept.stop().await;
+        assert!(roster.run("test").waits.is_some_and(|why| why.contains("waits for room")) && tail(&log, 9).is_empty());
+        assert_eq!(roster.run("test").deaths, 0);
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use platform::{Config, Process, Registry, Tenant, provision};
 use rustix::process::Signal;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use store::Store;
 
 use crate::{
@@ -75,11 +75,14 @@ pub struct ProcessState {
     /// How it ended last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_exit: Option<String>,
+    /// Why it is not started yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits: Option<String>,
 }
 
 impl From<&Run> for ProcessState {
     fn from(run: &Run) -> Self {
-        Self { identity: run.identity.clone(), restarts: run.deaths, last_exit: run.last_exit.clone() }
+        Self { identity: run.identity.clone(), restarts: run.deaths, last_exit: run.last_exit.clone(), waits: run.waits.clone() }
     }
 }
 
@@ -143,15 +146,20 @@ fn url_secret(role: &str) -> String {
     format!("url-{role}")
 }
 
+/// The file in which `tenure up` keeps the database URL of a role; only its owner reads it.
+pub fn url_file(home: &Home, role: &str) -> PathBuf {
+    home.path("secrets").join(url_secret(role))
+}
+
 /// The database URL that `tenure up` keeps for a role.
 pub fn database_url(home: &Home, role: &str) -> anyhow::Result<String> {
-    let path = home.path("secrets").join(url_secret(role));
+    let path = url_file(home, role);
     std::fs::read_to_string(&path).with_context(|| format!("{} can't be read; start the system with `tenure up` first", path.display()))
 }
 
 /// Whether a database was set up from this home.
 pub fn is_bootstrapped(home: &Home) -> bool {
-    home.path("secrets").join(url_secret(provision::OWNER)).is_file()
+    url_file(home, provision::OWNER).is_file()
 }
 
 /// The secret that holds the URL of whoever set the database up.
@@ -160,6 +168,7 @@ pub const ADMIN: &str = "admin";
 /// Makes database, roles and tables, and keeps a URL per role. `admin_url` is of a superuser, or of a role that may create
 /// roles and databases.
 pub async fn bootstrap(home: &Home, admin_url: &str) -> anyhow::Result<()> {
+    platform::tls::check_database_url("DATABASE_URL", admin_url)?;
     let options = PgConnectOptions::from_str(admin_url)
         .context("DATABASE_URL is not a PostgreSQL URL; put one such as postgres://admin:…@db:5432/tenure")?;
     let name = match options.get_database() {
@@ -171,23 +180,15 @@ pub async fn bootstrap(home: &Home, admin_url: &str) -> anyhow::Result<()> {
     let roles: Vec<&str> = [provision::OWNER].into_iter().chain(provision::LOGINS).collect();
     let passwords = roles.iter().map(|role| Ok((*role, home.secret(&format!("role-{role}"))?))).collect::<anyhow::Result<Vec<_>>>()?;
     for (role, password) in &passwords {
-        home.keep_secret(&url_secret(role), &to_url(&options.clone().username(role).password(password)))?;
+        home.keep_secret(&url_secret(role), &platform::tls::database_url(&options.clone().username(role).password(password))?)?;
     }
-    home.keep_secret(&url_secret(ADMIN), &to_url(&options))?;
+    home.keep_secret(&url_secret(ADMIN), &platform::tls::database_url(&options)?)?;
     platform::keys::create_master_key(&master_key(home))?;
     let pool = PgPool::connect_with(options).await?;
     let given: Vec<(&str, &str)> = passwords.iter().map(|(role, password)| (*role, password.as_str())).collect();
     provision::bootstrap(&pool, &given).await.context("setting up the database")?;
     pool.close().await;
     Ok(())
-}
-
-/// A URL that `psql` reads too.
-fn to_url(options: &PgConnectOptions) -> String {
-    let url = options.to_url_lossy().to_string();
-    let Some((base, query)) = url.split_once('?') else { return url };
-    let known: Vec<&str> = query.split('&').filter(|parameter| !parameter.starts_with("statement-cache-capacity=")).collect();
-    format!("{base}?{}", known.join("&"))
 }
 
 async fn create_database(options: &PgConnectOptions, name: &str) -> anyhow::Result<()> {
@@ -302,7 +303,7 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
     };
     let mut env: Vec<(String, std::ffi::OsString)> = vec![
         ("TENURE_LISTEN".into(), format!("127.0.0.1:{port}").into()),
-        ("TENURE_DATABASE_URL_FILE".into(), home.path("secrets").join(url_secret(role_of(process))).into()),
+        ("TENURE_DATABASE_URL_FILE".into(), url_file(home, role_of(process)).into()),
         ("TENURE_TOKEN_MAX_LIFETIME".into(), TOKEN_LIFETIME.to_string().into()),
     ];
     if let Some(port) = match process {
@@ -313,7 +314,7 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
         env.push(("TENURE_METRICS_LISTEN".into(), format!("127.0.0.1:{port}").into()));
     }
     if process == Process::CommandApi {
-        env.push(("TENURE_IDENTITY_DATABASE_URL_FILE".into(), home.path("secrets").join(url_secret(IDENTITY)).into()));
+        env.push(("TENURE_IDENTITY_DATABASE_URL_FILE".into(), url_file(home, IDENTITY).into()));
     }
     if process != Process::Relay {
         env.push(("TENURE_MASTER_KEY_FILE".into(), master_key(home).into()));
@@ -340,6 +341,7 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
         stop: Signal::TERM,
         grace: Duration::from_secs(15),
         cure: None,
+        room: None,
     })
 }
 

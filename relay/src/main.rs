@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use store::{
     Store,
     nats::{self, NatsSettings},
-    relay::Relay,
+    relay::{Progress, Relay},
 };
 
 /// Connections for reading logs; many tenants are relayed at the same time.
@@ -34,11 +34,20 @@ async fn main() -> anyhow::Result<()> {
         process: "relay",
     };
     let client = nats::connect(&settings).await?;
-    let checks = vec![Check::postgres(pool.clone()), nats_check(client.clone())];
-    let relay = tokio::spawn(Relay::new(store, pool, client).run(stop.clone()));
+    let relay = Relay::new(store, pool.clone(), client.clone());
+    let checks = vec![Check::postgres(pool), nats_check(client), relay_check(relay.progress())];
+    let relay = tokio::spawn(relay.run(stop.clone()));
     tracing::info!(listen = %config.listen, "relaying");
     let app = health::router(checks).merge(health::metrics());
     health::serve_beside(relay, config.listen, app, stop, Duration::from_secs(5)).await
+}
+
+/// A relay that has failed for a minute is not well, though its servers answer: NATS may have no room for the stream.
+fn relay_check(progress: Progress) -> Check {
+    Check::new("relay", move || {
+        let complaint = progress.complaint();
+        async move { complaint.map_or(Ok(()), |why| Err(anyhow::anyhow!(why))) }
+    })
 }
 
 fn nats_check(client: async_nats::Client) -> Check {

@@ -10,7 +10,7 @@ use std::{
 use sqlx::Executor as _;
 
 use super::{seeded, survive_in};
-use crate::servers::{System, after_this_process, own_system_prepared, skipped};
+use crate::servers::{System, after_this_process, eventually, own_system_prepared, skipped};
 
 /// A file system of its own, in memory, under a server's files.
 struct Disk(PathBuf);
@@ -83,18 +83,39 @@ async fn a_full_disk_under_postgres() {
 }
 
 /// I6: neither commands nor read models need NATS. The relay does: NATS keeps a stream closed that it could not write to,
-/// until it is started again, however much room there is. The supervisor does that.
+/// until it is started again, however much room there is. The supervisor does that, once there is room.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_under_nats() {
     let Some((disk, system)) = system_on("nats").await else { return };
     let system = Arc::new(system);
-    let full = async |_: &System, _: &mut fastrand::Rng| {
+    let mut strikes = 0;
+    let full = async |system: &System, _: &mut fastrand::Rng| {
         disk.fill(64 << 10);
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        strikes += 1;
+        if strikes == 1 {
+            // Started on a full disk, it would take none of it for JetStream, and keep to that.
+            system.signal("nats-server", "KILL").await;
+            eventually("the supervisor says that NATS waits for room", async || nats_waits_for_room(system)).await;
+        } else {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
         disk.free();
     };
-    let failed = survive_in(Arc::clone(&system), "full disk, nats", &mut seeded("full disk, nats"), 1, full).await;
+    let failed = survive_in(Arc::clone(&system), "full disk, nats", &mut seeded("full disk, nats"), 2, full).await;
     assert!(failed.is_empty(), "commands failed for want of NATS: {failed:?}");
+    all_is_relayed(&system).await;
+}
+
+/// Whether `tenure status` says so.
+fn nats_waits_for_room(system: &System) -> bool {
+    let status = system.tenure(&["status"]);
+    let mut processes = status["processes"].as_array().unwrap().iter();
+    let nats = processes.find(|process| process["name"] == "nats-server").unwrap();
+    nats["waits"].as_str().is_some_and(|why| why.contains("room")) && nats["pid"].is_null()
+}
+
+/// Waits until the relay has published all that the store holds.
+async fn all_is_relayed(system: &System) {
     let (pool, started) = (system.pool().await, Instant::now());
     let behind = "select count(*) from event_store.tenant_head h left join event_store.relay_cursor c using (tenant_id) where h.position > coalesce(c.position, 0)";
     while sqlx::query_scalar::<_, i64>(behind).fetch_one(&pool).await.unwrap() > 0 {

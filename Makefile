@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 TENURE := $(TARGET)/$(FOLDER)/tenure
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench build tools
+.PHONY: help up down test lint audit bench build tools
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -26,6 +26,9 @@ lint: ## formatting, clippy, licences
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@deploy/check-dependencies.sh
+
+audit: ## known vulnerabilities of all dependencies, by RustSec's database; needs the network
+	@deploy/check-dependencies.sh --advisories
 
 bench: tools ## measure against peers in the same run (BENCH="append hot": only those)
 	@deploy/bench.sh $(BENCH)

@@ -373,3 +373,90 @@ fn what_dashboards_and_alerts_ask_for_is_measured() {
     }
     none_of(&problems, "no code measures these; name what it measures:");
 }
+
+/// What stands under each key of this indentation in YAML as we write it: two spaces a level, lists and short maps on one line.
+fn yaml_blocks(text: &str, indent: usize) -> BTreeMap<String, String> {
+    let mut blocks = BTreeMap::new();
+    let mut name = String::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty()) {
+        let depth = line.len() - line.trim_start().len();
+        if depth == indent {
+            line.trim().split(':').next().unwrap_or_default().clone_into(&mut name);
+        }
+        let block: &mut String = blocks.entry(name.clone()).or_default();
+        let _ = writeln!(block, "{line}");
+    }
+    blocks
+}
+
+/// A service with what it takes over from the blocks at the top, whatever those take over included.
+fn with_merged(block: &str, top: &BTreeMap<String, String>) -> String {
+    let mut whole = block.to_owned();
+    for line in block.lines() {
+        if let Some((_, anchor)) = line.split_once("<<: *") {
+            let anchor = anchor.split([',', ' ', '}']).next().unwrap_or_default();
+            let merged = top
+                .values()
+                .find(|block| block.split_whitespace().any(|word| word == format!("&{anchor}")))
+                .expect("an anchor that is there");
+            whole.push_str(&with_merged(merged, top));
+        }
+    }
+    whole
+}
+
+/// `compose.yaml`: nothing of it can fill the disk with logs, gain rights, take all memory, run an image that changes under its tag's
+/// name, or show metrics to the network that reaches out of the machine.
+#[test]
+fn containers_are_contained() {
+    let text = fs::read_to_string(root().join("compose.yaml")).unwrap();
+    let top = yaml_blocks(&text, 0);
+    let services = yaml_blocks(top["services"].split_once('\n').unwrap().1, 2);
+    let mut problems = Vec::new();
+    for (name, block) in &services {
+        let whole = with_merged(block, &top);
+        for needed in ["logging: *logging", "cap_drop: [ALL]", "no-new-privileges:true", "mem_limit: ", "pids_limit: "] {
+            if !whole.contains(needed) {
+                problems.push(format!("{name} lacks `{needed}`"));
+            }
+        }
+        // Its makers promise nothing for a read-only root.
+        if name != "eventstore" && !whole.contains("read_only: true") {
+            problems.push(format!("{name} can write to its own files"));
+        }
+        let image = whole.lines().find_map(|line| line.trim().strip_prefix("image: ")).unwrap_or_default();
+        let tag = image.split('@').next().unwrap().rsplit_once(':').map_or("", |(_, tag)| tag);
+        let version = tag.split('-').next().unwrap();
+        // PostgreSQL's patch releases have two numbers, those of others three.
+        let parts = if name == "postgres" { 2 } else { 3 };
+        let is_patch = version.split('.').count() == parts && version.split('.').all(|part| part.parse::<u32>().is_ok());
+        if image != "tenure" && !is_patch {
+            problems.push(format!("{name} runs {image:?}, which is no patch release"));
+        }
+        for line in block.lines().filter(|line| line.trim_start().starts_with("ports:")) {
+            if line.matches(':').count() != 1 + 2 * line.matches("127.0.0.1:").count() {
+                problems.push(format!("{name} listens beyond this machine: {}", line.trim()));
+            }
+        }
+        // Who is in `front` names the one address at which metrics are served; it is in `metrics`.
+        let in_front = block.lines().any(|line| line.trim_start().starts_with("networks:") && line.contains("front"));
+        if let Some(listen) = whole.lines().find_map(|line| line.trim().strip_prefix("TENURE_METRICS_LISTEN: "))
+            && in_front
+        {
+            let address = listen.split(':').next().unwrap();
+            if !block.contains(&format!("metrics: {{ ipv4_address: {address} }}")) {
+                problems.push(format!("{name} serves metrics at {listen}, to the network `front` too"));
+            }
+        }
+    }
+    if top.get("x-logging").is_none_or(|logging| !(logging.contains("max-size") && logging.contains("max-file"))) {
+        problems.push("logs grow without a bound".into());
+    }
+    for network in ["database", "events", "feed", "metrics"] {
+        if !top["networks"].lines().any(|line| line.trim_start().starts_with(&format!("{network}:")) && line.contains("internal: true")) {
+            problems.push(format!("the network {network} reaches out of this machine"));
+        }
+    }
+    assert!(services.len() >= 9, "{:?}", services.keys());
+    none_of(&problems, "mend compose.yaml:");
+}

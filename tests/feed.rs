@@ -24,7 +24,7 @@ use sqlx::{ConnectOptions as _, Executor as _};
 use store::{
     Append, Expected, PgStore, Store, feed,
     nats::{NatsSettings, connect},
-    relay::Relay,
+    relay::{Relay, ensure_consumers},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -223,7 +223,7 @@ fn message(one: &Sequenced) -> (String, HeaderMap, Vec<u8>) {
 async fn bare_stream(client: &async_nats::Client) -> jetstream::Context {
     let context = jetstream::new(client.clone());
     let config = jetstream::stream::Config { name: feed::STREAM.into(), subjects: vec![feed::SUBJECTS.into()], ..Default::default() };
-    context.create_stream(config).await.unwrap();
+    ensure_consumers(&context.create_stream(config).await.unwrap()).await.unwrap();
     context
 }
 

@@ -1,10 +1,13 @@
 //! Whatever text comes in the place of an identifier: it is refused, or it is the one spelling of what it names, and holds
 //! nothing that means something to NATS, PostgreSQL, HTTP or a file system (I4).
 
+use base64::Engine as _;
 use events::{EmployeeId, StreamName, TenantId, TenantScope};
 use proptest::{prelude::*, sample::Index};
 use store::feed;
 use uuid::Uuid;
+
+use crate::servers::system;
 
 /// What has meant something to somebody.
 const HOSTILE: &[&str] = &[
@@ -132,5 +135,50 @@ proptest! {
             prop_assert_eq!(tokens, ["hr", &partition, &namespace, stream.category().name(), &event_type]);
             prop_assert!(event_type.bytes().all(|b| b.is_ascii_alphanumeric()));
         }
+    }
+}
+
+/// A browser runs nothing of a page but its own scripts and styles, each named by its hash, and all of these: nothing stands
+/// where a policy without `unsafe-inline` would switch it off.
+#[track_caller]
+fn assert_only_runs_what_it_came_with(page: &str, policy: &str) {
+    use sha2::Digest as _;
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let sources = |directive: &str| {
+        let (_, sources) = policy.split("; ").filter_map(|part| part.split_once(' ')).find(|(name, _)| *name == directive).unwrap();
+        sources.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    for element in ["script", "style"] {
+        let open = format!("<{element}");
+        let texts = page.split(&open).skip(1).map(|rest| rest.strip_prefix('>').expect("no attributes"));
+        let hash = |text: &str| base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(text));
+        let hashes: Vec<_> = texts.map(|text| format!("'sha256-{}'", hash(text.split("</").next().unwrap()))).collect();
+        assert_eq!(sources(&format!("{element}-src")), hashes);
+    }
+    // Handlers and styles in attributes; those that scripts set as text count too.
+    for switched_off in [
+        " onclick=",
+        " onload=",
+        " onerror=",
+        " oninput=",
+        " onchange=",
+        " style=",
+        "style: '",
+        "'style'",
+        "javascript:",
+        "eval(",
+        "Function(",
+    ] {
+        assert!(!page.contains(switched_off), "{switched_off} is switched off by the page's policy");
+    }
+}
+
+#[tokio::test]
+async fn pages_run_only_what_they_came_with() {
+    let system = system().await;
+    for page in [format!("{}/", system.query_api), format!("{}/docs", system.query_api), format!("{}/docs", system.command_api)] {
+        let answer = system.client.get(&page).send().await.unwrap();
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert_only_runs_what_it_came_with(&answer.text().await.unwrap(), &policy);
     }
 }

@@ -414,11 +414,25 @@ async fn the_broker_holds(system: &System) -> u32 {
             format!("$JS.API.DIRECT.GET.{}", store::feed::STREAM),
             "$JS.API.STREAM.CREATE.other".into(),
             "$JS.API.STREAM.NAMES".into(),
+            format!("$JS.API.STREAM.UPDATE.{}", store::feed::STREAM),
+            format!("$JS.API.CONSUMER.DELETE.{}.projector-0", store::feed::STREAM),
+            // One that pushes would have the broker itself send events wherever it says.
+            format!("$JS.API.CONSUMER.CREATE.{}.mine", store::feed::STREAM),
+            format!("$JS.API.CONSUMER.DURABLE.CREATE.{}.projector-0", store::feed::STREAM),
         ] {
             let answer = tokio::time::timeout(Duration::from_millis(500), client.request(call.clone(), "{}".into())).await;
             assert!(!matches!(answer, Ok(Ok(_))), "{name} may call {call}: {answer:?}");
             tried += 1;
         }
+    }
+    let push = serde_json::json!({"stream_name": store::feed::STREAM, "config": {
+        "name": "projector-0", "durable_name": "projector-0", "filter_subject": "hr.0.>", "deliver_subject": "_INBOX_projector.x",
+        "ack_policy": "explicit"}});
+    for call in ["projector-0.hr.0.>", "projector-0", "x.hr.0.>"] {
+        let call = format!("$JS.API.CONSUMER.CREATE.{}.{call}", store::feed::STREAM);
+        let answer = tokio::time::timeout(Duration::from_millis(500), projector.request(call.clone(), push.to_string().into())).await;
+        assert!(!matches!(answer, Ok(Ok(_))), "the projector may call {call}: {answer:?}");
+        tried += 1;
     }
     assert_eq!(messages().await, before);
     tried

@@ -23,6 +23,8 @@ mod queries;
 mod rebuild;
 mod recovery;
 mod repository;
+mod rights;
 mod store_conformance;
 mod telemetry;
+mod tls;
 mod up;

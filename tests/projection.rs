@@ -46,7 +46,9 @@ impl World {
         let url = database.pool("tenure_command", 1).connect_options().to_url_lossy();
         let store = Store::Postgres(PgStore::open(url.as_str(), 6).unwrap());
         let keys = database.keys("tenure_command").await;
-        let applier = Applier::new(database.pool("tenure_projector", 8), 4, store.clone(), database.keys("tenure_projector").await);
+        let own = database.pool("tenure_projector", 1).connect_options().to_url_lossy();
+        let own = Store::Postgres(PgStore::open(own.as_str(), 6).unwrap());
+        let applier = Applier::new(database.pool("tenure_projector", 8), 4, own, database.keys("tenure_projector").await);
         Self { database, scope, store, applier, keys }
     }
     pub(crate) fn schema(&self) -> String {

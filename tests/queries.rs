@@ -892,7 +892,6 @@ async fn every_documented_route_wants_a_token_and_takes_no_other_method() {
             page.status == 200 && !page.body.contains("https://") && !page.body.contains("src="),
             "a page needs nothing from elsewhere"
         );
-        assert!(page.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
     }
     assert!(ask("", "/.well-known/jwks.json", &[]).await.json()["keys"].as_array().is_some_and(|keys| !keys.is_empty()));
     assert_eq!(ask("hr", "/v1/nothing", &[]).await.error().0, 404);

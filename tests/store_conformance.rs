@@ -106,7 +106,6 @@ async fn rows_are_visible_only_to_who_names_their_tenant() {
         ("tenure_command", "claim"),
         ("tenure_relay", "event"),
         ("tenure_projector", "event"),
-        ("tenure_projector", "claim"),
         ("tenure_query", "event"),
         ("tenure_owner", "event"),
         ("tenure_owner", "claim"),

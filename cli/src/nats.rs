@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use platform::Process;
 use rustix::process::Signal;
-use store::feed::{STREAM, SUBJECTS};
+use store::feed::{self, STREAM, SUBJECTS};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::TcpStream,
@@ -18,11 +18,17 @@ use tokio::{
 
 use crate::{
     home::write_private,
-    supervisor::{Cure, Program},
+    supervisor::{Cure, Program, Room},
 };
 
 /// Older servers take settings that matter and ignore them.
 const OLDEST: (u32, u32) = (2, 11);
+
+/// Bytes that the disk must have free when the server is started: enough to open the stream and take some minutes of events.
+const ROOM: u64 = 64 << 20;
+/// What JetStream may take of the disk: twice the stream's own limit. Left to itself, the server takes three quarters of what is
+/// free when it starts, which may be nothing, and keeps to that for as long as it runs.
+const MAX_STORE: &str = "2GB";
 
 /// A private server, running or not.
 #[derive(Debug, Clone)]
@@ -76,6 +82,7 @@ impl Nats {
                 .health
                 .as_ref()
                 .map(|(port, path)| Cure { url: format!("http://127.0.0.1:{port}/{path}/healthz"), says: "write error" }),
+            room: Some(Room { dir: self.dir.clone(), bytes: ROOM }),
         })
     }
     /// Where it listens.
@@ -100,36 +107,33 @@ impl Nats {
 pub fn configuration(host: &str, port: u16, store: &Path, sync_interval: &str, users: Option<&Users>) -> String {
     let mut text = format!(
         "# Written by `tenure`.\nhost: {host}\nport: {port}\nserver_name: \"tenure-{port}\"\nmax_payload: 1MB\nwrite_deadline: \"10s\"\n\
-         jetstream {{\n  store_dir: {}\n  sync_interval: {}\n  max_memory_store: 64MB\n}}\n",
+         jetstream {{\n  store_dir: {}\n  sync_interval: {}\n  max_memory_store: 64MB\n  max_file_store: {MAX_STORE}\n}}\n",
         quoted(&store.to_string_lossy()),
         quoted(sync_interval)
     );
     if let Some(users) = users {
         text.push_str("authorization {\n  timeout: 5\n  users: [\n");
-        let js = |call: &str| format!("$JS.API.{call}");
-        let relay = [
-            SUBJECTS.to_owned(),
-            js("INFO"),
-            js(&format!("STREAM.INFO.{STREAM}")),
-            js(&format!("STREAM.CREATE.{STREAM}")),
-            js(&format!("STREAM.UPDATE.{STREAM}")),
-        ];
-        let projector = [
-            js("INFO"),
-            js(&format!("STREAM.INFO.{STREAM}")),
-            js(&format!("CONSUMER.CREATE.{STREAM}.>")),
-            js(&format!("CONSUMER.DURABLE.CREATE.{STREAM}.>")),
-            js(&format!("CONSUMER.INFO.{STREAM}.>")),
-            js(&format!("CONSUMER.DELETE.{STREAM}.>")),
-            js(&format!("CONSUMER.MSG.NEXT.{STREAM}.>")),
-            js(&format!("CONSUMER.UNPIN.{STREAM}.>")),
-            format!("$JS.ACK.{STREAM}.>"),
-        ];
-        user(&mut text, "relay", &users.relay, &relay);
-        user(&mut text, "projector", &users.projector, &projector);
+        user(&mut text, "relay", &users.relay, &relay_subjects());
+        user(&mut text, "projector", &users.projector, &projector_subjects());
         text.push_str("  ]\n}\n");
     }
     text
+}
+
+/// What the relay may publish to: events, and the calls that make the stream and the projector's consumers, these by name.
+fn relay_subjects() -> Vec<String> {
+    let stream = [SUBJECTS.to_owned(), format!("$JS.API.STREAM.INFO.{STREAM}"), format!("$JS.API.STREAM.CREATE.{STREAM}")];
+    let consumers = (0..feed::PARTITIONS).flat_map(|partition| {
+        let name = feed::consumer(partition);
+        let made = format!("$JS.API.CONSUMER.CREATE.{STREAM}.{name}.{}", feed::filter(partition));
+        [format!("$JS.API.CONSUMER.INFO.{STREAM}.{name}"), made]
+    });
+    stream.into_iter().chain(consumers).collect()
+}
+
+/// What the projector may publish to: the calls that read by the consumers that are there, and acknowledgements.
+fn projector_subjects() -> Vec<String> {
+    vec![format!("$JS.API.CONSUMER.INFO.{STREAM}.*"), format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.*"), format!("$JS.ACK.{STREAM}.>")]
 }
 
 /// The user as whom a process speaks to NATS; none for those that do not.
@@ -245,7 +249,7 @@ mod tests {
         let text = nats.configuration();
         let (relay, projector) = text.split_once("user: projector").unwrap();
         assert!(relay.contains("\"hr.>\"") && !projector.contains("\"hr.>\""));
-        assert!(!projector.contains("STREAM.CREATE") && !relay.contains("$JS.ACK"));
+        assert!(!projector.contains("CREATE") && !projector.contains("STREAM.") && !relay.contains("$JS.ACK"));
         assert!(!text.contains("\">\"") && !text.contains("$JS.API.>"));
     }
 }

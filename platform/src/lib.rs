@@ -9,6 +9,7 @@ pub mod health;
 pub mod http;
 pub mod job;
 pub mod keys;
+pub mod page;
 pub mod problem;
 pub mod provision;
 pub mod read_model;
@@ -17,6 +18,7 @@ pub mod search;
 pub mod telemetry;
 pub mod tenant_pool;
 pub mod tenant_tx;
+pub mod tls;
 mod turns;
 
 pub use auth::{Actor, Anyone, AuditReader, Editor, Gate, Operator, Reader, RoleAdmin, UserAdmin};

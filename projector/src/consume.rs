@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{self as js, AckKind, Message, consumer::pull};
+use async_nats::jetstream::{self as js, AckKind, Message, consumer::PullConsumer};
 use events::{
     CommandHash, CommandId, CorrelationId, Event, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope,
     tenancy::TenantProvisioned,
@@ -36,8 +36,6 @@ const HEALED: usize = 4;
 const SWEEP: Duration = Duration::from_secs(1);
 /// Read models that one sweep asks PostgreSQL for, in turn. Each costs it about 0.1 ms.
 const LOOKED_AT: usize = 50;
-/// How long an applied message may take before JetStream sends it again.
-const ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// One projector process.
 #[derive(Clone)]
@@ -185,15 +183,9 @@ impl Projector {
 
     async fn consume(&self, partition: u16, fence: i64, cancel: &CancellationToken) -> Result<(), Interrupted> {
         let name = feed::consumer(partition);
-        let config = pull::Config {
-            durable_name: Some(name.clone()),
-            filter_subject: feed::filter(partition),
-            ack_wait: ACK_WAIT,
-            max_ack_pending: 4 * BATCH as i64,
-            ..pull::Config::default()
-        };
         let stream = self.0.jetstream.get_stream_no_info(feed::STREAM).await.map_err(jetstream)?;
-        let consumer = stream.get_or_create_consumer(&name, config).await.map_err(jetstream)?;
+        // The relay makes it: who may make consumers may have the broker send messages wherever they like.
+        let consumer: PullConsumer = stream.get_consumer(&name).await.map_err(jetstream)?;
         let messages = consumer.stream().max_messages_per_batch(BATCH).heartbeat(Duration::from_secs(2)).expires(Duration::from_secs(10));
         let mut chunks = messages.messages().await.map_err(jetstream)?.ready_chunks(BATCH);
         loop {
@@ -551,7 +543,7 @@ impl Projector {
                 traceparent: telemetry::traceparent(),
             },
         };
-        self.0.applier.store.append(append).await?;
+        self.0.applier.store.append_provisioned(append).await?;
         self.0.registry.refresh().await?;
         tracing::info!(%tenant, "a tenant is ready");
         Ok(())

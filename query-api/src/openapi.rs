@@ -1,10 +1,9 @@
 //! The contract, generated from the routes, and a page to read it on that needs nothing from elsewhere.
 
-use axum::{
-    http::header,
-    response::{Html, IntoResponse},
-};
-use platform::FieldProblem;
+use std::sync::LazyLock;
+
+use axum::{http::header, response::IntoResponse};
+use platform::{FieldProblem, page::Page};
 use serde::Serialize;
 use utoipa::{
     OpenApi, ToSchema,
@@ -83,16 +82,12 @@ pub(crate) fn served(json: &'static str) -> impl IntoResponse {
 
 /// `/docs`: reads `/openapi.json` and lays it out.
 pub(crate) async fn docs() -> impl IntoResponse {
-    page(include_str!("docs.html"))
+    static DOCS: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("docs.html")));
+    DOCS.response()
 }
 
 /// `/`: headcount over time, departments, the org chart and people, as of any day, for whoever pastes a token.
 pub(crate) async fn home() -> impl IntoResponse {
-    page(include_str!("home.html"))
-}
-
-/// A page that may load nothing, and talk to nobody but us.
-fn page(html: &'static str) -> impl IntoResponse {
-    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    ([(header::CACHE_CONTROL, "public, max-age=300"), (header::CONTENT_SECURITY_POLICY, policy)], Html(html))
+    static HOME: LazyLock<Page> = LazyLock::new(|| Page::new(include_str!("home.html")));
+    HOME.response()
 }

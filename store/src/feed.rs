@@ -8,6 +8,8 @@ pub const STREAM: &str = "HR";
 pub const SUBJECTS: &str = "hr.>";
 /// How many partitions tenants are spread over. Changing it means draining the feed; the store heals the rest.
 pub const PARTITIONS: u16 = 16;
+/// Messages of a partition that a projector has and has not acknowledged, at most: four of its batches.
+pub const MAX_UNACKNOWLEDGED: i64 = 2_000;
 /// Header: the event's position.
 pub const POSITION: &str = "Tenure-Position";
 /// Header: the position of the tenant's event before this one; `0` for the first.

@@ -7,13 +7,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
 use async_nats::{
     HeaderMap, HeaderValue,
-    jetstream::{self, context::PublishAckFuture, stream},
+    jetstream::{self, consumer::pull, context::PublishAckFuture, stream},
 };
 use events::{Position, TenantId, TenantScope};
 use futures::{StreamExt as _, stream as streams};
@@ -39,6 +39,8 @@ const PAGES_PER_TURN: usize = 8;
 const TENANTS: usize = 16;
 /// How often what a crash left behind is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long a projector may take over a message until it is sent again.
+const ACK_WAIT: Duration = Duration::from_secs(30);
 /// How long JetStream may take to acknowledge.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -69,6 +71,35 @@ pub enum RelayError {
     },
 }
 
+/// How long a relay may fail, one turn after the other, until it is not well.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Whether a relay gets on: since when it fails, and with what. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(Arc<std::sync::Mutex<Option<Failing>>>);
+
+#[derive(Debug, Clone)]
+struct Failing {
+    since: Instant,
+    reason: String,
+}
+
+impl Progress {
+    fn note(&self, failure: Option<&RelayError>) {
+        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *failing = failure
+            .map(|error| Failing { since: failing.as_ref().map_or_else(Instant::now, |before| before.since), reason: error.to_string() });
+        let seconds = failing.as_ref().map_or(0.0, |failing| failing.since.elapsed().as_secs_f64());
+        metrics::gauge!("tenure_relay_failing_seconds").set(seconds);
+    }
+    /// Why the relay is not well; none while it gets on, or has failed for less than a minute.
+    pub fn complaint(&self) -> Option<String> {
+        let failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failing = failing.as_ref().filter(|failing| failing.since.elapsed() >= PATIENCE)?;
+        Some(format!("nothing is relayed for {} s: {}", failing.since.elapsed().as_secs(), failing.reason))
+    }
+}
+
 /// The relay of one process.
 pub struct Relay {
     store: Store,
@@ -79,6 +110,7 @@ pub struct Relay {
     /// The lease that this relay waits for.
     watched: Mutex<Watched<()>>,
     stalled: Mutex<Stalled>,
+    progress: Progress,
 }
 
 /// How far each tenant was published.
@@ -109,7 +141,12 @@ impl Relay {
             cursors: Mutex::default(),
             watched: Mutex::default(),
             stalled: Mutex::default(),
+            progress: Progress::default(),
         }
+    }
+    /// Whether it gets on, for who asks the process how it is.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Relays until told to stop; whatever fails is tried again.
@@ -118,7 +155,9 @@ impl Relay {
         let woken = Arc::new(Notify::new());
         let listener = tokio::spawn(listen(relay.pool.clone(), Arc::clone(&woken), stop.clone()));
         while !stop.is_cancelled() {
-            if let Err(error) = relay.lead(&woken, &stop).await {
+            let led = relay.lead(&woken, &stop).await;
+            relay.progress.note(led.as_ref().err());
+            if let Err(error) = led {
                 metrics::counter!("tenure_relay_failures_total").increment(1);
                 tracing::warn!(%error, "relaying stopped; trying again");
             }
@@ -137,6 +176,7 @@ impl Relay {
         let mut renewed = Instant::now();
         while !stop.is_cancelled() {
             let busy = self.turn(epoch).await?;
+            self.progress.note(None);
             if renewed.elapsed() > SWEEP {
                 self.renew_lease(epoch).await?;
                 self.ensure_stream().await?;
@@ -252,7 +292,10 @@ impl Relay {
             duplicate_window: Duration::from_mins(2),
             ..Default::default()
         };
-        self.jetstream.get_or_create_stream(config).await.map_err(|e| RelayError::JetStream(e.to_string()))?;
+        let stream = self.jetstream.get_or_create_stream(config).await.map_err(|e| RelayError::JetStream(e.to_string()))?;
+        if stream.cached_info().state.consumer_count != usize::from(feed::PARTITIONS) {
+            ensure_consumers(&stream).await?;
+        }
         Ok(())
     }
 
@@ -324,6 +367,23 @@ impl Relay {
         .await?;
         if held { Ok(()) } else { Err(RelayError::Lost) }
     }
+}
+
+/// A consumer for each partition, which the projector may read from and can't make: whoever makes one says where the broker
+/// sends its messages, and that may be any subject.
+pub async fn ensure_consumers(stream: &stream::Stream) -> Result<(), RelayError> {
+    for partition in 0..feed::PARTITIONS {
+        let name = feed::consumer(partition);
+        let config = pull::Config {
+            durable_name: Some(name.clone()),
+            filter_subject: feed::filter(partition),
+            ack_wait: ACK_WAIT,
+            max_ack_pending: feed::MAX_UNACKNOWLEDGED,
+            ..pull::Config::default()
+        };
+        stream.get_or_create_consumer(&name, config).await.map_err(|e| RelayError::JetStream(e.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Passes the store's wake-up calls on; the sweep covers the time without a connection.

@@ -1,0 +1,234 @@
+//! Who may what, compared with what the code does: `docs/rights.md` names each right of each role in PostgreSQL and each subject of
+//! each user of NATS, with the code that needs it. A right that the servers give and the table has not fails, and so does the
+//! reverse; and the code that a row names must do what the right is for.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use events::{
+    CommandHash, CommandId, CorrelationId, Event, Metadata, NewEvent, Position, StreamName, TenantId,
+    tenancy::{Subscription, TenancyEvent, TenantProvisioned, TenantRegistered},
+};
+use platform::Registry;
+use sqlx::{ConnectOptions as _, Executor as _, error::DatabaseError};
+use store::{Append, AppendError, Expected, PgStore, Store};
+use tenure::nats::{Users, configuration};
+
+use crate::platform::Database;
+
+/// Role or user, and object or subject.
+type Held = BTreeMap<(String, String), Row>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
+    rights: Vec<String>,
+    /// The files that need them.
+    code: Vec<String>,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The table below a heading of the document: who, what, rights, code.
+fn documented(heading: &str) -> Held {
+    let text = fs::read_to_string(root().join("docs/rights.md")).unwrap();
+    let (_, below) = text.split_once(&format!("## {heading}\n")).unwrap();
+    let table = below.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+    let row = |line: &str| {
+        let cells: Vec<String> = line.trim_matches('|').split(" | ").map(|cell| cell.trim().replace('`', "")).collect();
+        let list = |cell: &str| cell.split(", ").map(ToOwned::to_owned).collect();
+        ((cells[0].clone(), cells[1].clone()), Row { rights: list(&cells[2]), code: list(&cells[3]) })
+    };
+    table.map(row).collect()
+}
+
+#[track_caller]
+fn same(documented: &Held, given: &BTreeMap<(String, String), Vec<String>>) {
+    let line = |(who, what): &(String, String), rights: &[String]| format!("| `{who}` | `{what}` | {} |", rights.join(", "));
+    let mut problems = Vec::new();
+    for (key, rights) in given {
+        if documented.get(key).is_none_or(|row| row.rights != *rights) {
+            problems.push(format!("given, and not in the table: {}", line(key, rights)));
+        }
+    }
+    for (key, row) in documented {
+        if given.get(key).is_none_or(|rights| row.rights != *rights) {
+            problems.push(format!("in the table, and not given: {}", line(key, &row.rights)));
+        }
+    }
+    assert!(
+        problems.is_empty(),
+        "no role may do more than its code does; mend docs/rights.md, or the grants in a new migration:\n  {}",
+        problems.join("\n  ")
+    );
+}
+
+/// The text of the files that a row names, each run of blanks as one.
+fn code(row: &Row) -> String {
+    let read = |file: &String| fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("docs/rights.md names {file}: {error}"));
+    let text: String = row.code.iter().map(read).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether code does to a table, or function, what a right is for.
+fn does(code: &str, right: &str, object: &str) -> bool {
+    let object = object.split('(').next().unwrap();
+    let (schema, name) = object.split_once('.').unwrap();
+    // Some statements name their table by a variable.
+    let by_name = |before: &str| {
+        code.contains(&format!("{before}{object}"))
+            || (code.contains(&format!("{before}{schema}.{{")) && code.contains(&format!("\"{name}\"")))
+    };
+    let locks = [" for update", " for share", " for no key update", " for key share"].iter().any(|lock| code.contains(lock));
+    match right {
+        "select" | "execute" => by_name(""),
+        "insert" => by_name("insert into "),
+        "delete" => by_name("delete from "),
+        "update" => by_name("update ") || (by_name("insert into ") && code.contains("do update")) || (by_name("") && locks),
+        _ => false,
+    }
+}
+
+#[tokio::test]
+async fn no_role_in_postgres_may_more_than_its_code_does() {
+    let database = Database::bootstrapped().await;
+    let rows: Vec<(String, String, String)> = sqlx::query_as(GRANTS).fetch_all(&database.owner).await.unwrap();
+    let mut given: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for (role, object, right) in rows {
+        given.entry((role, object)).or_default().push(right);
+    }
+    let documented = documented("PostgreSQL");
+    same(&documented, &given);
+    let idle: Vec<String> = documented
+        .iter()
+        .flat_map(|((role, object), row)| {
+            let code = code(row);
+            let idle = row.rights.iter().filter(move |right| !does(&code, right, object));
+            idle.map(move |right| format!("{role} may {right} {object}, and {} does not", row.code.join(", "))).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(idle.is_empty(), "take the right away in a new migration, or name the code that needs it:\n  {}", idle.join("\n  "));
+}
+
+/// Every right on tables, columns and functions that somebody but their owner has, PUBLIC too.
+const GRANTS: &str = "
+    with given as (
+        select a.grantee, format('%s.%s', n.nspname, c.relname) as object, a.privilege_type
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace, aclexplode(c.relacl) a
+        where n.nspname in ('platform', 'event_store') and a.grantee <> c.relowner
+        union all
+        select a.grantee, format('%s.%s(%s)', n.nspname, c.relname, string_agg(t.attname, ' ' order by t.attname)), a.privilege_type
+        from pg_attribute t join pg_class c on c.oid = t.attrelid join pg_namespace n on n.oid = c.relnamespace, aclexplode(t.attacl) a
+        where n.nspname in ('platform', 'event_store') and a.grantee <> c.relowner
+        group by a.grantee, n.nspname, c.relname, a.privilege_type
+        union all
+        select a.grantee, format('%s.%s()', n.nspname, p.proname), a.privilege_type
+        from pg_proc p join pg_namespace n on n.oid = p.pronamespace, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+        where n.nspname in ('platform', 'event_store') and a.grantee <> p.proowner)
+    select distinct coalesce(r.rolname::text, 'PUBLIC'), object, lower(privilege_type)
+    from given left join pg_roles r on r.oid = given.grantee order by 1, 2, 3";
+
+#[test]
+fn no_user_of_the_broker_may_more_than_its_code_does() {
+    let users = Users { relay: "r".into(), projector: "p".into() };
+    let text = configuration("127.0.0.1", 4222, Path::new("/x"), "2m", Some(&users));
+    let mut given: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    let mut user = String::new();
+    for line in text.lines() {
+        if let Some((_, rest)) = line.split_once("user: ") {
+            rest.split(',').next().unwrap().clone_into(&mut user);
+        }
+        for right in ["publish", "subscribe"] {
+            let Some((_, list)) = line.split_once(&format!("{right}: {{ allow: [")) else { continue };
+            for subject in list.split(']').next().unwrap().split(", ") {
+                // Partitions differ in their number alone.
+                let digits = |c: char| c.is_ascii_digit();
+                let subject = subject.trim_matches('"').split('.').map(|token| match token.trim_end_matches(digits) {
+                    "projector-" => "projector-N",
+                    "" => "N",
+                    _ => token,
+                });
+                let subject = subject.collect::<Vec<_>>().join(".");
+                let rights = given.entry((user.clone(), subject)).or_default();
+                if !rights.contains(&right.to_owned()) {
+                    rights.push(right.to_owned());
+                }
+            }
+        }
+    }
+    let documented = documented("NATS");
+    same(&documented, &given);
+    for ((user, subject), row) in &documented {
+        // The call of the client library that speaks to each.
+        let call = match subject {
+            s if s.contains("STREAM.") => "get_or_create_stream",
+            s if s.contains("CONSUMER.CREATE") => "get_or_create_consumer",
+            s if s.contains("CONSUMER.INFO") => "_consumer",
+            s if s.contains("MSG.NEXT") => ".messages()",
+            s if s.contains("$JS.ACK") => "ack_with",
+            s if s.starts_with("_INBOX") => "custom_inbox_prefix",
+            _ => "publish_with_headers",
+        };
+        assert!(code(row).contains(call), "{user} may use {subject}, and {} does not", row.code.join(", "));
+    }
+}
+
+/// The projector records that a registered tenant is ready, once, and can append nothing else.
+#[tokio::test]
+async fn the_projector_appends_one_kind_of_event() {
+    let database = Database::bootstrapped().await;
+    let store = |role| {
+        let url = database.pool(role, 1).connect_options().to_url_lossy();
+        Store::Postgres(PgStore::open(url.as_str(), 2).unwrap())
+    };
+    let append = |tenant: TenantId, event: Event, why: &str| {
+        let command_id = CommandId::derive(tenant.uuid(), why);
+        let new = NewEvent {
+            id: NewEvent::id_for(command_id, 0),
+            event_type: event.event_type(),
+            schema_version: event.schema_version(),
+            data: event.to_data().unwrap(),
+        };
+        let metadata = Metadata {
+            actor: "system:test".into(),
+            command_id,
+            command_hash: CommandHash(command_id.uuid()),
+            correlation_id: CorrelationId::from_uuid(command_id.uuid()),
+            causation_id: None,
+            traceparent: None,
+        };
+        let (stream, expected) = (StreamName::tenancy(tenant), Expected::Any);
+        Append { scope: Registry::platform_scope(), stream, expected, events: vec![new], claims: vec![], metadata }
+    };
+    let scope = TenantId::from_uuid(uuid::Uuid::now_v7());
+    let subscription = Subscription { plan: "standard".into(), expires_at: None };
+    let registered = TenantRegistered { tenant_id: scope, slug: "acme".into(), name: "Acme".into(), subscription };
+    store("tenure_command").append(append(scope, TenancyEvent::from(registered).into(), "register")).await.unwrap();
+    let store = store("tenure_projector");
+    let provisioned =
+        |tenant: TenantId, of: TenantId| append(tenant, TenancyEvent::from(TenantProvisioned { tenant_id: of }).into(), "provision");
+    let stranger = TenantId::from_uuid(uuid::Uuid::now_v7());
+    for (refused, why) in [
+        (store.append(provisioned(scope, scope)).await.map(drop), "by the way that appends anything"),
+        (store.append_provisioned(provisioned(stranger, stranger)).await, "of a tenant that nobody registered"),
+        (store.append_provisioned(provisioned(scope, stranger)).await, "of another tenant in this one's stream"),
+    ] {
+        assert!(matches!(refused, Err(AppendError::Store(_))), "{why}: {refused:?}");
+    }
+    for _ in 0..2 {
+        store.append_provisioned(provisioned(scope, scope)).await.unwrap();
+    }
+    let platform = store.read_log(Registry::platform_scope(), Position::ZERO, 10).await.unwrap();
+    let types: Vec<&str> = platform.iter().map(|event| event.event_type.as_str()).collect();
+    assert_eq!(types, ["TenantRegistered", "TenantProvisioned"]);
+    let pool = database.pool("tenure_projector", 1);
+    for statement in [
+        "insert into event_store.event select * from event_store.event",
+        "update event_store.tenant_head set position = 0",
+        "delete from event_store.claim",
+        "insert into event_store.relay_cursor values (gen_random_uuid(), 1)",
+    ] {
+        let error = pool.execute(statement).await.unwrap_err();
+        assert_eq!(error.as_database_error().and_then(DatabaseError::code).as_deref(), Some("42501"), "{statement}");
+    }
+}

@@ -498,7 +498,7 @@ async fn ten_thousand_people_get_one_durable_key_each() {
     let (from_a, from_b) = tokio::join!(make(&a), make(&b));
     assert!(from_a == from_b, "two processes, the same keys");
     assert_eq!(from_a.iter().map(|key| *key.bytes()).collect::<HashSet<_>>().len(), people.len());
-    let reader = database.keys("tenure_query").await;
+    let reader = database.keys("tenure_projector").await;
     let read = reader.people(scope, &people).await.unwrap();
     assert!(people.iter().zip(&from_a).all(|(person, key)| read[person] == KeyState::Held(key.clone())));
 }

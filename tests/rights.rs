@@ -70,6 +70,30 @@ fn code(row: &Row) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Code that several processes share, and what whoever uses it says.
+const SHARED: [(&str, &str); 3] =
+    [("platform/src/keys.rs", "Keys::open"), ("platform/src/job.rs", "job::"), ("platform/src/provision.rs", "database::connect")];
+
+/// The sources of the process that has a role.
+fn sources(role: &str) -> String {
+    let dir = match role {
+        "tenure_command" | "tenure_identity" => "command-api/src",
+        "tenure_query" => "query-api/src",
+        "tenure_projector" => "projector/src",
+        "tenure_relay" => "relay/src",
+        other => panic!("whose role is {other}?"),
+    };
+    let (mut text, mut open) = (String::new(), vec![root().join(dir)]);
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+    text
+}
+
 /// Whether code does to a table, or function, what a right is for.
 fn does(code: &str, right: &str, object: &str) -> bool {
     let object = object.split('(').next().unwrap();
@@ -107,6 +131,12 @@ async fn no_role_in_postgres_may_more_than_its_code_does() {
             idle.map(move |right| format!("{role} may {right} {object}, and {} does not", row.code.join(", "))).collect::<Vec<_>>()
         })
         .collect();
+    let strangers = documented.iter().flat_map(|((role, object), row)| {
+        let sources = sources(role);
+        let unused = SHARED.iter().filter(move |(file, entry)| row.code.iter().any(|cited| cited == file) && !sources.contains(entry));
+        unused.map(move |(file, _)| format!("{role} may use {object}, and its process does not use {file}"))
+    });
+    let idle: Vec<String> = idle.into_iter().chain(strangers).collect();
     assert!(idle.is_empty(), "take the right away in a new migration, or name the code that needs it:\n  {}", idle.join("\n  "));
 }
 
@@ -171,6 +201,29 @@ fn no_user_of_the_broker_may_more_than_its_code_does() {
         };
         assert!(code(row).contains(call), "{user} may use {subject}, and {} does not", row.code.join(", "));
     }
+}
+
+/// Each process is started with the secrets that it needs, and no other's.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn no_process_holds_a_secret_that_it_does_not_use() {
+    let system = crate::servers::system().await;
+    for (process, needed) in [
+        ("tenure-command-api", &["DATABASE_URL_FILE", "IDENTITY_DATABASE_URL_FILE", "MASTER_KEY_FILE"][..]),
+        ("tenure-projector", &["DATABASE_URL_FILE", "MASTER_KEY_FILE", "NATS_PASSWORD_FILE"]),
+        ("tenure-query-api", &["DATABASE_URL_FILE"]),
+        ("tenure-relay", &["DATABASE_URL_FILE", "NATS_PASSWORD_FILE"]),
+    ] {
+        let environ = fs::read(format!("/proc/{}/environ", system.pid(process).unwrap())).unwrap();
+        let text = String::from_utf8(environ).unwrap();
+        let given = text.split('\0').filter_map(|pair| pair.split_once('=')?.0.strip_prefix("TENURE_"));
+        let mut given: Vec<&str> = given.filter(|name| name.ends_with("_FILE")).collect();
+        given.sort_unstable();
+        assert_eq!(given, needed, "{process}");
+    }
+    // Nor does compose.yaml hand out more.
+    let compose = fs::read_to_string(root().join("compose.yaml")).unwrap();
+    assert_eq!(compose.matches("TENURE_MASTER_KEY_FILE").count(), 2);
 }
 
 /// The projector records that a registered tenant is ready, once, and can append nothing else.

@@ -218,7 +218,6 @@ async fn a_collector_of_strangers_gets_nothing_and_the_log_says_so(system: &Syst
             ("TENURE_LISTEN", format!("127.0.0.1:{port}")),
             ("TENURE_METRICS_LISTEN", format!("127.0.0.1:{metrics}")),
             ("TENURE_DATABASE_URL_FILE", system.home.join("secrets/url-tenure_query").display().to_string()),
-            ("TENURE_MASTER_KEY_FILE", system.home.join("secrets/master.key").display().to_string()),
             ("TENURE_TOKEN_MAX_LIFETIME", "86400".into()),
             ("SSL_CERT_FILE", ours.own.display().to_string()),
             ("TENURE_OTLP_URL", collector.url.clone()),

@@ -91,9 +91,13 @@ fn hand_out_to_service(home: &Home, to: &Path, process: Process) -> anyhow::Resu
     if process == Process::CommandApi {
         write_private(&file(to, name, "identity_database_url")?, system::database_url(home, system::IDENTITY)?.as_bytes())?;
     }
-    if process != Process::Relay {
+    let own_key = file(to, name, "master.key")?;
+    if process.opens_keys() {
         let master_key = fs::read(system::master_key(home)).context("reading the master key")?;
-        write_private(&file(to, name, "master.key")?, &master_key)?;
+        write_private(&own_key, &master_key)?;
+    } else if own_key.exists() {
+        // Builds before this one gave it to the query API too.
+        fs::remove_file(&own_key).with_context(|| format!("removing {}", own_key.display()))?;
     }
     if let Some(user) = nats::user_of(process) {
         write_private(&file(to, name, "nats_password")?, home.secret(&format!("nats-{user}"))?.as_bytes())?;

@@ -316,7 +316,7 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
     if process == Process::CommandApi {
         env.push(("TENURE_IDENTITY_DATABASE_URL_FILE".into(), url_file(home, IDENTITY).into()));
     }
-    if process != Process::Relay {
+    if process.opens_keys() {
         env.push(("TENURE_MASTER_KEY_FILE".into(), master_key(home).into()));
     }
     if let Some(user) = nats::user_of(process) {

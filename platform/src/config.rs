@@ -44,6 +44,10 @@ impl Process {
             Self::Cli => "tenure",
         }
     }
+    /// Whether it seals or opens what is sealed. Nobody else is given the master key.
+    pub const fn opens_keys(self) -> bool {
+        matches!(self, Self::CommandApi | Self::Projector)
+    }
     const fn default_listen(self) -> &'static str {
         match self {
             Self::CommandApi => "127.0.0.1:7410",
@@ -58,7 +62,7 @@ impl Process {
             Need::Default(_) | Need::Optional => false,
             Need::Always => true,
             Need::Feed => matches!(self, Self::Relay | Self::Projector),
-            Need::Keys => matches!(self, Self::CommandApi | Self::Projector),
+            Need::Keys => self.opens_keys(),
         }
     }
 }
@@ -511,7 +515,7 @@ mod tests {
             let needed = rows.iter().filter(|row| row[3] == "required" || by_name(row[3]));
             let needed: Vec<_> = needed.map(|row| variable_of(row[2].trim_matches('`'))).collect();
             let with = |absent: &str, value: Option<&str>| {
-                let given = |name: &str| needed.iter().any(|needed| needed == name).then(|| "x://y".to_owned());
+                let given = |name: &str| needed.iter().any(|needed| needed == name).then(|| "nats://y".to_owned());
                 Config::from_sources(process, None, |name| if name == absent { value.map(str::to_owned) } else { given(name) })
             };
             with("", None).unwrap_or_else(|error| panic!("{} needs more than the document says: {error:#}", process.name()));

@@ -137,7 +137,7 @@ async fn a_row_of_another_tenant_is_refused_whatever_let_it_through() {
     for (scope, stream) in [(a, of_a), (b, of_b)] {
         store.append(one(scope, stream)).await.unwrap();
     }
-    let Store::Postgres(postgres) = &store else { panic!("it is the one in PostgreSQL") };
+    let postgres = database.store_of("tenure_projector");
     let command = one(a, of_a).metadata.command_id;
     let streams = async || {
         let range = Uuid::nil()..=Uuid::max();
@@ -209,7 +209,7 @@ async fn what_looks_up_one_reads_one_however_young_the_log() {
 async fn streams_are_read_whole_in_ranges_and_pages() {
     let database = Database::bootstrapped().await;
     let store = database.store();
-    let Store::Postgres(postgres) = &store else { panic!("it is the one in PostgreSQL") };
+    let postgres = database.store_of("tenure_projector");
     let (scope, other) = (tenant(), tenant());
     store.append(one(other, employee(other))).await.unwrap();
     let streams: Vec<_> =
@@ -374,7 +374,9 @@ impl Database {
         database::pool_options(1).connect_lazy_with(self.0.clone().options([("role", role)]))
     }
     fn store(&self) -> Store {
-        let url = self.0.clone().username("tenure_command").to_url_lossy();
-        Store::Postgres(PgStore::open(url.as_str(), 8).unwrap())
+        Store::Postgres(self.store_of("tenure_command"))
+    }
+    fn store_of(&self, role: &str) -> PgStore {
+        PgStore::open(self.0.clone().username(role).to_url_lossy().as_str(), 8).unwrap()
     }
 }

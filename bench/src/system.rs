@@ -99,7 +99,9 @@ impl System {
     pub async fn applier(&self) -> anyhow::Result<Applier> {
         let config = config(&self.database, &self.key_file, Process::CommandApi, "127.0.0.1:0")?;
         let pool = pool(&self.database, Process::Projector);
-        Ok(Applier::new(pool.clone(), 8, self.store.clone(), Keys::open(&config, pool).await?))
+        let url = self.database.clone().username(role(Process::Projector)).to_url_lossy();
+        let store = Store::Postgres(PgStore::open(url.as_str(), config.database_connections)?);
+        Ok(Applier::new(pool.clone(), 8, store, Keys::open(&config, pool).await?))
     }
 
     /// Serves one of the two APIs; its base URL.

@@ -510,7 +510,7 @@ async fn a_missing_key_parks_and_is_no_erasure() {
     let hired = log.iter().find(|one| one.event.stream.id() == person).unwrap().event.position;
     // Another process, which remembers no key.
     let keys = world.database.keys("tenure_projector").await;
-    let applier = Applier::new(world.database.pool("tenure_projector", 4), 2, world.store.clone(), keys);
+    let applier = Applier::new(world.database.pool("tenure_projector", 4), 2, world.applier.store.clone(), keys);
     assert_parks(applier.catch_up(world.scope, 1).await.map(Applied::At), hired.0, "missing");
     assert_eq!(applier.checkpoint(world.scope).await.unwrap().0, hired.0 - 1);
     let rebuilt = rebuild(&applier, &ticket(&applier, world.scope), |_| {}).await;

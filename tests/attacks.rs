@@ -315,7 +315,8 @@ impl Victim {
         };
         let user = made("/v1/users", json!({"email": format!("{canary}@example.com"), "roles": ["hr"]}), "user_id").await;
         let machine = made("/v1/service-accounts", json!({"name": canary, "roles": ["hr"]}), "account_id").await;
-        let delegation = json!({"to": "nobody", "roles": ["hr"], "ends_at": "2099-01-01T00:00:00Z", "starts_at": "2098-12-01T00:00:00Z"});
+        let in_days = |days: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).to_string();
+        let delegation = json!({"to": "nobody", "roles": ["hr"], "starts_at": in_days(29), "ends_at": in_days(30)});
         let (status, delegated) = system.post(&token, "/v1/delegations", &canary, &delegation).await;
         assert_eq!(status, 201, "{delegated}");
         let ids = BTreeMap::from([

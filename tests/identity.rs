@@ -10,10 +10,10 @@ use uuid::Uuid;
 use crate::servers::{System, own_static_system_with, system};
 
 /// A tenant of its own, and who decides there who gets in.
-struct Company {
-    system: &'static System,
-    slug: String,
-    owner: String,
+pub(crate) struct Company {
+    pub(crate) system: &'static System,
+    pub(crate) slug: String,
+    pub(crate) owner: String,
 }
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -21,38 +21,38 @@ const PASSWORD: &str = "correct horse battery staple";
 const AFTER_REVOCATION: Duration = Duration::from_millis(2_100);
 
 impl Company {
-    async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         let system = system().await;
         let slug = format!("{name}-{}", &Uuid::now_v7().simple().to_string()[20..]);
         system.tenant(&slug);
         Self { system, owner: system.token(&slug, "owner"), slug }
     }
-    async fn post(&self, token: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, token: &str, path: &str, body: &Value) -> (u16, Value) {
         self.system.post(token, path, &Uuid::now_v7().to_string(), body).await
     }
     /// Without a token, at the tenant's host.
-    async fn open(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn open(&self, path: &str, body: &Value) -> (u16, Value) {
         open_at(self.system, &format!("{}.localhost", self.slug), path, body).await
     }
-    async fn invite(&self, email: &str, role: &str) -> (String, String) {
+    pub(crate) async fn invite(&self, email: &str, role: &str) -> (String, String) {
         let (status, answer) = self.post(&self.owner, "/v1/users", &json!({"email": email, "roles": [role]})).await;
         assert_eq!(status, 201, "{answer}");
         (text(&answer, "user_id"), text(&answer, "ticket"))
     }
     /// An active user; the id.
-    async fn user(&self, email: &str, role: &str) -> String {
+    pub(crate) async fn user(&self, email: &str, role: &str) -> String {
         let (user, ticket) = self.invite(email, role).await;
         let (status, answer) = self.open("/v1/auth/activation", &json!({"ticket": ticket, "password": PASSWORD})).await;
         assert_eq!(status, 204, "{answer}");
         user
     }
-    async fn log_in(&self, email: &str) -> Value {
+    pub(crate) async fn log_in(&self, email: &str) -> Value {
         let (status, answer) = self.open("/v1/auth/login", &json!({"email": email, "password": PASSWORD})).await;
         assert_eq!(status, 200, "{answer}");
         answer
     }
     /// Waits until a token is refused everywhere. After five seconds nobody takes it any more: who has not heard takes none.
-    async fn is_void_everywhere(&self, token: &str) {
+    pub(crate) async fn is_void_everywhere(&self, token: &str) {
         let asked = Instant::now();
         for url in [format!("{}/v1/departments", self.system.query_api), format!("{}/v1/auth/me", self.system.command_api)] {
             loop {
@@ -70,13 +70,13 @@ impl Company {
         eprintln!("void everywhere after {:?}", asked.elapsed());
     }
     /// Every decision about identity so far: action and outcome.
-    async fn decisions(&self) -> Vec<String> {
+    pub(crate) async fn decisions(&self) -> Vec<String> {
         let url = format!("{}/v1/identity-audit", self.system.command_api);
         let audit: Value = self.system.client.get(url).bearer_auth(&self.owner).send().await.unwrap().json().await.unwrap();
         assert!(!audit.to_string().contains('@'), "an audit entry holds ids, not addresses: {audit}");
         audit.as_array().unwrap().iter().map(|entry| format!("{} {}", text(entry, "action"), text(entry, "outcome"))).collect()
     }
-    async fn works(&self, token: &str) -> bool {
+    pub(crate) async fn works(&self, token: &str) -> bool {
         let url = format!("{}/v1/departments", self.system.query_api);
         self.system.client.get(&url).bearer_auth(token).send().await.unwrap().status() == 200
     }
@@ -87,7 +87,7 @@ async fn open_at(system: &System, host: &str, path: &str, body: &Value) -> (u16,
     (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
 }
 
-fn text(value: &Value, field: &str) -> String {
+pub(crate) fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_else(|| panic!("no {field} in {value}")).to_owned()
 }
 

@@ -9,6 +9,7 @@ mod cancellation;
 mod commands;
 mod faults;
 mod feed;
+mod handed_out;
 mod history;
 mod hostile;
 mod identity;

@@ -1,8 +1,9 @@
 //! Who gets in: users, log-ins, machines, and other issuers whose tokens are taken.
 //!
 //! Everything here works on tables that only the role `tenure_identity` reaches, through a pool of its own. Passwords and
-//! tokens never come near the event store. Reading order: [`login`], then [`users`], [`machines`], [`roles`], [`own`] (what one does
-//! with one's own account), [`trust`] (operators, and what the tenant says to it); below them [`passwords`], [`hashing`] (who hashes next), [`attempts`], [`totp`].
+//! tokens never come near the event store. Reading order: [`login`], then [`users`], [`tickets`], [`machines`], [`roles`],
+//! [`own`] (what one does with one's own account), [`trust`] (operators, and what the tenant says to it); below them
+//! [`passwords`], [`hashing`] (who hashes next), [`attempts`], [`totp`].
 
 mod attempts;
 mod hashing;
@@ -11,6 +12,7 @@ mod machines;
 mod own;
 mod passwords;
 mod roles;
+mod tickets;
 mod totp;
 mod trust;
 mod users;
@@ -24,6 +26,7 @@ use axum::{
     response::Response,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use domain::text::EmailAddress;
 use events::{EmployeeId, TenantId, TenantScope};
 use http::StatusCode;
 use platform::{
@@ -184,6 +187,15 @@ impl Identity {
     async fn email_digest(&self, scope: TenantScope, email: &str) -> Result<[u8; 32], Problem> {
         Ok(self.keys.claim_digest(scope, "login_email", email).await?)
     }
+    /// What an account may be found by whose address is typed so: its digest, and that of the form of earlier builds where that
+    /// is another.
+    async fn email_digests(&self, scope: TenantScope, typed: &str, email: &str) -> Result<Vec<Vec<u8>>, Problem> {
+        let mut digests = vec![self.email_digest(scope, email).await?.to_vec()];
+        if let Some(earlier) = earlier_email(typed).filter(|earlier| earlier != email) {
+            digests.push(self.email_digest(scope, &earlier).await?.to_vec());
+        }
+        Ok(digests)
+    }
     fn seal_email(&self, scope: TenantScope, user: Uuid, email: &str) -> Vec<u8> {
         self.keys.seal(&email_context(scope, user), email.as_bytes())
     }
@@ -252,25 +264,6 @@ impl Identity {
         let mut tx = self.begin(actor.scope).await?;
         audit(&mut tx, actor.scope, "request", "forbidden", None, Some(actor)).await?;
         Ok(tx.commit().await?)
-    }
-    /// A ticket that activates an account once.
-    async fn ticket(&self, tx: &mut ScopedTx, scope: TenantScope, user: Uuid) -> Result<String, Problem> {
-        let ticket = Bearer::fresh("tt", scope.tenant())?;
-        sqlx::query("delete from platform.user_ticket where tenant_id = $1 and (user_id = $2 or expires_at < now())")
-            .bind(scope.tenant().uuid())
-            .bind(user)
-            .execute(tx.conn())
-            .await?;
-        sqlx::query(
-            "insert into platform.user_ticket (tenant_id, digest, user_id, expires_at) values ($1, $2, $3, now() + $4 * interval '1 second')",
-        )
-        .bind(scope.tenant().uuid())
-        .bind(ticket.digest())
-        .bind(user)
-        .bind(TICKET.as_secs_f64())
-        .execute(tx.conn())
-        .await?;
-        Ok(ticket.0)
     }
 }
 
@@ -349,18 +342,22 @@ fn secret() -> anyhow::Result<String> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// The address in the form in which it is compared.
+/// The address in the one form in which addresses are compared.
 fn normalized_email(text: &str) -> Result<String, Problem> {
+    EmailAddress::parse(text.trim()).map(String::from).map_err(|error| {
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("email {error}"));
+        problem.field("/email", "invalid_email", error.to_string())
+    })
+}
+
+/// The form in which earlier builds compared addresses: accounts that were made under it, and have another one now or none,
+/// are still found by it.
+fn earlier_email(text: &str) -> Option<String> {
     let email = text.trim().to_lowercase();
     let good = email.len() <= 254
         && email.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.') && !domain.contains('@'))
         && !email.chars().any(|c| c.is_whitespace() || c.is_control());
-    if good {
-        return Ok(email);
-    }
-    let detail = "is not an e-mail address";
-    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("email {detail}"));
-    Err(problem.field("/email", "invalid_email", detail))
+    good.then_some(email)
 }
 
 /// 422 unless each is the name of a role of this tenant; 403 where one holds more than who hands it out.
@@ -369,8 +366,20 @@ async fn check_roles(tx: &mut ScopedTx, actor: &Actor, roles: &[String]) -> Resu
     if contents.iter().all(|content| actor.grants.cover(content)) { Ok(()) } else { Err(actor.forbidden()) }
 }
 
-/// What they are made of; 422 unless each is the name of a role of this tenant.
+/// Keeps roles from being removed or made anew until the transaction ends. Everybody locks roles first, then accounts, then
+/// the version of what the tenant decided about access, then what that counts.
+async fn hold_roles(tx: &mut ScopedTx, scope: TenantScope, roles: &[String]) -> Result<(), Problem> {
+    sqlx::query("select from platform.access_role where tenant_id = $1 and name = any($2) order by name for share")
+        .bind(scope.tenant().uuid())
+        .bind(roles)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// What they are made of, and stay until the transaction ends; 422 unless each is the name of a role of this tenant.
 async fn known_roles(tx: &mut ScopedTx, scope: TenantScope, roles: &[String]) -> Result<Vec<RoleContent>, Problem> {
+    hold_roles(tx, scope, roles).await?;
     let (tenant, access) = (scope.tenant(), TenantAccess::read(tx, scope).await?);
     let contents: Vec<_> = roles.iter().map_while(|role| access.content(tenant, role)).collect();
     let place = if contents.len() < roles.len() { Some(contents.len()) } else { (roles.len() > 32).then_some(32) };
@@ -384,7 +393,20 @@ async fn known_roles(tx: &mut ScopedTx, scope: TenantScope, roles: &[String]) ->
     Ok(contents)
 }
 
-/// 403 where somebody with these roles may do more than the actor, who would decide what they may do, or come in as them.
+/// All that a subject with these roles holds, what others delegated to it for now or later among it.
+fn held<'h>(access: &'h TenantAccess, scope: TenantScope, subject: &'h str, roles: &'h [String]) -> impl Iterator<Item = RoleContent> + 'h {
+    let tenant = scope.tenant();
+    roles.iter().filter_map(move |role| access.content(tenant, role)).chain(access.delegated_to(tenant, subject))
+}
+
+/// 403 where a user with these roles may do more than the actor, who would decide what they may do, or come in as them.
+async fn check_user_held(tx: &mut ScopedTx, actor: &Actor, user: Uuid, roles: &[String]) -> Result<(), Problem> {
+    let access = TenantAccess::read(tx, actor.scope).await?;
+    let covered = held(&access, actor.scope, &user_name(user), roles).all(|content| actor.grants.cover(&content));
+    if covered { Ok(()) } else { Err(actor.forbidden()) }
+}
+
+/// 403 where one of these roles holds more than the actor.
 async fn check_roles_held(tx: &mut ScopedTx, actor: &Actor, roles: &[String]) -> Result<(), Problem> {
     let access = TenantAccess::read(tx, actor.scope).await?;
     let mut contents = roles.iter().filter_map(|role| access.content(actor.tenant.id, role));

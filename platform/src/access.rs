@@ -5,7 +5,13 @@
 //! others delegated to them for a time. query-api turns the reach of reading into SQL, command-api checks that of
 //! changing before it decides.
 
-use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use events::{DepartmentId, EmployeeId, TenantId, TenantScope};
 use jiff::Timestamp;
@@ -196,6 +202,17 @@ pub const BUILT_IN: [BuiltIn; 7] = [
     },
 ];
 
+impl RoleContent {
+    /// The part that a delegation passes on. Who stands in for another does their work: neither their private affairs nor
+    /// their say in who may do what.
+    #[must_use]
+    pub fn passed_on(mut self) -> Self {
+        self.permissions.retain(|permission| permission.reach != Reach::Oneself);
+        self.duties.clear();
+        self
+    }
+}
+
 impl BuiltIn {
     /// The built-in role of this name that means something in this tenant.
     pub fn within(tenant: TenantId, name: &str) -> Option<Self> {
@@ -282,22 +299,28 @@ impl Sight {
     }
 }
 
+/// Somebody who holds roles, as far as their grants depend on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder<'h> {
+    /// Their subject.
+    pub subject: &'h str,
+    /// The names of their roles.
+    pub roles: &'h [String],
+    /// The person that they are.
+    pub employee: Option<EmployeeId>,
+    /// Since when the subject names them: the confirmation of their issuer, if it is another one. A delegation that was made
+    /// before was meant for whom an earlier issuer of the same name called so.
+    pub named_since: Option<Timestamp>,
+}
+
 impl Grants {
-    /// What these roles grant to a subject in a tenant. A name that is neither a built-in nor the tenant's own grants
-    /// nothing, nor does what was delegated by somebody who has left.
-    pub fn of(
-        tenant: TenantId,
-        access: &TenantAccess,
-        subject: &str,
-        roles: &[String],
-        employee: Option<EmployeeId>,
-        left: &BTreeSet<EmployeeId>,
-    ) -> Self {
+    /// What somebody's roles grant in a tenant, and what others delegated to them. A name that is neither a built-in nor the
+    /// tenant's own grants nothing, nor does what was delegated by somebody who has left.
+    pub fn of(tenant: TenantId, access: &TenantAccess, holder: Holder<'_>, left: &BTreeSet<EmployeeId>) -> Self {
         let mut inner = Inner::default();
-        inner.add(tenant, access, roles, employee, None);
-        for delegation in
-            access.in_force(subject).filter(|d| access.ends_with(&d.from, d.anchor).is_none_or(|giver| !left.contains(&giver)))
-        {
+        inner.add(tenant, access, holder.roles, holder.employee, None);
+        let stays = |d: &&Delegation| access.ends_with(&d.from, d.anchor).is_none_or(|giver| !left.contains(&giver));
+        for delegation in access.in_force(holder).filter(stays) {
             inner.add(tenant, access, &delegation.roles, delegation.anchor, Some(delegation.id));
         }
         Self(Arc::new(inner))
@@ -368,13 +391,10 @@ impl Inner {
     fn add(&mut self, tenant: TenantId, access: &TenantAccess, roles: &[String], anchor: Option<EmployeeId>, delegation: Option<Uuid>) {
         for name in roles {
             let Some(content) = access.content(tenant, name) else { continue };
+            let content = if delegation.is_some() { content.passed_on() } else { content };
             let rule = Rule { role: name.clone(), delegation };
-            // Who stands in for another does their work: neither their private affairs nor their say in who may do what.
-            let passed_on = |p: &&Permission| delegation.is_none() || p.reach != Reach::Oneself;
-            self.grants.extend(content.permissions.iter().filter(passed_on).map(|p| Grant { permission: *p, anchor, rule: rule.clone() }));
-            if delegation.is_none() {
-                self.duties.extend(content.duties);
-            }
+            self.grants.extend(content.permissions.into_iter().map(|permission| Grant { permission, anchor, rule: rule.clone() }));
+            self.duties.extend(content.duties);
         }
     }
 }
@@ -387,6 +407,8 @@ pub struct TenantAccess {
     delegations: Vec<Delegation>,
     /// Subjects whose access does not end with their employment.
     after_leaving: BTreeSet<String>,
+    /// When roles were removed, in seconds since 1970, for as long as a token may live that names one.
+    removed: HashMap<String, u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -396,11 +418,12 @@ struct Delegation {
     to: String,
     roles: Vec<String>,
     anchor: Option<EmployeeId>,
+    made_at: Timestamp,
     starts_at: Timestamp,
     ends_at: Timestamp,
 }
 
-type DelegationRow = (Uuid, String, String, Vec<String>, Option<Uuid>, i64, i64);
+type DelegationRow = (Uuid, String, String, Vec<String>, Option<Uuid>, i64, i64, i64);
 
 impl TenantAccess {
     /// What a role of this name is made of here.
@@ -412,13 +435,25 @@ impl TenantAccess {
     pub fn ends_with(&self, subject: &str, employee: Option<EmployeeId>) -> Option<EmployeeId> {
         employee.filter(|_| !self.after_leaving.contains(subject))
     }
-    /// The people with whose employment what is delegated to a subject now ends.
-    pub fn givers(&self, subject: &str) -> BTreeSet<EmployeeId> {
-        self.in_force(subject).filter_map(|delegation| self.ends_with(&delegation.from, delegation.anchor)).collect()
+    /// The people with whose employment what is delegated to somebody now ends.
+    pub fn givers(&self, holder: Holder<'_>) -> BTreeSet<EmployeeId> {
+        self.in_force(holder).filter_map(|delegation| self.ends_with(&delegation.from, delegation.anchor)).collect()
     }
-    fn in_force(&self, subject: &str) -> impl Iterator<Item = &Delegation> {
+    fn in_force<'a>(&'a self, holder: Holder<'a>) -> impl Iterator<Item = &'a Delegation> {
         let now = Timestamp::now();
-        self.delegations.iter().filter(move |d| d.to == subject && d.starts_at <= now && now < d.ends_at)
+        let theirs = move |d: &&Delegation| d.to == holder.subject && holder.named_since.is_none_or(|since| since < d.made_at);
+        self.delegations.iter().filter(theirs).filter(move |d| d.starts_at <= now && now < d.ends_at)
+    }
+    /// Whether a role is still the one that a token meant, which was issued at an instant, in seconds since 1970: a role that
+    /// was removed and made anew under its name is another. `leeway` are the seconds by which the issuer's clock may differ
+    /// from the database's.
+    pub fn is_as_issued(&self, role: &str, issued_at: u64, leeway: u64) -> bool {
+        self.removed.get(role).is_none_or(|removed| issued_at > removed + leeway)
+    }
+    /// What others delegated to a subject, for now or for later.
+    pub fn delegated_to<'a>(&'a self, tenant: TenantId, subject: &'a str) -> impl Iterator<Item = RoleContent> + 'a {
+        let roles = self.delegations.iter().filter(move |delegation| delegation.to == subject).flat_map(|delegation| &delegation.roles);
+        roles.filter_map(move |role| self.content(tenant, role).map(RoleContent::passed_on))
     }
     /// Reads it, within a transaction of the tenant's.
     pub async fn read(tx: &mut ScopedTx, scope: TenantScope) -> Result<Self, sqlx::Error> {
@@ -428,8 +463,19 @@ impl TenantAccess {
                 .fetch_all(tx.conn())
                 .await?;
         let delegations: Vec<DelegationRow> = sqlx::query_as(
-            "select delegation_id, from_subject, to_subject, roles, anchor, (extract(epoch from starts_at) * 1000)::bigint, (extract(epoch from ends_at) * 1000)::bigint
-             from platform.delegation where tenant_id = $1 and revoked_at is null and ends_at > now()",
+            "select delegation_id, from_subject, to_subject, roles, anchor, (extract(epoch from made_at) * 1000)::bigint,
+                 (extract(epoch from starts_at) * 1000)::bigint, (extract(epoch from ends_at) * 1000)::bigint
+             from platform.delegation d where tenant_id = $1 and revoked_at is null and ends_at > now()
+                 and (registration is null and from_subject not like 'external:%' or exists (
+                     select from platform.external_issuer e
+                     where e.registration_id = d.registration and e.tenant_id = d.tenant_id and e.confirmed_at is not null))",
+        )
+        .bind(scope.tenant().uuid())
+        .fetch_all(tx.conn())
+        .await?;
+        // After the roles: whoever reads one that was made anew reads that it was removed.
+        let removed: Vec<(String, i64)> = sqlx::query_as(
+            "select name, ceil(extract(epoch from removed_at))::bigint from platform.removed_role where tenant_id = $1 and until > now()",
         )
         .bind(scope.tenant().uuid())
         .fetch_all(tx.conn())
@@ -439,12 +485,13 @@ impl TenantAccess {
             .fetch_all(tx.conn())
             .await?;
         let instant = |ms: i64| Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN);
-        let delegation = |(id, from, to, roles, anchor, starts, ends): DelegationRow| Delegation {
+        let delegation = |(id, from, to, roles, anchor, made, starts, ends): DelegationRow| Delegation {
             id,
             from,
             to,
             roles,
             anchor: anchor.map(EmployeeId::from_uuid),
+            made_at: instant(made),
             starts_at: instant(starts),
             ends_at: instant(ends),
         };
@@ -452,6 +499,7 @@ impl TenantAccess {
             roles: roles.into_iter().map(|(name, content)| (name, content.0)).collect(),
             delegations: delegations.into_iter().map(delegation).collect(),
             after_leaving: after_leaving.into_iter().collect(),
+            removed: removed.into_iter().map(|(name, at)| (name, u64::try_from(at).unwrap_or_default())).collect(),
         })
     }
 }
@@ -495,7 +543,14 @@ mod tests {
     }
     fn grants(roles: &[&str], employee: Option<u128>) -> Grants {
         let roles: Vec<_> = roles.iter().map(|role| (*role).to_owned()).collect();
-        Grants::of(tenant(), &TenantAccess::default(), "s", &roles, employee.map(|n| EmployeeId::from_uuid(Uuid::from_u128(n))), &nobody())
+        let employee = employee.map(|n| EmployeeId::from_uuid(Uuid::from_u128(n)));
+        of(&TenantAccess::default(), Holder { employee, ..holder("s", &roles) })
+    }
+    fn of(access: &TenantAccess, holder: Holder<'_>) -> Grants {
+        Grants::of(tenant(), access, holder, &nobody())
+    }
+    fn holder<'h>(subject: &'h str, roles: &'h [String]) -> Holder<'h> {
+        Holder { subject, roles, employee: None, named_since: None }
     }
 
     #[test]
@@ -512,7 +567,8 @@ mod tests {
         let nobody_but_the_owner_is_a_doctor =
             BUILT_IN.iter().filter(|role| role.content().permissions.iter().any(|p| p.class == Medical && p.reach == Reach::All));
         assert_eq!(nobody_but_the_owner_is_a_doctor.map(|role| role.name).collect::<Vec<_>>(), ["owner"]);
-        let platform = Grants::of(TenantId::PLATFORM, &TenantAccess::default(), "s", &["operator".into(), "hr".into()], None, &nobody());
+        let roles = ["operator".to_owned(), "hr".to_owned()];
+        let platform = Grants::of(TenantId::PLATFORM, &TenantAccess::default(), holder("s", &roles), &nobody());
         assert!(platform.has(Duty::ManageTenants) && !platform.any_of(Read) && !platform.any_of(Change));
     }
 
@@ -555,24 +611,45 @@ mod tests {
             to: "s".into(),
             roles: ["employee", "manager", "admin"].map(str::to_owned).to_vec(),
             anchor: Some(EmployeeId::from_uuid(Uuid::from_u128(9))),
+            made_at: Timestamp::now() - day,
             starts_at: Timestamp::now() - day,
             ends_at: Timestamp::now() + day,
         };
         let mut access = TenantAccess { roles: vec![("admin".into(), admin)], delegations: vec![delegation], ..Default::default() };
-        let grants = Grants::of(tenant(), &access, "s", &[], None, &nobody());
+        let grants = of(&access, holder("s", &[]));
         assert!(grants.sight(Read, Personal).is_empty() && grants.sight(Change, Personal).is_empty(), "another's own affairs");
         assert_eq!(grants.sight(Read, Pay).lines.len(), 1, "the manager's line");
         assert!(!grants.has(Duty::ManageRoles) && !grants.has(Duty::ManageUsers));
         let pay = RoleContent { permissions: vec![Permission { action: Read, class: Pay, reach: Reach::All }], duties: vec![] };
         assert!(grants.sight(Read, Pay).all && !grants.cover(&pay), "what one has for a time one can't give for good");
-        assert!(Grants::of(tenant(), &access, "t", &[], None, &nobody()).sight(Read, Directory).is_empty());
+        assert!(of(&access, holder("t", &[])).sight(Read, Directory).is_empty());
+        let delegated: Vec<_> = access.delegated_to(tenant(), "s").collect();
+        assert!(delegated.iter().all(|content| content.duties.is_empty()) && delegated.iter().any(grants_pay));
+        assert_eq!(access.delegated_to(tenant(), "t").count(), 0);
+        // Whom an issuer names since later is another.
+        for (named_since, theirs) in [(Timestamp::now() - day * 2, true), (Timestamp::now(), false)] {
+            assert_eq!(of(&access, Holder { named_since: Some(named_since), ..holder("s", &[]) }).any_of(Read), theirs);
+        }
         // It ends with the employment of who gave it, unless theirs goes on.
         let giver = BTreeSet::from([EmployeeId::from_uuid(Uuid::from_u128(9))]);
-        assert_eq!((access.givers("s"), access.givers("t")), (giver.clone(), nobody()));
-        assert_eq!(Grants::of(tenant(), &access, "s", &[], None, &giver), Grants::default());
+        assert_eq!((access.givers(holder("s", &[])), access.givers(holder("t", &[]))), (giver.clone(), nobody()));
+        assert_eq!(Grants::of(tenant(), &access, holder("s", &[]), &giver), Grants::default());
         access.after_leaving.insert("g".into());
-        assert!(access.givers("s").is_empty());
-        assert_eq!(Grants::of(tenant(), &access, "s", &[], None, &giver), grants);
+        assert!(access.givers(holder("s", &[])).is_empty());
+        assert_eq!(Grants::of(tenant(), &access, holder("s", &[]), &giver), grants);
+    }
+    fn grants_pay(content: &RoleContent) -> bool {
+        content.permissions.iter().any(|permission| permission.class == Pay)
+    }
+
+    #[test]
+    fn a_token_means_the_roles_of_its_time() {
+        let access = TenantAccess { removed: HashMap::from([("clerk".to_owned(), 100)]), ..TenantAccess::default() };
+        for (role, issued_at, leeway, same) in
+            [("clerk", 100, 0, false), ("clerk", 101, 0, true), ("clerk", 105, 5, false), ("clerk", 106, 5, true), ("hr", 1, 5, true)]
+        {
+            assert_eq!(access.is_as_issued(role, issued_at, leeway), same, "{role} {issued_at} {leeway}");
+        }
     }
 
     #[test]

@@ -25,18 +25,18 @@ use http::{StatusCode, header::AUTHORIZATION, request::Parts};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-pub use external::LONGEST_FOREIGN_LIFETIME;
+pub use external::{LONGEST_FOREIGN_LIFETIME, Registration};
 use flood::Flood;
 pub use known::token_name;
 pub use origin::Origin;
 use origin::{Hosts, Name};
 pub use shares::{Share, Shares};
 pub use signing::{Issuer, TokenRequest};
-use token::{LEEWAY, Verified, Verifier};
+use token::{Claims, LEEWAY, Verified, Verifier};
 
 use crate::{
     Config, Problem, Registry, Tenant, TenantState,
-    access::{AccessBook, Action, Duty, FieldClass, Grants},
+    access::{AccessBook, Action, Duty, FieldClass, Grants, Holder},
     config::TrustedProxies,
     database,
     health::Check,
@@ -63,6 +63,8 @@ pub struct Actor {
     pub ends_with: Option<EmployeeId>,
     /// The log-in that the token came of.
     pub session: Option<uuid::Uuid>,
+    /// The registration by which their token was taken, where another issuer made it.
+    pub registration: Option<Registration>,
     /// When token, tenant and rights were looked at.
     looked: Instant,
     pass: Arc<Pass>,
@@ -202,7 +204,7 @@ impl Gate {
     /// All checks up to the subscription, for a request's head.
     pub async fn admit(&self, parts: &Parts) -> Result<Actor, Problem> {
         let token = bearer(parts).map_err(|(problem, reason)| refused(problem, reason, None))?;
-        let verified = self.verify(token).await?;
+        let mut verified = self.verify(token).await?;
         let named = self.named(parts);
         let tenant = self.resolve(&verified, named.clone()).await?;
         self.flood.admit(tenant.id).map_err(|wait| {
@@ -212,14 +214,15 @@ impl Gate {
             refused(problem, "the tenant sends too much", Some(tenant.id))
         })?;
         let place = self.places.take(tenant.id).ok_or_else(|| too_many(Some(tenant.id)))?;
-        let claims = verified.claims;
-        let employee = claims.employee_id.and_then(|id| id.parse().ok());
-        let session = claims.sid.and_then(|id| id.parse().ok());
         let scope = TenantScope::checked(tenant.id);
-        let (grants, ends_with) = self.grants(scope, &claims.sub, &claims.roles, employee).await?;
+        let (grants, ends_with) = self.grants(scope, &mut verified).await?;
+        let Verified { claims, external: registration } = verified;
+        let employee = claims.employee();
+        let session = claims.sid.as_deref().and_then(|id| id.parse().ok());
         let (token, named, looked) = (token.to_owned(), named.unwrap_or_default(), Instant::now());
         let pass = Arc::new(Pass { gate: self.clone(), token, named, looked: Mutex::new(looked), _place: place });
-        Ok(Actor { subject: claims.sub, scope, tenant, roles: claims.roles, grants, employee, ends_with, session, looked, pass })
+        let Claims { sub: subject, roles, .. } = claims;
+        Ok(Actor { subject, scope, tenant, roles, grants, employee, ends_with, session, registration, looked, pass })
     }
     /// A place for a request that takes no token, of the share of the address that it came from.
     pub fn admit_stranger(&self, parts: &Parts) -> Result<Share<Option<Origin>>, Problem> {
@@ -237,19 +240,22 @@ impl Gate {
             }
         })
     }
-    /// What the tenant lets a subject with these roles do now, and with whose employment that ends.
+    /// What the tenant lets the token's subject do now, and with whose employment that ends. Roles that are no longer what the
+    /// token meant are taken out of it.
     async fn grants(
         &self,
         scope: TenantScope,
-        subject: &str,
-        roles: &[String],
-        employee: Option<EmployeeId>,
+        Verified { claims, external }: &mut Verified,
     ) -> Result<(Grants, Option<EmployeeId>), Problem> {
         let tenant = scope.tenant();
         let version = self.verifier.known().access.get(&tenant).copied();
         let access = self.access.of(scope, version).await?;
-        let ends_with = access.ends_with(subject, employee);
-        let mut people = access.givers(subject);
+        let (issued_at, leeway) = (claims.iat, leeway(*external));
+        claims.roles.retain(|role| access.is_as_issued(role, issued_at, leeway));
+        let named_since = external.map(|registration| registration.confirmed_at);
+        let holder = Holder { subject: &claims.sub, roles: &claims.roles, employee: claims.employee(), named_since };
+        let ends_with = access.ends_with(holder.subject, holder.employee);
+        let mut people = access.givers(holder);
         if self.employments.get().is_none_or(|employments| employments.at_admission()) {
             people.extend(ends_with);
         }
@@ -257,7 +263,7 @@ impl Gate {
         if ends_with.is_some_and(|person| left.contains(&person)) {
             return Err(has_left(tenant));
         }
-        Ok((Grants::of(tenant, &access, subject, roles, employee, &left), ends_with))
+        Ok((Grants::of(tenant, &access, holder, &left), ends_with))
     }
     /// The tenant that a request without a token names by its host or header. `None` where there is no such tenant: the
     /// answer must then be that of a wrong password, after as long: it is not looked for again.
@@ -331,8 +337,8 @@ impl Gate {
             refused(Problem::new(StatusCode::FORBIDDEN, "tenant_mismatch", detail), reason, tenant)
         };
         // An external issuer is registered for one tenant; our own tokens say three times whose they are.
-        let (id, slug) = if let Some(id) = *external {
-            (id, None)
+        let (id, slug) = if let Some(registration) = external {
+            (registration.tenant, None)
         } else {
             let (Some(id), Some(slug), Some(schema)) = (&claims.tenant_id, &claims.tenant_slug, &claims.schema_name) else {
                 let detail = "the token names no tenant; get one that was issued for a tenant";
@@ -344,9 +350,7 @@ impl Gate {
             }
             (id, Some(slug.as_str()))
         };
-        // Our own tokens bear the database's time.
-        let leeway = if external.is_some() { LEEWAY } else { 0 };
-        if self.verifier.known().revoked.include(id, claims, leeway) {
+        if self.verifier.known().revoked.include(id, claims, leeway(*external)) {
             return Err(refused(invalid_token(), "the token, its log-in or its subject is revoked", Some(id)));
         }
         let named = named.map_err(|reason| refused(invalid_tenant(), reason, None))?;
@@ -402,6 +406,11 @@ impl Gate {
         }
         Ok(())
     }
+}
+
+/// Seconds by which the clock of a token's issuer may differ from the database's, whose time our own tokens bear.
+fn leeway(external: Option<Registration>) -> u64 {
+    if external.is_some() { LEEWAY } else { 0 }
 }
 
 /// 429 `rate_limited`: whoever it is has all their places taken.
@@ -461,11 +470,12 @@ impl Actor {
     /// The actor by the same token, with what it may do now; in the same place. Fails where it would not be let in any more.
     pub async fn renewed(&self) -> Result<Self, Problem> {
         let Pass { gate, token, named, .. } = &*self.pass;
-        let tenant = gate.resolve(&gate.verify(token).await?, Ok(named.clone())).await?;
-        let (grants, ends_with) = gate.grants(self.scope, &self.subject, &self.roles, self.employee).await?;
-        let looked = Instant::now();
+        let mut verified = gate.verify(token).await?;
+        let tenant = gate.resolve(&verified, Ok(named.clone())).await?;
+        let (grants, ends_with) = gate.grants(self.scope, &mut verified).await?;
+        let (roles, registration, looked) = (verified.claims.roles, verified.external, Instant::now());
         *self.pass.looked() = looked;
-        Ok(Self { tenant, grants, ends_with, looked, ..self.clone() })
+        Ok(Self { tenant, grants, ends_with, roles, registration, looked, ..self.clone() })
     }
     /// 401 `invalid_token`: the employment with which the access ends is over.
     pub fn has_left(&self) -> Problem {

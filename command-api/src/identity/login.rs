@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     Bearer, IDLE, Identity, Logins, SESSION, Subject, Void,
     attempts::{By, Trier},
-    audit, exposed,
+    audit, earlier_email, exposed,
     hashing::Asker,
     normalized_email, passwords, scope_of, totp, user_name,
 };
@@ -91,14 +91,18 @@ pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(as
     // A tenant that can't have log-ins is treated as one without accounts, in the platform's own scope.
     let tenant = found.filter(|tenant| matches!(tenant.state, TenantState::Ready | TenantState::Suspended));
     let scope = tenant.as_deref().map_or(Registry::platform_scope(), scope_of);
-    let email = normalized_email(&ask.email).unwrap_or_default();
+    let email = normalized_email(&ask.email).ok().or_else(|| earlier_email(&ask.email)).unwrap_or_default();
     let nowhere = if tenant.is_some() { None } else { identity.gate.name_of_tenant(&parts) };
     let name = nowhere.as_ref().map_or_else(|| email.clone(), |nowhere| format!("nowhere\n{nowhere}\n{email}"));
     let account = identity.email_digest(scope, &name).await?;
     let mut tx = identity.begin(scope).await?;
-    let sql = format!("select {ACCOUNT} from platform.user_account a where tenant_id = $1 and email_digest = $2 and state = 'active'");
-    let active: Option<Account> =
-        sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(account.as_slice()).fetch_optional(tx.conn()).await?;
+    // The form that was typed comes first where an account was made under it.
+    let sql = format!(
+        "select {ACCOUNT} from platform.user_account a where tenant_id = $1 and email_digest = any ($2) and state = 'active'
+         order by email_digest <> $2[cardinality($2)] limit 1"
+    );
+    let digests = identity.email_digests(scope, &ask.email, &email).await?;
+    let active: Option<Account> = sqlx::query_as(&sql).bind(scope.tenant().uuid()).bind(&digests).fetch_optional(tx.conn()).await?;
     tx.commit().await?;
     let device = match (&ask.device, &active) {
         (Some(device), Some(active)) => identity.known_device(scope, &account, active, device).await?,
@@ -339,7 +343,7 @@ pub(crate) struct Activation {
 /// Take up an invitation, or set a new password with one. All earlier log-ins end.
 #[utoipa::path(post, path = "/v1/auth/activation", tag = "identity", security(()), request_body = Activation, responses(
     (status = 204, description = "The account is active; log in"),
-    (status = 400, description = "`malformed_json`; `invalid_ticket`: unknown, used or too old; ask for another; `invalid_tenant`"),
+    (status = 400, description = "`malformed_json`; `invalid_ticket`: unknown, used, too old, or for an account that has changed since; ask for another; `invalid_tenant`"),
     (status = 402, description = "`subscription_expired`"),
     (status = 403, description = "`tenant_suspended`"),
     (status = 404, description = "`tenant_not_found`"),
@@ -349,7 +353,10 @@ pub(crate) struct Activation {
     (status = 503, description = "`login_unavailable`, `overloaded`, `database_unavailable`"),
 ))]
 pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<Activation>) -> Result<StatusCode, Problem> {
-    let invalid = || Problem::new(StatusCode::BAD_REQUEST, "invalid_ticket", "the invitation is unknown, used or too old; ask for another");
+    let invalid = || {
+        let detail = "the invitation is unknown, used, too old, or for what is not so any more; ask for another";
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_ticket", detail)
+    };
     let identity = logins.get()?;
     let (ticket, tenant) = identity.bearer("tt", &ask.ticket, &parts)?.ok_or_else(invalid)?;
     let scope = scope_of(&tenant);
@@ -374,24 +381,20 @@ pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(
     passwords::check(&ask.password, &identity.open_email(scope, user, &email)?)?;
     let hash = identity.passwords.hash(Asker::Known(user_name(user)), ask.password).await?;
     let mut tx = identity.begin(scope).await?;
-    let activated = sqlx::query(
+    if !identity.take_ticket(&mut tx, scope, user, &ticket).await? {
+        audit(&mut tx, scope, "activate", "refused", Some(&user_name(user)), None).await?;
+        tx.commit().await?;
+        return Err(invalid());
+    }
+    sqlx::query(
         "update platform.user_account set password_hash = $3, state = 'active', totp_secret = null, totp_confirmed = false, changed_at = now()
-         where tenant_id = $1 and user_id = $2 and state <> 'disabled'",
+         where tenant_id = $1 and user_id = $2",
     )
     .bind(scope.tenant().uuid())
     .bind(user)
     .bind(hash)
     .execute(tx.conn())
     .await?;
-    let taken = sqlx::query("delete from platform.user_ticket where tenant_id = $1 and digest = $2 and expires_at > now()")
-        .bind(scope.tenant().uuid())
-        .bind(ticket.digest())
-        .execute(tx.conn())
-        .await?;
-    if taken.rows_affected() == 0 || activated.rows_affected() == 0 {
-        tx.rollback().await?;
-        return Err(invalid());
-    }
     identity.end_sessions(&mut tx, scope, user, None, "new password").await?;
     audit(&mut tx, scope, "activate", "granted", Some(&user_name(user)), None).await?;
     tx.commit().await?;

@@ -81,7 +81,7 @@ pub(crate) async fn change_password(
     let mut tx = identity.begin(actor.scope).await?;
     // Only in the place of the one that was verified.
     let changed = sqlx::query(
-        "update platform.user_account set password_hash = $3, changed_at = now()
+        "update platform.user_account set password_hash = $3, totp_secret = case when totp_confirmed then totp_secret end, changed_at = now()
          where tenant_id = $1 and user_id = $2 and state = 'active' and password_hash = $4",
     )
     .bind(actor.tenant.id.uuid())

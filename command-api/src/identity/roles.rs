@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use platform::{
     Anyone, Problem, RoleAdmin, ScopedTx,
     access::{BUILT_IN, Duty, RoleContent, TenantAccess, is_role_name},
+    auth::LONGEST_FOREIGN_LIFETIME,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, types::Json as Column};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Identity, Logins, audit, check_admins_left, check_roles_held, not_found};
+use super::{Identity, Logins, TICKET, audit, check_admins_left, check_roles_held, hold_roles, not_found};
 use crate::request::{Fields, Id};
 
 /// Roles of a tenant's own at most.
@@ -22,7 +23,11 @@ const ROLES: i64 = 200;
 const DELEGATIONS: i64 = 5_000;
 const DELEGATIONS_OF_ONE: i64 = 20;
 /// How long a delegation lasts at most whose maker may lose their roles without our knowing.
-const UNFOLLOWED_DAYS: i32 = 31;
+const UNFOLLOWED_DAYS: i64 = 31;
+/// How far ahead a delegation begins at most, and how long it lasts at most.
+const YEAR_DAYS: i64 = 366;
+/// Names of removed roles that are remembered at most, of one tenant.
+const REMOVED: i64 = 1_000;
 
 /// A role.
 #[derive(Serialize, ToSchema)]
@@ -100,16 +105,21 @@ pub(crate) async fn make_role(
     }
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
+    lock_role(&mut tx, actor.scope, &ask.name).await?;
     identity.access_changed(&mut tx, actor.scope).await?;
     check_roles_held(&mut tx, &actor, std::slice::from_ref(&ask.name)).await?;
-    let others: i64 = sqlx::query_scalar("select count(*) from platform.access_role where tenant_id = $1 and name <> $2")
-        .bind(actor.tenant.id.uuid())
-        .bind(&ask.name)
-        .fetch_one(tx.conn())
-        .await?;
-    if others >= ROLES {
+    let (others, removed): (i64, i64) = sqlx::query_as(
+        "select (select count(*) from platform.access_role where tenant_id = $1 and name <> $2),
+             (select count(*) from platform.removed_role where tenant_id = $1 and until > now())",
+    )
+    .bind(actor.tenant.id.uuid())
+    .bind(&ask.name)
+    .fetch_one(tx.conn())
+    .await?;
+    if others >= ROLES || removed >= REMOVED {
         tx.rollback().await?;
-        return Err(Problem::new(StatusCode::CONFLICT, "too_many_roles", format!("a tenant has at most {ROLES} roles of its own")));
+        let detail = format!("a tenant has at most {ROLES} roles of its own, and removes at most {REMOVED} within a week");
+        return Err(Problem::new(StatusCode::CONFLICT, "too_many_roles", detail));
     }
     sqlx::query(
         "insert into platform.access_role (tenant_id, name, content) values ($1, $2, $3)
@@ -126,8 +136,8 @@ pub(crate) async fn make_role(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Remove a role of the tenant's own: from all who have it, too, so that one made later under its name is another. It
-/// grants nothing any more within seconds. Nobody can remove one that holds more than they do.
+/// Remove a role of the tenant's own: from all who have it, too, and from tokens that are out, so that one made later under
+/// its name is another. It grants nothing any more within seconds. Nobody can remove one that holds more than they do.
 #[utoipa::path(post, path = "/v1/roles/removal", tag = "identity", request_body = RoleName, responses(
     (status = 204, description = "Removed, or never there"),
     (status = 409, description = "`last_admin`: nobody would be left who decides who gets in"),
@@ -141,12 +151,11 @@ pub(crate) async fn remove_role(
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
-    if TenantAccess::read(&mut tx, actor.scope).await?.roles.iter().all(|(name, _)| *name != ask.name) {
+    if !lock_role(&mut tx, actor.scope, &ask.name).await? {
         tx.rollback().await?;
         return Ok(StatusCode::NO_CONTENT);
     }
     check_roles_held(&mut tx, &actor, std::slice::from_ref(&ask.name)).await?;
-    // Everybody locks accounts first, then the version, then what it counts.
     for table in ["user_account", "service_account"] {
         let sql = format!("update platform.{table} set roles = array_remove(roles, $2) where tenant_id = $1 and $2 = any (roles)");
         sqlx::query(&sql).bind(actor.tenant.id.uuid()).bind(&ask.name).execute(tx.conn()).await?;
@@ -161,6 +170,7 @@ pub(crate) async fn remove_role(
     ] {
         sqlx::query(sql).bind(actor.tenant.id.uuid()).bind(&ask.name).execute(tx.conn()).await?;
     }
+    identity.remember_removal(&mut tx, actor.scope, &ask.name).await?;
     check_admins_left(&mut tx, &actor).await?;
     audit(&mut tx, actor.scope, "remove_role", "granted", Some(&ask.name), Some(&actor)).await?;
     tx.commit().await?;
@@ -176,11 +186,11 @@ pub(crate) struct Delegate {
     /// Which of your roles. Their `line` stays yours: who stands in for a manager sees the manager's line. What they let
     /// you do about yourself is not passed on.
     roles: Vec<String>,
-    /// From when, such as 2026-12-01T00:00:00Z; now if absent.
+    /// From when, such as 2026-12-01T00:00:00Z, at most a year ahead; now if absent.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     starts_at: Option<Timestamp>,
-    /// Until when; at most a year after the start, or 31 days where you log in elsewhere.
+    /// Until when; at most a year after the start, or 31 days from now where you log in elsewhere.
     #[schema(value_type = String, format = DateTime)]
     ends_at: Timestamp,
 }
@@ -228,10 +238,7 @@ pub(crate) async fn delegate(
         return Err(invalid("/to", "must be another subject, 1 to 255 characters"));
     }
     let starts_at = ask.starts_at.unwrap_or_else(Timestamp::now);
-    let seconds = ask.ends_at.as_second() - starts_at.as_second();
-    if !(1..=366 * 86_400).contains(&seconds) || ask.ends_at <= Timestamp::now() {
-        return Err(invalid("/ends_at", "must be in the future, after the start, and at most a year after it"));
-    }
+    check_period(&actor.subject, starts_at, ask.ends_at)?;
     // Of one's own roles: those in the token, which a delegation does not add to.
     let foreign = ask.roles.iter().position(|role| !actor.roles.contains(role));
     if let Some(place) = foreign.or(ask.roles.is_empty().then_some(0)) {
@@ -242,15 +249,10 @@ pub(crate) async fn delegate(
     let mut roles = ask.roles;
     roles.sort_unstable();
     roles.dedup();
-    // Of others nobody tells us when they lose a role.
-    let ours = ["user:", "service:"].iter().any(|kind| actor.subject.starts_with(kind));
-    if !ours && seconds > i64::from(UNFOLLOWED_DAYS) * 86_400 {
-        let detail = format!("must be at most {UNFOLLOWED_DAYS} days after the start for who logs in elsewhere");
-        return Err(invalid("/ends_at", &detail));
-    }
     let identity = logins.get()?;
     let id = Uuid::now_v7();
     let mut tx = identity.begin(actor.scope).await?;
+    hold_roles(&mut tx, actor.scope, &roles).await?;
     if !identity.still_has(&mut tx, actor.scope, &actor.subject, &roles).await? {
         tx.rollback().await?;
         return Err(actor.forbidden());
@@ -278,8 +280,8 @@ pub(crate) async fn delegate(
         return Err(Problem::new(StatusCode::CONFLICT, "too_many_delegations", detail));
     }
     sqlx::query(
-        "insert into platform.delegation (tenant_id, delegation_id, from_subject, to_subject, roles, anchor, starts_at, ends_at)
-         values ($1, $2, $3, $4, $5, $6, to_timestamp($7::float8 / 1000), to_timestamp($8::float8 / 1000))",
+        "insert into platform.delegation (tenant_id, delegation_id, from_subject, to_subject, roles, anchor, starts_at, ends_at, registration)
+         values ($1, $2, $3, $4, $5, $6, to_timestamp($7::float8 / 1000), to_timestamp($8::float8 / 1000), $9)",
     )
     .bind(actor.tenant.id.uuid())
     .bind(id)
@@ -289,6 +291,7 @@ pub(crate) async fn delegate(
     .bind(actor.employee.map(events::EmployeeId::uuid))
     .bind(starts_at.as_millisecond())
     .bind(ask.ends_at.as_millisecond())
+    .bind(actor.registration.map(|registration| registration.id))
     .execute(tx.conn())
     .await?;
     audit(&mut tx, actor.scope, "delegate", "granted", Some(&ask.to), Some(&actor)).await?;
@@ -373,6 +376,38 @@ impl Identity {
             .await?;
         Ok(())
     }
+    /// Ends what was delegated by people whose issuer is no longer trusted, or otherwise than it was then.
+    pub(super) async fn end_unfounded_delegations(&self, tx: &mut ScopedTx, scope: TenantScope) -> Result<(), Problem> {
+        sqlx::query(
+            "update platform.delegation d set revoked_at = now()
+             where tenant_id = $1 and revoked_at is null and registration is not null and not exists (
+                 select from platform.external_issuer e
+                 where e.registration_id = d.registration and e.tenant_id = d.tenant_id and e.confirmed_at is not null)",
+        )
+        .bind(scope.tenant().uuid())
+        .execute(tx.conn())
+        .await?;
+        Ok(())
+    }
+    /// Remembers that a role was removed, for as long as a token or a ticket may live that counts on it.
+    async fn remember_removal(&self, tx: &mut ScopedTx, scope: TenantScope, name: &str) -> Result<(), Problem> {
+        sqlx::query("delete from platform.removed_role where tenant_id = $1 and until < now()")
+            .bind(scope.tenant().uuid())
+            .execute(tx.conn())
+            .await?;
+        // The instant, not that at which the transaction began: a token issued in between is meant, too.
+        sqlx::query(
+            "insert into platform.removed_role (tenant_id, name, removed_at, until)
+             values ($1, $2, clock_timestamp(), now() + $3 * interval '1 second')
+             on conflict (tenant_id, name) do update set removed_at = excluded.removed_at, until = excluded.until",
+        )
+        .bind(scope.tenant().uuid())
+        .bind(name)
+        .bind(i64::try_from(TICKET.as_secs().max(LONGEST_FOREIGN_LIFETIME).max(self.config.token_max_lifetime) + 60).unwrap_or(i64::MAX))
+        .execute(tx.conn())
+        .await?;
+        Ok(())
+    }
     /// Whether a user or machine of ours is still in and has these roles. A token tells what was so when it was issued;
     /// what it passes on would outlive it. The lock keeps them from being taken away until the end of the transaction.
     async fn still_has(&self, tx: &mut ScopedTx, scope: TenantScope, subject: &str, roles: &[String]) -> Result<bool, Problem> {
@@ -386,6 +421,35 @@ impl Identity {
         let has: Option<bool> = sqlx::query_scalar(&sql).bind(scope.tenant().uuid()).bind(id).bind(roles).fetch_optional(tx.conn()).await?;
         Ok(has.is_some())
     }
+}
+
+/// Locks a role of the tenant's own; whether there is one.
+async fn lock_role(tx: &mut ScopedTx, scope: TenantScope, name: &str) -> Result<bool, Problem> {
+    let locked = sqlx::query("select from platform.access_role where tenant_id = $1 and name = $2 for update")
+        .bind(scope.tenant().uuid())
+        .bind(name)
+        .execute(tx.conn())
+        .await?;
+    Ok(locked.rows_affected() == 1)
+}
+
+/// 422 unless a delegation of a subject may last from one instant to the other.
+fn check_period(subject: &str, starts_at: Timestamp, ends_at: Timestamp) -> Result<(), Problem> {
+    const DAY_S: i64 = 86_400;
+    let now = Timestamp::now();
+    let after_start = ends_at.as_second() - starts_at.as_second();
+    if !(1..=YEAR_DAYS * DAY_S).contains(&after_start) || ends_at <= now {
+        return Err(invalid("/ends_at", "must be in the future, after the start, and at most a year after it"));
+    }
+    if starts_at.as_second() - now.as_second() > YEAR_DAYS * DAY_S {
+        return Err(invalid("/starts_at", "must be at most a year ahead"));
+    }
+    // Of others nobody tells us when they lose a role.
+    let ours = ["user:", "service:"].iter().any(|kind| subject.starts_with(kind));
+    if !ours && ends_at.as_second() - now.as_second() > UNFOLLOWED_DAYS * DAY_S {
+        return Err(invalid("/ends_at", &format!("must be at most {UNFOLLOWED_DAYS} days from now for who logs in elsewhere")));
+    }
+    Ok(())
 }
 
 fn invalid(pointer: &str, detail: &str) -> Problem {

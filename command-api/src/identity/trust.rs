@@ -164,7 +164,7 @@ const fn an_hour() -> i64 {
 }
 
 /// Write down an issuer whose access tokens are to be taken for a tenant. They are once the tenant confirms it, and no
-/// longer when it is written down otherwise.
+/// longer when it is written down otherwise; then what its users delegated ends, too.
 #[utoipa::path(post, path = "/v1/tenants/{id}/issuers", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")),
     request_body = ExternalIssuer, responses(
     (status = 204, description = "Written down"),
@@ -185,13 +185,16 @@ pub(crate) async fn trust_issuer(
     let mut tx = identity.begin(scope).await?;
     let roles: Vec<_> = ask.roles.values().cloned().collect();
     known_roles(&mut tx, scope, &roles).await?;
+    identity.access_changed(&mut tx, scope).await?;
     let insert = "insert into platform.external_issuer as e (tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim, max_lifetime_s)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (issuer, audience) do update set jwks_uri = excluded.jwks_uri, token_type = excluded.token_type,
              roles_claim = excluded.roles_claim, roles = excluded.roles, employee_claim = excluded.employee_claim,
              max_lifetime_s = excluded.max_lifetime_s,
-             confirmed_at = case when (e.jwks_uri, e.token_type, e.roles_claim, e.roles, e.employee_claim, e.max_lifetime_s) is not distinct from
-                 (excluded.jwks_uri, excluded.token_type, excluded.roles_claim, excluded.roles, excluded.employee_claim, excluded.max_lifetime_s) then e.confirmed_at end
+             (confirmed_at, registration_id) = (
+                 select case when same then e.confirmed_at end, case when same then e.registration_id else excluded.registration_id end
+                 from (select (e.jwks_uri, e.token_type, e.roles_claim, e.roles, e.employee_claim, e.max_lifetime_s) is not distinct from
+                     (excluded.jwks_uri, excluded.token_type, excluded.roles_claim, excluded.roles, excluded.employee_claim, excluded.max_lifetime_s) as same) as compared)
          where e.tenant_id = excluded.tenant_id";
     let taken = ask.query(insert, scope).execute(tx.conn()).await?;
     if taken.rows_affected() == 0 {
@@ -199,6 +202,7 @@ pub(crate) async fn trust_issuer(
         let detail = "another tenant has this issuer with this audience; ask the issuer for another audience";
         return Err(Problem::new(StatusCode::CONFLICT, "issuer_taken", detail));
     }
+    identity.end_unfounded_delegations(&mut tx, scope).await?;
     audit(&mut tx, scope, "trust_issuer", "granted", Some(&named(&ask.issuer, &ask.audience)), Some(&actor)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -287,7 +291,7 @@ pub(crate) async fn distrust_issuer(
     identity.forget(identity.known(tenant)?, &ask, &actor).await
 }
 
-/// Have an issuer's tokens taken no longer for your tenant, from a second or two on.
+/// Have an issuer's tokens taken no longer for your tenant, from a second or two on. What its users delegated ends.
 #[utoipa::path(post, path = "/v1/issuers/removal", tag = "identity", request_body = IssuerName, responses(
     (status = 204, description = "Not taken, or not before"),
     (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
@@ -387,12 +391,14 @@ impl Identity {
     }
     async fn forget(&self, scope: TenantScope, name: &IssuerName, actor: &Actor) -> Result<StatusCode, Problem> {
         let mut tx = self.begin(scope).await?;
+        self.access_changed(&mut tx, scope).await?;
         sqlx::query("delete from platform.external_issuer where tenant_id = $1 and issuer = $2 and audience = $3")
             .bind(scope.tenant().uuid())
             .bind(&name.issuer)
             .bind(&name.audience)
             .execute(tx.conn())
             .await?;
+        self.end_unfounded_delegations(&mut tx, scope).await?;
         audit(&mut tx, scope, "distrust_issuer", "granted", Some(&named(&name.issuer, &name.audience)), Some(actor)).await?;
         tx.commit().await?;
         Ok(StatusCode::NO_CONTENT)

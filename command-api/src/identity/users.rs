@@ -13,8 +13,8 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    Identity, Logins, TICKET, Void, audit, check_admins_left, check_duties_held, check_roles, check_roles_held, normalized_email,
-    not_found, user_name,
+    Identity, Logins, TICKET, Void, audit, check_admins_left, check_duties_held, check_roles, check_user_held, normalized_email, not_found,
+    user_name,
 };
 use crate::request::{Fields, Id};
 
@@ -110,19 +110,22 @@ pub(crate) async fn invite_user(
 ) -> Result<(StatusCode, Json<Invitation>), Problem> {
     let identity = logins.get()?;
     let email = normalized_email(&ask.email)?;
-    let (user, digest) = (Uuid::now_v7(), identity.email_digest(actor.scope, &email).await?);
+    let (user, digests) = (Uuid::now_v7(), identity.email_digests(actor.scope, &ask.email, &email).await?);
     let mut tx = identity.begin(actor.scope).await?;
     check_roles(&mut tx, &actor, &ask.roles).await?;
     let invited = sqlx::query(
         "insert into platform.user_account (tenant_id, user_id, email_digest, email, state, roles, employee_id)
-         values ($1, $2, $3, $4, 'invited', $5, $6) on conflict (tenant_id, email_digest) do nothing",
+         select $1, $2, $3, $4, 'invited', $5, $6
+         where not exists (select from platform.user_account where tenant_id = $1 and email_digest = any ($7))
+         on conflict (tenant_id, email_digest) do nothing",
     )
     .bind(actor.tenant.id.uuid())
     .bind(user)
-    .bind(digest.as_slice())
+    .bind(&digests[0])
     .bind(identity.seal_email(actor.scope, user, &email))
     .bind(&ask.roles)
     .bind(ask.employee_id)
+    .bind(&digests)
     .execute(tx.conn())
     .await?;
     if invited.rows_affected() == 0 {
@@ -130,7 +133,7 @@ pub(crate) async fn invite_user(
         let detail = "somebody with this address is here already; invite them again by their id, or enable them";
         return Err(Problem::new(StatusCode::CONFLICT, "user_exists", detail).field("/email", "user_exists", detail));
     }
-    let ticket = identity.ticket(&mut tx, actor.scope, user).await?;
+    let ticket = identity.ticket(&mut tx, &actor, user).await?;
     audit(&mut tx, actor.scope, "invite", "granted", Some(&user_name(user)), Some(&actor)).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(Invitation { user_id: user, ticket, expires_in: TICKET.as_secs() })))
@@ -186,7 +189,8 @@ pub(crate) struct ChangeUser {
     employee_id: Option<Uuid>,
 }
 
-/// Change what a user may do. Their access tokens end within seconds; a refresh brings new ones with the new roles.
+/// Change what a user may do. Their access tokens end within seconds; a refresh brings new ones with the new roles. An
+/// invitation that was not taken up yet is void: invite them again.
 #[utoipa::path(post, path = "/v1/users/{id}/roles", tag = "identity", params(("id" = Uuid, Path, description = "The user")),
     request_body = ChangeUser, responses(
     (status = 200, description = "Changed", body = User),
@@ -205,7 +209,7 @@ pub(crate) async fn change_user(
     let mut tx = identity.begin(actor.scope).await?;
     check_roles(&mut tx, &actor, &ask.roles).await?;
     let before = hold(&mut tx, actor.scope, user).await?;
-    check_roles_held(&mut tx, &actor, &before.roles).await?;
+    check_user_held(&mut tx, &actor, user, &before.roles).await?;
     identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;
     if before.employee_id != ask.employee_id {
         // What an owner said was about another person.
@@ -292,12 +296,12 @@ pub(crate) async fn invite_again(
     let mut tx = identity.begin(actor.scope).await?;
     let found = hold(&mut tx, actor.scope, user).await?;
     // A ticket opens the account.
-    check_roles_held(&mut tx, &actor, &found.roles).await?;
+    check_user_held(&mut tx, &actor, user, &found.roles).await?;
     if found.state == "disabled" {
         tx.rollback().await?;
         return Err(Problem::new(StatusCode::CONFLICT, "user_disabled", "the user is disabled; enable them first"));
     }
-    let ticket = identity.ticket(&mut tx, actor.scope, user).await?;
+    let ticket = identity.ticket(&mut tx, &actor, user).await?;
     audit(&mut tx, actor.scope, "invite_again", "granted", Some(&user_name(user)), Some(&actor)).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(Invitation { user_id: user, ticket, expires_in: TICKET.as_secs() })))
@@ -322,11 +326,6 @@ pub(crate) async fn disable_user(
     check_duties_held(&mut tx, &actor, &roles).await?;
     set_state(&mut tx, actor.scope, user, "'disabled'").await?;
     identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;
-    sqlx::query("delete from platform.user_ticket where tenant_id = $1 and user_id = $2")
-        .bind(actor.tenant.id.uuid())
-        .bind(user)
-        .execute(tx.conn())
-        .await?;
     identity.end_sessions(&mut tx, actor.scope, user, None, "user disabled").await?;
     identity.revoke(&mut tx, actor.scope, &user_name(user), Void::All).await?;
     audit(&mut tx, actor.scope, "disable", "granted", Some(&user_name(user)), Some(&actor)).await?;
@@ -350,7 +349,7 @@ pub(crate) async fn enable_user(
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
     let roles = hold(&mut tx, actor.scope, user).await?.roles;
-    check_roles_held(&mut tx, &actor, &roles).await?;
+    check_user_held(&mut tx, &actor, user, &roles).await?;
     set_state(&mut tx, actor.scope, user, "case when password_hash is null then 'invited' else 'active' end").await?;
     audit(&mut tx, actor.scope, "enable", "granted", Some(&user_name(user)), Some(&actor)).await?;
     let row = find(&mut tx, actor.scope, user).await?;

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use data_encoding::HEXLOWER;
 use events::TenantId;
+use jiff::Timestamp;
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk},
@@ -27,12 +28,24 @@ use tokio::{
     sync::{Mutex, OwnedMutexGuard},
     time::Instant,
 };
+use uuid::Uuid;
 
 use super::token::{Claims, Head, LEEWAY, Refusal, now, reason_of};
 
+/// A registration of another issuer as a tenant confirmed it. Written down otherwise, or anew, it is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registration {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Its id.
+    pub id: Uuid,
+    /// When it was confirmed.
+    pub confirmed_at: Timestamp,
+}
+
 /// An issuer whose tokens are taken for one tenant.
 pub(super) struct Trust {
-    pub(super) tenant: TenantId,
+    pub(super) registration: Registration,
     pub(super) issuer: String,
     audience: String,
     jwks_uri: String,
@@ -51,7 +64,11 @@ pub(super) struct Trust {
 impl<'r> FromRow<'r, PgRow> for Trust {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            tenant: TenantId::from_uuid(row.try_get("tenant_id")?),
+            registration: Registration {
+                tenant: TenantId::from_uuid(row.try_get("tenant_id")?),
+                id: row.try_get("registration_id")?,
+                confirmed_at: Timestamp::from_millisecond(row.try_get("confirmed_ms")?).unwrap_or(Timestamp::MAX),
+            },
             issuer: row.try_get("issuer")?,
             audience: row.try_get("audience")?,
             jwks_uri: row.try_get("jwks_uri")?,
@@ -101,7 +118,7 @@ impl Trust {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let all = |t: &Self| {
             let texts = [&t.issuer, &t.audience, &t.jwks_uri, &t.token_type, &t.roles_claim].map(Clone::clone);
-            (t.tenant, texts, t.roles.clone(), t.employee_claim.clone(), t.max_lifetime)
+            (t.registration, texts, t.roles.clone(), t.employee_claim.clone(), t.max_lifetime)
         };
         all(self) == all(other)
     }
@@ -162,7 +179,7 @@ impl Trust {
         }
         let employee_id = match self.employee_claim.as_deref().and_then(|path| at(claims, path)) {
             None => None,
-            Some(Value::String(id)) if id.parse::<uuid::Uuid>().is_ok() => Some(id.clone()),
+            Some(Value::String(id)) if id.parse::<Uuid>().is_ok() => Some(id.clone()),
             Some(_) => return Err("a foreign token's employee is no UUID"),
         };
         let granted: Vec<&str> = match at(claims, &self.roles_claim) {
@@ -389,7 +406,11 @@ mod tests {
 
     fn trust(audience: &str) -> Trust {
         Trust {
-            tenant: TenantId::from_uuid(uuid::Uuid::from_u128(7)),
+            registration: Registration {
+                tenant: TenantId::from_uuid(Uuid::from_u128(7)),
+                id: Uuid::from_u128(8),
+                confirmed_at: Timestamp::UNIX_EPOCH,
+            },
             issuer: "https://id.example".into(),
             audience: audience.into(),
             jwks_uri: String::new(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use events::{EmployeeId, TenantId};
+use events::EmployeeId;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -16,7 +16,7 @@ use sqlx::PgPool;
 #[cfg(any(test, fuzzing))]
 use super::known::KeySet;
 use super::{
-    external::{UniqueMap, the_one_meant},
+    external::{Registration, UniqueMap, the_one_meant},
     known::{Following, Known},
 };
 use crate::Config;
@@ -46,6 +46,13 @@ pub(super) struct Claims {
     /// The person that the subject is, where they are employed by the tenant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) employee_id: Option<String>,
+}
+
+impl Claims {
+    /// The person that the subject is.
+    pub(super) fn employee(&self) -> Option<EmployeeId> {
+        self.employee_id.as_deref().and_then(|id| id.parse().ok())
+    }
 }
 
 /// The only header that is taken: no `crit`, no `jku`, `jwk`, `x5u` or anything else that points to a key.
@@ -126,10 +133,10 @@ pub(super) struct Verifier {
     known: Following,
 }
 
-/// A verified token's claims, and whose it is where an external issuer says so.
+/// A verified token's claims, and by which registration it was taken where another issuer made it.
 pub(super) struct Verified {
     pub(super) claims: Claims,
-    pub(super) external: Option<TenantId>,
+    pub(super) external: Option<Registration>,
 }
 
 /// Between clocks, in seconds.
@@ -184,7 +191,7 @@ impl Verifier {
         let says: UniqueMap = serde_json::from_slice(&decode(payload)?).map_err(|_| Refusal::Invalid("the claims are no object"))?;
         let issuer = says.0.get("iss").and_then(serde_json::Value::as_str).unwrap_or_default();
         let trust = known.issuers.get(issuer).and_then(|list| the_one_meant(list, &says)).ok_or_else(unknown)?;
-        Ok(Verified { claims: trust.verify(token, &head).await?, external: Some(trust.tenant) })
+        Ok(Verified { claims: trust.verify(token, &head).await?, external: Some(trust.registration) })
     }
 
     fn verify_own(&self, token: &str, head: &Head, key: &VerificationKey) -> Result<Claims, &'static str> {

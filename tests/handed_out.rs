@@ -141,7 +141,8 @@ async fn a_ticket_ends_with_what_it_was_issued_for() {
     let machine = company.must(&company.owner, "/v1/service-accounts", &account).await;
     let (_, answer) = company.open("/v1/auth/service-token", &json!({"credential": machine["credential"]})).await;
     let machine_token = text(&answer, "access_token");
-    let (lost, void) = (company.system.token(&company.slug, "lost-desk"), company.system.token(&company.slug, "void-desk"));
+    let [lost, void] = ["lost-desk", "void-desk"]
+        .map(|role| text(&company.system.tenure(&["token", "--tenant", &company.slug, "--subject", role, "--role", role]), "token"));
     let foreign = issuer.token(&issuer.url, "somebody", &["desk"]);
     company.heard().await;
     let mut kept = Vec::new();
@@ -180,7 +181,8 @@ async fn a_ticket_ends_with_what_it_was_issued_for() {
             AnotherPerson => drop(company.must(owner, &path("roles"), &roles(&[&role], Some(Uuid::now_v7()))).await),
             DisabledAndEnabled => {
                 // By other code than ours, too.
-                company.sql("update platform.user_account set state = 'disabled' where tenant_id = $1 and state = 'invited'").await;
+                let disable = format!("update platform.user_account set state = 'disabled' where tenant_id = $1 and user_id = '{user}'");
+                company.sql(&disable).await;
                 company.must(owner, &path("enabling"), &json!({})).await;
             }
             NewPassword => {

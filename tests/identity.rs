@@ -16,7 +16,7 @@ pub(crate) struct Company {
     pub(crate) owner: String,
 }
 
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// Tokens say in whole seconds when they were issued, and those of up to two seconds after a revocation are void as well.
 const AFTER_REVOCATION: Duration = Duration::from_millis(2_100);
 

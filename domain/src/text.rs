@@ -351,7 +351,6 @@ mod tests {
             ("ada²@example.com", None),
             ("ａda\u{3000}@example.com", None),
             ("\u{301}ada@example.com", None),
-            ("ada@a\u{2260}b.example", None),
             ("ada@example\u{2488}com", None),
         ];
         check(EmailAddress::parse, EmailAddress::as_str, &cases);

@@ -126,7 +126,10 @@ enum Between {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_ends_with_what_it_was_issued_for() {
-    use Between::*;
+    use Between::{
+        AnotherPerson, AnotherTicket, Delegated, DisabledAndEnabled, IssuerDisabled, IssuerDistrusted, IssuerHasOtherRoles,
+        IssuersRoleMadeAnew, IssuersTokensVoid, MachineDisabled, NewPassword, Nothing, OtherRoles, SixDigits, WiderRole,
+    };
     let company = Company::new("ticket").await;
     for desk in ["desk", "lost-desk", "void-desk"] {
         company.role(desk, &["directory"], &["manage_users"]).await;

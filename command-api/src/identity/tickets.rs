@@ -17,7 +17,7 @@ use super::{Bearer, Identity, TICKET, held, user_name};
 struct Issuer {
     /// None where the ticket is of an earlier build.
     issued_by: Option<String>,
-    issuer_roles: Option<Vec<String>>,
+    roles: Option<Vec<String>>,
     /// Seconds since 1970.
     issued_at: i64,
     /// Their tokens were not made void since, and the registration by which they were taken stands.
@@ -58,7 +58,7 @@ impl Identity {
         let roles: Option<Vec<String>> = sqlx::query_scalar(roles).bind(tenant).bind(user).fetch_optional(tx.conn()).await?;
         let issuer: Option<Issuer> = sqlx::query_as(
             "delete from platform.user_ticket t where tenant_id = $1 and digest = $2 and user_id = $3 and expires_at > now()
-             returning issued_by, issuer_roles, floor(extract(epoch from issued_at))::bigint as issued_at,
+             returning issued_by, issuer_roles as roles, floor(extract(epoch from issued_at))::bigint as issued_at,
                  not exists (select from platform.revocation r where r.tenant_id = t.tenant_id and r.kind = 'subject' and r.id = t.issued_by
                      and r.revoked_at >= t.issued_at)
                  and case when issued_by like 'external:%' or issuer_registration is not null then exists (
@@ -113,7 +113,7 @@ impl Identity {
             return Ok(found.map(|(roles, employee)| (roles, employee.map(EmployeeId::from_uuid))));
         }
         let issued_at = u64::try_from(issuer.issued_at).unwrap_or_default();
-        let said = issuer.issuer_roles.iter().flatten();
+        let said = issuer.roles.iter().flatten();
         let roles = said.filter(|role| access.is_as_issued(role, issued_at, 0)).cloned().collect();
         Ok(issuer.stands.then_some((roles, None)))
     }

@@ -222,7 +222,7 @@ impl Gate {
         let (token, named, looked) = (token.to_owned(), named.unwrap_or_default(), Instant::now());
         let pass = Arc::new(Pass { gate: self.clone(), token, named, looked: Mutex::new(looked), _place: place });
         let Claims { sub: subject, roles, .. } = claims;
-        Ok(Actor { subject, scope, tenant, roles, grants, employee, ends_with, session, registration, looked, pass })
+        Ok(Actor { subject, tenant, scope, roles, grants, employee, ends_with, session, registration, looked, pass })
     }
     /// A place for a request that takes no token, of the share of the address that it came from.
     pub fn admit_stranger(&self, parts: &Parts) -> Result<Share<Option<Origin>>, Problem> {
@@ -475,7 +475,7 @@ impl Actor {
         let (grants, ends_with) = gate.grants(self.scope, &mut verified).await?;
         let (roles, registration, looked) = (verified.claims.roles, verified.external, Instant::now());
         *self.pass.looked() = looked;
-        Ok(Self { tenant, grants, ends_with, roles, registration, looked, ..self.clone() })
+        Ok(Self { tenant, roles, grants, ends_with, registration, looked, ..self.clone() })
     }
     /// 401 `invalid_token`: the employment with which the access ends is over.
     pub fn has_left(&self) -> Problem {

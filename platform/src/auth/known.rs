@@ -157,7 +157,8 @@ async fn read(pool: &PgPool, before: &Known) -> anyhow::Result<Known> {
         }
     }
     known.revoked = before.revoked.followed(&mut conn).await?;
-    let issuers = "select tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim, max_lifetime_s, registration_id,
+    let issuers =
+        "select tenant_id, issuer, audience, jwks_uri, token_type, roles_claim, roles, employee_claim, max_lifetime_s, registration_id,
                        (extract(epoch from confirmed_at) * 1000)::bigint as confirmed_ms
                    from platform.external_issuer where confirmed_at is not null";
     for row in sqlx::query_as::<_, Trust>(issuers).fetch_all(&mut *conn).await? {

@@ -6,6 +6,8 @@ alter table platform.user_ticket add column issued_by text;
 alter table platform.user_ticket add column issuer_roles text[];
 alter table platform.user_ticket add column issuer_registration uuid;
 alter table platform.user_ticket add column issued_at timestamptz not null default now();
+-- Nothing changes a ticket: it is made, and deleted.
+revoke update on platform.user_ticket from tenure_identity;
 
 -- A ticket is for the account as it was when the ticket was issued. Whatever statement changes an account, its tickets go.
 create function platform.void_tickets() returns trigger

@@ -73,6 +73,8 @@ async fn a_paused_relay_and_projector() {
                 system.signal(name, signal).await;
             }
             tokio::time::sleep(Duration::from_secs(wait)).await;
+            // Whatever their leases' rows say.
+            assert_eq!(system.tenure(&["status"])["relay"]["active"], signal == "CONT", "{signal}");
         }
     };
     survive("paused", 1, pause).await;

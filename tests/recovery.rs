@@ -3,13 +3,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use events::{Position, TenantScope};
+use events::{Position, StreamName, TenantScope};
 use platform::{READ_MODEL_VERSION, read_schema};
 use projector::{digest::digest, rebuild::rebuild};
+use serde_json::{json, value::RawValue};
+use sqlx::Executor as _;
 
 use crate::{
     feed::{Feed, PATIENCE, until},
     projection::{World, history, ticket},
+    servers::{eventually, system, tenant_of},
 };
 
 /// A tenant beside the world's own, with a few departments.
@@ -113,16 +116,97 @@ async fn leases_of_the_dead_are_taken_over_whatever_the_clocks_say() {
     feed.end_derived([relay, projector]).await;
 }
 
+/// Of two tenants that another build has parked, this one can project one.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_parked_is_tried_again_by_another_build() {
     let feed = Feed::new().await;
-    feed.world.append(&history(feed.world.scope, 9, 10)).await;
-    let park = "insert into platform.parked (tenant_id, position, reason) values ($1, 1, 'test')";
-    sqlx::query(park).bind(feed.world.scope.tenant().uuid()).execute(&feed.world.database.owner).await.unwrap();
+    let (good, bad) = (tenant(&feed).await, feed.world.scope);
+    feed.world.append(&history(bad, 9, 10)).await;
+    let head = feed.world.store.head(bad).await.unwrap();
+    let poison = RawValue::from_string("{}".into()).unwrap();
+    feed.world.append_raw(StreamName::organization(bad), vec![("DepartmentPainted", 1, poison)]).await;
+    for scope in [good, bad] {
+        let park = "insert into platform.parked (tenant_id, position, reason, build) values ($1, 1, 'test', 'older')";
+        sqlx::query(park).bind(scope.tenant().uuid()).execute(&feed.world.database.owner).await.unwrap();
+    }
     let projector = feed.projector().await;
-    feed.settled(feed.world.scope).await;
-    feed.until_answered_with_yes("nobody is parked", "select not exists (select from platform.parked)").await;
-    feed.end_derived([projector]).await;
+    feed.settled(good).await;
+    let one = format!(
+        "select count(*) = 1 and bool_and(tenant_id = '{}' and tries = 2 and build <> 'older' and reason like '%DepartmentPainted%'
+             and position = {}) from platform.parked",
+        bad.tenant().uuid(),
+        head.0 + 1
+    );
+    feed.until_answered_with_yes("one is parked again, for the reason of this time", &one).await;
+    // As often as it is asked for, and no more.
+    feed.execute("update platform.parked set build = ''").await;
+    feed.until_answered_with_yes("it is tried once more", &one.replace("tries = 2", "tries = 3")).await;
+    assert_eq!(feed.world.applier.checkpoint(bad).await.unwrap(), head);
+    feed.stop.cancel();
+    projector.await.unwrap();
+}
+
+/// The rows may be at fault, so they are made anew once; then it is known that the log is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_no_rebuild_can_fold_is_parked() {
+    let feed = Feed::new().await;
+    feed.world.append(&history(feed.world.scope, 10, 10)).await;
+    let head = feed.world.store.head(feed.world.scope).await.unwrap();
+    feed.execute(&format!(
+        "insert into event_store.event select (jsonb_populate_record(e, jsonb_build_object('position', {position}, 'version', e.version + 5,
+             'event_id', gen_random_uuid(), 'command_id', gen_random_uuid()))).*
+         from event_store.event e where e.tenant_id = '{tenant}' and category = 'employee' order by e.position desc limit 1;
+         update event_store.tenant_head set position = {position} where tenant_id = '{tenant}'",
+        position = head.0 + 1,
+        tenant = feed.world.scope.tenant().uuid()
+    ))
+    .await;
+    let projector = feed.projector().await;
+    feed.assert_parked(head.0, "version").await;
+    assert_eq!(feed.rebuilt().await, [feed.world.scope.tenant().uuid()], "it was tried once");
+    feed.stop.cancel();
+    projector.await.unwrap();
+}
+
+/// By an operator, before the cause is mended and after.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_parked_is_tried_again_on_an_operators_word() {
+    let system = system().await;
+    let token = system.tenant("resumed");
+    let tenant = tenant_of(&token).uuid();
+    let body = json!({"code": "d", "name": "Department", "effective_on": "2000-01-01"});
+    let (status, department) = system.post(&token, "/v1/departments", "d", &body).await;
+    assert!(status < 300, "{department}");
+    let id = department["id"].as_str().unwrap();
+    let pool = system.pool().await;
+    let execute = async |sql: &str| pool.execute(format!("set session_replication_role = replica; {sql}").as_str()).await.unwrap();
+    // An event that only a later build could read, until it is mended.
+    execute(&format!(
+        "insert into event_store.event select (jsonb_populate_record(e, jsonb_build_object('position', 2, 'version', 2, 'event_type',
+             'DepartmentPainted', 'event_id', gen_random_uuid(), 'command_id', gen_random_uuid()))).*
+         from event_store.event e where e.tenant_id = '{tenant}' and e.position = 1;
+         update event_store.tenant_head set position = 2 where tenant_id = '{tenant}'"
+    ))
+    .await;
+    let parked = format!("select exists (select from platform.parked where tenant_id = '{tenant}')");
+    eventually("the tenant is parked", async || sqlx::query_scalar(&parked).fetch_one(&pool).await.unwrap()).await;
+    let shown = system.tenure(&["status"]);
+    let shown = shown["tenants"].as_array().unwrap().iter().find(|one| one["slug"] == "resumed").unwrap();
+    assert_eq!((&shown["parked"]["position"], &shown["parked"]["tries"]), (&json!(2), &json!(1)), "{shown}");
+    let again = system.tenure_fails(&["read-model", "resume", "--tenant", "resumed"]);
+    assert!(again.contains("parked_again") && again.contains("DepartmentPainted"), "{again}");
+    execute(&format!(
+        r#"update event_store.event set event_type = 'DepartmentRenamed',
+               data = '{{"department_id": "{id}", "effective": {{"on": "2001-01-01", "seq": 0}}, "name": "Renamed"}}'
+           where tenant_id = '{tenant}' and position = 2"#
+    ))
+    .await;
+    let resumed = system.tenure(&["read-model", "resume", "--tenant", "resumed"]);
+    assert_eq!(resumed["resumed"][0]["outcome"], "projected", "{resumed}");
+    assert_eq!(system.settled(&token).await, 2);
+    let nobody = system.tenure(&["read-model", "resume", "--tenant", "resumed"]);
+    assert_eq!(nobody["resumed"], json!([]));
+    pool.close().await;
 }
 
 /// A rebuild whose session with the lock was lost goes on, and another one begins.

@@ -16,7 +16,11 @@ use hmac::{Hmac, Mac as _};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::sync::OnceCell;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::OnceCell,
+};
 use uuid::Uuid;
 
 use crate::servers::{System, system};
@@ -86,6 +90,8 @@ struct Route {
     base: String,
     method: Method,
     path: String,
+    /// Whether its document says that it takes JSON.
+    takes_json: bool,
 }
 
 impl Route {
@@ -155,7 +161,8 @@ impl Battlefield {
             for (path, methods) in document["paths"].as_object().unwrap() {
                 for (method, operation) in methods.as_object().unwrap() {
                     let method = method.to_uppercase().parse().unwrap();
-                    let route = Route { base: base.clone(), method, path: path.clone() };
+                    let takes_json = !operation["requestBody"]["content"]["application/json"].is_null();
+                    let route = Route { base: base.clone(), method, path: path.clone(), takes_json };
                     if operation.get("security").is_none() { routes.push(route) } else { open.push(route) }
                 }
             }
@@ -197,6 +204,20 @@ impl Battlefield {
             assert!(!bytes.contains(&self.other.canary), "a canary of the other tenant: {status} {headers} {body}");
         }
         (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+    /// Sends bytes as they are, and takes what comes back before the server closes the connection.
+    async fn send_raw(&self, base: &str, bytes: &str) -> (u16, Value) {
+        SENT.fetch_add(1, Ordering::Relaxed);
+        let mut connection = TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap();
+        // It may be refused before all of it is sent.
+        let _ = connection.write_all(bytes.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = connection.read_to_end(&mut answer).await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(!answer.contains(&self.other.canary), "a canary of the other tenant: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer to {bytes:.200}: {answer:?}"));
+        assert!(head.contains("content-type: application/problem+json"), "{answer}");
+        (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}")))
     }
     async fn expect(&self, attack: &str, route: &Route, request: RequestBuilder, status: u16, code: &str) -> Value {
         let (got, body) = self.send(request).await;
@@ -606,6 +627,146 @@ async fn every_foreign_or_hostile_id_on_every_route() {
             assert!(body["error"].is_string(), "{id} on {} {}: {status} {body}", route.method, route.path);
         }
     }
+}
+
+/// What the page about HTTP decides (`docs/http.md`), the same on every route, with a token and without.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_odd_request_on_every_route() {
+    let field = Battlefield::get().await;
+    let operator = field.system.token("platform", "operator");
+    let routes = field.routes.iter().map(|route| (route, true)).chain(field.open.iter().map(|route| (route, false)));
+    let tried = futures::stream::iter(routes).map(|(route, with_token)| {
+        let token = match (route.is_for_operators(), route.is_for_owners()) {
+            _ if !with_token => None,
+            (true, _) => Some(&operator),
+            (_, true) => Some(&field.own.owner),
+            _ => Some(&field.own.token),
+        };
+        odd_requests(field, route, token)
+    });
+    let tried = tried.buffer_unordered(8).collect::<Vec<_>>().await.into_iter().sum::<usize>();
+    eprintln!("{tried} odd requests");
+}
+
+/// All of them on one route; how many.
+async fn odd_requests(field: &Battlefield, route: &Route, token: Option<&String>) -> usize {
+    let mut tried = 0;
+    let nobody = events::TenantId::from_uuid(Uuid::now_v7()).namespace();
+    let ask = || {
+        let request = if route.is_for_operators() { route.request(&nobody) } else { route.about(&field.own) };
+        token.iter().fold(request, |request, token| request.bearer_auth(token))
+    };
+    let own = if route.is_for_operators() { "platform" } else { &field.own.slug };
+    let (own_host, other_host) = (format!("{own}.localhost"), format!("{}.localhost", field.other.slug));
+    let token_of = |claims: &str| {
+        let text =
+            format!("{}.{}", encode(&json!({"alg": "ES256", "typ": "at+jwt", "kid": field.signer.kid})), URL_SAFE_NO_PAD.encode(claims));
+        let signature = field.signer.pair.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+    };
+    let claims = part(&field.own.token, 1).to_string();
+    let with_claim = |claim: &str| token_of(&format!("{},{claim}}}", claims.trim_end_matches('}')));
+    // What is sent, with a token, and without at the routes that take none.
+    let void = (401, "invalid_token");
+    let (unknown, mismatch) = ((400, "unknown_parameter"), (403, "tenant_mismatch"));
+    let mut cases: Vec<(&str, RequestBuilder, (u16, &str))> = vec![
+        ("an unknown parameter", ask().query(&[("colour", "red")]), unknown),
+        ("a token in the URL", ask().query(&[("Access_Token", "x")]), if token.is_some() { void } else { unknown }),
+        ("two tenants", ask().header("host", &own_host).header("tenure-tenant", &field.other.slug), mismatch),
+        ("two tenants, the other way round", ask().header("host", &other_host).header("tenure-tenant", &field.own.slug), mismatch),
+        ("nobody at a tenant's host", ask().header("host", &own_host).header("tenure-tenant", "nobody-at-all"), mismatch),
+        ("a tenant at nobody's host", ask().header("host", "nobody-at-all.localhost").header("tenure-tenant", &field.own.slug), mismatch),
+        (
+            "one tenant twice",
+            ask().header("tenure-tenant", &field.own.slug).header("tenure-tenant", &field.own.slug),
+            (400, "invalid_tenant"),
+        ),
+        ("a host that is none of ours", ask().header("host", "elsewhere.example"), (400, "invalid_tenant")),
+    ];
+    if let Some(token) = token {
+        cases.extend([
+            ("two tokens", ask().header("authorization", format!("Bearer {token}")), void),
+            ("a token that is no text", route.about(&field.own).header("authorization", &b"Bearer \xff"[..]), void),
+            (
+                "a token in the URL, in disguise",
+                field_client()
+                    .request(route.method.clone(), format!("{}{}?acc%65ss_Token=x", route.base, route.path.replace("{id}", "x")))
+                    .bearer_auth(token),
+                void,
+            ),
+            ("a claim twice", route.about(&field.own).bearer_auth(with_claim("\"sub\":\"user:x\"")), void),
+            ("roles twice", route.about(&field.own).bearer_auth(with_claim("\"roles\":[\"owner\"]")), void),
+            ("a claim that nobody knows, twice", route.about(&field.own).bearer_auth(with_claim("\"admin\":true,\"admin\":true")), void),
+        ]);
+    }
+    if route.has_id() {
+        let nil = |id: &str| token.iter().fold(route.request(id), |request, token| request.bearer_auth(token));
+        cases.push(("the nil id", nil("00000000-0000-0000-0000-000000000000"), (400, "invalid_id")));
+        cases.push(("an id in capitals", nil("0190A7B2-6C3E-7DEF-8000-0123456789AB"), (400, "invalid_id")));
+        cases.push(("a slash in an id", nil("a%2Fb"), (400, "invalid_id")));
+    }
+    if route.takes_json {
+        let unsupported = (415, "unsupported_media_type");
+        cases.extend([
+            ("an unknown field", ask().json(&json!({"no_such_field": 1})), (422, "unknown_field")),
+            ("compressed", ask().header("content-encoding", "gzip"), unsupported),
+            (
+                "compressed in the second place",
+                ask().header("content-encoding", "identity").header("content-encoding", "gzip"),
+                unsupported,
+            ),
+            ("two types", ask().header("content-type", "application/json"), unsupported),
+        ]);
+    }
+    for (name, request, (status, code)) in cases {
+        field.expect(name, route, request, status, code).await;
+        tried += 1;
+    }
+    for method in [Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE] {
+        let url = format!("{}{}", route.base, route.path.replace("{id}", "x"));
+        let answer = field_client().request(method.clone(), url).send().await.unwrap();
+        let allow = answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
+        assert!(allow.is_some_and(|allow| allow.contains(route.method.as_str())), "{method} {}", route.path);
+        assert_eq!((answer.status().as_u16(), answer.json::<Value>().await.unwrap()["error"].clone()), (405, json!("method_not_allowed")));
+        tried += 1;
+    }
+    // What a client library does not send.
+    let path = route.path.replace("{id}", "x");
+    let method = &route.method;
+    let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let host = format!("host: {own_host}\r\n");
+    let both = "content-type: application/json\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0";
+    let mut raw = vec![
+        ("a > in the path", format!("{method} {path}> HTTP/1.1\r\n{host}{authorization}"), (400, "malformed_request")),
+        ("a < in the query", format!("{method} {path}?a=< HTTP/1.1\r\n{host}{authorization}"), (400, "malformed_request")),
+        ("a space in a header's name", format!("{method} {path} HTTP/1.1\r\n{host}{authorization}a b: c\r\n"), (400, "malformed_request")),
+        ("no host", format!("{method} {path} HTTP/1.1\r\n{authorization}"), (400, "invalid_host")),
+        ("two hosts", format!("{method} {path} HTTP/1.1\r\n{host}{host}{authorization}"), (400, "invalid_host")),
+        ("another host in the target", format!("{method} http://{other_host}{path} HTTP/1.1\r\n{host}{authorization}"), mismatch),
+        (
+            "a head too large",
+            format!("{method} {path} HTTP/1.1\r\n{host}{authorization}x: {}\r\n", "y".repeat(100_000)),
+            (431, "headers_too_large"),
+        ),
+        ("a slash too many", format!("{method} {path}/ HTTP/1.1\r\n{host}{authorization}"), (404, "route_not_found")),
+        (
+            "a body of two lengths",
+            format!("{method} {path} HTTP/1.1\r\n{host}{authorization}content-length: 1\r\ncontent-length: 2\r\n"),
+            (400, "malformed_request"),
+        ),
+    ];
+    if route.takes_json && !route.has_id() {
+        // The chunks count: an empty body.
+        raw.push(("a length and chunks", format!("{method} {path} HTTP/1.1\r\n{host}{authorization}{both}\r\n"), (400, "malformed_json")));
+    }
+    for (name, head, (status, code)) in raw {
+        let (got, body) =
+            field.send_raw(&route.base, &format!("{head}connection: close\r\n\r\n").replace("0\r\nconnection: close\r\n", "0\r\n")).await;
+        assert_eq!((got, body["error"].as_str()), (status, Some(code)), "{name} on {method} {path}: {body}");
+        assert_eq!((&body["status"], body["type"].as_str()), (&json!(status), Some(&*format!("https://tenure.dev/problems/{code}"))));
+        tried += 1;
+    }
+    tried
 }
 
 #[tokio::test(flavor = "multi_thread")]

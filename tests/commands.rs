@@ -20,7 +20,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 use platform::{
-    Config, Gate, Keys, Process, Registry,
+    Config, ConnectionLimits, Gate, Keys, Process, Registry,
     auth::{Issuer, TokenRequest},
     database, health,
     http::{Limits, shell},
@@ -284,8 +284,8 @@ async fn serve(config: &Config, url: &str, limits: batch::Limits) -> String {
     let app = command_api::router(App::new(gate, command_api::identity::Logins::default(), store, keys, pool, limits));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let served = shell(app, Limits { timeout: Duration::from_secs(5), body: 1 << 20, concurrent: 500 });
-    tokio::spawn(health::serve_on(listener, served, CancellationToken::new(), Duration::ZERO));
+    let served = shell(app, Limits { timeout: Duration::from_secs(5), body: 1 << 20, concurrent: 500 }, None);
+    tokio::spawn(health::serve_on(listener, served, ConnectionLimits::default(), CancellationToken::new(), Duration::ZERO));
     base
 }
 

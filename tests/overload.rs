@@ -1,15 +1,20 @@
 //! Nobody takes a process's places from the others: a tenant, a stranger's address and a batch have shares, and what holds
 //! a place without need loses it.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{StreamExt as _, future::join_all, stream};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpListener, TcpSocket, TcpStream},
 };
+use uuid::Uuid;
 
 use crate::servers::{System, eventually, own_system_with, tenant_of};
 
@@ -34,14 +39,19 @@ async fn nobody_takes_the_places_of_others() {
         ("TENURE_MAX_CONCURRENT_REQUESTS", (2 * PLACES).to_string()),
         // Fewer than a tenant's places.
         ("TENURE_DATABASE_CONNECTIONS", (PLACES / 2).to_string()),
+        // Shorter than requests that are in work last here.
+        ("TENURE_IDLE_TIMEOUT", "2".to_owned()),
+        ("TENURE_ADDRESS_CONNECTIONS", "500".to_owned()),
     ])
     .await;
     let (greedy, other) = (system.tenant("greedy"), system.tenant("other"));
     system.settled(&greedy).await;
     system.settled(&other).await;
+    silent_connections(&system).await;
     waiters(&system, &greedy, &other).await;
     slow_reads(&system, &greedy, &other).await;
     strangers(&system, &greedy).await;
+    hanging_issuer(&system, &other).await;
     batches(&system, &greedy, &other).await;
 }
 
@@ -87,30 +97,164 @@ async fn slow_reads(system: &System, greedy: &str, other: &str) {
     assert!(answers.iter().all(|served| *served), "each in its turn, {:?}", asked.elapsed());
 }
 
-/// Log-ins whose body does not come.
+/// A connection from an address of this machine.
+async fn connect_from(address: [u8; 4], to: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((address, 0))).unwrap();
+    socket.connect(to.strip_prefix("http://").unwrap().parse().unwrap()).await.unwrap()
+}
+
+/// Log-ins whose bodies do not come, and log-ins that take long, from more addresses than there are shares of all places.
 async fn strangers(system: &System, token: &str) {
-    let address = system.command_api.strip_prefix("http://").unwrap();
-    let begin = || async {
-        let mut connection = TcpStream::connect(address).await.unwrap();
-        let head =
-            "POST /v1/auth/login HTTP/1.1\r\nhost: greedy.localhost\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
+    let log_in = |from: u8, body: &'static str, length: usize| async move {
+        let mut connection = connect_from([127, 0, 0, from], &system.command_api).await;
+        let head = format!(
+            "POST /v1/auth/login HTTP/1.1\r\nhost: greedy.localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
         connection.write_all(head.as_bytes()).await.unwrap();
         connection
     };
-    let started = Instant::now();
-    let holding = join_all((0..PLACES).map(|_| begin())).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let log_in = || system.client.post(format!("{}/v1/auth/login", system.command_api)).header("host", "greedy.localhost").json(&json!({}));
-    assert_eq!(code(log_in().send().await.unwrap()).await, (429, Some("1".into()), json!("rate_limited")));
-    let me = system.client.get(format!("{}/v1/auth/me", system.command_api)).bearer_auth(token).send().await.unwrap();
-    assert_eq!(me.status(), 200, "whoever has a token has places of their tenant's");
-    for mut connection in holding {
+    let status = |mut connection: TcpStream| async move {
         let mut answer = [0; 12];
-        tokio::time::timeout(Duration::from_secs(20), connection.read_exact(&mut answer)).await.expect("an answer").unwrap();
-        assert_eq!(std::str::from_utf8(&answer).unwrap(), "HTTP/1.1 408");
+        tokio::time::timeout(Duration::from_secs(30), connection.read_exact(&mut answer)).await.expect("an answer").unwrap();
+        std::str::from_utf8(&answer).unwrap()[9..].parse::<u16>().unwrap()
+    };
+    let me = || async {
+        system.client.get(format!("{}/v1/auth/me", system.command_api)).bearer_auth(token).send().await.unwrap().status().as_u16()
+    };
+    let slow = join_all((0..9 * PLACES).map(|n| log_in(2 + u8::try_from(n % 9).unwrap(), "{", 50))).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for _ in 0..2 * PLACES {
+        assert_eq!(me().await, 200, "strangers' bodies take no place of those with tokens");
+        assert_eq!(status(log_in(99, "{}", 2).await).await, 422, "nor of strangers whose body is there");
     }
-    assert!(started.elapsed() > Duration::from_secs(4));
-    assert_eq!(code(log_in().send().await.unwrap()).await.0, 422, "the places are free again");
+    for status in join_all(slow.into_iter().map(status)).await {
+        assert_eq!(status, 408);
+    }
+    // Now they are in work, and stay there.
+    let mut holder = system.pool().await.begin().await.unwrap();
+    sqlx::raw_sql("lock table platform.user_account in access exclusive mode").execute(&mut *holder).await.unwrap();
+    let body = r#"{"email": "a@example.org", "password": "x"}"#;
+    let long = join_all((0..9 * PLACES).map(|n| log_in(2 + u8::try_from(n % 9).unwrap(), body, body.len()))).await;
+    let mut answers = stream::iter(long).map(status).buffer_unordered(9 * PLACES);
+    for _ in 0..8 * PLACES {
+        assert!(matches!(answers.next().await, Some(429 | 503)), "in all strangers have as many places as one tenant here");
+        assert_eq!(me().await, 200, "strangers in work take no place of those with tokens");
+    }
+    holder.rollback().await.unwrap();
+    for status in answers.collect::<Vec<_>>().await {
+        assert!(matches!(status, 401 | 429 | 503), "{status}");
+    }
+    assert_eq!(status(log_in(2, "{}", 2).await).await, 422, "the places are free again");
+}
+
+/// What HTTP/2 begins with, and an empty SETTINGS frame.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+
+/// Every state in which a connection may be left, at both APIs: the server closes it.
+async fn silent_connections(system: &System) {
+    let get = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let ask_in_frames = b"\0\0\x1c\x01\x05\0\0\0\x01\x82\x86\x04\x0d/openapi.json\x01\x09localhost".to_vec();
+    let no_window = b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0".to_vec();
+    let slow_body = "POST /v1/auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
+    // Each: what is sent at once, what is sent again and again after it, and whether the answers are read.
+    let states: Vec<(&str, Vec<u8>, Vec<u8>, bool)> = vec![
+        ("before the first byte", vec![], vec![], true),
+        ("a byte of either protocol", b"P".to_vec(), vec![], true),
+        ("the preface only", PREFACE.to_vec(), vec![], true),
+        ("the preface and settings", [PREFACE, SETTINGS].concat(), vec![], true),
+        ("pings", [PREFACE, SETTINGS].concat(), b"\0\0\x08\x06\0\0\0\0\0ping-num".to_vec(), true),
+        ("settings again and again", [PREFACE, SETTINGS].concat(), SETTINGS.to_vec(), true),
+        ("in a head", b"GET /livez HTTP/1.1\r\nhost: localhost\r\n".to_vec(), vec![], true),
+        ("in a head that goes on", b"GET /livez HTTP/1.1\r\nhost: localhost\r\nx: ".to_vec(), b"x".to_vec(), true),
+        ("between requests", get.into(), vec![], true),
+        ("in the second head", format!("{get}GET /livez HTTP/1.1\r\nx: ").into(), b"x".to_vec(), true),
+        ("in a body", slow_body.into(), vec![], true),
+        ("while the answers are not read", get.repeat(400).into(), b" ".to_vec(), false),
+        ("while no window is given", [PREFACE, &no_window, &ask_in_frames].concat(), vec![], true),
+        (
+            "pings while no window is given",
+            [PREFACE, &no_window, &ask_in_frames].concat(),
+            b"\0\0\x08\x06\0\0\0\0\0ping-num".to_vec(),
+            true,
+        ),
+    ];
+    let all = [&system.command_api, &system.query_api].into_iter().flat_map(|api| states.iter().map(move |state| (api, state)));
+    let closed = join_all(all.map(|(api, (name, first, then, read))| async move {
+        let (mut from, mut to) = connect_from([127, 0, 0, 1], api).await.into_split();
+        let sending = async {
+            let mut sent = to.write_all(first).await;
+            while sent.is_ok() && !(then.is_empty() && *read) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                sent = to.write_all(then).await;
+            }
+            if *read {
+                std::future::pending().await
+            }
+        };
+        let reading = async {
+            let mut bytes = [0; 65_536];
+            while *read && from.read(&mut bytes).await.is_ok_and(|n| n > 0) {}
+            if !*read {
+                std::future::pending().await
+            }
+        };
+        let end = async {
+            tokio::select! { () = sending => {} () = reading => {} }
+        };
+        let closed = tokio::time::timeout(Duration::from_secs(25), end).await.is_ok();
+        (api, name, closed)
+    }))
+    .await;
+    let open: Vec<_> = closed.iter().filter(|(.., closed)| !closed).collect();
+    assert!(open.is_empty(), "the server keeps {open:?}");
+    // More of them than one address may have; somebody new gets in and is answered all the same.
+    for api in [&system.command_api, &system.query_api] {
+        let silent = stream::iter(0..1000).map(|_| connect_from([127, 0, 0, 1], api)).buffered(50).collect::<Vec<_>>().await;
+        assert_eq!(system.client.get(format!("{api}/livez")).send().await.unwrap().status(), 200);
+        drop(silent);
+    }
+}
+
+/// Tokens that nobody signed, of an issuer that takes connections and never answers.
+async fn hanging_issuer(system: &System, other: &str) {
+    let issuer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", issuer.local_addr().unwrap());
+    let silent = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while let Ok((connection, _)) = issuer.accept().await {
+            taken.push(connection);
+        }
+    });
+    let post = async |token: &str, path: &str, body: &Value| {
+        let (status, answer) = system.post(token, path, &Uuid::now_v7().to_string(), body).await;
+        assert_eq!(status, 204, "{answer}");
+    };
+    system.tenant("trusting");
+    let id = system.tenure(&["tenant", "show", "trusting"])["tenant_id"].as_str().unwrap().to_owned();
+    let trust =
+        json!({"issuer": url, "audience": "urn:hr", "jwks_uri": format!("{url}/jwks"), "roles_claim": "roles", "roles": {"a": "hr"}});
+    post(&system.token("platform", "operator"), &format!("/v1/tenants/{id}/issuers"), &trust).await;
+    post(&system.token("trusting", "owner"), "/v1/issuers/confirmation", &trust).await;
+    let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let head = json!({"alg": "RS256", "typ": "at+jwt", "kid": "any"});
+    let forged = &format!("{}.{}.AAAA", part(head), part(json!({"iss": url, "aud": "urn:hr"})));
+    let apis = [(&system.query_api, "/v1/departments"), (&system.command_api, "/v1/auth/me")];
+    let ask = |(base, path): (&String, &str), token: &str| {
+        let request = system.client.get(format!("{base}{path}")).bearer_auth(token);
+        async move { code(request.send().await.unwrap()).await }
+    };
+    for api in apis {
+        eventually("the issuer is known", async || ask(api, forged).await == (503, Some("1".into()), json!("issuer_unavailable"))).await;
+        let forgeries = join_all((0..200).map(|_| ask(api, forged)));
+        let reads = stream::iter(0..100).map(|_| ask(api, other)).buffered(4).collect::<Vec<_>>();
+        let (forgeries, reads) = tokio::join!(forgeries, reads);
+        assert!(reads.iter().all(|(status, ..)| *status == 200), "{}: {reads:?}", api.1);
+        let told = |answer: &(u16, _, Value)| answer.2 == "issuer_unavailable" || answer.2 == "overloaded";
+        assert!(forgeries.iter().all(told), "{}: {forgeries:?}", api.1);
+    }
+    silent.abort();
 }
 
 /// Batches without a line in them.

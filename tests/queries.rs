@@ -126,8 +126,14 @@ async fn start() -> World {
     let app = query_api::router(App { gate, registry, reads, store: store.clone() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let served = shell(app, Limits { timeout: Duration::from_mins(1), body: 1024, concurrent: 100 });
-    tokio::spawn(platform::health::serve_on(listener, served, CancellationToken::new(), Duration::ZERO));
+    let served = shell(app, Limits { timeout: Duration::from_mins(1), body: 1024, concurrent: 100 }, None);
+    tokio::spawn(platform::health::serve_on(
+        listener,
+        served,
+        platform::ConnectionLimits::default(),
+        CancellationToken::new(),
+        Duration::ZERO,
+    ));
     // A kept connection would belong to the runtime of the test that opened it.
     let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
     World { base, acme: scopes[0], projector: pool("tenure_projector"), store, tokens, http, runtime: tokio::runtime::Handle::current() }

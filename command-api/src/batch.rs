@@ -19,7 +19,7 @@ use http::{StatusCode, header, request::Parts};
 use platform::{
     Actor, Gate, Problem,
     access::{Action, Duty},
-    auth::{Share, Shares},
+    auth::{Share, Shares, check_parameters},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -111,7 +111,9 @@ where
 {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Self::of(Gate::from_ref(state).admit(parts).await?)
+        let author = Self::of(Gate::from_ref(state).admit(parts).await?)?;
+        check_parameters(parts)?;
+        Ok(author)
     }
 }
 

@@ -25,5 +25,5 @@ mod router;
 mod service;
 mod turns;
 
-pub use router::{App, openapi_json, router};
+pub use router::{App, openapi_json, router, strangers};
 pub use service::run;

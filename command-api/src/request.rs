@@ -146,7 +146,10 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text).unwrap_or_default();
-        text.parse().map(Self).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "invalid_id", "the path holds no id where one must stand"))
+        // One spelling per id: the library takes others of a UUID as well. The nil one is nobody's.
+        let is_plain = Uuid::try_parse(&text).ok().is_none_or(|id| !id.is_nil() && id.to_string() == text);
+        let id = if is_plain { text.parse().ok() } else { None };
+        id.map(Self).ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "invalid_id", "the path holds no id where one must stand"))
     }
 }
 
@@ -262,13 +265,14 @@ fn canonical(value: &serde_json::Value, out: &mut Vec<u8>) {
 
 /// 415 unless the body is of one of these types, uncompressed.
 pub(crate) fn require_media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let text = types.next().filter(|_| types.next().is_none()).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     let utf8 = parts.all(|parameter| {
         !parameter.to_ascii_lowercase().starts_with("charset=") || parameter[8..].trim_matches('"').eq_ignore_ascii_case("utf-8")
     });
-    let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
+    let plain = headers.get_all(header::CONTENT_ENCODING).iter().all(|encoding| encoding == "identity");
     if plain && utf8 && accepted.iter().any(|accepted| essence.eq_ignore_ascii_case(accepted)) {
         return Ok(());
     }

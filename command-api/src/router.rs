@@ -1,25 +1,28 @@
 //! The routes.
 
 use std::{
-    collections::HashSet,
-    sync::{Arc, LazyLock},
-    time::Duration,
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
 };
 
 use axum::{
-    Router,
-    body::to_bytes,
-    extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State},
+    Extension, Router,
+    extract::{DefaultBodyLimit, FromRef, Request},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use http::{StatusCode, header::CONTENT_LENGTH};
-use platform::{Gate, Keys, Problem};
+use http::header::CONTENT_LENGTH;
+use platform::{Gate, Keys, Strangers, auth::QueryParameters, http::Limits};
 use sqlx::PgPool;
 use store::Store;
-use tokio::time::timeout;
-use utoipa::{Modify as _, OpenApi as _, openapi::PathItem};
+use utoipa::{
+    Modify as _, OpenApi as _,
+    openapi::{
+        PathItem, RefOr,
+        path::{Parameter, ParameterIn},
+    },
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -33,9 +36,6 @@ use crate::{
     request::{MAX_COMMAND, too_large},
     tenancy,
 };
-
-/// How long the body of a request without a token may take: it holds a place meanwhile.
-const STRANGERS_BODY: Duration = Duration::from_secs(5);
 
 /// What handlers need; each takes only its part.
 #[derive(Clone, FromRef)]
@@ -62,12 +62,12 @@ pub fn router(app: App) -> Router {
     let written_down = middleware::from_fn_with_state(app.logins.clone(), identity::write_down_forbidden);
     let (commands, document) = commands().merge(identity::routes().route_layer(written_down)).split_for_parts();
     let (batches, _) = batches().split_for_parts();
-    let open = Open { gate: app.gate.clone(), paths: open_paths(&document).into() };
+    let parameters = QueryParameters(query_parameters(&document).into());
     commands
         .layer(DefaultBodyLimit::max(MAX_COMMAND))
-        .layer(middleware::from_fn_with_state(open, strangers))
         .layer(middleware::from_fn(announced_size))
         .merge(batches)
+        .layer(Extension(parameters))
         .route("/openapi.json", get(|| async { openapi::served(&OPENAPI) }))
         .route("/docs", get(openapi::docs))
         .with_state(app)
@@ -114,37 +114,29 @@ async fn announced_size(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// The routes that take no token.
-#[derive(Clone)]
-struct Open {
-    gate: Gate,
-    paths: Arc<HashSet<String>>,
+/// How requests are admitted to the routes that take no token; as many bodies of theirs may be on their way as requests be in work.
+pub fn strangers(gate: Gate, limits: &Limits) -> Strangers {
+    let (_, document) = commands().merge(identity::routes()).split_for_parts();
+    Strangers::new(gate, open_paths(&document), MAX_COMMAND, limits.concurrent)
+}
+
+/// What may stand in a query string, by the route's path.
+fn query_parameters(document: &utoipa::openapi::OpenApi) -> HashMap<String, Vec<String>> {
+    let name = |parameter: &RefOr<Parameter>| match parameter {
+        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter.name.clone()),
+        RefOr::T(_) | RefOr::Ref(_) => None,
+    };
+    let names = |item: &PathItem| {
+        let operations = item.get.iter().chain(&item.post);
+        operations.flat_map(|operation| operation.parameters.iter().flatten()).filter_map(name).collect()
+    };
+    document.paths.paths.iter().map(|(path, item)| (path.clone(), names(item))).collect()
 }
 
 /// Those that say of themselves that they need no token.
 fn open_paths(document: &utoipa::openapi::OpenApi) -> HashSet<String> {
     let is_open = |item: &PathItem| item.post.as_ref().is_some_and(|operation| operation.security.is_some());
     document.paths.paths.iter().filter(|(_, item)| is_open(item)).map(|(path, _)| path.clone()).collect()
-}
-
-/// Whoever needs no token has no tenant's share of the places, but their address's; and sends the body soon.
-async fn strangers(State(open): State<Open>, request: Request, next: Next) -> Response {
-    if !request.extensions().get::<MatchedPath>().is_some_and(|path| open.paths.contains(path.as_str())) {
-        return next.run(request).await;
-    }
-    let (parts, body) = request.into_parts();
-    let _place = match open.gate.admit_stranger(&parts) {
-        Ok(place) => place,
-        Err(problem) => return problem.into_response(),
-    };
-    match timeout(STRANGERS_BODY, to_bytes(body, MAX_COMMAND)).await {
-        Ok(Ok(body)) => next.run(Request::from_parts(parts, body.into())).await,
-        Ok(Err(_)) => too_large("the body").into_response(),
-        Err(_) => {
-            let detail = "the body did not come in time; send it again";
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail).into_response()
-        }
-    }
 }
 
 static OPENAPI: LazyLock<String> = LazyLock::new(openapi_json);

@@ -11,10 +11,10 @@ use platform::{
     registry::LogReader,
 };
 use secrecy::ExposeSecret;
-use store::Store;
+use store::{Probe, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, batch, identity::Logins, router};
+use crate::{App, batch, identity::Logins, router, strangers};
 
 /// A batch in which nothing moves for so long ends.
 const IDLE: Duration = Duration::from_mins(1);
@@ -33,13 +33,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
     let logins = Logins::open(&config, keys.clone(), gate.clone()).await.context("opening the log-in")?;
-    let checks = vec![Check::postgres(pool.clone()), store_check(store.clone()), registry.check(), gate.check()];
+    let checks = vec![Check::postgres(pool.clone()), store_check(store.probe()), registry.check(), gate.check()];
     let limits = Limits::of(&config);
     let batches = batch::Limits { line: limits.timeout, idle: IDLE, lines: batch::LINES, stop: stop.clone() };
+    let strangers = strangers(gate.clone(), &limits);
     let app = router(App::new(gate, logins, store, keys, pool, batches));
     tracing::info!(listen = %config.listen, "serving commands");
-    health::serve_metrics(config.metrics_listen, stop.clone()).await?;
-    health::serve(config.listen, shell(app.merge(health::router(checks)), limits), stop, DRAIN).await
+    health::serve_metrics(&config, stop.clone()).await?;
+    health::serve(&config, shell(app.merge(health::router(checks)), limits, Some(strangers)), stop, DRAIN).await
 }
 
 fn log_reader(store: Store) -> LogReader {
@@ -49,9 +50,9 @@ fn log_reader(store: Store) -> LogReader {
     })
 }
 
-fn store_check(store: Store) -> Check {
+fn store_check(probe: Probe) -> Check {
     Check::new("event_store", move || {
-        let store = store.clone();
-        async move { Ok(store.head(Registry::platform_scope()).await.map(drop)?) }
+        let probe = probe.clone();
+        async move { Ok(probe.head(Registry::platform_scope()).await.map(drop)?) }
     })
 }

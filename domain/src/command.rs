@@ -1,8 +1,12 @@
 //! Commands by name: from JSON straight into validated values.
 
 use events::{CommandId, EmployeeId, TenantId};
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::{employee, organization, tenancy};
 
@@ -95,6 +99,12 @@ impl Command {
             Self::Employee(c) => Target::Employee(c.employee_id()),
         }
     }
+}
+
+/// Reads an id that a client chose. The nil one stands for "not chosen": who sends it means something else.
+pub(crate) fn chosen<'de, D: Deserializer<'de>, T: Deserialize<'de> + Copy + Into<Uuid>>(d: D) -> Result<T, D::Error> {
+    let id = T::deserialize(d)?;
+    if id.into().is_nil() { Err(D::Error::custom("the nil id is nobody's; choose another, or leave the field out")) } else { Ok(id) }
 }
 
 /// Reads one command's fields.

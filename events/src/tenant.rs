@@ -45,6 +45,11 @@ impl TenantId {
     }
 }
 
+impl From<TenantId> for Uuid {
+    fn from(id: TenantId) -> Self {
+        id.0
+    }
+}
 impl fmt::Display for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.namespace())

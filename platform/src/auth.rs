@@ -12,13 +12,13 @@ mod signing;
 mod token;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::{FromRef, FromRequestParts, MatchedPath, Query};
 use events::{EmployeeId, TenantId, TenantScope};
 use futures::future::BoxFuture;
 use http::{StatusCode, header::AUTHORIZATION, request::Parts};
@@ -182,7 +182,8 @@ impl Gate {
             places: Shares::lent(config.tenant_concurrent_requests, config.max_concurrent_requests / 2),
             waiting: Shares::lent(config.tenant_concurrent_requests / 2, config.max_concurrent_requests / 4),
             // An office behind one address logs in at nine o'clock.
-            strangers: Shares::lent(config.tenant_concurrent_requests, config.max_concurrent_requests / 2),
+            strangers: Shares::lent(config.tenant_concurrent_requests, config.max_concurrent_requests / 4)
+                .bounded(config.max_concurrent_requests / 2),
             access: AccessBook::new(Some(pool)),
             employments: Arc::default(),
         })
@@ -204,16 +205,18 @@ impl Gate {
     /// All checks up to the subscription, for a request's head.
     pub async fn admit(&self, parts: &Parts) -> Result<Actor, Problem> {
         let token = bearer(parts).map_err(|(problem, reason)| refused(problem, reason, None))?;
-        let mut verified = self.verify(token).await?;
+        let mut verified = self.verify(token)?;
         let named = self.named(parts);
-        let tenant = self.resolve(&verified, named.clone()).await?;
-        self.flood.admit(tenant.id).map_err(|wait| {
+        // Counted before anything is waited for: looking for a tenant that is not known yet takes a while.
+        let (id, slug) = self.claimed(&verified)?;
+        self.flood.admit(id).map_err(|wait| {
             let detail = "your organization sends more requests than it may; try again after Retry-After seconds";
             let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
             problem.retry_after = u32::try_from(wait.as_secs() + 1).ok();
-            refused(problem, "the tenant sends too much", Some(tenant.id))
+            refused(problem, "the tenant sends too much", Some(id))
         })?;
-        let place = self.places.take(tenant.id).ok_or_else(|| too_many(Some(tenant.id)))?;
+        let place = self.places.take(id).ok_or_else(|| too_many(Some(id)))?;
+        let tenant = self.resolve(id, slug, named.clone()).await?;
         let scope = TenantScope::checked(tenant.id);
         let (grants, ends_with) = self.grants(scope, &mut verified).await?;
         let Verified { claims, external: registration } = verified;
@@ -224,12 +227,15 @@ impl Gate {
         let Claims { sub: subject, roles, .. } = claims;
         Ok(Actor { subject, tenant, scope, roles, grants, employee, ends_with, session, registration, looked, pass })
     }
-    /// A place for a request that takes no token, of the share of the address that it came from.
-    pub fn admit_stranger(&self, parts: &Parts) -> Result<Share<Option<Origin>>, Problem> {
-        self.strangers.take(self.origin(parts).map(|origin| origin.network(64))).ok_or_else(|| too_many(None))
+    /// A place for a request that takes no token, of the share of the address that it came from. These places come to those of
+    /// requests with tokens, and are half as many in all.
+    pub(crate) fn admit_stranger(&self, parts: &Parts) -> Result<Share<Option<Origin>>, Problem> {
+        self.strangers
+            .take(self.origin(parts).map(|origin| origin.network(64)))
+            .ok_or_else(|| if self.strangers.are_taken() { overloaded() } else { too_many(None) })
     }
-    async fn verify(&self, token: &str) -> Result<Verified, Problem> {
-        self.verifier.verify(token).await.map_err(|refusal| match refusal {
+    fn verify(&self, token: &str) -> Result<Verified, Problem> {
+        self.verifier.verify(token).map_err(|refusal| match refusal {
             token::Refusal::Invalid(reason) => refused(invalid_token(), reason, None),
             token::Refusal::KeysUnknown => {
                 Problem::unavailable("database_unavailable", "tokens can't be verified at the moment; try again shortly")
@@ -268,18 +274,29 @@ impl Gate {
     /// The tenant that a request without a token names by its host or header. `None` where there is no such tenant: the
     /// answer must then be that of a wrong password, after as long: it is not looked for again.
     pub fn tenant_named(&self, parts: &Parts) -> Result<Option<Arc<Tenant>>, Problem> {
-        let invalid = |reason| refused(invalid_tenant(), reason, None);
-        let named = self.named(parts).map_err(invalid)?;
-        let find = |name: &Name| match name {
+        let named = self.agreeing_names(parts)?;
+        let Some(first) = named.first() else { return Err(refused(invalid_tenant(), "no tenant is named", None)) };
+        Ok(match first {
             Name::Slug(slug) => self.registry.by_slug(slug),
             Name::Id(id) => self.registry.by_id(*id),
+        })
+    }
+    /// Refuses a request whose host and header name no tenant that could be, or two.
+    pub(crate) fn check_names(&self, parts: &Parts) -> Result<(), Problem> {
+        self.agreeing_names(parts).map(drop)
+    }
+    /// The names that host and header give a tenant. Whether there is one is not looked for: that two of them differ must not tell
+    /// which of them is somebody's. Whose a domain is, is no secret.
+    fn agreeing_names(&self, parts: &Parts) -> Result<Vec<Name>, Problem> {
+        let named = self.named(parts).map_err(|reason| refused(invalid_tenant(), reason, None))?;
+        let agree = |pair: &[Name]| match pair {
+            [Name::Slug(slug), Name::Id(id)] | [Name::Id(id), Name::Slug(slug)] => {
+                self.registry.by_slug(slug).is_some_and(|tenant| tenant.id == *id)
+            }
+            [one, other] => one == other,
+            _ => true,
         };
-        let Some(first) = named.first() else { return Err(invalid("no tenant is named")) };
-        let tenant = find(first);
-        if named.iter().any(|other| find(other) != tenant) {
-            return Err(invalid("the request names two tenants"));
-        }
-        Ok(tenant)
+        if named.windows(2).all(agree) { Ok(named) } else { Err(mismatch("the request names two tenants", None)) }
     }
     /// The name by which a request asks for a tenant, whether or not there is one.
     pub fn name_of_tenant(&self, parts: &Parts) -> Option<String> {
@@ -326,16 +343,8 @@ impl Gate {
         })
     }
 
-    /// The tenant that the token, the host and the registry agree on, if it is to be served.
-    async fn resolve(
-        &self,
-        Verified { claims, external }: &Verified,
-        named: Result<Vec<Name>, &'static str>,
-    ) -> Result<Arc<Tenant>, Problem> {
-        let mismatch = |reason, tenant| {
-            let detail = "the token is not for this tenant; use the tenant's own host and a token issued for it";
-            refused(Problem::new(StatusCode::FORBIDDEN, "tenant_mismatch", detail), reason, tenant)
-        };
+    /// The tenant that a token is for, and the slug under which our own tokens name it. Not of a token that is revoked.
+    fn claimed<'v>(&self, Verified { claims, external }: &'v Verified) -> Result<(TenantId, Option<&'v str>), Problem> {
         // An external issuer is registered for one tenant; our own tokens say three times whose they are.
         let (id, slug) = if let Some(registration) = external {
             (registration.tenant, None)
@@ -353,6 +362,10 @@ impl Gate {
         if self.verifier.known().revoked.include(id, claims, leeway(*external)) {
             return Err(refused(invalid_token(), "the token, its log-in or its subject is revoked", Some(id)));
         }
+        Ok((id, slug))
+    }
+    /// The tenant that the token, the host and the registry agree on, if it is to be served.
+    async fn resolve(&self, id: TenantId, slug: Option<&str>, named: Result<Vec<Name>, &'static str>) -> Result<Arc<Tenant>, Problem> {
         let named = named.map_err(|reason| refused(invalid_tenant(), reason, None))?;
         let names_another =
             |slug: &str| named.iter().any(|name| !matches!(name, Name::Slug(name) if name == slug) && *name != Name::Id(id));
@@ -413,6 +426,17 @@ fn leeway(external: Option<Registration>) -> u64 {
     if external.is_some() { LEEWAY } else { 0 }
 }
 
+/// 403 `tenant_mismatch`, whether or not the other tenant exists.
+fn mismatch(reason: &'static str, tenant: Option<TenantId>) -> Problem {
+    let detail = "host, Tenure-Tenant and token are not of one tenant; use the tenant's own host and a token issued for it";
+    refused(Problem::new(StatusCode::FORBIDDEN, "tenant_mismatch", detail), reason, tenant)
+}
+
+/// 503 `overloaded`: whoever asks.
+pub(crate) fn overloaded() -> Problem {
+    Problem::unavailable("overloaded", "too many requests are in work; try again shortly")
+}
+
 /// 429 `rate_limited`: whoever it is has all their places taken.
 fn too_many(tenant: Option<TenantId>) -> Problem {
     let detail = "too many of your requests are in work at once; wait for some of them to be answered";
@@ -470,8 +494,9 @@ impl Actor {
     /// The actor by the same token, with what it may do now; in the same place. Fails where it would not be let in any more.
     pub async fn renewed(&self) -> Result<Self, Problem> {
         let Pass { gate, token, named, .. } = &*self.pass;
-        let mut verified = gate.verify(token).await?;
-        let tenant = gate.resolve(&verified, Ok(named.clone())).await?;
+        let mut verified = gate.verify(token)?;
+        let (id, slug) = gate.claimed(&verified)?;
+        let tenant = gate.resolve(id, slug, Ok(named.clone())).await?;
         let (grants, ends_with) = gate.grants(self.scope, &mut verified).await?;
         let (roles, registration, looked) = (verified.claims.roles, verified.external, Instant::now());
         *self.pass.looked() = looked;
@@ -498,6 +523,7 @@ macro_rules! extractors {
                 if !allowed(&actor) {
                     return Err(actor.forbidden());
                 }
+                check_parameters(parts)?;
                 if parts.method != http::Method::GET {
                     parts.extensions.insert(Admitted { actor: actor.clone(), allowed });
                 }
@@ -541,10 +567,7 @@ fn bearer(parts: &Parts) -> Result<&str, (Problem, &'static str)> {
         let detail = format!("the access token is longer than {MAX_TOKEN} bytes");
         return Err((Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "token_too_large", detail), "the token is too large"));
     }
-    let in_query = parts.uri.query().is_some_and(|query| {
-        query.split('&').any(|pair| matches!(pair.split('=').next(), Some("access_token" | "token" | "id_token" | "authorization")))
-    });
-    if in_query {
+    if parts.uri.query().is_some_and(holds_token) {
         return Err((invalid_token(), "a token stands in the query string"));
     }
     let Some(value) = first else {
@@ -556,6 +579,40 @@ fn bearer(parts: &Parts) -> Result<&str, (Problem, &'static str)> {
     }
     let token = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     token.map(|(_, token)| token).filter(|token| !token.is_empty()).ok_or_else(|| (invalid_token(), "not a bearer token"))
+}
+
+/// Whether a query string has a parameter in which clients have put tokens: it would stand in logs, however good the header is.
+fn holds_token(query: &str) -> bool {
+    const NAMES: [&str; 4] = ["access_token", "token", "id_token", "authorization"];
+    let names_one = |name: &str| NAMES.iter().any(|token| name.eq_ignore_ascii_case(token));
+    query.split('&').map(|pair| pair.split('=').next().unwrap_or_default()).any(|name| {
+        if name.contains('%') {
+            // Decoded as handlers do it.
+            let decoded = format!("/?{name}=").parse().ok().and_then(|uri| Query::<Vec<(String, String)>>::try_from_uri(&uri).ok());
+            decoded.is_some_and(|Query(pairs)| pairs.iter().any(|(name, _)| names_one(name)))
+        } else {
+            names_one(name)
+        }
+    })
+}
+
+/// The query parameters that routes take, by their paths, where handlers don't look for others themselves. In the extensions of
+/// every request.
+#[derive(Debug, Clone)]
+pub struct QueryParameters(pub Arc<HashMap<String, Vec<String>>>);
+
+/// 400 `unknown_parameter` where the query string names one that the route does not take.
+pub fn check_parameters(parts: &Parts) -> Result<(), Problem> {
+    let Some(query) = parts.uri.query().filter(|query| !query.is_empty()) else { return Ok(()) };
+    let Some(QueryParameters(by_path)) = parts.extensions.get() else { return Ok(()) };
+    let known = parts.extensions.get::<MatchedPath>().and_then(|path| by_path.get(path.as_str())).map_or(&[][..], Vec::as_slice);
+    let is_unknown = |name: &str| !known.iter().any(|known| known == name);
+    if query.split('&').any(|pair| is_unknown(pair.split('=').next().unwrap_or_default())) {
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        let detail = format!("there is no such parameter; this route takes {known}");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "unknown_parameter", detail));
+    }
+    Ok(())
 }
 
 /// Whether text is a slug: 1 to 40 lower-case letters, digits and inner hyphens.

@@ -157,6 +157,12 @@ pub struct Config {
     pub request_timeout: u64,
     /// `TENURE_MAX_CONCURRENT_REQUESTS`: more are answered 503 `overloaded` at once.
     pub max_concurrent_requests: usize,
+    /// `TENURE_MAX_CONNECTIONS`: open connections; for more, those that ask for nothing are closed.
+    pub max_connections: usize,
+    /// `TENURE_ADDRESS_CONNECTIONS`: open connections of one address.
+    pub address_connections: usize,
+    /// `TENURE_IDLE_TIMEOUT`: seconds that a connection may be open without a request.
+    pub idle_timeout: u64,
     /// `TENURE_LOG`: what is logged, as `tracing` directives such as `info,store=debug`.
     pub log: String,
     /// `TENURE_LOG_FORMAT`: `text` or `json`.
@@ -252,6 +258,21 @@ const SETTINGS: &[Setting] = &[
     setting("token_max_lifetime", Need::Default("600"), "Seconds that an access token may live at most, up to 86400"),
     setting("request_timeout", Need::Default("30"), "Seconds that a request may take, 1 to 600"),
     setting("max_concurrent_requests", Need::Default("1024"), "Requests in work at most; more are answered 503 `overloaded`"),
+    setting(
+        "max_connections",
+        Need::Default("8192"),
+        "Open connections at most, and 256 fewer than the process may have files; for one more those are closed that have asked for nothing, or for nothing for longest",
+    ),
+    setting(
+        "address_connections",
+        Need::Default("1024"),
+        "Open connections of one address, an IPv6 /64 counting as one; not of those in `TENURE_TRUSTED_PROXIES`",
+    ),
+    setting(
+        "idle_timeout",
+        Need::Default("75"),
+        "Seconds that a connection may stay open without a request, or without taking its answer, 1 to 3600; 30 at most before the first request. Longer than a proxy keeps its own",
+    ),
     setting("log", Need::Default("info"), "What is logged: `tracing` directives, such as `info,store=debug`"),
     setting("log_format", Need::Default("text"), "`text` or `json`"),
     setting("otlp_url", Need::Optional, "Where traces go, OTLP over HTTP, such as `https://collector:4318/v1/traces`; without it nowhere"),
@@ -294,6 +315,9 @@ impl Config {
             token_max_lifetime: values.parse("token_max_lifetime", "a number of seconds from 1 to 86400")?,
             request_timeout: values.parse("request_timeout", "a number of seconds from 1 to 600")?,
             max_concurrent_requests: values.parse("max_concurrent_requests", "a number of requests, at least 1")?,
+            max_connections: values.parse("max_connections", "a number of connections, at least 1")?,
+            address_connections: values.parse("address_connections", "a number of connections, at least 1")?,
+            idle_timeout: values.parse("idle_timeout", "a number of seconds from 1 to 3600")?,
             log: values.parse("log", "tracing directives")?,
             log_format: values.parse("log_format", "`text` or `json`")?,
             otlp_url: values.text("otlp_url"),
@@ -316,6 +340,9 @@ impl Config {
         within("tenant_concurrent_requests", self.tenant_concurrent_requests as u64, 1, 1_000_000)?;
         within("request_timeout", self.request_timeout, 1, 600)?;
         within("max_concurrent_requests", self.max_concurrent_requests as u64, 1, 1_000_000)?;
+        within("max_connections", self.max_connections as u64, 1, 1_000_000)?;
+        within("address_connections", self.address_connections as u64, 1, 1_000_000)?;
+        within("idle_timeout", self.idle_timeout, 1, 3600)?;
         let domain_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         if self.base_domain.is_empty() || !self.base_domain.chars().all(domain_ok) || self.base_domain.starts_with('.') {
             bail!("TENURE_BASE_DOMAIN is {:?}; put a domain name in lower case and without port, such as tenure.example", self.base_domain);

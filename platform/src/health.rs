@@ -1,32 +1,29 @@
 //! `/livez`, `/readyz`, `/metrics`, and serving HTTP until told to stop.
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use axum::{
     Router,
+    body::Bytes,
     response::{IntoResponse as _, Response},
     routing::get,
 };
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{
-    HeaderValue, StatusCode,
-    header::{CONNECTION, CONTENT_TYPE},
-};
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
+use http::{StatusCode, header::CONTENT_TYPE};
 use serde_json::json;
-use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+use tokio::{net::TcpListener, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Config, Problem,
+    connections::{ConnectionLimits, Connections, Shared, protocol},
+    database,
+};
 
 /// Something that must work for the process to be ready: a name and a check that answers within its timeout.
 #[derive(Clone)]
@@ -45,8 +42,9 @@ impl Check {
     ) -> Self {
         Self { name, run: Arc::new(move || run().boxed()) }
     }
-    /// PostgreSQL answers.
+    /// PostgreSQL answers, on a connection of its own: whoever works with the others can't keep it from being asked.
     pub fn postgres(pool: sqlx::PgPool) -> Self {
+        let pool = database::apart(&pool, 1);
         Self::new("postgres", move || {
             let pool = pool.clone();
             async move {
@@ -58,67 +56,101 @@ impl Check {
 }
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Open connections at most.
-const CONNECTIONS: usize = 8192;
+/// For how long a look at the process is good, whoever asks and however often: both routes are open to everybody.
+const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// The routes `/livez` (the process runs) and `/readyz` (every check passes; 503 with the failing names otherwise).
 pub fn router(checks: Vec<Check>) -> Router {
-    let checks: Arc<[Check]> = checks.into();
+    let readiness = Arc::new(Readiness { checks, found: tokio::sync::Mutex::default() });
     Router::new()
         .route("/livez", get(|| async { ([(CONTENT_TYPE, "application/json")], r#"{"status":"alive"}"#) }))
-        .route("/readyz", get(move || readiness(checks.clone())))
+        .route("/readyz", get(move || readiness.clone().answer()))
 }
 
 /// The route `/metrics`. What a process counts is not for those who use its API: an API serves it by
 /// [`serve_metrics`].
 pub fn metrics() -> Router {
-    let text = || async { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], crate::telemetry::render_metrics()) };
+    let last: Arc<Mutex<Option<(Instant, Bytes)>>> = Arc::default();
+    let text = move || {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = match &*last {
+            Some((at, text)) if at.elapsed() < GOOD_FOR => text.clone(),
+            _ => last.insert((Instant::now(), crate::telemetry::render_metrics().into())).1.clone(),
+        };
+        std::future::ready(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+    };
     Router::new().route("/metrics", get(text))
 }
 
 /// Serves `/metrics` at an address of its own until `stop`, if the settings name one.
-pub async fn serve_metrics(listen: Option<SocketAddr>, stop: CancellationToken) -> anyhow::Result<()> {
-    let Some(listen) = listen else { return Ok(()) };
+pub async fn serve_metrics(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let Some(listen) = config.metrics_listen else { return Ok(()) };
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}; is the port taken? (TENURE_METRICS_LISTEN)"))?;
-    tokio::spawn(serve_on(listener, metrics(), stop, Duration::ZERO));
+    tokio::spawn(serve_on(listener, metrics(), ConnectionLimits::of(config), stop, Duration::ZERO));
     Ok(())
 }
 
-async fn readiness(checks: Arc<[Check]>) -> axum::response::Response {
-    let results = futures::future::join_all(checks.iter().map(|check| async {
-        let failure = match tokio::time::timeout(CHECK_TIMEOUT, (check.run)()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("{error:#}")),
-            Err(_) => Some("no answer within a second".to_owned()),
-        };
-        if let Some(failure) = &failure {
-            // The reason may name hosts, so it goes to the log; the answer says only which check failed.
-            tracing::warn!(check = check.name, failure, "not ready");
-        }
-        (check.name, failure.is_none())
-    }))
-    .await;
-    let ready = results.iter().all(|(_, ok)| *ok);
-    let checks: serde_json::Map<_, _> =
-        results.into_iter().map(|(name, ok)| (name.into(), if ok { "ok" } else { "failing" }.into())).collect();
-    let body = json!({ "status": if ready { "ready" } else { "not ready" }, "checks": checks }).to_string();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+/// What the checks found last. They run once at a time, and at most once in [`GOOD_FOR`].
+struct Readiness {
+    checks: Vec<Check>,
+    found: tokio::sync::Mutex<Option<(Instant, StatusCode, Bytes)>>,
 }
 
-/// Serves `app` on `listen` until `stop`, then finishes requests in flight for at most `drain`.
-pub async fn serve(listen: SocketAddr, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {
+impl Readiness {
+    async fn answer(self: Arc<Self>) -> Response {
+        // By a task: whoever asks may go away meanwhile, and the next one would begin anew.
+        let look = tokio::spawn(async move {
+            let mut found = self.found.lock().await;
+            match &*found {
+                Some((at, status, body)) if at.elapsed() < GOOD_FOR => (*status, body.clone()),
+                _ => {
+                    let (status, body) = self.look().await;
+                    *found = Some((Instant::now(), status, body.clone()));
+                    (status, body)
+                }
+            }
+        });
+        match look.await {
+            Ok((status, body)) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
+            Err(error) => Problem::internal(&error).into_response(),
+        }
+    }
+    async fn look(&self) -> (StatusCode, Bytes) {
+        let results = futures::future::join_all(self.checks.iter().map(|check| async {
+            let failure = match tokio::time::timeout(CHECK_TIMEOUT, (check.run)()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("{error:#}")),
+                Err(_) => Some("no answer within a second".to_owned()),
+            };
+            if let Some(failure) = &failure {
+                // The reason may name hosts, so it goes to the log; the answer says only which check failed.
+                tracing::warn!(check = check.name, failure, "not ready");
+            }
+            (check.name, failure.is_none())
+        }))
+        .await;
+        let ready = results.iter().all(|(_, ok)| *ok);
+        let checks: serde_json::Map<_, _> =
+            results.into_iter().map(|(name, ok)| (name.into(), if ok { "ok" } else { "failing" }.into())).collect();
+        let body = json!({ "status": if ready { "ready" } else { "not ready" }, "checks": checks }).to_string();
+        (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body.into())
+    }
+}
+
+/// Serves `app` at the process's address until `stop`, then finishes requests in flight for at most `drain`.
+pub async fn serve(config: &Config, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {
+    let listen = config.listen;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}; is the port taken? (TENURE_LISTEN)"))?;
-    serve_on(listener, app, stop, drain).await
+    serve_on(listener, app, ConnectionLimits::of(config), stop, drain).await
 }
 
 /// As [`serve`], for a process whose work is a task beside the server: whichever ends first ends the other, so that no process
 /// answers that it is well when nothing works any more.
 pub async fn serve_beside(
     work: tokio::task::JoinHandle<()>,
-    listen: std::net::SocketAddr,
+    config: &Config,
     app: Router,
     stop: CancellationToken,
     drain: Duration,
@@ -129,7 +161,7 @@ pub async fn serve_beside(
         ended
     };
     let serving = async {
-        let served = serve(listen, app, stop.clone(), drain).await;
+        let served = serve(config, app, stop.clone(), drain).await;
         stop.cancel();
         served
     };
@@ -174,14 +206,16 @@ fn turn_away(_: &TcpListener) -> std::io::Result<()> {
 }
 
 /// As [`serve`], on a listener that is bound already.
-pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToken, drain: Duration) -> anyhow::Result<()> {
-    tracing::info!(address = %listener.local_addr()?, "listening");
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // A client that sends its head slowly or without end loses its connection: 30 s, 64 KiB.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30)).max_buf_size(64 * 1024);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024).keep_alive_interval(Duration::from_secs(30));
-    let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+pub async fn serve_on(
+    listener: TcpListener,
+    app: Router,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+    drain: Duration,
+) -> anyhow::Result<()> {
+    tracing::info!(address = %listener.local_addr()?, connections = limits.in_all, "listening");
+    let (connections, tasks, closing) = (Connections::new(limits), TaskTracker::new(), CancellationToken::new());
+    let shared = Shared { app, protocol: protocol().into(), stopping: stop.clone(), closing: closing.clone() };
     let mut lingered = Box::pin(async {
         stop.cancelled().await;
         tokio::time::sleep(LINGER).await;
@@ -196,52 +230,33 @@ pub async fn serve_on(listener: TcpListener, app: Router, stop: CancellationToke
     };
     tokio::pin!(over);
     loop {
-        // Beyond the bound clients wait in the listener's backlog.
-        let accepted = async {
-            let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, stream, peer) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             biased;
             () = &mut over => break,
             // Whoever is in the backlog is taken first.
-            (place, accepted) = accepted => match accepted {
-                Ok((stream, peer)) => (place, stream, peer),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => (stream, peer.ip()),
                 Err(error) => {
                     // Out of file descriptors, or the peer has gone: neither ends the server.
                     tracing::warn!(%error, "accept failed");
+                    connections.make_room();
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
             },
             () = &mut lingered => break,
         };
+        let Some(place) = connections.enter(peer) else { continue };
         let _ = stream.set_nodelay(true);
-        let stopping = stop.clone();
-        let service = app.clone().map_request(move |mut request: http::Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer.ip()));
-            request
-        });
-        let service = TowerToHyperService::new(service.map_response(move |mut response: Response| {
-            // HTTP/2 has no such header: it is left out there, and its clients are told otherwise.
-            if stopping.is_cancelled() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
-        }));
-        let connection = graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %error, "connection ended");
-            }
-            drop(place);
-        });
+        tasks.spawn(place.serve(stream, peer, shared.clone()));
     }
     drop(lingered); // It looks at the listener.
     drop(listener);
     tokio::time::sleep(ARRIVAL).await;
-    tracing::info!(connections = graceful.count(), "stopping");
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    tracing::info!(connections = connections.count(), "stopping");
+    closing.cancel();
+    tasks.close();
+    if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
         tracing::warn!(seconds = drain.as_secs(), "requests were still in flight after the drain time");
     }
     Ok(())
@@ -267,6 +282,8 @@ pub fn stop_signal() -> CancellationToken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
+    use tower::ServiceExt as _;
 
     async fn ready(checks: Vec<Check>) -> (StatusCode, serde_json::Value) {
         let response = router(checks).oneshot(http::Request::get("/readyz").body(axum::body::Body::empty()).unwrap()).await.unwrap();
@@ -283,6 +300,27 @@ mod tests {
         let (status, body) = ready(vec![fine, broken, hanging]).await;
         assert_eq!(status, 503);
         assert_eq!(body, json!({"status": "not ready", "checks": {"fine": "ok", "broken": "failing", "hanging": "failing"}}));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_ask_a_check_runs_once_a_second() {
+        static RUNS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let count = || RUNS.load(std::sync::atomic::Ordering::Relaxed);
+        let check = Check::new("slow", || async {
+            RUNS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Ok(())
+        });
+        let app = router(vec![check]);
+        let ask = || app.clone().oneshot(http::Request::get("/readyz").body(axum::body::Body::empty()).unwrap());
+        let impatient = (0..100).map(|_| tokio::time::timeout(Duration::from_millis(10), ask()));
+        assert!(futures::future::join_all(impatient).await.iter().all(Result::is_err));
+        let patient = futures::future::join_all((0..100).map(|_| ask())).await;
+        assert!(patient.into_iter().all(|answer| answer.unwrap().status() == 200));
+        assert_eq!(count(), 1, "who goes away does not begin it anew");
+        tokio::time::sleep(GOOD_FOR).await;
+        assert_eq!(ask().await.unwrap().status(), 200);
+        assert_eq!(count(), 2);
     }
 
     #[tokio::test]
@@ -306,7 +344,7 @@ mod tests {
                 "done"
             }),
         );
-        let server = tokio::spawn(serve_on(listener, app, stop.clone(), Duration::from_secs(5)));
+        let server = tokio::spawn(serve_on(listener, app, ConnectionLimits::default(), stop.clone(), Duration::from_secs(5)));
         let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -343,7 +381,8 @@ mod tests {
             let stop = CancellationToken::new();
             // Threads, not tasks: they connect while the server is about to close its listener.
             let clients: Vec<_> = (0..16).map(|_| tokio::task::spawn_blocking(move || asked_until_refused(address))).collect();
-            let server = tokio::spawn(serve_on(listener, router(vec![]), stop.clone(), Duration::from_secs(5)));
+            let server =
+                tokio::spawn(serve_on(listener, router(vec![]), ConnectionLimits::default(), stop.clone(), Duration::from_secs(5)));
             tokio::time::sleep(Duration::from_millis(50)).await;
             stop.cancel();
             server.await.unwrap().unwrap();
@@ -379,7 +418,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let stop = CancellationToken::new();
-        let server = tokio::spawn(serve_on(listener, Router::new(), stop.clone(), Duration::from_secs(5)));
+        let server = tokio::spawn(serve_on(listener, Router::new(), ConnectionLimits::default(), stop.clone(), Duration::from_secs(5)));
         let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(70_000));
         let _ = client.write_all(head.as_bytes()).await;
         let mut answer = [0; 12];

@@ -1,6 +1,6 @@
 //! The shell around every service's routes: what holds for each request whatever its route.
 //!
-//! `shell(router, Limits::of(&config))` once, outermost; merge [`crate::health::router`] before it. A request then has
+//! `shell(router, Limits::of(&config), strangers)` once, outermost; merge [`crate::health::router`] before it. A request then has
 //! an id (`X-Request-Id`), a span that continues its `traceparent`, a metric, a timeout, a body limit and a place among
 //! a bounded number of others; a panic, an unknown route and a wrong method answer with problem documents.
 
@@ -12,12 +12,12 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use tokio::{sync::Semaphore, time::Instant};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
-use crate::{Config, Problem, telemetry};
+use crate::{Config, Problem, Strangers, auth::overloaded, telemetry};
 
 /// What one request, and all of them together, may take.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,7 @@ pub struct Limits {
     pub timeout: Duration,
     /// Bytes of a request's body that an extractor takes; a route may set its own `DefaultBodyLimit`.
     pub body: usize,
-    /// Requests in work; more are answered 503 `overloaded` at once. Health is not counted.
+    /// Requests in work; more are answered 503 `overloaded` at once. Health is not counted, nor are strangers.
     pub concurrent: usize,
 }
 
@@ -43,8 +43,8 @@ pub struct RequestId(pub uuid::Uuid);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Puts the shell around a service's routes.
-pub fn shell(router: Router, limits: Limits) -> Router {
+/// Puts the shell around a service's routes; `strangers` are admitted to those that take no token, if there are any.
+pub fn shell(router: Router, limits: Limits, strangers: Option<Strangers>) -> Router {
     let places = Arc::new(Semaphore::new(limits.concurrent));
     router
         .fallback(|| async {
@@ -59,18 +59,24 @@ pub fn shell(router: Router, limits: Limits) -> Router {
         })
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(DefaultBodyLimit::max(limits.body))
-        .layer(middleware::from_fn(move |request: Request, next: Next| bounded(places.clone(), limits, request, next)))
+        .layer(middleware::from_fn(move |request: Request, next: Next| bounded(places.clone(), limits, strangers.clone(), request, next)))
         .layer(middleware::from_fn(observed))
 }
 
 /// Sheds load beyond the bound and ends what takes too long.
-async fn bounded(places: Arc<Semaphore>, limits: Limits, request: Request, next: Next) -> Response {
+async fn bounded(places: Arc<Semaphore>, limits: Limits, strangers: Option<Strangers>, request: Request, next: Next) -> Response {
+    // RFC 9112, section 3.2: whom a request without one, or with several, is for, nobody can say.
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Problem::new(StatusCode::BAD_REQUEST, "invalid_host", "send one Host header").into_response();
+    }
     if matches!(request.uri().path(), "/livez" | "/readyz") {
         return next.run(request).await;
     }
-    let Ok(_place) = places.try_acquire() else {
-        return Problem::unavailable("overloaded", "too many requests are in work; try again shortly").into_response();
-    };
+    if let Some(strangers) = strangers.filter(|strangers| strangers.include(&request)) {
+        return strangers.serve(request, next, limits.timeout).await;
+    }
+    let Ok(_place) = places.try_acquire() else { return overloaded().into_response() };
     match tokio::time::timeout(limits.timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::unavailable("timeout", "the request took too long and was given up; retry it with the same Idempotency-Key")
@@ -82,7 +88,10 @@ async fn bounded(places: Arc<Semaphore>, limits: Limits, request: Request, next:
 /// may hold what a client should not have put there.
 async fn observed(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let id = text_of(request.headers(), &REQUEST_ID).and_then(|text| uuid::Uuid::try_parse(text).ok()).unwrap_or_else(uuid::Uuid::now_v7);
+    let id = text_of(request.headers(), &REQUEST_ID)
+        .and_then(|text| uuid::Uuid::try_parse(text).ok())
+        .filter(|id| !id.is_nil())
+        .unwrap_or_else(uuid::Uuid::now_v7);
     let route: Arc<str> = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).into();
     let method = match *request.method() {
         http::Method::GET => "GET",
@@ -140,7 +149,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     async fn ask(app: &Router, method: &str, path: &str) -> (http::response::Parts, serde_json::Value) {
-        let request = http::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let request = http::Request::builder().method(method).uri(path).header("host", "x").body(Body::empty()).unwrap();
         let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
         let body = axum::body::to_bytes(body, 65_536).await.unwrap();
         (parts, serde_json::from_slice(&body).unwrap_or_default())
@@ -155,7 +164,7 @@ mod tests {
             .route("/fine", get(|| async { "fine" }))
             .route("/panic", get(panicking))
             .route("/hang", get(std::future::pending::<&'static str>));
-        shell(routes.merge(crate::health::router(vec![])), Limits { timeout: Duration::from_secs(5), body: 100, concurrent })
+        shell(routes.merge(crate::health::router(vec![])), Limits { timeout: Duration::from_secs(5), body: 100, concurrent }, None)
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ pub mod access;
 pub mod auth;
 pub mod build;
 pub mod config;
+mod connections;
 pub mod database;
 pub mod health;
 pub mod http;
@@ -15,6 +16,7 @@ pub mod provision;
 pub mod read_model;
 pub mod registry;
 pub mod search;
+mod strangers;
 pub mod telemetry;
 pub mod tenant_pool;
 pub mod tenant_tx;
@@ -23,9 +25,11 @@ mod turns;
 
 pub use auth::{Actor, Anyone, AuditReader, Editor, Gate, Operator, Reader, RoleAdmin, UserAdmin};
 pub use config::{Config, Process};
+pub use connections::ConnectionLimits;
 pub use keys::Keys;
 pub use problem::{FieldProblem, Problem};
 pub use registry::{Registry, Tenant, TenantState};
+pub use strangers::Strangers;
 pub use tenant_pool::{NotBegun, TenantPool, TurnTx};
 pub use tenant_tx::{Access, ScopedTx, TenantTx};
 

@@ -50,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
     let projector = tokio::spawn(Projector::new(applier, registry, keys, client).run(stop.clone()));
     tracing::info!(listen = %config.listen, "projecting");
     let app = health::router(checks).merge(health::metrics());
-    health::serve_beside(projector, config.listen, app, stop, Duration::from_secs(5)).await
+    health::serve_beside(projector, &config, app, stop, Duration::from_secs(5)).await
 }
 
 fn nats_check(client: async_nats::Client) -> Check {

@@ -183,8 +183,16 @@ where
         let invalid =
             |why: &dyn Display| Problem::new(StatusCode::BAD_REQUEST, "invalid_id", format!("the id in the path is malformed: {why}"));
         let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| invalid(&"it is not UTF-8"))?;
+        if is_nil(&text) {
+            return Err(invalid(&"the nil id is nobody's"));
+        }
         text.parse().map(Self).map_err(|error: T::Err| invalid(&error))
     }
+}
+
+/// Whether text is the id that stands for none.
+fn is_nil(text: &str) -> bool {
+    uuid::Uuid::try_parse(text).is_ok_and(|id| id.is_nil())
 }
 
 /// An id as a query parameter.
@@ -195,7 +203,8 @@ pub(crate) struct IdParam(pub(crate) uuid::Uuid);
 impl FromStr for IdParam {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        text.parse::<events::EventId>().map(|id| Self(id.uuid())).map_err(|_| InvalidId { what: "it" })
+        let id = text.parse::<events::EventId>().ok().filter(|_| !is_nil(text));
+        id.map(|id| Self(id.uuid())).ok_or(InvalidId { what: "it" })
     }
 }
 
@@ -224,11 +233,13 @@ impl Fresh {
                 _ => return Err(malformed("Tenure-Min-Position", "must be given once and hold a position, a whole number")),
             };
         }
+        let mut told = false;
         for value in headers.get_all(http::header::HeaderName::from_static("prefer")) {
             let text = value.to_str().map_err(|_| malformed("Prefer", "must be ASCII"))?;
             for preference in text.split(',') {
                 let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
-                if name.trim().eq_ignore_ascii_case("wait") {
+                // Of several the first counts (RFC 7240, section 2).
+                if name.trim().eq_ignore_ascii_case("wait") && !std::mem::replace(&mut told, true) {
                     let value = value.split(';').next().unwrap_or_default().trim();
                     let seconds =
                         number(value, 0, i64::MAX).ok_or_else(|| malformed("Prefer", "must hold wait= and a whole number of seconds"))?;
@@ -283,6 +294,7 @@ mod tests {
         assert_eq!(read(&[]), Ok((0, 0)));
         assert_eq!(read(&[("tenure-min-position", "17"), ("prefer", "respond-async, Wait=5")]), Ok((17, 5)));
         assert_eq!(read(&[("tenure-min-position", "17"), ("prefer", "handling=strict"), ("prefer", "wait=500")]), Ok((17, 30)));
+        assert_eq!(read(&[("prefer", "wait=2, wait=3"), ("prefer", "wait=4")]), Ok((0, 2)));
         for bad in ["", "-1", "+1", "1.0", "abc", "99999999999999999999", "1, 2"] {
             assert_eq!(read(&[("tenure-min-position", bad)]), Err("invalid_header"), "{bad}");
         }

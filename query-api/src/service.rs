@@ -11,7 +11,7 @@ use platform::{
     registry::LogReader,
 };
 use secrecy::ExposeSecret as _;
-use store::{EsStore, PgStore, Store};
+use store::{EsStore, PgStore, Probe, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::{App, Fresh, Reads, router};
@@ -31,15 +31,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let store = open_store(&config).await?;
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
-    let checks = vec![Check::postgres(pool.clone()), store_check(store.clone()), gate.check(), registry.check()];
+    let checks = vec![Check::postgres(pool.clone()), store_check(store.probe()), gate.check(), registry.check()];
     let reads = Reads::new(TenantPool::apart(&pool, config.database_connections));
     let app = router(App { gate, registry, reads, store });
     // A request may wait for its position before its work begins.
     let mut limits = Limits::of(&config);
     limits.timeout += Fresh::MAX_WAIT;
     tracing::info!(listen = %config.listen, "serving queries");
-    health::serve_metrics(config.metrics_listen, stop.clone()).await?;
-    health::serve(config.listen, shell(app.merge(health::router(checks)), limits), stop, DRAIN).await
+    health::serve_metrics(&config, stop.clone()).await?;
+    health::serve(&config, shell(app.merge(health::router(checks)), limits, None), stop, DRAIN).await
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
@@ -56,9 +56,9 @@ fn log_reader(store: Store) -> LogReader {
     })
 }
 
-fn store_check(store: Store) -> Check {
+fn store_check(probe: Probe) -> Check {
     Check::new("event_store", move || {
-        let store = store.clone();
-        async move { Ok(store.head(Registry::platform_scope()).await.map(drop)?) }
+        let probe = probe.clone();
+        async move { Ok(probe.head(Registry::platform_scope()).await.map(drop)?) }
     })
 }

@@ -39,7 +39,7 @@ async fn main() -> anyhow::Result<()> {
     let relay = tokio::spawn(relay.run(stop.clone()));
     tracing::info!(listen = %config.listen, "relaying");
     let app = health::router(checks).merge(health::metrics());
-    health::serve_beside(relay, config.listen, app, stop, Duration::from_secs(5)).await
+    health::serve_beside(relay, &config, app, stop, Duration::from_secs(5)).await
 }
 
 /// A relay that has failed for a minute is not well, though its servers answer: NATS may have no room for the stream.

@@ -42,6 +42,25 @@ macro_rules! engine {
     };
 }
 
+/// Asks whether a store answers.
+#[derive(Clone)]
+pub enum Probe {
+    /// On a connection of its own.
+    Postgres(sqlx::PgPool),
+    /// On the one that all share.
+    EventStore(EsStore),
+}
+
+impl Probe {
+    /// Asks for the end of a log.
+    pub async fn head(&self, scope: TenantScope) -> Result<Position, StoreError> {
+        match self {
+            Self::Postgres(pool) => postgres::head(pool, scope).await,
+            Self::EventStore(store) => store.head(scope).await,
+        }
+    }
+}
+
 impl Store {
     /// Opens EventStoreDB where its URL is given, and otherwise the store in PostgreSQL; that wakes the relay in either case.
     pub async fn open(database_url: &str, eventstore_url: Option<&str>, connections: u32) -> Result<Self, StoreError> {
@@ -105,6 +124,13 @@ impl Store {
     /// The last position of a tenant's log; zero for an empty one.
     pub async fn head(&self, scope: TenantScope) -> Result<Position, StoreError> {
         engine!(self, store => store.head(scope).await)
+    }
+    /// How to ask whether the store answers, whoever works with its connections.
+    pub fn probe(&self) -> Probe {
+        match self {
+            Self::Postgres(store) => Probe::Postgres(store.apart()),
+            Self::EventStore(store) => Probe::EventStore(store.clone()),
+        }
     }
     /// Every tenant with events, and its last position. For the relay and operators.
     pub async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {

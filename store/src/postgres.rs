@@ -462,9 +462,13 @@ impl PgStore {
     }
 
     pub(crate) async fn head(&self, scope: TenantScope) -> Result<Position, StoreError> {
-        let head: Option<i64> =
-            sqlx::query_scalar("select event_store.head($1)").bind(scope.tenant().uuid()).fetch_one(&self.0.pool).await?;
-        Ok(Position(head.unwrap_or(0) as u64))
+        head(&self.0.pool, scope).await
+    }
+
+    /// Another pool to the same database, of one connection, which the first one's users can't fill.
+    pub(crate) fn apart(&self) -> PgPool {
+        let options = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(3));
+        options.connect_lazy_with(self.0.pool.connect_options().as_ref().clone())
     }
 
     pub(crate) async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {
@@ -500,6 +504,11 @@ fn readable(tenant: TenantId, rows: &[PgRow]) -> Result<Vec<RecordedEvent>, Stor
         }
     }
     Ok(events)
+}
+
+pub(crate) async fn head(pool: &PgPool, scope: TenantScope) -> Result<Position, StoreError> {
+    let head: Option<i64> = sqlx::query_scalar("select event_store.head($1)").bind(scope.tenant().uuid()).fetch_one(pool).await?;
+    Ok(Position(head.unwrap_or(0) as u64))
 }
 
 fn page(limit: usize) -> i64 {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     Reference, Referent,
-    command::commands,
+    command::{chosen, commands},
     text::{Day, EmailAddress, EmployeeNumber, FamilyName, Gender, Name, Phone, Reason},
 };
 
@@ -27,7 +27,7 @@ commands! {
 #[serde(deny_unknown_fields)]
 pub struct HireEmployee {
     /// The person's id; chosen by the system if absent.
-    #[serde(default = "unset")]
+    #[serde(default = "unset", deserialize_with = "chosen")]
     pub employee_id: EmployeeId,
     /// The first day of employment.
     pub hire_date: Day,

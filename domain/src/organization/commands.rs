@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    command::commands,
+    command::{chosen, commands},
     text::{Code, Day, Name, TimeZoneName},
 };
 
@@ -24,7 +24,7 @@ commands! {
 #[serde(deny_unknown_fields)]
 pub struct CreateDepartment {
     /// Its id; chosen by the system if absent.
-    #[serde(default = "unset_department")]
+    #[serde(default = "unset_department", deserialize_with = "chosen")]
     pub department_id: DepartmentId,
     /// Its first day.
     pub effective_on: Day,
@@ -79,7 +79,7 @@ pub struct CloseDepartment {
 #[serde(deny_unknown_fields)]
 pub struct OpenLocation {
     /// Its id; chosen by the system if absent.
-    #[serde(default = "unset_location")]
+    #[serde(default = "unset_location", deserialize_with = "chosen")]
     pub location_id: LocationId,
     /// Its first day.
     pub effective_on: Day,
@@ -122,7 +122,7 @@ pub struct CloseLocation {
 #[serde(deny_unknown_fields)]
 pub struct CreateJob {
     /// Its id; chosen by the system if absent.
-    #[serde(default = "unset_job")]
+    #[serde(default = "unset_job", deserialize_with = "chosen")]
     pub job_id: JobId,
     /// Its first day.
     pub effective_on: Day,

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    command::commands,
+    command::{chosen, commands},
     text::{Code, Name, Reason, Slug},
 };
 
@@ -23,7 +23,7 @@ commands! {
 #[serde(deny_unknown_fields)]
 pub struct RegisterTenant {
     /// Its id; chosen by the system if absent.
-    #[serde(default = "unset")]
+    #[serde(default = "unset", deserialize_with = "chosen")]
     pub tenant_id: TenantId,
     /// Its name in hosts, unique among tenants that are not closed.
     pub slug: Slug,

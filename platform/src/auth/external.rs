@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -24,10 +24,7 @@ use serde::{
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use sqlx::{FromRow, Row as _, postgres::PgRow};
-use tokio::{
-    sync::{Mutex, OwnedMutexGuard},
-    time::Instant,
-};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::token::{Claims, Head, LEEWAY, Refusal, now, reason_of};
@@ -84,12 +81,22 @@ impl<'r> FromRow<'r, PgRow> for Trust {
 
 type KeySet = HashMap<String, Key>;
 
-/// The issuer's keys by `kid`, as it publishes them.
+/// The issuer's keys by `kid`, as it publishes them. A task fetches them; requests only look at what it brought.
 #[derive(Default)]
 struct Keys {
     known: RwLock<(Arc<KeySet>, Option<Instant>)>,
-    /// Before which they are not asked for again; held while they are.
-    not_before: Arc<Mutex<Option<Instant>>>,
+    fetches: Mutex<Fetches>,
+}
+
+/// When keys are fetched.
+#[derive(Default)]
+struct Fetches {
+    under_way: bool,
+    /// The next one for its own sake; `None` before the first.
+    due: Option<Instant>,
+    /// The next one because a token names a key that is not there.
+    on_demand: Option<Instant>,
+    failed_in_a_row: u32,
 }
 
 struct Key {
@@ -97,14 +104,16 @@ struct Key {
     decoding: DecodingKey,
 }
 
-/// Between two fetches, whatever keys tokens name.
+/// Between two fetches, whatever keys tokens name, and however often fetches fail.
 const AT_MOST_EVERY: Duration = Duration::from_mins(1);
-/// Between two fetches, where the first failed.
+/// After the first fetch that failed; twice as long after each further one, up to [`AT_MOST_EVERY`].
 const TRY_AGAIN: Duration = Duration::from_secs(5);
-/// After which keys are fetched again, so that a withdrawn one is forgotten.
+/// After which keys are fetched again, so that a withdrawn one is forgotten; up to a fifth sooner, so that the issuers of many
+/// tenants are not asked all at once.
 const REFRESH: Duration = Duration::from_mins(10);
 /// How old keys may be while the issuer is away.
 const STALE: Duration = Duration::from_hours(1);
+/// For one fetch. No request waits for it.
 const FETCH: Duration = Duration::from_secs(5);
 const MAX_JWKS: usize = 256 * 1024;
 const MAX_KEYS: usize = 100;
@@ -130,13 +139,18 @@ impl Trust {
             _ => false,
         }
     }
-    /// The token's claims in our terms, if it is good.
-    pub(super) async fn verify(&self, token: &str, head: &Head) -> Result<Claims, Refusal> {
+    /// Fetches the keys where that is due; to be called now and then.
+    pub(super) fn keep_keys(&self) {
+        self.keys.fetch_if_due(&self.jwks_uri, false);
+    }
+    /// The token's claims in our terms, if it is good. Waits for nobody: the issuer may be slow, and whoever sends the token may be
+    /// anybody.
+    pub(super) fn verify(&self, token: &str, head: &Head) -> Result<Claims, Refusal> {
         if head.typ.as_deref().unwrap_or("JWT") != self.token_type {
             return Err(Refusal::Invalid("a foreign token of another type"));
         }
         let kid = head.kid.as_deref().ok_or(Refusal::Invalid("a foreign token names no key"))?;
-        let keys = self.keys.with(kid, &self.jwks_uri).await?;
+        let keys = self.keys.with(kid, &self.jwks_uri)?;
         let key = keys.get(kid).ok_or(Refusal::Invalid("the foreign key is unknown"))?;
         let algorithm: Algorithm = head.alg.parse().map_err(|_| Refusal::Invalid("a foreign token's algorithm is unknown"))?;
         if !key.algorithms.contains(&algorithm) {
@@ -226,41 +240,67 @@ fn at<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
 }
 
 impl Keys {
-    /// The keys, fetched if they are old or lack this one; but never more than once a minute, or sooner only after a failure.
-    async fn with(self: &Arc<Self>, kid: &str, uri: &str) -> Result<Arc<KeySet>, Refusal> {
-        let suffices = |keys: &KeySet, age: Option<Duration>| age.is_some_and(|age| age < REFRESH) && keys.contains_key(kid);
+    /// The keys as they were fetched last. Where this one is not among them they are fetched again, at most once a minute; until
+    /// they are there the issuer counts as away.
+    fn with(self: &Arc<Self>, kid: &str, uri: &str) -> Result<Arc<KeySet>, Refusal> {
         let (keys, age) = self.current();
-        if suffices(&keys, age) {
+        let usable = age.is_some_and(|age| age < STALE);
+        if usable && keys.contains_key(kid) {
             return Ok(keys);
         }
-        let not_before = self.not_before.clone().lock_owned().await;
-        let (keys, age) = self.current(); // somebody else may have fetched them
-        if !suffices(&keys, age) && not_before.is_none_or(|at| at <= Instant::now()) {
-            // By a task: whoever made us ask, with whatever token, may go away while we do.
-            let _ = tokio::spawn(self.clone().fetch(uri.to_owned(), not_before)).await;
-        }
-        match self.current() {
-            (keys, Some(age)) if age < STALE => Ok(keys),
-            _ => Err(Refusal::IssuerAway),
-        }
+        let under_way = self.fetch_if_due(uri, true);
+        if usable && !under_way { Ok(keys) } else { Err(Refusal::IssuerAway) }
     }
     fn current(&self) -> (Arc<KeySet>, Option<Duration>) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         (known.0.clone(), known.1.map(|at| at.elapsed()))
     }
-    async fn fetch(self: Arc<Self>, uri: String, mut not_before: OwnedMutexGuard<Option<Instant>>) {
-        let wait = match fetch(&uri).await {
+    /// Starts a fetch by a task of its own if it is time for one; whether one is under way now. One at a time.
+    fn fetch_if_due(self: &Arc<Self>, uri: &str, on_demand: bool) -> bool {
+        let now = Instant::now();
+        let mut fetches = self.fetches();
+        let due = |at: Option<Instant>| at.is_none_or(|at| at <= now);
+        if !fetches.under_way && (due(fetches.due) || (on_demand && due(fetches.on_demand))) {
+            fetches.under_way = true;
+            let (keys, uri) = (self.clone(), uri.to_owned());
+            tokio::spawn(async move {
+                let fetched = tokio::spawn(async move { fetch(&uri).await }).await;
+                keys.take(fetched.unwrap_or_else(|panicked| Err(panicked.into())));
+            });
+        }
+        fetches.under_way
+    }
+    fn take(&self, fetched: anyhow::Result<KeySet>) {
+        let now = Instant::now();
+        let failed = match fetched {
             Ok(keys) => {
-                *self.known.write().unwrap_or_else(PoisonError::into_inner) = (Arc::new(keys), Some(Instant::now()));
-                AT_MOST_EVERY
+                *self.known.write().unwrap_or_else(PoisonError::into_inner) = (Arc::new(keys), Some(now));
+                false
             }
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "an external issuer's keys can't be fetched");
-                TRY_AGAIN
+                true
             }
         };
-        *not_before = Some(Instant::now() + wait);
+        let mut fetches = self.fetches();
+        fetches.under_way = false;
+        if failed {
+            let wait = (TRY_AGAIN * 2_u32.saturating_pow(fetches.failed_in_a_row)).min(AT_MOST_EVERY);
+            fetches.failed_in_a_row += 1;
+            (fetches.due, fetches.on_demand) = (Some(now + a_bit_less(wait)), Some(now + a_bit_less(wait)));
+        } else {
+            fetches.failed_in_a_row = 0;
+            (fetches.due, fetches.on_demand) = (Some(now + a_bit_less(REFRESH)), Some(now + AT_MOST_EVERY));
+        }
     }
+    fn fetches(&self) -> std::sync::MutexGuard<'_, Fetches> {
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Four fifths of a time to all of it.
+fn a_bit_less(time: Duration) -> Duration {
+    time.mul_f64(1.0 - 0.2 * fastrand::f64())
 }
 
 async fn fetch(uri: &str) -> anyhow::Result<KeySet> {
@@ -376,7 +416,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_goes_away_does_not_hold_off_the_keys() {
+    async fn keys_come_once_and_nobody_waits_for_them() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/jwks", listener.local_addr().unwrap());
@@ -393,15 +433,31 @@ mod tests {
             }
         });
         let keys = Arc::<Keys>::default();
-        let stranger = tokio::spawn({
-            let (keys, uri) = (keys.clone(), uri.clone());
-            async move { keys.with("unknown", &uri).await.is_ok() }
-        });
+        for kid in ["unknown", "ed", "unknown"] {
+            assert!(matches!(keys.with(kid, &uri), Err(Refusal::IssuerAway)), "they are on their way");
+        }
         heard.recv().await.unwrap();
-        stranger.abort();
-        let known = keys.with("ed", &uri).await;
-        assert!(known.is_ok_and(|keys| keys.contains_key("ed")));
+        while keys.with("ed", &uri).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(keys.with("unknown", &uri).is_ok_and(|keys| !keys.contains_key("unknown")), "it has just been asked");
         assert!(heard.try_recv().is_err(), "asked once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_that_fails_is_asked_more_and_more_rarely() {
+        let keys = Keys::default();
+        let mut last = Duration::ZERO;
+        for _ in 0..40 {
+            keys.take(Err(anyhow::anyhow!("away")));
+            let wait = keys.fetches().on_demand.unwrap() - Instant::now();
+            assert!(wait >= last.mul_f64(0.8) && (TRY_AGAIN.mul_f64(0.8)..=AT_MOST_EVERY).contains(&wait), "{wait:?}");
+            last = wait;
+        }
+        assert!(last >= AT_MOST_EVERY.mul_f64(0.8));
+        keys.take(Ok(KeySet::new()));
+        assert_eq!(keys.fetches().on_demand.unwrap() - Instant::now(), AT_MOST_EVERY);
+        assert_eq!(keys.fetches().failed_in_a_row, 0);
     }
 
     fn trust(audience: &str) -> Trust {

@@ -164,7 +164,9 @@ async fn read(pool: &PgPool, before: &Known) -> anyhow::Result<Known> {
     for row in sqlx::query_as::<_, Trust>(issuers).fetch_all(&mut *conn).await? {
         // One that did not change keeps its keys.
         let same = before.issuers.get(&row.issuer).and_then(|list| list.iter().find(|trust| trust.is_same(&row))).cloned();
-        known.issuers.entry(row.issuer.clone()).or_default().push(same.unwrap_or_else(|| Arc::new(row)));
+        let trust = same.unwrap_or_else(|| Arc::new(row));
+        trust.keep_keys();
+        known.issuers.entry(trust.issuer.clone()).or_default().push(trust);
     }
     let domains: Vec<(String, Uuid)> = sqlx::query_as("select domain, tenant_id from platform.tenant_domain").fetch_all(&mut *conn).await?;
     known.domains = domains.into_iter().map(|(domain, tenant)| (domain, TenantId::from_uuid(tenant))).collect();

@@ -1,4 +1,5 @@
-//! Nobody takes all of a process's places: each tenant, and each address of a stranger, has a share of them.
+//! Nobody takes all of a process's places: each tenant, and each address of a stranger, has a share of them; and all strangers
+//! together have no more than their part.
 
 use std::{
     collections::HashMap,
@@ -11,6 +12,7 @@ use std::{
 pub struct Shares<K> {
     each: usize,
     freely: usize,
+    at_most: usize,
     held: Arc<Mutex<Held<K>>>,
 }
 
@@ -35,11 +37,24 @@ impl<K: Copy + Eq + Hash> Shares<K> {
     /// So many places for each, at least one; and beyond them as many as are asked for, while fewer than `freely` are held by all
     /// together: what nobody else wants need not stand empty.
     pub fn lent(each: usize, freely: usize) -> Self {
-        Self { each: each.max(1), freely, held: Arc::new(Mutex::new(Held { by: HashMap::new(), in_all: 0 })) }
+        let held = Arc::new(Mutex::new(Held { by: HashMap::new(), in_all: 0 }));
+        Self { each: each.max(1), freely, at_most: usize::MAX, held }
+    }
+    /// With so many places for all together, at least one.
+    #[must_use]
+    pub fn bounded(self, at_most: usize) -> Self {
+        Self { at_most: at_most.max(1), ..self }
+    }
+    /// Whether all together hold as many as they may.
+    pub fn are_taken(&self) -> bool {
+        self.held().in_all >= self.at_most
     }
     /// A place, if one of theirs is free.
     pub fn take(&self, by: K) -> Option<Share<K>> {
         let mut all = self.held();
+        if all.in_all >= self.at_most {
+            return None;
+        }
         let lent = all.in_all < self.freely;
         let held = all.by.entry(by).or_default();
         if *held >= self.each && !lent {
@@ -92,5 +107,15 @@ mod tests {
         assert_eq!(others.len(), 2, "each has its own, whatever others were lent");
         drop(many);
         assert!(shares.take(2).is_some());
+    }
+
+    #[test]
+    fn all_together_hold_no_more_than_their_part() {
+        let shares = Shares::lent(2, 3).bounded(5);
+        let held: Vec<_> = (0..9).filter_map(|by| shares.take(by / 2)).collect();
+        assert_eq!(held.len(), 5);
+        assert!(shares.are_taken() && shares.take(99).is_none(), "nobody has a place of their own beyond it");
+        drop(held);
+        assert!(shares.take(99).is_some() && !shares.are_taken());
     }
 }

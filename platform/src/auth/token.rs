@@ -2,6 +2,9 @@
 //! everything else is refused; the library checks the signature.
 
 use std::{
+    borrow::Cow,
+    fmt,
+    marker::PhantomData,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -9,7 +12,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use events::EmployeeId;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeSeed, Error as _, IntoDeserializer as _, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -21,8 +27,7 @@ use super::{
 };
 use crate::Config;
 
-/// What a token says. All but the tenant's claims must be there and of the right type; a claim that stands twice does
-/// not parse.
+/// What a token says. All but the tenant's claims must be there and of the right type; others are not looked at.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Claims {
     pub(super) iss: String,
@@ -52,6 +57,51 @@ impl Claims {
     /// The person that the subject is.
     pub(super) fn employee(&self) -> Option<EmployeeId> {
         self.employee_id.as_deref().and_then(|id| id.parse().ok())
+    }
+}
+
+/// What a JSON object holds in which no name stands twice, known or not.
+struct Distinct<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Distinct<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+            type Value = Distinct<T>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Distinct<T>, A::Error> {
+                let fields = DistinctFields { fields, names: Vec::with_capacity(16) };
+                T::deserialize(MapAccessDeserializer::new(fields)).map(Distinct)
+            }
+        }
+        deserializer.deserialize_map(Object(PhantomData))
+    }
+}
+
+#[derive(Deserialize, PartialEq)]
+struct FieldName<'n>(#[serde(borrow)] Cow<'n, str>);
+
+struct DistinctFields<'de, A> {
+    fields: A,
+    /// Those that were there.
+    names: Vec<FieldName<'de>>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for DistinctFields<'de, A> {
+    type Error = A::Error;
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        let Some(name) = self.fields.next_key::<FieldName>()? else { return Ok(None) };
+        if self.names.contains(&name) {
+            return Err(A::Error::custom("a name stands twice"));
+        }
+        let key = seed.deserialize(name.0.as_ref().into_deserializer())?;
+        self.names.push(name);
+        Ok(Some(key))
+    }
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.fields.next_value_seed(seed)
     }
 }
 
@@ -167,7 +217,7 @@ impl Verifier {
 
     /// The claims of a valid access token, of ours or of an issuer that a tenant trusts. Revocation is the caller's to
     /// check, who knows the tenant.
-    pub(super) async fn verify(&self, token: &str) -> Result<Verified, Refusal> {
+    pub(super) fn verify(&self, token: &str) -> Result<Verified, Refusal> {
         if !self.is_fresh() {
             return Err(Refusal::KeysUnknown);
         }
@@ -191,7 +241,7 @@ impl Verifier {
         let says: UniqueMap = serde_json::from_slice(&decode(payload)?).map_err(|_| Refusal::Invalid("the claims are no object"))?;
         let issuer = says.0.get("iss").and_then(serde_json::Value::as_str).unwrap_or_default();
         let trust = known.issuers.get(issuer).and_then(|list| the_one_meant(list, &says)).ok_or_else(unknown)?;
-        Ok(Verified { claims: trust.verify(token, &head).await?, external: Some(trust.registration) })
+        Ok(Verified { claims: trust.verify(token, &head)?, external: Some(trust.registration) })
     }
 
     fn verify_own(&self, token: &str, head: &Head, key: &VerificationKey) -> Result<Claims, &'static str> {
@@ -211,7 +261,8 @@ impl Verifier {
         validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
         validation.set_issuer(&[&self.expected.issuer]);
         validation.set_audience(&[&self.expected.audience]);
-        let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation).map_err(|error| reason_of(&error))?.claims;
+        let Distinct(claims) =
+            jsonwebtoken::decode::<Distinct<Claims>>(token, &key.decoding, &validation).map_err(|error| reason_of(&error))?.claims;
         self.check(&claims)?;
         Ok(claims)
     }

@@ -730,41 +730,40 @@ async fn odd_requests(field: &Battlefield, route: &Route, token: Option<&String>
         assert_eq!((answer.status().as_u16(), answer.json::<Value>().await.unwrap()["error"].clone()), (405, json!("method_not_allowed")));
         tried += 1;
     }
-    // What a client library does not send.
-    let path = route.path.replace("{id}", "x");
-    let method = &route.method;
+    tried + odd_bytes(field, route, token).await
+}
+
+/// Those that a client library does not send; how many.
+async fn odd_bytes(field: &Battlefield, route: &Route, token: Option<&String>) -> usize {
+    let (method, path) = (&route.method, route.path.replace("{id}", "x"));
     let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let host = format!("host: {own_host}\r\n");
-    let both = "content-type: application/json\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0";
-    let mut raw = vec![
-        ("a > in the path", format!("{method} {path}> HTTP/1.1\r\n{host}{authorization}"), (400, "malformed_request")),
-        ("a < in the query", format!("{method} {path}?a=< HTTP/1.1\r\n{host}{authorization}"), (400, "malformed_request")),
-        ("a space in a header's name", format!("{method} {path} HTTP/1.1\r\n{host}{authorization}a b: c\r\n"), (400, "malformed_request")),
-        ("no host", format!("{method} {path} HTTP/1.1\r\n{authorization}"), (400, "invalid_host")),
-        ("two hosts", format!("{method} {path} HTTP/1.1\r\n{host}{host}{authorization}"), (400, "invalid_host")),
-        ("another host in the target", format!("{method} http://{other_host}{path} HTTP/1.1\r\n{host}{authorization}"), mismatch),
-        (
-            "a head too large",
-            format!("{method} {path} HTTP/1.1\r\n{host}{authorization}x: {}\r\n", "y".repeat(100_000)),
-            (431, "headers_too_large"),
-        ),
-        ("a slash too many", format!("{method} {path}/ HTTP/1.1\r\n{host}{authorization}"), (404, "route_not_found")),
-        (
-            "a body of two lengths",
-            format!("{method} {path} HTTP/1.1\r\n{host}{authorization}content-length: 1\r\ncontent-length: 2\r\n"),
-            (400, "malformed_request"),
-        ),
+    let own = if route.is_for_operators() { "platform" } else { &field.own.slug };
+    let host = format!("host: {own}.localhost\r\n");
+    let others = format!("http://{}.localhost{path}", field.other.slug);
+    let malformed = (400, "malformed_request");
+    // Each: the target, the headers, what follows them, and what is answered.
+    let mut cases = vec![
+        ("a > in the path", format!("{path}>"), host.clone(), "", malformed),
+        ("a < in the query", format!("{path}?a=<"), host.clone(), "", malformed),
+        ("a space in a header's name", path.clone(), format!("{host}a b: c\r\n"), "", malformed),
+        ("two lengths", path.clone(), format!("{host}content-length: 1\r\ncontent-length: 2\r\n"), "", malformed),
+        ("a head too large", path.clone(), format!("{host}x: {}\r\n", "y".repeat(100_000)), "", (431, "headers_too_large")),
+        ("no host", path.clone(), String::new(), "", (400, "invalid_host")),
+        ("two hosts", path.clone(), host.repeat(2), "", (400, "invalid_host")),
+        ("another host in the target", others, host.clone(), "", (403, "tenant_mismatch")),
+        ("a slash too many", format!("{path}/"), host.clone(), "", (404, "route_not_found")),
     ];
     if route.takes_json && !route.has_id() {
         // The chunks count: an empty body.
-        raw.push(("a length and chunks", format!("{method} {path} HTTP/1.1\r\n{host}{authorization}{both}\r\n"), (400, "malformed_json")));
+        let both = format!("{host}content-type: application/json\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n");
+        cases.push(("a length and chunks", path.clone(), both, "0\r\n\r\n", (400, "malformed_json")));
     }
-    for (name, head, (status, code)) in raw {
-        let (got, body) =
-            field.send_raw(&route.base, &format!("{head}connection: close\r\n\r\n").replace("0\r\nconnection: close\r\n", "0\r\n")).await;
+    let tried = cases.len();
+    for (name, target, headers, rest, (status, code)) in cases {
+        let request = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n{authorization}{headers}\r\n{rest}");
+        let (got, body) = field.send_raw(&route.base, &request).await;
         assert_eq!((got, body["error"].as_str()), (status, Some(code)), "{name} on {method} {path}: {body}");
         assert_eq!((&body["status"], body["type"].as_str()), (&json!(status), Some(&*format!("https://tenure.dev/problems/{code}"))));
-        tried += 1;
     }
     tried
 }

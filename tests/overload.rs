@@ -194,7 +194,7 @@ async fn silent_connections(system: &System) {
             }
         };
         let reading = async {
-            let mut bytes = [0; 65_536];
+            let mut bytes = vec![0; 65_536];
             while *read && from.read(&mut bytes).await.is_ok_and(|n| n > 0) {}
             if !*read {
                 std::future::pending().await

@@ -654,7 +654,7 @@ async fn odd_requests(field: &Battlefield, route: &Route, token: Option<&String>
     let nobody = events::TenantId::from_uuid(Uuid::now_v7()).namespace();
     let ask = || {
         let request = if route.is_for_operators() { route.request(&nobody) } else { route.about(&field.own) };
-        token.iter().fold(request, |request, token| request.bearer_auth(token))
+        token.iter().fold(request, RequestBuilder::bearer_auth)
     };
     let own = if route.is_for_operators() { "platform" } else { &field.own.slug };
     let (own_host, other_host) = (format!("{own}.localhost"), format!("{}.localhost", field.other.slug));
@@ -700,7 +700,7 @@ async fn odd_requests(field: &Battlefield, route: &Route, token: Option<&String>
         ]);
     }
     if route.has_id() {
-        let nil = |id: &str| token.iter().fold(route.request(id), |request, token| request.bearer_auth(token));
+        let nil = |id: &str| token.iter().fold(route.request(id), RequestBuilder::bearer_auth);
         cases.push(("the nil id", nil("00000000-0000-0000-0000-000000000000"), (400, "invalid_id")));
         cases.push(("an id in capitals", nil("0190A7B2-6C3E-7DEF-8000-0123456789AB"), (400, "invalid_id")));
         cases.push(("a slash in an id", nil("a%2Fb"), (400, "invalid_id")));

@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::servers::{skipped, system};
+use crate::servers::{eventually, skipped, system};
 
 /// The server; it ends with its standard input.
 struct Issuer {
@@ -223,6 +223,9 @@ async fn a_tenants_own_issuer_lets_people_into_that_tenant_only() {
     pool.close().await;
 
     // What is not just as the issuer signed it is no token; keys that nobody has are not asked for again and again.
+    // One that it may have by now is asked for once more; nobody waits for it.
+    let unknown = changed(&rsa, 0, "kid", &json!("unknown"));
+    eventually("the keys are new", async || ask(&unknown, &host(0)).await == refused(401, "invalid_token")).await;
     let (asked, since) = (issuer.keys_asked().await, Instant::now());
     let mut forged = vec![
         changed(&rsa, 1, "aud", &json!("urn:es")),

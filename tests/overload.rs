@@ -190,14 +190,14 @@ async fn silent_connections(system: &System) {
                 sent = to.write_all(then).await;
             }
             if *read {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let reading = async {
             let mut bytes = vec![0; 65_536];
             while *read && from.read(&mut bytes).await.is_ok_and(|n| n > 0) {}
             if !*read {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let end = async {

@@ -71,7 +71,7 @@ impl Field {
     async fn queries(&self, pool: &PgPool) -> Router {
         let store = Store::Postgres(PgStore::open(&self.url("tenure_query"), 4).unwrap());
         let (gate, registry) = (self.gate(pool).await, self.registry.clone());
-        query_api::router(query_api::App { gate, registry, reads: Reads::new(TenantPool::of([pool.clone()])), store })
+        query_api::router(query_api::App { gate, registry, reads: Reads::new(TenantPool::of([pool.clone()]), store.clone()), store })
     }
     /// The command API, with the log-in.
     async fn commands(&self, pool: &PgPool) -> Router {

@@ -297,7 +297,7 @@ async fn a_relay_that_dies_before_it_saves_its_cursor_doubles_nothing() {
         let _ = relay.await;
         // As if it had died right after the first acknowledgement of JetStream.
         feed.execute(
-            "update event_store.relay_cursor set position = greatest(position - 20, 0); update event_store.lease set owner = null",
+            "update event_store.relay_cursor set position = greatest(position - 20, 0), event_id = null, recorded_at = null; update event_store.lease set owner = null",
         )
         .await;
     }
@@ -541,7 +541,7 @@ async fn what_the_store_never_took_is_not_folded() {
     let head = log.last().unwrap().event.position;
     let projector = feed.projector().await;
     feed.settled(scope).await;
-    let forge = |previous: Position, position: u64| Sequenced { previous, event: forged(&log[0].event, Position(position)) };
+    let forge = |previous: Position, position: u64| Sequenced { previous, before: None, event: forged(&log[0].event, Position(position)) };
     for one in [forge(head, head.0 + 1), forge(head, i64::MAX.unsigned_abs()), forge(Position::ZERO, 1), forge(head, head.0 + 1)] {
         let (subject, headers, payload) = message(&one);
         context.publish_with_headers(subject, headers, payload.into()).await.unwrap().await.unwrap();

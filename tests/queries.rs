@@ -122,7 +122,7 @@ async fn start() -> World {
     .await
     .unwrap();
     let gate = Gate::start(&config, pool("tenure_query"), registry.clone()).await.unwrap();
-    let reads = Reads::new(TenantPool::apart(&pool("tenure_query"), 4));
+    let reads = Reads::new(TenantPool::apart(&pool("tenure_query"), 4), store.clone());
     let app = query_api::router(App { gate, registry, reads, store: store.clone() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

@@ -34,8 +34,11 @@ async fn a_read_model_that_is_gone_or_set_back_is_healed_while_nobody_writes() {
     let feed = Feed::new().await;
     let cases = [
         ("the schema is gone", "drop schema {s} cascade"),
-        ("all is set back", "truncate {s}.department_span, {s}.headcount_step; update {s}.checkpoint set position = 0"),
-        ("the checkpoint alone is set back", "update {s}.checkpoint set position = 2"),
+        (
+            "all is set back",
+            "truncate {s}.department_span, {s}.headcount_step; update {s}.checkpoint set position = 0, event_id = null, recorded_at = null",
+        ),
+        ("the checkpoint alone is set back", "update {s}.checkpoint set position = 2, event_id = null, recorded_at = null"),
         ("the checkpoint's row is gone", "delete from {s}.checkpoint"),
         ("the checkpoint's table is gone", "drop table {s}.checkpoint"),
         ("a table is gone", "drop table {s}.job_span"),

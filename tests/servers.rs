@@ -274,6 +274,11 @@ impl System {
         let state: Value = serde_json::from_slice(&std::fs::read(self.home.join("run/state.json")).ok()?).ok()?;
         u32::try_from(state["processes"][name]["identity"]["pid"].as_u64()?).ok()
     }
+    /// The process id of the supervisor.
+    pub(crate) fn supervisor(&self) -> u32 {
+        let state: Value = serde_json::from_slice(&std::fs::read(self.home.join("run/state.json")).unwrap()).unwrap();
+        u32::try_from(state["supervisor"]["pid"].as_u64().unwrap()).unwrap()
+    }
     /// Sends a signal, such as `KILL` or `STOP`, to a process by name, as soon as it runs: it may just be starting again.
     pub(crate) async fn signal(&self, name: &str, signal: &str) {
         let deadline = Instant::now() + Duration::from_mins(1);

@@ -41,6 +41,7 @@ pub mod import;
 pub mod batch;
 
 pub mod read_model;
+pub mod restored;
 
 pub mod status;
 

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tenure::{access, api::Endpoints, bootstrap, down, home::Home, import, key, read_model, status, tenant, token, up, user};
+use tenure::{access, api::Endpoints, bootstrap, down, home::Home, import, key, read_model, restored, status, tenant, token, up, user};
 
 #[derive(Parser)]
 #[command(
@@ -80,6 +80,22 @@ Example:
     /// Rebuild what is derived from the events
     #[command(subcommand)]
     ReadModel(read_model::Command),
+    /// Say that the event store was put back to an earlier state, and is to be believed from now on
+    #[command(
+        after_help = "Tenure knows every place in a log by the event there. Where another one stands, or none, the store was put back, or is
+another one: nothing of it is guessed away. Tenants whose read models hold events that are gone are refused (503
+history_diverged) until the right store is back, or until this command says that the restored one is right.
+
+It draws a new epoch: every read model is dropped and made anew from the events; remembered answers are forgotten;
+positions, versions (ETag) and cursors that clients hold are refused with 409 history_restored, and clients read again.
+Commands that were lost can be sent again with their Idempotency-Key. For about six seconds, and until the read models are
+dropped, nothing is served. Interrupted, run it again; each run draws another epoch. Run it also where nothing is refused:
+a whole PostgreSQL that was put back agrees with itself, and only the positions that clients hold are of another history.
+
+Example:
+  tenure restored --yes"
+    )]
+    Restored(restored::Options),
     /// Show what runs, how far everything is, and what is wrong
     Status(status::Options),
 }
@@ -121,6 +137,7 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
         | Command::Access(_)
         | Command::Import(_)
         | Command::ReadModel(_)
+        | Command::Restored(_)
         | Command::Status(_) => tokio::runtime::Builder::new_multi_thread(),
     };
     runtime.enable_all().build()?.block_on(dispatch(arguments))
@@ -140,6 +157,7 @@ async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> an
         Command::Key(command) => key::run(&home, command, json).await?,
         Command::Import(command) => return import::run(&home, &endpoints, command, json).await,
         Command::ReadModel(command) => return read_model::run(&home, command, json).await,
+        Command::Restored(options) => restored::run(&home, &options, json).await?,
         Command::Status(options) => status::run(&home, &options, json).await?,
     }
     Ok(true)

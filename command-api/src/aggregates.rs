@@ -92,7 +92,7 @@ impl Aggregates {
     /// Drops an aggregate that was folded from events which the store has no more.
     pub(crate) async fn forget(&self, stream: StreamName) {
         metrics::counter!("tenure_history_lost_total", "what" => "aggregate").increment(1);
-        tracing::error!(target: "audit", %stream, "ALERT: the event store has another history than was read before: it was put back, or is another one; see `tenure restored --help`");
+        tracing::error!(target: "audit", tenant = %stream.tenant(), "ALERT: the event store has another history than was read before: it was put back, or is another one; see `tenure restored --help`");
         self.0.cache.invalidate(&stream).await;
     }
 

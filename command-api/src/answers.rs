@@ -1,5 +1,6 @@
 //! First answers that no event can give again: refusals, and commands that changed nothing. A retry gets them from
-//! `platform.command_answer` (I7); what a command appended is remembered by the store itself.
+//! `platform.command_answer` (I7); what a command appended is remembered by the store itself. An answer of another epoch is none:
+//! it was given about a history that the store has no more.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -75,7 +76,10 @@ impl Answers {
         within_patience(async {
             let mut tx = ScopedTx::begin(&self.pool, scope).await?;
             sqlx::query(
-                "insert into platform.command_answer (tenant_id, command_id, command_hash, status, body) values ($1, $2, $3, $4, $5) on conflict do nothing",
+                "insert into platform.command_answer as a (tenant_id, command_id, command_hash, status, body, epoch)
+                 values ($1, $2, $3, $4, $5, (select tag from platform.epoch)) on conflict (tenant_id, command_id) do update
+                 set command_hash = excluded.command_hash, status = excluded.status, body = excluded.body, epoch = excluded.epoch,
+                     recorded_at = excluded.recorded_at where a.epoch <> excluded.epoch",
             )
             .bind(scope.tenant().uuid())
             .bind(command.uuid())
@@ -169,7 +173,8 @@ async fn forget(pool: &PgPool, scope: TenantScope, days: i32) -> Result<u64, sql
 
 async fn select(tx: &mut ScopedTx, tenant: TenantId, commands: &[Uuid]) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as(
-        "select command_id, command_hash, status, body from platform.command_answer where tenant_id = $1 and command_id = any($2)",
+        "select command_id, command_hash, status, body from platform.command_answer where tenant_id = $1 and command_id = any($2)
+         and epoch = (select tag from platform.epoch)",
     )
     .bind(tenant.uuid())
     .bind(commands)

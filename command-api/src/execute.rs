@@ -41,8 +41,12 @@ pub struct Answer {
     pub id: String,
     /// The stream's version after it; also the `ETag`.
     pub version: Version,
-    /// The position to wait for in a query (`Tenure-Min-Position`); also the header `Tenure-Position`.
+    /// The position to wait for in a query, which is sent as the header `Tenure-Position` says it: with the epoch before it, where
+    /// there is one, as in `2-3f9a1b2c.17`.
     pub position: Position,
+    /// The epoch that position and version belong to; absent in the first one, before any restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<String>,
     /// The events' ids; none if everything was so already.
     #[schema(value_type = Vec<uuid::Uuid>)]
     pub events: Vec<events::EventId>,
@@ -158,6 +162,7 @@ impl Ask {
             id: object_id(&self.command),
             version: appended.version,
             position: appended.position,
+            epoch: self.actor.epoch.tag().map(Into::into),
             events: appended.event_ids,
             replayed: appended.replayed,
         }
@@ -514,6 +519,7 @@ fn nothing(ask: &Ask, stream: StreamName, aggregate: &Aggregate) -> Answer {
         id: object_id(&ask.command),
         version: aggregate.version,
         position: aggregate.position,
+        epoch: ask.actor.epoch.tag().map(Into::into),
         events: Vec::new(),
         replayed: false,
     }

@@ -59,7 +59,10 @@ impl IntoResponses for CommandProblems {
             ("402", "`subscription_expired`"),
             ("403", "`tenant_mismatch`, `tenant_suspended`, `forbidden`"),
             ("404", "`tenant_not_found`; `not_found`: there is no such thing in this tenant"),
-            ("409", "`employee_number_taken`, `work_email_taken`, `slug_taken`; `conflict`: others were faster, try again"),
+            (
+                "409",
+                "`employee_number_taken`, `work_email_taken`, `slug_taken`; `conflict`: others were faster, try again; `history_restored`: what `If-Match` holds is of before a restore",
+            ),
             ("412", "`precondition_failed`: not at the version in `If-Match`"),
             ("413", "`body_too_large`"),
             ("415", "`unsupported_media_type`"),
@@ -70,7 +73,7 @@ impl IntoResponses for CommandProblems {
             ),
             (
                 "503",
-                "`overloaded`, `timeout`, `store_unavailable`, `database_unavailable`, `tenant_not_ready`, `rights_changed`: try again with the same key",
+                "`overloaded`, `timeout`, `store_unavailable`, `database_unavailable`, `tenant_not_ready`, `rights_changed`, `history_changing`, `history_diverged`: try again with the same key",
             ),
         ])
     }

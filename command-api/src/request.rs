@@ -12,7 +12,7 @@ use bytes::Bytes;
 use domain::{Command, ParseError};
 use events::{CommandHash, CommandId, CorrelationId, TenantId, Version};
 use http::{HeaderMap, StatusCode, header, request::Parts};
-use platform::{Actor, Problem, auth::Admitted, http::RequestId};
+use platform::{Actor, Problem, auth::Admitted, history, http::RequestId};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -125,8 +125,9 @@ impl IfMatch {
                 return Ok(Some(Self::Any));
             }
             for tag in text.split(',') {
-                let version =
-                    tag.trim().strip_prefix('"').and_then(|t| t.strip_suffix('"')).filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
+                // The gate has seen to it that the epoch is this one.
+                let tag = tag.trim().strip_prefix('"').and_then(|t| t.strip_suffix('"')).map(|t| history::split(t).1);
+                let version = tag.filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
                 let Some(version) = version.and_then(|v| v.parse().ok()) else {
                     let detail = "If-Match must hold the ETag of an answer, such as \"7\" with its quotes, or *";
                     return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_if_match", detail));

@@ -6,8 +6,8 @@ macro_rules! route {
     ($(#[$doc:meta])* $handler:ident: $command:ident at $path:literal for $actor:ident in $tag:literal) => {
         $(#[$doc])*
         #[utoipa::path(post, path = $path, tag = $tag, params($crate::openapi::CommandHeaders), request_body = $command, responses(
-            (status = 201, description = "Created", body = $crate::execute::Answer, headers(("Tenure-Position" = u64), ("ETag" = String))),
-            (status = 200, description = "It was there already, just so", body = $crate::execute::Answer, headers(("Tenure-Position" = u64), ("ETag" = String))),
+            (status = 201, description = "Created", body = $crate::execute::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
+            (status = 200, description = "It was there already, just so", body = $crate::execute::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
             $crate::openapi::CommandProblems,
         ))]
         pub(crate) async fn $handler(
@@ -23,7 +23,7 @@ macro_rules! route {
     ($(#[$doc:meta])* $handler:ident: $command:ident on $id_field:literal: $id:ident at $path:literal for $actor:ident in $tag:literal) => {
         $(#[$doc])*
         #[utoipa::path(post, path = $path, tag = $tag, params(("id" = $id, Path, description = "Whom or what it is about"), $crate::openapi::CommandHeaders), request_body = $command, responses(
-            (status = 200, description = "Done, or so already", body = $crate::execute::Answer, headers(("Tenure-Position" = u64), ("ETag" = String))),
+            (status = 200, description = "Done, or so already", body = $crate::execute::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
             $crate::openapi::CommandProblems,
         ))]
         pub(crate) async fn $handler(

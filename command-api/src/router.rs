@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
 };
 
 use axum::{
@@ -13,7 +13,7 @@ use axum::{
     routing::get,
 };
 use http::header::CONTENT_LENGTH;
-use platform::{Gate, Keys, Strangers, auth::QueryParameters, http::Limits};
+use platform::{Gate, Keys, Strangers, auth::QueryParameters, history, http::Limits};
 use sqlx::PgPool;
 use store::Store;
 use utoipa::{
@@ -70,6 +70,7 @@ pub fn router(app: App) -> Router {
         .layer(Extension(parameters))
         .route("/openapi.json", get(|| async { openapi::served(&OPENAPI) }))
         .route("/docs", get(openapi::docs))
+        .layer(middleware::from_fn_with_state(app.gate.clone(), history::stamp))
         .with_state(app)
 }
 

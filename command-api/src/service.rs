@@ -33,7 +33,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
     let logins = Logins::open(&config, keys.clone(), gate.clone()).await.context("opening the log-in")?;
-    let checks = vec![Check::postgres(pool.clone()), store_check(store.probe()), registry.check(), gate.check()];
+    let checks = vec![Check::postgres(pool.clone()), store_check(store.probe()), registry.check(), gate.check(), gate.history_check()];
     let limits = Limits::of(&config);
     let batches = batch::Limits { line: limits.timeout, idle: IDLE, lines: batch::LINES, stop: stop.clone() };
     let strangers = strangers(gate.clone(), &limits);

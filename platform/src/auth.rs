@@ -40,6 +40,7 @@ use crate::{
     config::TrustedProxies,
     database,
     health::Check,
+    history::Epoch,
     registry::PLATFORM_SLUG,
     tenant_tx::is_schema_of,
 };
@@ -67,6 +68,8 @@ pub struct Actor {
     pub registration: Option<Registration>,
     /// When token, tenant and rights were looked at.
     looked: Instant,
+    /// Of the history that the request was let into.
+    pub epoch: Epoch,
     pass: Arc<Pass>,
 }
 
@@ -217,6 +220,11 @@ impl Gate {
         })?;
         let place = self.places.take(id).ok_or_else(|| too_many(Some(id)))?;
         let tenant = self.resolve(id, slug, named.clone()).await?;
+        let epoch = {
+            let known = self.verifier.known();
+            known.history.serves(tenant.id)?;
+            known.history.epoch.clone()
+        };
         let scope = TenantScope::checked(tenant.id);
         let (grants, ends_with) = self.grants(scope, &mut verified).await?;
         let Verified { claims, external: registration } = verified;
@@ -225,7 +233,7 @@ impl Gate {
         let (token, named, looked) = (token.to_owned(), named.unwrap_or_default(), Instant::now());
         let pass = Arc::new(Pass { gate: self.clone(), token, named, looked: Mutex::new(looked), _place: place });
         let Claims { sub: subject, roles, .. } = claims;
-        Ok(Actor { subject, tenant, scope, roles, grants, employee, ends_with, session, registration, looked, pass })
+        Ok(Actor { subject, tenant, scope, roles, grants, employee, ends_with, session, registration, looked, epoch, pass })
     }
     /// A place for a request that takes no token, of the share of the address that it came from. These places come to those of
     /// requests with tokens, and are half as many in all.
@@ -333,6 +341,18 @@ impl Gate {
     /// The public keys as a JSON Web Key Set (RFC 7517).
     pub fn jwks(&self) -> serde_json::Value {
         self.verifier.jwks()
+    }
+    /// The epoch that is served.
+    pub fn epoch(&self) -> Epoch {
+        self.verifier.known().history.epoch.clone()
+    }
+    /// Fails while a new epoch is being drawn: nobody is served.
+    pub fn history_check(&self) -> Check {
+        let verifier = self.verifier.clone();
+        Check::new("history", move || {
+            let changing = verifier.known().history.is_changing();
+            async move { if changing { Err(anyhow::anyhow!("a new epoch is being drawn (tenure restored)")) } else { Ok(()) } }
+        })
     }
     /// Fails when the verification keys could not be read for some seconds.
     pub fn check(&self) -> Check {
@@ -524,6 +544,7 @@ macro_rules! extractors {
                     return Err(actor.forbidden());
                 }
                 check_parameters(parts)?;
+                actor.epoch.admit_headers(&parts.headers)?;
                 if parts.method != http::Method::GET {
                     parts.extensions.insert(Admitted { actor: actor.clone(), allowed });
                 }

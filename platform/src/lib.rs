@@ -7,6 +7,7 @@ pub mod config;
 mod connections;
 pub mod database;
 pub mod health;
+pub mod history;
 pub mod http;
 pub mod job;
 pub mod keys;
@@ -34,7 +35,7 @@ pub use tenant_pool::{NotBegun, TenantPool, TurnTx};
 pub use tenant_tx::{Access, ScopedTx, TenantTx};
 
 /// The version of the read models that this build writes and reads: the `r` in `t_{namespace}_r{version}`.
-pub const READ_MODEL_VERSION: u32 = 2;
+pub const READ_MODEL_VERSION: u32 = 3;
 
 /// The schema that holds a tenant's read model of a version.
 pub fn read_schema(tenant: events::TenantId, version: u32) -> String {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use events::{EmployeeId, Event, KeyState, Position, RecordedEvent, StreamName, TenantScope};
+use events::{EmployeeId, Event, EventMark, KeyState, LogPoint, Position, RecordedEvent, StreamName, TenantScope};
 use platform::{
     Access, Keys, READ_MODEL_VERSION, TenantPool,
     keys::KeyError,
@@ -23,7 +23,7 @@ use sqlx::PgPool;
 use store::{Store, StoreError};
 
 use crate::{
-    batch::{Checkpoint, REPLACED, is_damage, is_missing, is_refusal_of_data, load, lock_checkpoint, write},
+    batch::{Checkpoint, REPLACED, is_damage, is_missing, is_refusal_of_data, load, lock_checkpoint, read_checkpoint, write},
     busy::busy,
     fold::{CannotFold, Key, Model, key},
     rows::{Difference, Rows},
@@ -45,16 +45,23 @@ const MAX_REPLACED: usize = 5;
 pub struct Sequenced {
     /// The position before; zero for the first.
     pub previous: Position,
+    /// The event there, where it is known.
+    pub before: Option<EventMark>,
     /// The event.
     pub event: RecordedEvent,
 }
 
 /// Gives a page of a log, read after a position, its previous positions.
 pub fn sequence(after: Position, events: Vec<RecordedEvent>) -> Vec<Sequenced> {
+    sequence_on(LogPoint { position: after, mark: None }, events)
+}
+
+/// [`sequence`] after a point, whose event is known.
+fn sequence_on(after: LogPoint, events: Vec<RecordedEvent>) -> Vec<Sequenced> {
     let mut previous = after;
     let sequenced = |event: RecordedEvent| {
-        let one = Sequenced { previous, event };
-        previous = one.event.position;
+        let one = Sequenced { previous: previous.position, before: previous.mark, event };
+        previous = one.event.log_point();
         one
     };
     events.into_iter().map(sequenced).collect()
@@ -93,6 +100,15 @@ pub enum ApplyError {
         /// The event's position, or that of the last one in the read model.
         position: Position,
         /// Why, without personal data.
+        reason: String,
+    },
+    /// The store does not hold the event that the read model was folded up to: the tenant is to be parked until somebody says what
+    /// holds (I8).
+    #[error("the read model was folded from another history up to {position}: {reason}")]
+    Diverged {
+        /// Where the read model stands.
+        position: Position,
+        /// What to do.
         reason: String,
     },
     /// PostgreSQL is away or refused.
@@ -155,23 +171,45 @@ impl Applier {
 
     /// Whether these events, in the order of their positions, stand in the store just like this, with nothing between them.
     /// The feed only announces: whoever got hold of the broker, or of the relay, could send what never happened.
-    pub async fn are_recorded(&self, scope: TenantScope, events: &[Sequenced]) -> Result<bool, ApplyError> {
-        let Some(first) = events.first() else { return Ok(true) };
-        let recorded = within(PATIENCE, async { Ok(self.store.read_log(scope, first.previous, events.len()).await?) }).await?;
-        let recorded = sequence(first.previous, recorded);
+    /// If so, they know the events before them.
+    pub async fn are_recorded(&self, scope: TenantScope, events: &mut [Sequenced]) -> Result<bool, ApplyError> {
+        let Some(previous) = events.first().map(|first| first.previous) else { return Ok(true) };
+        let recorded = within(PATIENCE, self.read_around(scope, previous, events.len())).await?;
         let same = |ours: &Sequenced, sent: &Sequenced| ours.previous == sent.previous && ours.event == sent.event;
-        Ok(recorded.len() == events.len() && recorded.iter().zip(events).all(|(ours, sent)| same(ours, sent)))
+        let all = recorded.len() == events.len() && recorded.iter().zip(&*events).all(|(ours, sent)| same(ours, sent));
+        for (sent, ours) in events.iter_mut().zip(recorded) {
+            sent.before = ours.before;
+        }
+        Ok(all)
+    }
+
+    /// Events of the log after a position, who know the event there: where positions have no holes, by the same read.
+    async fn read_around(&self, scope: TenantScope, after: Position, limit: usize) -> Result<Vec<Sequenced>, ApplyError> {
+        if !self.store.is_dense() || after == Position::ZERO {
+            let point = self.store.point_at(scope, after).await?;
+            return Ok(sequence_on(point, self.store.read_log(scope, after, limit).await?));
+        }
+        let mut events = self.store.read_log(scope, Position(after.0 - 1), limit + 1).await?;
+        if events.first().is_none_or(|first| first.position != after) {
+            return Ok(Vec::new());
+        }
+        let point = events.remove(0).log_point();
+        if events.is_empty() {
+            // What can't be read is said, which a page that begins with another event does not.
+            events = self.store.read_log(scope, after, limit).await?;
+        }
+        Ok(sequence_on(point, events))
     }
 
     /// Applies what the store has and the read model has not. Returns where it stands then. A read schema that somebody
     /// dropped is made anew: nothing in it was not in the log.
     pub async fn catch_up(&self, scope: TenantScope, fence: i64) -> Result<Position, ApplyError> {
-        let at = match self.checkpoint(scope).await {
+        let at = match self.point(scope).await {
             Err(ApplyError::Database(error)) if is_missing(&error) => {
                 tracing::warn!(target: "audit", tenant = %scope.tenant(), "a read schema is gone; it is made anew from the log");
                 provision(&self.pool, &self.keys, scope).await.map_err(|e| sqlx::Error::Protocol(format!("{e:#}")))?;
                 // Where there is a schema it stays as it is.
-                self.checkpoint(scope).await.map_err(|error| if_damaged(error, Position::ZERO))?
+                self.point(scope).await.map_err(|error| if_damaged(error, Position::ZERO))?
             }
             at => at?,
         };
@@ -180,13 +218,32 @@ impl Applier {
 
     /// Where the tenant's live read model stands.
     pub async fn checkpoint(&self, scope: TenantScope) -> Result<Position, ApplyError> {
+        Ok(self.point(scope).await?.position)
+    }
+
+    /// Where the tenant's live read model stands, and the event there.
+    pub async fn point(&self, scope: TenantScope) -> Result<LogPoint, ApplyError> {
+        self.point_in(&live(scope), scope).await
+    }
+
+    pub(crate) async fn point_in(&self, schema: &str, scope: TenantScope) -> Result<LogPoint, ApplyError> {
         within(PATIENCE, async {
-            let mut tx = self.tenants.begin(scope, &live(scope), Access::Write).await.map_err(sqlx::Error::from)?;
-            let at: i64 = sqlx::query_scalar("select position from checkpoint").fetch_one(tx.conn()).await?;
+            let mut tx = self.tenants.begin(scope, schema, Access::Write).await.map_err(sqlx::Error::from)?;
+            let checkpoint = read_checkpoint(tx.conn()).await?;
             tx.rollback().await?;
-            Ok(Position(u64::try_from(at).unwrap_or(0)))
+            Ok(checkpoint.point)
         })
         .await
+    }
+
+    /// Fails where the store does not hold the event that the live read model was folded up to.
+    pub(crate) async fn verify(&self, scope: TenantScope) -> Result<(), ApplyError> {
+        let point = match self.point(scope).await {
+            Err(ApplyError::Database(error)) if is_missing(&error) => return Ok(()),
+            point => point?,
+        };
+        let there = within(PATIENCE, async { Ok(self.store.read_log_on(scope, point, 0).await?) }).await?;
+        there.map(drop).ok_or_else(|| diverged(point.position))
     }
 
     /// Where the tenant's live read model stands, and whether it is whole.
@@ -196,36 +253,32 @@ impl Applier {
     }
 
     /// [`Applier::catch_up`] for any read schema, which stands at `at`.
-    pub(crate) async fn catch_up_in(&self, schema: &str, scope: TenantScope, fence: i64, at: Position) -> Result<Position, ApplyError> {
+    pub(crate) async fn catch_up_in(&self, schema: &str, scope: TenantScope, fence: i64, at: LogPoint) -> Result<Position, ApplyError> {
         let mut at = at;
         let (mut events, mut prepared) = self.page(scope, at).await?;
-        while let Some(last) = events.last().map(|one| one.event.position) {
+        while let Some(last) = events.last().map(|one| one.event.log_point()) {
             let applying = within(HEALING_PATIENCE, Box::pin(self.apply_prepared(schema, scope, fence, &events, prepared)));
             // The next page is read, decoded and opened while this one is written.
             let full = events.len() == HEALING_BATCH;
             let next = async { if full { self.page(scope, last).await } else { Ok(Default::default()) } };
             let (applied, next) = tokio::join!(applying, next);
             (at, (events, prepared)) = match applied? {
-                Applied::At(position) if position == last => (position, next?),
+                Applied::At(position) if position == last.position => (last, next?),
                 // Somebody else has written meanwhile.
-                Applied::At(position) | Applied::Gap(position) => (position, self.page(scope, position).await?),
+                Applied::At(_) | Applied::Gap(_) => {
+                    let point = self.point_in(schema, scope).await?;
+                    (point, self.page(scope, point).await?)
+                }
             };
         }
-        let head = within(PATIENCE, async { Ok(self.store.head(scope).await?) }).await?;
-        if head < at {
-            let reason = format!(
-                "the read model stands at {at}, but the event store ends at {head}: the store has lost events or is another one; \
-                 restore the right store, or rebuild the read model from this one (tenure read-model rebuild)"
-            );
-            return Err(ApplyError::Unprojectable { position: at, reason });
-        }
-        Ok(at)
+        Ok(at.position)
     }
 
-    /// What the store has after a position, ready to be folded.
-    async fn page(&self, scope: TenantScope, after: Position) -> Result<(Vec<Sequenced>, Prepared), ApplyError> {
+    /// What the store has after the event that a read model was folded up to, ready to be folded.
+    async fn page(&self, scope: TenantScope, after: LogPoint) -> Result<(Vec<Sequenced>, Prepared), ApplyError> {
         within(PATIENCE, async {
-            let events = sequence(after, self.store.read_log(scope, after, HEALING_BATCH).await?);
+            let page = self.store.read_log_on(scope, after, HEALING_BATCH).await?;
+            let events = sequence_on(after, page.ok_or_else(|| diverged(after.position))?);
             let prepared = self.prepare(scope, &events).await?;
             Ok((events, prepared))
         })
@@ -294,10 +347,11 @@ impl Applier {
     ) -> Result<Attempt, ApplyError> {
         let mut tx = self.tenants.begin(scope, schema, Access::Write).await.map_err(sqlx::Error::from)?;
         let locked = lock_checkpoint(tx.conn()).await;
-        let Checkpoint { position: checkpoint, fence: theirs } = locked.map_err(|error| match error {
+        let Checkpoint { point, fence: theirs } = locked.map_err(|error| match error {
             error if is_missing(&error) => error.into(),
             error => if_damaged(error.into(), Position::ZERO),
         })?;
+        let checkpoint = point.position;
         if theirs == REPLACED {
             tx.rollback().await?;
             return Ok(Attempt::Replaced);
@@ -307,13 +361,18 @@ impl Applier {
             return Err(ApplyError::Fenced { theirs });
         }
         let start = events.partition_point(|one| one.event.position <= checkpoint);
+        if is_another_history(point, start, events) {
+            tx.rollback().await?;
+            return Err(diverged(checkpoint));
+        }
         let end = start + run(checkpoint, &events[start..]).min(most).min(opened.len().saturating_sub(start));
         if start == end {
             tx.rollback().await?;
             let gap = events.get(start).is_some_and(|first| first.previous != checkpoint);
             return Ok(if gap { Attempt::Gap(checkpoint) } else { Attempt::Committed { at: checkpoint, next: start } });
         }
-        let at = events[end - 1].event.position;
+        let last = events[end - 1].event.log_point();
+        let at = last.position;
 
         let keys: BTreeSet<Key> = opened[start..end].iter().filter_map(|event| key(event).ok()).collect();
         let rows = load(tx.conn(), &keys).await.map_err(|error| if_damaged(error.into(), at))?;
@@ -325,7 +384,7 @@ impl Applier {
                 return Ok(Attempt::Refused { index: start + offset, why: why.0 });
             }
         };
-        match write(tx.conn(), &difference, at, fence).await {
+        match write(tx.conn(), &difference, last, fence).await {
             Ok(()) => {}
             Err(error) if is_refusal_of_data(&error) => {
                 tx.rollback().await?;
@@ -379,6 +438,14 @@ enum Attempt {
     Replaced,
 }
 
+/// Whether the events say that another one stands where the read model was folded up to. `start` of them come before what follows.
+fn is_another_history(at: LogPoint, start: usize, events: &[Sequenced]) -> bool {
+    let last = start.checked_sub(1).map(|last| events[last].event.log_point());
+    let next = events.get(start).map(|first| LogPoint { position: first.previous, mark: first.before });
+    let differs = |there: LogPoint| there.position == at.position && there.mark.zip(at.mark).is_some_and(|(theirs, ours)| theirs != ours);
+    last.is_some_and(differs) || next.is_some_and(differs)
+}
+
 /// How many of the events follow each other without a hole, right after the checkpoint.
 fn run(checkpoint: Position, events: &[Sequenced]) -> usize {
     let mut at = checkpoint;
@@ -421,6 +488,12 @@ pub(crate) fn decode(scope: TenantScope, event: &RecordedEvent) -> Result<Event,
         return Err(CannotFold("it belongs to another tenant".into()));
     }
     Event::decode(event).map_err(|e| CannotFold(e.to_string()))
+}
+
+pub(crate) fn diverged(position: Position) -> ApplyError {
+    let reason = "the event store does not hold the event that the read model was folded up to: it was put back, or is another one; \
+                  restore the right store, or rebuild everything from this one (tenure restored)";
+    ApplyError::Diverged { position, reason: reason.to_owned() }
 }
 
 /// Says of what PostgreSQL answered that the read model is damaged, if that is what it means.

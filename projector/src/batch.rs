@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use events::Position;
+use events::{EventId, EventMark, LogPoint, Position};
+use jiff::Timestamp;
 use sqlx::{Arguments as _, PgConnection, Row as _, postgres::PgArguments};
 use uuid::Uuid;
 
@@ -19,7 +20,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The last event folded.
-    pub position: Position,
+    pub point: LogPoint,
     /// The fence of its last writer.
     pub fence: i64,
 }
@@ -31,8 +32,28 @@ pub(crate) const REPLACED: i64 = i64::MAX;
 
 /// Locks the checkpoint to the end of the transaction: appliers of one tenant wait for each other here.
 pub(crate) async fn lock_checkpoint(conn: &mut PgConnection) -> Result<Checkpoint, sqlx::Error> {
-    let (position, fence): (i64, i64) = sqlx::query_as("select position, fence from checkpoint for update").fetch_one(conn).await?;
-    Ok(Checkpoint { position: Position(u64::try_from(position).map_err(|e| sqlx::Error::Decode(e.into()))?), fence })
+    checkpoint(conn, "select position, event_id, recorded_at, fence from checkpoint for update").await
+}
+
+/// The checkpoint as it stands.
+pub(crate) async fn read_checkpoint(conn: &mut PgConnection) -> Result<Checkpoint, sqlx::Error> {
+    checkpoint(conn, "select position, event_id, recorded_at, fence from checkpoint").await
+}
+
+async fn checkpoint(conn: &mut PgConnection, sql: &str) -> Result<Checkpoint, sqlx::Error> {
+    let (position, id, recorded_at, fence): (i64, Option<Uuid>, Option<i64>, i64) = sqlx::query_as(sql).fetch_one(conn).await?;
+    let position = Position(u64::try_from(position).map_err(|e| sqlx::Error::Decode(e.into()))?);
+    let recorded_at = recorded_at.map(Timestamp::from_microsecond).transpose().map_err(|e| sqlx::Error::Decode(e.into()))?;
+    let mark = id.zip(recorded_at).map(|(id, recorded_at)| EventMark { id: EventId::from_uuid(id), recorded_at });
+    Ok(Checkpoint { point: LogPoint { position, mark }, fence })
+}
+
+/// The statement that moves the checkpoint.
+pub(crate) fn move_checkpoint(to: LogPoint, fence: i64) -> String {
+    let mark = to
+        .mark
+        .map_or_else(|| "null, null".to_owned(), |mark| format!("'{}'::uuid, {}", mark.id.uuid(), mark.recorded_at.as_microsecond()));
+    format!("update checkpoint set (event_id, recorded_at) = row({mark}), position = {}, fence = {fence}", to.position.0)
 }
 
 /// The rows of these keys.
@@ -74,7 +95,7 @@ fn select(table: &TableInfo, n: usize) -> String {
 }
 
 /// Writes what changed and moves the checkpoint.
-pub(crate) async fn write(conn: &mut PgConnection, difference: &Difference, to: Position, fence: i64) -> Result<(), sqlx::Error> {
+pub(crate) async fn write(conn: &mut PgConnection, difference: &Difference, to: LogPoint, fence: i64) -> Result<(), sqlx::Error> {
     let mut parts = Vec::new();
     let mut arguments = PgArguments::default();
     let mut part = |columns: Vec<Column>, statement: &dyn Fn(&str) -> String| {
@@ -97,10 +118,16 @@ pub(crate) async fn write(conn: &mut PgConnection, difference: &Difference, to: 
     }
     let steps = difference.steps.rows().map_err(|e| sqlx::Error::Encode(e.into()))?;
     part(HeadcountStep::columns(&steps), &add).map_err(sqlx::Error::Encode)?;
-    let to = i64::try_from(to.0).map_err(|e| sqlx::Error::Encode(e.into()))?;
-    arguments.add(to).and_then(|()| arguments.add(fence)).map_err(sqlx::Error::Encode)?;
+    let position = i64::try_from(to.position.0).map_err(|e| sqlx::Error::Encode(e.into()))?;
+    let recorded_at = to.mark.map(|mark| mark.recorded_at.as_microsecond());
+    let mut add = |value| arguments.add(value);
+    add(Some(position)).and_then(|()| add(recorded_at)).and_then(|()| add(Some(fence))).map_err(sqlx::Error::Encode)?;
+    arguments.add(to.mark.map(|mark| mark.id.uuid())).map_err(sqlx::Error::Encode)?;
     let (with, last) = (if parts.is_empty() { "" } else { "with " }, arguments.len());
-    let sql = format!("{with}{} update checkpoint set position = ${}, fence = ${last}", parts.join(", "), last - 1);
+    let [position, recorded_at, fence] = [3, 2, 1].map(|n| last - n);
+    let checkpoint =
+        format!("update checkpoint set position = ${position}, recorded_at = ${recorded_at}, fence = ${fence}, event_id = ${last}");
+    let sql = format!("{with}{} {checkpoint}", parts.join(", "));
     sqlx::query_with(&sql, arguments).execute(&mut *conn).await?;
     top::renew(conn, &difference.moved()).await
 }

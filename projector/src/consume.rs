@@ -17,7 +17,7 @@ use platform::{
     read_model::{Standing, standings},
     telemetry,
 };
-use store::{Append, Expected, feed, stalled::Stalled};
+use store::{Append, Expected, TenantHead, feed, stalled::Stalled};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
@@ -50,6 +50,10 @@ struct Inner {
     known: Mutex<HashMap<TenantId, Position>>,
     /// Tenants that stand still, from `platform.parked`, each with whether it is to be tried again.
     parked: Mutex<HashMap<TenantId, bool>>,
+    /// Where each log was last seen to end.
+    heads: Mutex<HashMap<TenantId, TenantHead>>,
+    /// The epoch that was last seen.
+    epoch: Mutex<Option<String>>,
     stalled: Mutex<Stalled>,
     /// Partitions whose fence is below that of a read model in them, and that fence.
     outgrown: Mutex<BTreeMap<u16, i64>>,
@@ -104,7 +108,8 @@ impl Projector {
         let rebuilder = Rebuilder::new(applier.clone(), far_behind);
         let healing = Healing { tasks: TaskTracker::new(), places, tenants: Mutex::default(), rebuilder, provisioning };
         let (known, parked, stalled, outgrown) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { applier, registry, keys, jetstream, known, parked, stalled, outgrown, healing }))
+        let (heads, epoch) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { applier, registry, keys, jetstream, known, parked, heads, epoch, stalled, outgrown, healing }))
     }
 
     /// Projects until told to stop; whatever fails is tried again.
@@ -272,7 +277,7 @@ impl Projector {
         let whole = ordered.windows(2).all(|pair| pair[1].previous == pair[0].event.position);
         async {
             if whole {
-                match self.0.applier.are_recorded(scope, &ordered).await {
+                match self.0.applier.are_recorded(scope, &mut ordered).await {
                     Ok(true) => {}
                     Ok(false) => {
                         quarantined("it is not what the store has at its position");
@@ -327,7 +332,12 @@ impl Projector {
                 Err(Interrupted::Fenced)
             }
             Err(ApplyError::Unprojectable { position, reason }) => {
-                self.park(tenant, position, &reason).await;
+                self.park(tenant, position, "unprojectable", &reason).await;
+                Ok(true)
+            }
+            Err(ApplyError::Diverged { position, reason }) => {
+                metrics::counter!("tenure_history_lost_total", "what" => "read_model").increment(1);
+                self.park(tenant, position, "history_diverged", &reason).await;
                 Ok(true)
             }
             Err(ApplyError::Damaged { position, reason }) => {
@@ -341,18 +351,20 @@ impl Projector {
         }
     }
 
-    async fn park(&self, tenant: TenantId, position: Position, reason: &str) {
+    async fn park(&self, tenant: TenantId, position: Position, code: &str, reason: &str) {
         metrics::counter!("tenure_projector_parkings_total").increment(1);
         tracing::error!(%tenant, %position, reason, "ALERT: a tenant was parked: its read model stands still until its log can be projected");
         let parked = sqlx::query(
-            "insert into platform.parked as p (tenant_id, position, reason, build) values ($1, $2, $3, $4)
+            "insert into platform.parked as p (tenant_id, position, reason, build, code) values ($1, $2, $3, $4, $5)
              on conflict (tenant_id) do update
-             set position = excluded.position, reason = excluded.reason, build = excluded.build, tries = p.tries + 1, tried_at = now()",
+             set position = excluded.position, reason = excluded.reason, build = excluded.build, code = excluded.code, tries = p.tries + 1,
+                 tried_at = now()",
         )
         .bind(tenant.uuid())
         .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
         .bind(reason)
         .bind(build::id())
+        .bind(code)
         .execute(&self.0.applier.pool)
         .await;
         match parked {
@@ -432,7 +444,9 @@ impl Projector {
         let known = self.known().clone();
         let mut lag = 0;
         let (mut late, mut far): (HashMap<TenantId, Position>, HashSet<TenantId>) = Default::default();
-        for head in self.0.applier.store.heads().await? {
+        let (heads, gone_back) = self.heads(&known).await?;
+        to_heal.extend(gone_back.into_iter().filter(|tenant| ours.binary_search(tenant).is_ok()));
+        for head in heads {
             let at = known.get(&head.tenant).copied().unwrap_or_default();
             if !is_ours(head.tenant) || parked.contains_key(&head.tenant) || !self.is_ready(head.tenant) {
                 continue;
@@ -465,6 +479,34 @@ impl Projector {
         Ok(())
     }
 
+    /// The ends of all logs, and whose went back: what was seen of those is forgotten, and the read model is to be compared with the
+    /// log. `known` was taken before, so that no log may be shorter.
+    async fn heads(&self, known: &HashMap<TenantId, Position>) -> anyhow::Result<(Vec<TenantHead>, HashSet<TenantId>)> {
+        let epoch: String = sqlx::query_scalar("select tag from platform.epoch").fetch_one(&self.0.applier.pool).await?;
+        let heads = self.0.applier.store.heads().await?;
+        let last = self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner).replace(epoch.clone());
+        if last.is_some_and(|last| last != epoch) {
+            tracing::warn!(target: "audit", epoch, "the event store was restored; read models are made anew");
+            self.known().clear();
+        }
+        let now: HashMap<TenantId, TenantHead> = heads.iter().map(|head| (head.tenant, *head)).collect();
+        let before = std::mem::replace(&mut *self.0.heads.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        let is_shorter = |tenant: &TenantId, at: Position| now.get(tenant).is_none_or(|head| head.position < at);
+        let changed = before.values().filter(|before| now.get(&before.tenant).is_none_or(|head| !head.may_follow(before.point())));
+        let lost: HashSet<TenantId> = known
+            .iter()
+            .filter(|(tenant, at)| is_shorter(tenant, **at))
+            .map(|(tenant, _)| *tenant)
+            .chain(changed.map(|before| before.tenant))
+            .collect();
+        for tenant in &lost {
+            metrics::counter!("tenure_history_lost_total", "what" => "log").increment(1);
+            tracing::error!(target: "audit", %tenant, "ALERT: a tenant's log ends before where it ended, or with another event: the event store was put back, or is another one; see `tenure restored --help`");
+            self.known().remove(tenant);
+        }
+        Ok((heads, lost))
+    }
+
     /// Heals a tenant of a partition, unless that is going on already.
     fn start_healing(&self, tenant: TenantId, partition: &Held) {
         let mut healing = self.0.healing.tenants.lock().unwrap_or_else(PoisonError::into_inner);
@@ -489,7 +531,7 @@ impl Projector {
             match rebuilder.run(scope).await {
                 Turn::Done => {}
                 Turn::Later => return,
-                Turn::Park(position, reason) => return self.park(tenant, position, &reason).await,
+                Turn::Park(position, reason) => return self.park(tenant, position, "unprojectable", &reason).await,
             }
             tokio::select! {
                 caught_up = self.catch_up(tenant, fence, cancel) => {
@@ -571,7 +613,11 @@ fn sequenced(message: &Message) -> Result<Sequenced, String> {
     let event = feed::decode(&message.subject, &message.payload).map_err(|e| e.to_string())?;
     let previous = message.headers.as_ref().and_then(|headers| headers.get(feed::PREVIOUS)).and_then(|value| value.as_str().parse().ok());
     let previous = Position(previous.ok_or("a message without its predecessor's position")?);
-    if previous >= event.position { Err("a message before its predecessor".into()) } else { Ok(Sequenced { previous, event }) }
+    if previous >= event.position {
+        Err("a message before its predecessor".into())
+    } else {
+        Ok(Sequenced { previous, before: None, event })
+    }
 }
 
 fn quarantined(reason: &str) {

@@ -27,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use events::{Event, Position, RecordedEvent, StreamName, TenantId, TenantScope};
+use events::{Event, LogPoint, Position, RecordedEvent, StreamName, TenantId, TenantScope};
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use platform::{
     Access, TenantTx,
@@ -48,7 +48,7 @@ use tokio::{
 
 use crate::{
     apply::{Applier, ApplyError, HEALING_BATCH, decode, no_answer, open, unprojectable, within},
-    batch::{Checkpoint, REPLACED, lock_checkpoint},
+    batch::{Checkpoint, REPLACED, lock_checkpoint, move_checkpoint},
     binary::{COPY_HEADER, COPY_TRAILER},
     busy::busy,
     fold::{CannotFold, Model},
@@ -193,12 +193,13 @@ async fn build(
     bounded(LONG_PATIENCE, async { Ok(rebuild.create_schema(pool).await?) }).await?;
     let (mut report, position, mut written) = fill(applier, scope, &next, progress).await?;
     let indexing = Instant::now();
-    let added = index(pool, scope, &next, position).await?;
+    let point = within(PATIENCE, async { Ok(applier.store.point_at(scope, position).await?) }).await?;
+    let added = index(pool, scope, &next, point).await?;
     written.insert(top::TABLE, added);
     check_rows(pool, scope, &next, &written).await?;
     report.rows += added;
     report.index_seconds = indexing.elapsed().as_secs_f64();
-    report.position = replace(applier, scope, rebuild, position).await?.0;
+    report.position = replace(applier, scope, rebuild, point).await?.0;
     Ok(report)
 }
 
@@ -570,7 +571,7 @@ async fn begin_unwaited(pool: &PgPool, scope: TenantScope, schema: &str) -> Resu
 }
 
 /// Keys, indexes, what is worked out from other rows, statistics, and the checkpoint. The rows added.
-async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Position) -> Result<u64, RebuildError> {
+async fn index(pool: &PgPool, scope: TenantScope, schema: &str, point: LogPoint) -> Result<u64, RebuildError> {
     // A transaction per chain. The one that works out the top reads assignments, and waits until their chain is done.
     let run = |chain: Vec<String>| async move {
         let mut tx = within(PATIENCE, async { Ok(begin_unwaited(pool, scope, schema).await?) }).await?;
@@ -585,7 +586,7 @@ async fn index(pool: &PgPool, scope: TenantScope, schema: &str, position: Positi
     let added = chains.buffer_unordered(writers(pool)).try_fold(0, |rows, more| future::ready(Ok(rows + more))).await?;
     // This one waits until it is on the disk, and all before it with it.
     let mut tx = TenantTx::begin(pool, scope, schema, Access::Write).await?;
-    let checkpoint = format!("update checkpoint set position = {}, fence = 0", position.0);
+    let checkpoint = move_checkpoint(point, 0);
     within(PATIENCE, async { Ok(tx.conn().execute(checkpoint.as_str()).await?) }).await?;
     within(PATIENCE, async { Ok(tx.commit().await?) }).await?;
     Ok(added)
@@ -646,14 +647,14 @@ fn table_of(statement: &str) -> Option<&str> {
 
 /// Cuts over once the new read model is not behind the live one. It catches up with what was appended meanwhile, unless that
 /// is much, as during an import: then it serves at once, and is caught up with as the live one.
-async fn replace(applier: &Applier, scope: TenantScope, rebuild: &Rebuild, position: Position) -> Result<Position, RebuildError> {
+async fn replace(applier: &Applier, scope: TenantScope, rebuild: &Rebuild, point: LogPoint) -> Result<Position, RebuildError> {
     let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
     let ahead = match applier.standing(scope).await? {
-        Standing::At(serving) => serving <= position,
+        Standing::At(serving) => serving <= point.position,
         Standing::Missing | Standing::Damaged => true,
     };
-    let much = applier.store.events_between(position, head) > HEALING_BATCH as u64;
-    let position = if much && ahead { position } else { applier.catch_up_in(&rebuild.next(), scope, 0, position).await? };
+    let much = applier.store.events_between(point.position, head) > HEALING_BATCH as u64;
+    let position = if much && ahead { point.position } else { applier.catch_up_in(&rebuild.next(), scope, 0, point).await? };
     bounded(LONG_PATIENCE, Box::pin(replace_live(applier, scope, rebuild, position))).await
 }
 
@@ -665,9 +666,10 @@ async fn replace_live(applier: &Applier, scope: TenantScope, rebuild: &Rebuild, 
     let mut tx = TenantTx::begin(&applier.pool, scope, live, Access::Write).await?;
     let mut last = position;
     if is_readable(&mut tx).await? {
-        let Checkpoint { position: serving, fence } = within(PATIENCE, async { Ok(lock_checkpoint(tx.conn()).await?) }).await?;
+        let Checkpoint { point: LogPoint { position: serving, .. }, fence } =
+            within(PATIENCE, async { Ok(lock_checkpoint(tx.conn()).await?) }).await?;
         if serving > position {
-            last = applier.catch_up_in(&next, scope, 0, position).await?;
+            last = applier.catch_up_in(&next, scope, 0, applier.point_in(&next, scope).await?).await?;
         }
         // The new one goes on with the fence of the live one, so that a stalled projector stays locked out.
         sqlx::query(&format!("update \"{next}\".checkpoint set fence = $1")).bind(fence).execute(tx.conn()).await?;

@@ -89,7 +89,12 @@ impl Rebuilder {
             }
         };
         let head = within(PATIENCE, async { Ok(self.applier.store.head(scope).await?) }).await?;
-        Ok(self.is_far(at, head))
+        let far = self.is_far(at, head);
+        if far {
+            // Whether the log goes on from where the read model stands is no question of how far.
+            self.applier.verify(scope).await?;
+        }
+        Ok(far)
     }
 
     /// Whether it is far from one position to the end of a log.

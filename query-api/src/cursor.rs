@@ -7,7 +7,10 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use events::TenantScope;
 use http::StatusCode;
-use platform::Problem;
+use platform::{
+    Problem,
+    history::{self, Epoch},
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::params::{Day, invalid};
@@ -18,6 +21,7 @@ const DIGEST: usize = 12;
 #[derive(Debug)]
 pub(crate) struct Listing {
     binding: Sha256State,
+    epoch: Epoch,
     /// The day that the list is about.
     pub(crate) as_of: Day,
 }
@@ -35,6 +39,7 @@ impl Listing {
     /// that midnight does not tear it apart.
     pub(crate) fn open(
         scope: TenantScope,
+        epoch: &Epoch,
         route: &str,
         filters: &[(&str, Option<String>)],
         as_of: Option<Day>,
@@ -52,9 +57,9 @@ impl Listing {
             part(name);
             part(value);
         }
-        let binding = Sha256State(hash);
-        let Some(Cursor(bytes)) = cursor else {
-            return Ok((Self { binding, as_of: as_of.unwrap_or_else(Day::today) }, None));
+        let (binding, epoch) = (Sha256State(hash), epoch.clone());
+        let Some(Cursor(Received { tag, bytes })) = cursor else {
+            return Ok((Self { binding, epoch, as_of: as_of.unwrap_or_else(Day::today) }, None));
         };
         let refused = || {
             let detail = "the cursor does not belong to this list: it was altered, or a parameter differs from the request that it came from; start again without it";
@@ -63,10 +68,11 @@ impl Listing {
         let (digest, rest) = bytes.split_at_checked(DIGEST).ok_or_else(refused)?;
         let (days, key) = rest.split_first_chunk::<4>().ok_or_else(refused)?;
         let day = Day::from_days(i32::from_be_bytes(*days)).ok_or_else(refused)?;
-        let listing = Self { binding, as_of: day };
+        let listing = Self { binding, epoch, as_of: day };
         if listing.digest(key) != digest || as_of.is_some_and(|as_of| as_of != day) {
             return Err(refused());
         }
+        listing.epoch.admit(tag)?;
         Ok((listing, Some(key.to_vec())))
     }
 
@@ -75,7 +81,7 @@ impl Listing {
         let mut bytes = self.digest(key).to_vec();
         bytes.extend_from_slice(&self.as_of.to_days().to_be_bytes());
         bytes.extend_from_slice(key);
-        URL_SAFE_NO_PAD.encode(bytes)
+        self.epoch.stamp(URL_SAFE_NO_PAD.encode(bytes))
     }
 
     fn digest(&self, key: &[u8]) -> [u8; DIGEST] {
@@ -90,14 +96,23 @@ impl Listing {
 
 /// A cursor as it came in.
 #[derive(Debug, Clone, utoipa::ToSchema)]
-#[schema(value_type = String, min_length = 22, max_length = 400, pattern = "^[A-Za-z0-9_-]+$")]
-pub(crate) struct Cursor(Vec<u8>);
+#[schema(value_type = String, min_length = 22, max_length = 430, pattern = "^([0-9]+-[0-9a-f]{8}\\.)?[A-Za-z0-9_-]+$")]
+pub(crate) struct Cursor(Received);
+
+/// The tag of the epoch that a cursor was handed out in, and the rest.
+#[derive(Debug, Clone)]
+struct Received {
+    tag: String,
+    bytes: Vec<u8>,
+}
 
 impl std::str::FromStr for Cursor {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // What does not decode becomes an empty cursor, which fits no list: one answer for every bad cursor.
-        Ok(Self(if text.len() > 400 { Vec::new() } else { URL_SAFE_NO_PAD.decode(text).unwrap_or_default() }))
+        let (tag, key) = history::split(text);
+        let bytes = if key.len() > 400 { Vec::new() } else { URL_SAFE_NO_PAD.decode(key).unwrap_or_default() };
+        Ok(Self(Received { tag: tag.to_owned(), bytes }))
     }
 }
 
@@ -119,22 +134,30 @@ mod tests {
 
     fn open(scope: TenantScope, q: &str, as_of: Option<&str>, cursor: Option<&str>) -> Result<(Day, Option<Vec<u8>>), &'static str> {
         let cursor = cursor.map(|text| text.parse().unwrap());
-        Listing::open(scope, "/v1/things", &[("q", Some(q.into()))], as_of.map(|day| day.parse().unwrap()), cursor.as_ref())
-            .map(|(listing, key)| (listing.as_of, key))
-            .map_err(|problem| problem.code)
+        Listing::open(
+            scope,
+            &Epoch::default(),
+            "/v1/things",
+            &[("q", Some(q.into()))],
+            as_of.map(|day| day.parse().unwrap()),
+            cursor.as_ref(),
+        )
+        .map(|(listing, key)| (listing.as_of, key))
+        .map_err(|problem| problem.code)
     }
 
     #[test]
     fn a_cursor_fits_only_the_list_it_came_from() {
         let scope = TenantScope::checked(TenantId::from_uuid(uuid::Uuid::max()));
         let day: Day = "2000-01-31".parse().unwrap();
-        let (listing, _) = Listing::open(scope, "/v1/things", &[("q", Some("a".into()))], Some(day), None).unwrap();
+        let (listing, _) = Listing::open(scope, &Epoch::default(), "/v1/things", &[("q", Some("a".into()))], Some(day), None).unwrap();
         let cursor = listing.after(b"d001");
         assert_eq!(open(scope, "a", Some("2000-01-31"), Some(&cursor)), Ok((day, Some(b"d001".to_vec()))));
         assert_eq!(open(scope, "a", None, Some(&cursor)), Ok((day, Some(b"d001".to_vec()))));
         assert_eq!(open(scope, "b", None, Some(&cursor)), Err("invalid_cursor"));
         assert_eq!(open(scope, "a", Some("2000-02-01"), Some(&cursor)), Err("invalid_cursor"));
         assert_eq!(open(TenantScope::checked(TenantId::PLATFORM), "a", None, Some(&cursor)), Err("invalid_cursor"));
+        assert_eq!(open(scope, "a", None, Some(&format!("2-0123abcd.{cursor}"))), Err("history_restored"));
         for (i, _) in cursor.char_indices() {
             let mut altered = cursor.clone();
             let other = if &cursor[i..=i] == "A" { "B" } else { "A" };

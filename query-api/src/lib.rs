@@ -11,6 +11,7 @@ pub mod reports;
 pub mod tenancy;
 
 mod cursor;
+mod histories;
 mod openapi;
 mod params;
 mod progress;
@@ -27,8 +28,8 @@ pub use service::run;
 
 use std::sync::{Arc, LazyLock};
 
-use axum::{Router, extract::FromRef, routing::get};
-use platform::{Gate, Registry};
+use axum::{Router, extract::FromRef, middleware::from_fn_with_state, routing::get};
+use platform::{Gate, Registry, history};
 use store::Store;
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -48,7 +49,7 @@ pub struct App {
 
 /// Every route. `platform::http::shell` goes around it.
 pub fn router(app: App) -> Router {
-    let gate = app.gate.clone();
+    let (gate, stamped) = (app.gate.clone(), app.gate.clone());
     gate.ask_about_leavers(Arc::new(app.reads.beside()));
     let (routes, _) = documented().split_for_parts();
     routes
@@ -56,6 +57,7 @@ pub fn router(app: App) -> Router {
         .route("/docs", get(openapi::docs))
         .route("/", get(openapi::home))
         .route("/.well-known/jwks.json", get(move || async move { axum::Json(gate.jwks()) }))
+        .layer(from_fn_with_state(stamped, history::stamp))
         .with_state(app)
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct ProblemDocument {
 #[openapi(
     info(
         title = "Tenure query API",
-        description = "Every read of Tenure, as of any day.\n\nEvery answer carries `Tenure-Position`, the position of the tenant's log that it stands at. Send `Tenure-Min-Position: N` to read your own writes: the answer is then at least that new, or 503 `projection_behind`; `Prefer: wait=S` waits for it up to S seconds (at most 30).\n\nErrors are RFC 9457 problem documents with a stable `error` code. 400: `invalid_parameter`, `unknown_parameter`, `invalid_cursor`, `invalid_id`, `invalid_header`. 401: `missing_token`, `invalid_token`. 402: `subscription_expired`. 403: `tenant_mismatch`, `forbidden`. 404: `not_found`, `tenant_not_found`. 503: `projection_behind`, `rights_changed`, `read_model_not_ready`, `tenant_not_ready`, `timeout`, `overloaded`."
+        description = "Every read of Tenure, as of any day.\n\nEvery answer carries `Tenure-Position`, the position of the tenant's log that it stands at: take it as an opaque text. Send it back as `Tenure-Min-Position` to read your own writes: the answer is then at least that new, or 503 `projection_behind`; `Prefer: wait=S` waits for it up to S seconds (at most 30).\n\nErrors are RFC 9457 problem documents with a stable `error` code. 400: `invalid_parameter`, `unknown_parameter`, `invalid_cursor`, `invalid_id`, `invalid_header`. 401: `missing_token`, `invalid_token`. 402: `subscription_expired`. 403: `tenant_mismatch`, `forbidden`. 404: `not_found`, `tenant_not_found`. 409: `history_restored`, where a position or cursor is of before a restore. 503: `history_changing`, `history_diverged`, `projection_behind`, `rights_changed`, `read_model_not_ready`, `tenant_not_ready`, `timeout`, `overloaded`."
     ),
     tags(
         (name = "employee", description = "People"),
@@ -61,9 +61,13 @@ pub(crate) fn everywhere(document: &mut utoipa::openapi::OpenApi) {
         let header = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).required(Required::False);
         RefOr::T(header.description(Some(description)).schema(Some(schema)).build())
     };
-    let position = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+    let position = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^([0-9]+-[0-9a-f]{8}\\.)?[0-9]{1,18}$"));
     let headers = [
-        header("Tenure-Min-Position", "The position of the tenant's log that the answer must at least stand at.", position),
+        header(
+            "Tenure-Min-Position",
+            "The position of the tenant's log that the answer must at least stand at, as `Tenure-Position` said it.",
+            position,
+        ),
         header("Prefer", "`wait=S`: wait for that position up to S seconds.", ObjectBuilder::new().schema_type(Type::String)),
     ];
     let problem = Content::new(Some(Ref::from_schema_name("ProblemDocument")));

@@ -205,7 +205,7 @@ fn page(things: &str, filter: &str) -> String {
 
 /// One department as of a day.
 #[utoipa::path(get, path = "/v1/departments/{id}", tag = "organization", params(("id" = Uuid, Path), OneParams),
-    responses((status = 200, description = "The answer", body = Department, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Department, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn department(
     State(reads): State<Reads>,
     reader: Reader,
@@ -218,7 +218,7 @@ pub(crate) async fn department(
 
 /// Departments as of a day, by code.
 #[utoipa::path(get, path = "/v1/departments", tag = "organization", params(DepartmentListParams),
-    responses((status = 200, description = "The answer", body = DepartmentPage, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = DepartmentPage, headers(("Tenure-Position" = String)))))]
 pub(crate) async fn departments(
     State(reads): State<Reads>,
     reader: Reader,
@@ -227,7 +227,8 @@ pub(crate) async fn departments(
 ) -> Result<Answer, Problem> {
     let parent = params.parent.map(|id| id.0);
     let filters = [("parent", parent.map(|id| id.to_string()))];
-    let (listing, after) = Listing::open(reader.0.scope, "/v1/departments", &filters, params.as_of, params.cursor.as_ref())?;
+    let (listing, after) =
+        Listing::open(reader.0.scope, &reader.0.epoch, "/v1/departments", &filters, params.as_of, params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default().0;
     let sql = page(TREE, "($4::uuid is null or parent_id = $4)");
     let query = sqlx::query_as(&sql).bind(listing.as_of).bind(text_key(after)?).bind(limit).bind(parent);
@@ -238,7 +239,7 @@ pub(crate) async fn departments(
 
 /// One location as of a day.
 #[utoipa::path(get, path = "/v1/locations/{id}", tag = "organization", params(("id" = Uuid, Path), OneParams),
-    responses((status = 200, description = "The answer", body = Location, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Location, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn location(
     State(reads): State<Reads>,
     reader: Reader,
@@ -251,14 +252,14 @@ pub(crate) async fn location(
 
 /// Locations as of a day, by code.
 #[utoipa::path(get, path = "/v1/locations", tag = "organization", params(ListParams),
-    responses((status = 200, description = "The answer", body = LocationPage, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = LocationPage, headers(("Tenure-Position" = String)))))]
 pub(crate) async fn locations(State(reads): State<Reads>, reader: Reader, params: ListParams, fresh: Fresh) -> Result<Answer, Problem> {
     list(&reads, &reader, fresh, "/v1/locations", LOCATIONS, params).await
 }
 
 /// One job as of a day.
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "organization", params(("id" = Uuid, Path), OneParams),
-    responses((status = 200, description = "The answer", body = Job, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Job, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn job(
     State(reads): State<Reads>,
     reader: Reader,
@@ -271,7 +272,7 @@ pub(crate) async fn job(
 
 /// Jobs as of a day, by code.
 #[utoipa::path(get, path = "/v1/jobs", tag = "organization", params(ListParams),
-    responses((status = 200, description = "The answer", body = JobPage, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = JobPage, headers(("Tenure-Position" = String)))))]
 pub(crate) async fn jobs(State(reads): State<Reads>, reader: Reader, params: ListParams, fresh: Fresh) -> Result<Answer, Problem> {
     list(&reads, &reader, fresh, "/v1/jobs", JOBS, params).await
 }
@@ -282,7 +283,7 @@ async fn find(reads: &Reads, reader: &Reader, fresh: Fresh, sql: &str, id: Uuid,
 }
 
 async fn list(reads: &Reads, reader: &Reader, fresh: Fresh, route: &str, things: &str, params: ListParams) -> Result<Answer, Problem> {
-    let (listing, after) = Listing::open(reader.0.scope, route, &[], params.as_of, params.cursor.as_ref())?;
+    let (listing, after) = Listing::open(reader.0.scope, &reader.0.epoch, route, &[], params.as_of, params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default().0;
     let sql = page(things, "true");
     let query = sqlx::query_as(&sql).bind(listing.as_of).bind(text_key(after)?).bind(limit);

@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Path, Query};
 use events::InvalidId;
 use http::{StatusCode, header::HeaderMap, request::Parts};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use platform::Problem;
+use platform::{Problem, history};
 use sqlx::{
     Decode, Encode, Postgres, Type,
     encode::IsNull,
@@ -227,10 +227,10 @@ impl Fresh {
         let mut fresh = Self::default();
         let mut positions = headers.get_all("tenure-min-position").iter();
         if let Some(value) = positions.next() {
-            let number = value.to_str().ok().and_then(|text| number(text.trim(), 0, i64::MAX));
+            let number = value.to_str().ok().and_then(|text| number(history::split(text.trim()).1, 0, i64::MAX));
             fresh.position = match (number, positions.next()) {
                 (Some(number), None) => number,
-                _ => return Err(malformed("Tenure-Min-Position", "must be given once and hold a position, a whole number")),
+                _ => return Err(malformed("Tenure-Min-Position", "must be given once and hold a position as Tenure-Position says it")),
             };
         }
         let mut told = false;
@@ -295,7 +295,8 @@ mod tests {
         assert_eq!(read(&[("tenure-min-position", "17"), ("prefer", "respond-async, Wait=5")]), Ok((17, 5)));
         assert_eq!(read(&[("tenure-min-position", "17"), ("prefer", "handling=strict"), ("prefer", "wait=500")]), Ok((17, 30)));
         assert_eq!(read(&[("prefer", "wait=2, wait=3"), ("prefer", "wait=4")]), Ok((0, 2)));
-        for bad in ["", "-1", "+1", "1.0", "abc", "99999999999999999999", "1, 2"] {
+        assert_eq!(read(&[("tenure-min-position", "2-0123abcd.17")]), Ok((17, 0)));
+        for bad in ["", "-1", "+1", "1.0", "abc", "99999999999999999999", "1, 2", "2-0123abcd.", "2-0123abcd.x", "2.17"] {
             assert_eq!(read(&[("tenure-min-position", bad)]), Err("invalid_header"), "{bad}");
         }
         assert_eq!(read(&[("tenure-min-position", "1"), ("tenure-min-position", "2")]), Err("invalid_header"));

@@ -4,9 +4,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::response::{IntoResponse, Response};
-use events::{EmployeeId, TenantScope};
+use events::{EmployeeId, EventId, EventMark, LogPoint, Position, TenantScope};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, StatusCode, header};
+use jiff::Timestamp;
 use platform::{Access, NotBegun, Problem, Reader, TenantPool, TurnTx, auth::Employments, read_schema};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -15,10 +16,12 @@ use sqlx::{
     postgres::{PgArguments, PgRow},
     query::QueryAs,
 };
+use store::Store;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
+    histories::Histories,
     params::{Day, Fresh},
     progress::Progress,
     sight::{LEFT, Sight, is_there},
@@ -29,6 +32,7 @@ use crate::{
 pub struct Reads {
     connections: TenantPool,
     progress: Arc<Progress>,
+    histories: Histories,
 }
 
 /// A tenant's transaction.
@@ -46,6 +50,15 @@ impl Reading {
             statement.push_str(&self.schema);
         }
         statement
+    }
+    /// How far the read model is, and the event there.
+    async fn checkpoint(&mut self) -> Result<LogPoint, Problem> {
+        let sql = "select position, event_id, recorded_at from checkpoint";
+        let (position, id, recorded_at): (i64, Option<Uuid>, Option<i64>) =
+            sqlx::query_as(sql).fetch_one(self.tx.conn()).await.map_err(unreadable)?;
+        let recorded_at = recorded_at.and_then(|micros| Timestamp::from_microsecond(micros).ok());
+        let mark = id.zip(recorded_at).map(|(id, recorded_at)| EventMark { id: EventId::from_uuid(id), recorded_at });
+        Ok(LogPoint { position: Position(position.cast_unsigned()), mark })
     }
     /// How far the read model is.
     async fn position(&mut self) -> Result<i64, Problem> {
@@ -92,14 +105,14 @@ impl Positioned for Rows {
 }
 
 impl Reads {
-    /// On these connections.
-    pub fn new(connections: TenantPool) -> Self {
-        Self { connections, progress: Arc::default() }
+    /// On these connections, of read models that are derived from this store.
+    pub fn new(connections: TenantPool, store: Store) -> Self {
+        Self { connections, progress: Arc::default(), histories: Histories::of(store) }
     }
 
     /// The same read models on a connection of its own: who is looked at again may hold one of the others.
     pub(crate) fn beside(&self) -> Self {
-        Self::new(self.connections.beside(1))
+        Self { connections: self.connections.beside(1), progress: Arc::default(), histories: self.histories.clone() }
     }
 
     /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.
@@ -173,6 +186,12 @@ impl Reads {
 
     /// A transaction whose read model is fresh enough.
     async fn begin_at(&self, reader: &Reader, schema: &str, fresh: Fresh) -> Result<Reading, Problem> {
+        if !self.histories.is_certain(reader.0.scope.tenant()) {
+            let mut reading = self.begin(reader.0.scope, schema).await?;
+            let checkpoint = reading.checkpoint().await?;
+            reading.tx.end();
+            self.histories.verify(reader.0.scope, checkpoint).await?;
+        }
         // Where others wait it is not there yet, most likely, and known before long.
         let watched = self.progress.is_watched(reader.0.scope.tenant());
         if fresh.position == 0 || !watched {

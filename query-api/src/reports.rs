@@ -135,7 +135,7 @@ params! {
 
 /// Headcount and annual pay as of a day.
 #[utoipa::path(get, path = "/v1/reports/headcount", tag = "reports", params(HeadcountParams),
-    responses((status = 200, description = "The answer", body = Headcount, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = Headcount, headers(("Tenure-Position" = String)))))]
 pub(crate) async fn headcount(
     State(reads): State<Reads>,
     reader: Reader,

@@ -31,8 +31,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let store = open_store(&config).await?;
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
-    let checks = vec![Check::postgres(pool.clone()), store_check(store.probe()), gate.check(), registry.check()];
-    let reads = Reads::new(TenantPool::apart(&pool, config.database_connections));
+    let checks = vec![Check::postgres(pool.clone()), store_check(store.probe()), gate.check(), gate.history_check(), registry.check()];
+    let reads = Reads::new(TenantPool::apart(&pool, config.database_connections), store.clone());
     let app = router(App { gate, registry, reads, store });
     // A request may wait for its position before its work begins.
     let mut limits = Limits::of(&config);

@@ -102,7 +102,7 @@ params! {
 
 /// All tenants, by slug.
 #[utoipa::path(get, path = "/v1/tenants", tag = "tenancy", params(TenantListParams),
-    responses((status = 200, description = "The answer", body = TenantPage, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = TenantPage, headers(("Tenure-Position" = String)))))]
 pub(crate) async fn tenants(
     State(registry): State<Registry>,
     operator: Operator,
@@ -112,7 +112,8 @@ pub(crate) async fn tenants(
     let slug = params.slug.map(|slug| slug.0);
     // Tenants are not dated; every cursor carries the same day.
     let filters = [("slug", slug.clone())];
-    let (listing, after) = Listing::open(operator.0.scope, "/v1/tenants", &filters, Day::from_days(0), params.cursor.as_ref())?;
+    let (listing, after) =
+        Listing::open(operator.0.scope, &operator.0.epoch, "/v1/tenants", &filters, Day::from_days(0), params.cursor.as_ref())?;
     let after = text_key(after)?.map(key_of).transpose()?;
     let limit = usize::try_from(params.limit.unwrap_or_default().0).unwrap_or(usize::MAX);
     let position = reach(&registry, &operator, fresh).await?;
@@ -136,7 +137,7 @@ fn key_of(key: String) -> Result<(String, TenantId), Problem> {
 
 /// One tenant.
 #[utoipa::path(get, path = "/v1/tenants/{id}", tag = "tenancy", params(("id" = TenantId, Path)),
-    responses((status = 200, description = "The answer", body = Tenant, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Tenant, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn tenant(
     State(registry): State<Registry>,
     operator: Operator,

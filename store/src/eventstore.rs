@@ -360,6 +360,9 @@ impl EsStore {
             self.forget().await;
             return Ok(None);
         }
+        if limit == 0 {
+            return Ok(Some(Vec::new()));
+        }
         self.read_log(scope, seen.position, limit).await.map(Some)
     }
 

@@ -1,6 +1,6 @@
 //! The feed's contract between relay and projector: stream, subjects, headers, partitions. No I/O here.
 
-use events::{Category, CloudEvent, ForeignCloudEvent, Position, RecordedEvent, TenantId};
+use events::{Category, CloudEvent, ForeignCloudEvent, RecordedEvent, TenantId};
 
 /// The JetStream stream that carries all tenants.
 pub const STREAM: &str = "HR";
@@ -47,9 +47,10 @@ pub fn subject(tenant: TenantId, category: Category, event_type: &str) -> Result
     Ok(format!("hr.{}.{}.{}.{}", partition(tenant), tenant, category, event_type))
 }
 
-/// `Nats-Msg-Id`: one per event of a tenant's log, for JetStream's duplicate window.
-pub fn message_id(tenant: TenantId, position: Position) -> String {
-    format!("{tenant}-{position}")
+/// `Nats-Msg-Id`: one per record of an event, for JetStream's duplicate window. The position alone may be another event's, in a store
+/// that was put back.
+pub fn message_id(event: &RecordedEvent) -> String {
+    format!("{}-{}-{}", event.tenant, event.position, event.recorded_at.as_microsecond())
 }
 
 /// The message's payload: the event as a CloudEvent in JSON.

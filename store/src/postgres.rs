@@ -483,7 +483,7 @@ impl PgStore {
 }
 
 /// A mark from its two columns.
-fn mark(id: Option<Uuid>, recorded_at: Option<i64>) -> Option<EventMark> {
+pub(crate) fn mark(id: Option<Uuid>, recorded_at: Option<i64>) -> Option<EventMark> {
     let recorded_at = recorded_at.and_then(|micros| Timestamp::from_microsecond(micros).ok())?;
     Some(EventMark { id: EventId::from_uuid(id?), recorded_at })
 }

@@ -15,7 +15,7 @@ use async_nats::{
     HeaderMap, HeaderValue,
     jetstream::{self, consumer::pull, context::PublishAckFuture, stream},
 };
-use events::{Position, TenantId, TenantScope};
+use events::{LogPoint, Position, TenantId, TenantScope};
 use futures::{StreamExt as _, stream as streams};
 use sqlx::{
     PgPool,
@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError, TenantHead, feed,
     heartbeat::{Lease, Watched},
+    postgres::mark,
     stalled::Stalled,
 };
 
@@ -59,16 +60,6 @@ pub enum RelayError {
     /// Another relay has taken the lease.
     #[error("another relay has taken the lease")]
     Lost,
-    /// A cursor stands after the end of its tenant's log: the store was replaced by an older one (I8).
-    #[error("the cursor of tenant {tenant} is at {cursor}, but its log ends at {head}: is this the right event store?")]
-    AheadOfStore {
-        /// The tenant.
-        tenant: TenantId,
-        /// Where the cursor stands.
-        cursor: Position,
-        /// Where the log ends.
-        head: Position,
-    },
 }
 
 /// How long a relay may fail, one turn after the other, until it is not well.
@@ -116,13 +107,13 @@ pub struct Relay {
 /// How far each tenant was published.
 #[derive(Default)]
 struct Cursors {
-    at: HashMap<TenantId, Position>,
+    at: HashMap<TenantId, LogPoint>,
     /// Moved since they were saved.
     unsaved: HashSet<TenantId>,
 }
 
 impl Cursors {
-    fn advance(&mut self, tenant: TenantId, to: Position) {
+    fn advance(&mut self, tenant: TenantId, to: LogPoint) {
         self.at.insert(tenant, to);
         self.unsaved.insert(tenant);
     }
@@ -196,17 +187,17 @@ impl Relay {
     /// Publishes what is new, of every tenant. True if some tenant may have more.
     async fn turn(&self, epoch: i64) -> Result<bool, RelayError> {
         let heads = self.store.heads().await?;
-        let behind: Vec<(TenantHead, Position)> = {
+        let behind: Vec<(TenantHead, LogPoint)> = {
             let cursors = self.cursors.lock().await;
             heads
                 .into_iter()
                 .map(|head| (head, cursors.at.get(&head.tenant).copied().unwrap_or_default()))
-                .filter(|(head, at)| head.position != *at)
+                .filter(|(head, at)| head.position != at.position || !head.may_follow(*at))
                 .collect()
         };
-        let lag: u64 = behind.iter().map(|(head, at)| self.store.events_between(*at, head.position)).sum();
+        let lag: u64 = behind.iter().map(|(head, at)| self.store.events_between(at.position, head.position)).sum();
         metrics::gauge!("tenure_relay_lag_events").set(lag as f64);
-        let stalled = self.stalled.lock().await.longest(behind.iter().map(|(head, at)| (head.tenant, *at)));
+        let stalled = self.stalled.lock().await.longest(behind.iter().map(|(head, at)| (head.tenant, at.position)));
         metrics::gauge!("tenure_relay_stalled_seconds").set(stalled.as_secs_f64());
         if behind.is_empty() {
             metrics::gauge!("tenure_relay_stuck_tenants").set(0.0);
@@ -219,9 +210,7 @@ impl Relay {
             match result {
                 Ok(more) => busy |= more,
                 // What is wrong with one tenant's log is no reason to keep the others waiting.
-                Err(
-                    error @ (RelayError::AheadOfStore { .. } | RelayError::Store(StoreError::Broken(_) | StoreError::Unreadable { .. })),
-                ) => {
+                Err(error @ RelayError::Store(StoreError::Broken(_) | StoreError::Unreadable { .. })) => {
                     stuck += 1;
                     tracing::error!(%error, "ALERT: a tenant's events can't be relayed");
                 }
@@ -233,27 +222,31 @@ impl Relay {
     }
 
     /// Publishes one tenant's new events, in order. True if there may be more.
-    async fn relay_tenant(&self, head: TenantHead, mut at: Position) -> Result<bool, RelayError> {
-        if at > head.position {
-            return Err(RelayError::AheadOfStore { tenant: head.tenant, cursor: at, head: head.position });
-        }
+    async fn relay_tenant(&self, head: TenantHead, mut at: LogPoint) -> Result<bool, RelayError> {
         // The relay reads every tenant's log; it was started to do so, with rights to nothing else.
         let scope = TenantScope::checked(head.tenant);
+        if at.position > head.position {
+            self.begin_again(head).await;
+            return Ok(false);
+        }
         for _ in 0..PAGES_PER_TURN {
-            let page = self.store.read_log(scope, at, PAGE).await?;
-            let mut acks: Vec<(Position, PublishAckFuture)> = Vec::with_capacity(page.len());
+            let Some(page) = self.store.read_log_on(scope, at, PAGE).await? else {
+                self.begin_again(head).await;
+                return Ok(false);
+            };
+            let mut acks: Vec<(LogPoint, PublishAckFuture)> = Vec::with_capacity(page.len());
             let mut previous = at;
             for event in &page {
                 match feed::subject(event.tenant, event.stream.category(), &event.event_type) {
-                    Ok(subject) => acks.push((event.position, self.publish(subject, event, previous).await?)),
+                    Ok(subject) => acks.push((event.log_point(), self.publish(subject, event, previous.position).await?)),
                     // It can't be announced. The projector meets it in the store, and parks its tenant.
                     Err(error) => tracing::error!(%error, position = %event.position, "an event has no subject"),
                 }
-                previous = event.position;
+                previous = event.log_point();
             }
-            for (position, ack) in acks {
+            for (point, ack) in acks {
                 ack.await.map_err(|e| RelayError::JetStream(e.to_string()))?;
-                self.cursors.lock().await.advance(head.tenant, position);
+                self.cursors.lock().await.advance(head.tenant, point);
             }
             self.cursors.lock().await.advance(head.tenant, previous);
             metrics::counter!("tenure_relay_published_total").increment(page.len() as u64);
@@ -265,9 +258,17 @@ impl Relay {
         Ok(true)
     }
 
+    /// Goes on at the end of a tenant's log, which is not the one that the cursor stood in. What lies before is not announced: who
+    /// projects reads it from the store.
+    async fn begin_again(&self, head: TenantHead) {
+        metrics::counter!("tenure_history_lost_total", "what" => "relay_cursor").increment(1);
+        tracing::error!(target: "audit", tenant = %head.tenant, position = %head.position, "ALERT: a tenant's log is not the one that was relayed: the event store was put back, or is another one; see `tenure restored --help`");
+        self.cursors.lock().await.advance(head.tenant, head.point());
+    }
+
     async fn publish(&self, subject: String, event: &events::RecordedEvent, previous: Position) -> Result<PublishAckFuture, RelayError> {
         let mut headers = HeaderMap::new();
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, feed::message_id(event.tenant, event.position).as_str());
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, feed::message_id(event).as_str());
         headers.insert("Content-Type", "application/cloudevents+json");
         headers.insert(feed::POSITION, event.position.0.to_string().as_str());
         headers.insert(feed::PREVIOUS, previous.0.to_string().as_str());
@@ -338,29 +339,36 @@ impl Relay {
     }
 
     async fn load_cursors(&self) -> Result<(), RelayError> {
-        let rows: Vec<(Uuid, i64)> =
-            sqlx::query_as("select tenant_id, position from event_store.relay_cursor").fetch_all(&self.pool).await?;
-        let at = rows.into_iter().map(|(tenant, at)| (TenantId::from_uuid(tenant), Position(at as u64))).collect();
+        let sql = "select tenant_id, position, event_id, recorded_at from event_store.relay_cursor";
+        let rows: Vec<(Uuid, i64, Option<Uuid>, Option<i64>)> = sqlx::query_as(sql).fetch_all(&self.pool).await?;
+        let point = |(tenant, position, id, recorded_at): (Uuid, i64, _, _)| {
+            (TenantId::from_uuid(tenant), LogPoint { position: Position(position.cast_unsigned()), mark: mark(id, recorded_at) })
+        };
+        let at = rows.into_iter().map(point).collect();
         *self.cursors.lock().await = Cursors { at, unsaved: HashSet::new() };
         Ok(())
     }
 
     /// Saves what has moved, in a statement that locks the lease: who has lost it saves nothing.
     async fn save_cursors(&self, epoch: i64) -> Result<(), RelayError> {
-        let (tenants, positions): (Vec<Uuid>, Vec<i64>) = {
+        let moved: Vec<(Uuid, LogPoint)> = {
             let mut cursors = self.cursors.lock().await;
             let unsaved = std::mem::take(&mut cursors.unsaved);
-            unsaved.into_iter().filter_map(|tenant| Some((tenant.uuid(), cursors.at.get(&tenant)?.0 as i64))).unzip()
+            unsaved.into_iter().filter_map(|tenant| Some((tenant.uuid(), *cursors.at.get(&tenant)?))).collect()
         };
+        // A cursor may go back, where the log has.
         let held: bool = sqlx::query_scalar(
-            "with held as materialized (select from event_store.lease where name = 'relay' and owner = $3 and epoch = $4 for share),
-                 saved as (insert into event_store.relay_cursor as c (tenant_id, position)
-                     select moved.* from held, unnest($1::uuid[], $2::bigint[]) moved
-                     on conflict (tenant_id) do update set position = excluded.position where c.position < excluded.position)
+            "with held as materialized (select from event_store.lease where name = 'relay' and owner = $5 and epoch = $6 for share),
+                 saved as (insert into event_store.relay_cursor as c (tenant_id, position, event_id, recorded_at)
+                     select moved.* from held, unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bigint[]) moved
+                     on conflict (tenant_id) do update
+                     set position = excluded.position, event_id = excluded.event_id, recorded_at = excluded.recorded_at)
              select exists (select from held)",
         )
-        .bind(tenants)
-        .bind(positions)
+        .bind(moved.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>())
+        .bind(moved.iter().map(|(_, at)| at.position.0.cast_signed()).collect::<Vec<_>>())
+        .bind(moved.iter().map(|(_, at)| at.mark.map(|mark| mark.id.uuid())).collect::<Vec<_>>())
+        .bind(moved.iter().map(|(_, at)| at.mark.map(|mark| mark.recorded_at.as_microsecond())).collect::<Vec<_>>())
         .bind(&self.owner)
         .bind(epoch)
         .fetch_one(&self.pool)

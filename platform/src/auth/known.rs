@@ -15,6 +15,7 @@ use super::{
     external::Trust,
     token::{Claims, VerificationKey, now},
 };
+use crate::history::History;
 
 /// Signing keys by `kid`.
 pub(super) type KeySet = HashMap<String, VerificationKey>;
@@ -28,6 +29,7 @@ pub(super) struct Known {
     pub(super) domains: HashMap<String, TenantId>,
     /// The version of what a tenant decided about access, where it decided anything.
     pub(super) access: HashMap<TenantId, i64>,
+    pub(super) history: History,
 }
 
 /// What makes tokens void.
@@ -172,6 +174,7 @@ async fn read(pool: &PgPool, before: &Known) -> anyhow::Result<Known> {
     known.domains = domains.into_iter().map(|(domain, tenant)| (domain, TenantId::from_uuid(tenant))).collect();
     let versions: Vec<(Uuid, i64)> = sqlx::query_as("select tenant_id, version from platform.access_version").fetch_all(&mut *conn).await?;
     known.access = versions.into_iter().map(|(tenant, version)| (TenantId::from_uuid(tenant), version)).collect();
+    known.history = History::read(&mut conn).await?;
     Ok(known)
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct EventPage {
 
 /// A person's recorded events, first to last; for those who may see directory, personal facts and pay of the person.
 #[utoipa::path(get, path = "/v1/employees/{id}/events", tag = "employee", params(("id" = uuid::Uuid, Path), EventListParams),
-    responses((status = 200, description = "The answer", body = EventPage, headers(("Tenure-Position" = u64))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = EventPage, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn recorded_events(
     State(store): State<Store>,
     State(reads): State<Reads>,
@@ -50,7 +50,8 @@ pub(crate) async fn recorded_events(
     let scope = reader.0.scope;
     // Events have no day; every cursor carries the same one.
     let filters = [("employee", Some(id.to_string()))];
-    let (listing, after) = Listing::open(scope, "/v1/employees/{id}/events", &filters, Day::from_days(0), params.cursor.as_ref())?;
+    let (listing, after) =
+        Listing::open(scope, &reader.0.epoch, "/v1/employees/{id}/events", &filters, Day::from_days(0), params.cursor.as_ref())?;
     let after = match after.map(|key| <[u8; 8]>::try_from(key.as_slice())) {
         None => Version::ZERO,
         Some(Ok(bytes)) => Version(u64::from_be_bytes(bytes)),

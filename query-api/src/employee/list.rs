@@ -87,7 +87,7 @@ const LONGEST: i64 = Limit::MAX + 1;
 
 /// People as of a day, by name.
 #[utoipa::path(get, path = "/v1/employees", tag = "employee", params(EmployeeListParams),
-    responses((status = 200, description = "The answer", body = EmployeePage, headers(("Tenure-Position" = u64)))))]
+    responses((status = 200, description = "The answer", body = EmployeePage, headers(("Tenure-Position" = String)))))]
 pub(crate) async fn employees(
     State(reads): State<Reads>,
     reader: Reader,
@@ -104,7 +104,7 @@ pub(crate) async fn employees(
         ("status", params.status.map(|status| status.name().into())),
         ("q", params.q.as_ref().map(|words| words.0.join(" "))),
     ];
-    let (listing, after) = Listing::open(reader.0.scope, "/v1/employees", &filters, params.as_of, params.cursor.as_ref())?;
+    let (listing, after) = Listing::open(reader.0.scope, &reader.0.epoch, "/v1/employees", &filters, params.as_of, params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default();
     let mut sql = statement(&params, listing.as_of, id_key(after)?, limit.0);
     let (position, parts) = reads.all(&reader, fresh, sql.build_query_as()).await?;

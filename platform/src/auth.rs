@@ -624,9 +624,17 @@ pub struct QueryParameters(pub Arc<HashMap<String, Vec<String>>>);
 
 /// 400 `unknown_parameter` where the query string names one that the route does not take.
 pub fn check_parameters(parts: &Parts) -> Result<(), Problem> {
-    let Some(query) = parts.uri.query().filter(|query| !query.is_empty()) else { return Ok(()) };
+    if parts.uri.query().is_none_or(str::is_empty) {
+        return Ok(());
+    }
     let Some(QueryParameters(by_path)) = parts.extensions.get() else { return Ok(()) };
-    let known = parts.extensions.get::<MatchedPath>().and_then(|path| by_path.get(path.as_str())).map_or(&[][..], Vec::as_slice);
+    let known = parts.extensions.get::<MatchedPath>().and_then(|path| by_path.get(path.as_str()));
+    check_known(parts, known.map_or(&[][..], Vec::as_slice))
+}
+
+/// As [`check_parameters`], for a route that takes these.
+pub(crate) fn check_known(parts: &Parts, known: &[String]) -> Result<(), Problem> {
+    let Some(query) = parts.uri.query().filter(|query| !query.is_empty()) else { return Ok(()) };
     let is_unknown = |name: &str| !known.iter().any(|known| known == name);
     if query.split('&').any(|pair| is_unknown(pair.split('=').next().unwrap_or_default())) {
         let known = if known.is_empty() { "none".into() } else { known.join(", ") };

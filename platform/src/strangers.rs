@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{Gate, Problem, auth::check_parameters};
+use crate::{Gate, Problem, auth::check_known};
 
 /// How long a stranger's body may take.
 const BODY: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ impl Strangers {
     /// Reads the body, then answers as the route does, where there is a place.
     pub(crate) async fn serve(&self, request: Request, next: Next, time: Duration) -> Response {
         let (parts, body) = request.into_parts();
-        if let Err(problem) = check_parameters(&parts).and_then(|()| self.gate.check_names(&parts)) {
+        if let Err(problem) = check_known(&parts, &[]).and_then(|()| self.gate.check_names(&parts)) {
             return problem.into_response();
         }
         if body.size_hint().lower() > self.body as u64 {

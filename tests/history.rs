@@ -1,7 +1,7 @@
 //! A store that was put back to an earlier state, under running services: what was remembered of the history that is no more is
 //! not believed, whoever remembers it.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 use events::{StreamName, TenantScope, Version};
 use platform::{READ_MODEL_VERSION, read_schema};
@@ -101,6 +101,9 @@ async fn while_postgres_is_down(system: &System, change: impl FnOnce(&Path)) {
     eventually("PostgreSQL has ended", async || !data.join("postmaster.pid").exists()).await;
     change(data);
     signal(supervisor, "CONT");
+    eventually("PostgreSQL is back", async || PgPool::connect(&system.database_url).await.is_ok()).await;
+    // Processes look at their servers once a second, so for that long they may say what was true before.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     system.ready().await;
 }
 

@@ -229,6 +229,9 @@ async fn a_rebuild_without_its_lock_never_cuts_over_to_anothers_schema() {
     let end = "select count(pg_terminate_backend(pid)) from pg_locks l join pg_database d on d.oid = l.database where locktype = 'advisory' and datname = current_database()";
     let ended: i64 = sqlx::query_scalar(end).fetch_one(&world.database.owner).await.unwrap();
     assert_eq!(ended, 1, "the session with the lock");
+    // A session ends a moment after it was told to.
+    let free = "select not exists (select from pg_locks l join pg_database d on d.oid = l.database where locktype = 'advisory' and datname = current_database())";
+    until("the lock is free", PATIENCE, async || sqlx::query_scalar(free).fetch_one(&world.database.owner).await.unwrap()).await;
     // The second one has made its schema, and stands still.
     let (begun, has_begun) = tokio::sync::oneshot::channel();
     let (go_on, goes_on) = std::sync::mpsc::channel();

@@ -209,7 +209,7 @@ impl Battlefield {
     async fn send_raw(&self, base: &str, bytes: &str) -> (u16, Value) {
         SENT.fetch_add(1, Ordering::Relaxed);
         let mut connection = TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap();
-        // It may be refused before all of it is sent.
+        // The request may be refused before all of it is sent.
         let _ = connection.write_all(bytes.as_bytes()).await;
         let mut answer = Vec::new();
         let _ = connection.read_to_end(&mut answer).await;

@@ -893,7 +893,7 @@ async fn what_costs_nothing_leaves_little(company: &Company, pool: &sqlx::PgPool
         let (counters, entries) = (after.0 - before.0, after.1 - before.1);
         assert!(counters <= i64::try_from(most_rows).unwrap() && entries <= most_entries, "{what}: {counters} counters, {entries} entries");
     }
-    // What has expired goes, of every tenant, though nobody tries there again.
+    // Expired rows go, of every tenant, though nobody tries there again.
     sqlx::query("update platform.login_attempts set window_ends = now() - interval '1 second'").execute(pool).await.unwrap();
     sqlx::query("update platform.session set expires_at = now() - interval '2 days' where ended_at is not null")
         .execute(pool)

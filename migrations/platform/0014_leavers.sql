@@ -12,7 +12,7 @@ create policy one_tenant on platform.access_after_leaving using (tenant_id = pla
 grant select on platform.access_after_leaving to tenure_command, tenure_query;
 grant select, insert, delete on platform.access_after_leaving to tenure_identity;
 
--- What has expired goes, whosever it is: a connection without a tenant may delete these rows and no others, and sees none of them.
+-- Expired rows of all tenants are deleted: a connection without a tenant may delete these rows and no others, and sees none of them.
 create policy expired on platform.login_attempts for delete to tenure_identity using (window_ends < now());
 create policy expired on platform.session for delete to tenure_identity using (expires_at < now() - interval '1 day');
 create policy expired on platform.user_ticket for delete to tenure_identity using (expires_at < now() - interval '1 day');

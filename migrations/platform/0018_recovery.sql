@@ -2,7 +2,7 @@
 -- was given back.
 alter table platform.partition_lease drop column expires_at, alter owner drop not null, add column heartbeat bigint not null default 0;
 
--- What is parked is tried again by a projector of another build, and by any once `build` is empty.
+-- A parked tenant is tried again by a projector of another build, and by any once `build` is empty.
 alter table platform.parked
     add column build    text        not null default '',    -- which tried last
     add column tries    integer     not null default 1,     -- in all

@@ -1,5 +1,5 @@
 -- Which history positions, versions and cursors belong to. A store that was put back begins another one, which `tenure restored` draws.
--- What was handed out before carries the tag of its own epoch and is refused; a remembered answer of another epoch is none.
+-- A position, version or cursor of before carries the tag of its own epoch and is refused; a remembered answer of another epoch is none.
 create table platform.epoch (
     only_row boolean     not null default true primary key check (only_row),
     number   bigint      not null,
@@ -15,6 +15,6 @@ alter table platform.command_answer add column epoch text not null default '';
 -- One of another epoch gives way.
 grant update (command_hash, status, body, epoch, recorded_at) on platform.command_answer to tenure_command;
 
--- What a tenant is parked for: `unprojectable`, or `history_diverged` where its read model holds events that the log has not.
+-- The reason for which a tenant is parked: `unprojectable`, or `history_diverged` where its read model holds events that the log has not.
 alter table platform.parked add column code text not null default 'unprojectable';
 grant select (tenant_id, code) on platform.parked to tenure_command;

@@ -630,7 +630,7 @@ mod tests {
         for (named_since, theirs) in [(Timestamp::now() - day * 2, true), (Timestamp::now(), false)] {
             assert_eq!(of(&access, Holder { named_since: Some(named_since), ..holder("s", &[]) }).any_of(Read), theirs);
         }
-        // It ends with the employment of who gave it, unless theirs goes on.
+        // A delegation ends with its giver's employment, unless an owner lets the giver keep access.
         let giver = BTreeSet::from([EmployeeId::from_uuid(Uuid::from_u128(9))]);
         assert_eq!((access.givers(holder("s", &[])), access.givers(holder("t", &[]))), (giver.clone(), nobody()));
         assert_eq!(Grants::of(tenant(), &access, holder("s", &[]), &giver), Grants::default());

@@ -155,7 +155,7 @@ pub async fn rebuild(applier: &Applier, ticket: &Ticket, progress: impl Fn(Progr
     let released = bounded(PATIENCE, async { Ok(lock.release().await?) }).await;
     let report = rebuilt?;
     if let Err(error) = released {
-        // It had cut over, whatever became of the lock.
+        // The rebuild had cut over, whatever became of its lock.
         tracing::debug!(%error, "the lock of a rebuild was lost");
     }
     Ok(Report { seconds: started.elapsed().as_secs_f64(), ..report })

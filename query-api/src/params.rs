@@ -238,7 +238,7 @@ impl Fresh {
             let text = value.to_str().map_err(|_| malformed("Prefer", "must be ASCII"))?;
             for preference in text.split(',') {
                 let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
-                // Of several the first counts (RFC 7240, section 2).
+                // The first of several counts (RFC 7240, section 2).
                 if name.trim().eq_ignore_ascii_case("wait") && !std::mem::replace(&mut told, true) {
                     let value = value.split(';').next().unwrap_or_default().trim();
                     let seconds =

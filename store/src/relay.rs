@@ -396,7 +396,7 @@ pub async fn ensure_consumers(stream: &stream::Stream) -> Result<(), RelayError>
 
 /// Passes the store's wake-up calls on; the sweep covers the time without a connection.
 async fn listen(pool: PgPool, woken: Arc<Notify>, stop: CancellationToken) {
-    // It keeps its connection, which the pool's other users would wait for.
+    // The listener keeps its connection, which the pool's other users would wait for.
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(pool.connect_options().as_ref().clone());
     while !stop.is_cancelled() {
         let listening = async {

@@ -444,7 +444,7 @@ fn check_period(subject: &str, starts_at: Timestamp, ends_at: Timestamp) -> Resu
     if starts_at.as_second() - now.as_second() > YEAR_DAYS * DAY_S {
         return Err(invalid("/starts_at", "must be at most a year ahead"));
     }
-    // Of others nobody tells us when they lose a role.
+    // Another issuer does not tell us when its users lose a role.
     let ours = ["user:", "service:"].iter().any(|kind| subject.starts_with(kind));
     if !ours && ends_at.as_second() - now.as_second() > UNFOLLOWED_DAYS * DAY_S {
         return Err(invalid("/ends_at", &format!("must be at most {UNFOLLOWED_DAYS} days from now for who logs in elsewhere")));

@@ -376,18 +376,6 @@ impl EsStore {
         Ok(None)
     }
 
-    pub(crate) async fn read_stream_on(
-        &self,
-        stream: StreamName,
-        seen: StreamPoint,
-        limit: usize,
-    ) -> Result<Option<Vec<RecordedEvent>>, StoreError> {
-        let Some(before) = seen.version.0.checked_sub(1) else { return Ok(None) };
-        let mut events = self.read_stream(stream, Version(before), limit.saturating_add(1)).await?.into_iter();
-        let there = events.next().is_some_and(|event| (event.version, Some(event.mark())) == (seen.version, seen.mark));
-        Ok(there.then(|| events.collect()))
-    }
-
     /// Forgets all that was seen of a server that has been put back, or is another one.
     async fn forget(&self) {
         tracing::error!(target: "audit", "ALERT: EventStoreDB has another history than was read before; what was seen of it is forgotten");

@@ -107,7 +107,10 @@ impl Store {
         if seen.mark.is_none() {
             return self.read_stream(stream, seen.version, limit).await.map(Some);
         }
-        engine!(self, store => store.read_stream_on(stream, seen, limit).await)
+        let Some(before) = seen.version.0.checked_sub(1) else { return Ok(None) };
+        let mut events = self.read_stream(stream, Version(before), limit.saturating_add(1)).await?.into_iter();
+        let there = events.next().is_some_and(|event| (event.version, Some(event.mark())) == (seen.version, seen.mark));
+        Ok(there.then(|| events.collect()))
     }
     /// The event at a position of a tenant's log, as a point; the position alone if there is none.
     pub async fn point_at(&self, scope: TenantScope, position: Position) -> Result<LogPoint, StoreError> {

@@ -436,18 +436,6 @@ impl PgStore {
         Ok(page.into_iter().next().filter(|event| event.position == position))
     }
 
-    pub(crate) async fn read_stream_on(
-        &self,
-        stream: StreamName,
-        seen: StreamPoint,
-        limit: usize,
-    ) -> Result<Option<Vec<RecordedEvent>>, StoreError> {
-        let Some(before) = seen.version.0.checked_sub(1) else { return Ok(None) };
-        let mut events = self.read_stream(stream, Version(before), limit.saturating_add(1)).await?.into_iter();
-        let there = events.next().is_some_and(|event| (event.version, Some(event.mark())) == (seen.version, seen.mark));
-        Ok(there.then(|| events.collect()))
-    }
-
     async fn read(
         &self,
         tenant: TenantId,

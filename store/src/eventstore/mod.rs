@@ -1,0 +1,127 @@
+//! The EventStoreDB / KurrentDB engine, through the vendor's client.
+//!
+//! | of ours | there |
+//! |---|---|
+//! | stream `{namespace}.{category}-{id}` | a stream of that name; version = revision + 1 |
+//! | position | the commit position in `$all`: grows, is not dense |
+//! | a tenant's log | `$all`, filtered by the server on the prefix `{namespace}.` |
+//! | a claim | the reservation stream `claim.{namespace}.{kind}.{digest}` |
+//! | a command's id | the reservation stream `claim.{namespace}.command.{id}` |
+//!
+//! The server appends to one stream at a time, so claims and events can't share a transaction. The truth about a claim
+//! is therefore the *holder's stream*: every append writes its claims into its events' metadata, and who holds what is
+//! the fold of that. A reservation stream only says whose stream to ask. See [`EsStore::reserve`]. A command's id is
+//! reserved in the same way, because it stands for one command in the whole tenant.
+//!
+//! A filtered read of `$all` makes the server look at every event from where it starts, of whatever tenant, and it says
+//! nothing of those that it passed over. What was looked through once is remembered: see [`Tail`].
+//!
+//! What the client does not do for us is done here: it answers `ConnectionClosed` for ever after one failed connect
+//! (a new client is made), a call on a connection that hangs never ends (each has a limit), a subscription that the server
+//! ends spins (the log is read in pages instead), its batch appends carry no effective deadline and end their session on
+//! the first refusal (plain appends are used), and it cuts the time of an event to seconds (its own metadata has the rest).
+
+mod append;
+mod client;
+mod log;
+mod reserve;
+mod wire;
+
+use std::{
+    collections::HashMap,
+    hash::RandomState,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use events::{CommandId, RecordedEvent, StreamName, TenantId, Version};
+use eventstore::{Client, ClientSettings};
+use tokio::sync::{Notify, RwLock};
+use uuid::Uuid;
+
+use append::Index;
+use log::{Found, Heads, Search, Tail};
+use wire::{command_name, reservation_stream};
+
+use crate::{Appended, StoreError, postgres};
+
+/// Locks that streams share by their hash; see [`EsStore::append`].
+const TURNS: u16 = 1_024;
+
+/// An event store in EventStoreDB or KurrentDB. Cheap to clone.
+#[derive(Clone)]
+pub struct EsStore(Arc<Inner>);
+
+struct Inner {
+    settings: ClientSettings,
+    client: RwLock<Client>,
+    indexes: Mutex<HashMap<StreamName, Index>>,
+    contested: Mutex<HashMap<String, (Uuid, Instant)>>,
+    heads: tokio::sync::Mutex<Heads>,
+    tails: Mutex<HashMap<TenantId, Tail>>,
+    searches: Mutex<HashMap<Search, Found>>,
+    appended: Arc<Notify>,
+    turns: Vec<tokio::sync::Mutex<()>>,
+    hasher: RandomState,
+}
+
+impl std::fmt::Debug for EsStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EsStore")
+    }
+}
+
+impl EsStore {
+    /// Connects to the server or cluster of a connection string such as `esdb://localhost:2113?tls=false`.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let settings: ClientSettings = url
+            .parse()
+            .map_err(|_| StoreError::Broken("EVENTSTORE_URL is not a connection string such as esdb://host:2113?tls=false".into()))?;
+        let client = Client::new(settings.clone()).map_err(|e| StoreError::Broken(e.to_string()))?;
+        let store = Self(Arc::new(Inner {
+            settings,
+            client: RwLock::new(client),
+            indexes: Mutex::default(),
+            contested: Mutex::default(),
+            heads: tokio::sync::Mutex::default(),
+            tails: Mutex::default(),
+            searches: Mutex::default(),
+            appended: Arc::default(),
+            turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
+            hasher: RandomState::new(),
+        }));
+        // The server's verdict now rather than on the first command.
+        store.end().await?;
+        Ok(store)
+    }
+
+    /// Has each append wake the relay, through PostgreSQL.
+    pub fn waking(self, database_url: &str) -> Result<Self, StoreError> {
+        let pool = postgres::waking_pool(database_url)?;
+        tokio::spawn(postgres::wake(pool, Arc::downgrade(&self.0.appended)));
+        Ok(self)
+    }
+
+    pub(crate) async fn read_stream(&self, stream: StreamName, after: Version, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        let raw = self.read_raw(&stream.to_string(), after.0, limit).await?;
+        let mut events = Vec::with_capacity(raw.len());
+        for event in &raw {
+            events.push(self.recorded(stream, event).await?.0);
+        }
+        Ok(events)
+    }
+
+    pub(crate) async fn find_command(&self, stream: StreamName, command: CommandId) -> Result<Option<Appended>, StoreError> {
+        let mut index = self.index(stream, true).await?;
+        if !index.commands.contains_key(&command)
+            && let Some((_, last)) = self.last_reservation(&reservation_stream(stream.tenant(), &command_name(command))).await?
+        {
+            index = self.index(last.holder, true).await?;
+        }
+        Ok(index.commands.get(&command).map(|first| Appended { replayed: true, ..first.clone() }))
+    }
+
+    fn indexes(&self) -> std::sync::MutexGuard<'_, HashMap<StreamName, Index>> {
+        self.0.indexes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use events::{
-    Effective, EmployeeId, Event, Personal, Position, RecordedEvent, StreamName, TenantId, TenantScope,
+    Effective, EmployeeId, Event, KeyState, Personal, Position, RecordedEvent, StreamName, TenantId, TenantScope,
     employee::{EmployeeEvent, PersonalDetailsChange, PersonalDetailsChanged},
 };
 use jiff::civil::date;
@@ -351,16 +351,17 @@ async fn a_wrongly_read_event_cannot_be_opened() {
     })
     .into();
     let mut sealed = hired.clone();
-    sealed.seal(StreamName::employee(scopes[1], person), &key).unwrap();
+    sealed.seal(StreamName::employee(scopes[1], person), |_| Some(&key)).unwrap();
     for (scope, of, with) in [
-        (scopes[0], person, key.clone()),
-        (scopes[1], EmployeeId::from_uuid(uuid::Uuid::now_v7()), key.clone()),
-        (scopes[1], person, events::PersonKey::generate()),
+        (scopes[0], person, KeyState::Held(key.clone())),
+        (scopes[1], EmployeeId::from_uuid(uuid::Uuid::now_v7()), KeyState::Held(key.clone())),
+        (scopes[1], person, KeyState::Held(events::PersonKey::generate())),
     ] {
         let mut wrongly = sealed.clone();
-        assert!(wrongly.open(StreamName::employee(scope, of), &events::KeyState::Held(with)).is_err());
+        assert!(wrongly.open(StreamName::employee(scope, of), |_| &with).is_err());
     }
-    sealed.open(StreamName::employee(scopes[1], person), &events::KeyState::Held(key)).unwrap();
+    let key = KeyState::Held(key);
+    sealed.open(StreamName::employee(scopes[1], person), |_| &key).unwrap();
     assert_eq!(sealed, hired);
 }
 

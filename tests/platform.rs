@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use events::{EmployeeId, KeyState, Position, TenantId, TenantScope};
+use events::{EmployeeId, KeyState, PersonId, Position, TenantId, TenantScope};
 use futures::{StreamExt as _, stream};
 use platform::{
     Access, Config, Gate, Keys, Problem, Process, READ_MODEL_VERSION, Registry, ScopedTx, TenantTx,
@@ -488,7 +488,7 @@ async fn ten_thousand_people_get_one_durable_key_each() {
     let database = Database::bootstrapped().await;
     let scope = database.tenant().await;
     let (a, b) = (database.keys("tenure_command").await, database.keys("tenure_command").await);
-    let people: Vec<_> = (0..10_000).map(|_| EmployeeId::from_uuid(Uuid::now_v7())).collect();
+    let people: Vec<_> = (0..10_000).map(|_| PersonId::from_uuid(Uuid::now_v7())).collect();
     // As many at once as a batch has in flight.
     let make = |keys: &Keys| {
         let calls: Vec<_> = people.iter().map(|person| (keys.clone(), *person)).collect();

@@ -77,7 +77,7 @@ impl World {
             let mut event = event.clone();
             if event.has_personal() {
                 let key = self.keys.person_or_create(self.scope, EmployeeId::from_uuid(stream.id())).await.unwrap();
-                event.seal(stream, &key).unwrap();
+                event.seal(stream, |_| Some(&key)).unwrap();
             }
             new.push((event.event_type(), event.schema_version(), event.to_data().unwrap()));
         }

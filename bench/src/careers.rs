@@ -54,7 +54,8 @@ async fn rows(system: &System, scope: TenantScope, people: u32, range: Range<u64
     let sealed = facts.map(|(n, fact)| async move {
         let (stream, version, mut event) = fact?;
         if event.has_personal() {
-            event.seal(stream, &system.keys.person_or_create(scope, EmployeeId::from_uuid(stream.id())).await?)?;
+            let key = system.keys.person_or_create(scope, EmployeeId::from_uuid(stream.id())).await?;
+            event.seal(stream, |_| Some(&key))?;
         }
         anyhow::Ok((n, stream, version, event))
     });

@@ -112,9 +112,9 @@ impl Aggregates {
                 decoded.push((Event::decode(recorded).map_err(|e| Problem::internal(&e))?, recorded.position));
             }
             if decoded.iter().any(|(event, _)| event.has_personal()) {
-                let key = self.0.keys.person(scope, EmployeeId::from_uuid(stream.id())).await?;
+                let keys = self.0.keys.to_open(scope, decoded.iter().map(|(event, _)| (stream, event))).await?;
                 for (event, _) in &mut decoded {
-                    event.open(stream, &key).map_err(|error| unopened(&error))?;
+                    event.open(stream, |person| keys.get(person)).map_err(|error| unopened(&error))?;
                 }
             }
             if !decoded.is_empty() {

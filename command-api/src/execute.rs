@@ -450,18 +450,11 @@ impl Inner {
             };
             claims.push(store::Claim { kind: ClaimKind(claim.kind), digest, op });
         }
-        let key = match ask.command.target() {
-            Target::Employee(_) if !events.iter().any(Event::has_personal) => None,
-            Target::Employee(person) if base.version == Version::ZERO => Some(self.keys.person_or_create(scope, person).await?),
-            Target::Employee(person) => Some(self.keys.person_known(scope, person).await?),
-            Target::Organization | Target::Tenancy(_) => None,
-        };
+        let keys = self.keys.to_seal(scope, stream, events).await?;
         let mut new = Vec::with_capacity(events.len());
         for (n, event) in events.iter().enumerate() {
             let mut sealed = event.clone();
-            if let Some(key) = &key {
-                sealed.seal(stream, key).map_err(|e| Problem::internal(&e))?;
-            }
+            sealed.seal(stream, |person| keys.get(person)).map_err(|e| Problem::internal(&e))?;
             let data = sealed.to_data().map_err(|e| Problem::internal(&e))?;
             let id = NewEvent::id_for(ask.command_id, n);
             new.push(NewEvent { id, event_type: event.event_type(), schema_version: event.schema_version(), data });

@@ -2,21 +2,53 @@
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
-    Category, Change, DepartmentId, Effective, EmployeeId, EmploymentId, JobId, LocationId, Money, PayPeriod, Personal, catalog::events,
+    Category, Change, DepartmentId, Effective, JobId, LocationId, Money, PayPeriod, PersonId, Personal, StreamName, TenantScope,
+    catalog::events, ids::typed_ids,
 };
+
+typed_ids! {
+    /// A person who is, was or will be employed. Survives termination and rehire.
+    EmployeeId = "employee id";
+    /// One period of employment of a person; a rehire starts another.
+    EmploymentId = "employment id";
+}
 
 events! {
     /// What happened to a person's employments.
     pub enum EmployeeEvent in Category::Employee;
-    EmployeeHired = 1, personal: [employee_number, person, contact];
+    EmployeeHired = 1, introduces employee_id: [employee_number, person, contact];
     EmployeeRehired = 1;
     AssignmentChanged = 1;
-    CompensationChanged = 2;
-    PersonalDetailsChanged = 1, personal: [changes];
-    ContactDetailsChanged = 1, personal: [changes];
+    CompensationChanged = 2, upcast: [compensation_changed_1];
+    PersonalDetailsChanged = 1, personal of employee_id: [changes];
+    ContactDetailsChanged = 1, personal of employee_id: [changes];
     EmployeeTerminated = 1;
+}
+
+impl StreamName {
+    /// The stream of one person.
+    pub const fn employee(scope: TenantScope, id: EmployeeId) -> Self {
+        Self::of_tenant(scope, Category::Employee, id.uuid())
+    }
+}
+
+impl From<EmployeeId> for PersonId {
+    fn from(id: EmployeeId) -> Self {
+        Self::from_uuid(id.uuid())
+    }
+}
+
+/// Version 1 knew annual pay only and gave no reason: `annual_pay` became `rate` with `per` and `reason`.
+fn compensation_changed_1(data: &mut Value) {
+    if let Some(object) = data.as_object_mut()
+        && let Some(pay) = object.remove("annual_pay")
+    {
+        object.insert("pay".into(), serde_json::json!({ "rate": pay, "per": "year" }));
+        object.insert("reason".into(), "unspecified".into());
+    }
 }
 
 /// A person was employed for the first time. Sets everything that an employed day needs: the assignment, and the pay
@@ -393,3 +425,63 @@ macro_rules! opaque_debug {
     )+};
 }
 opaque_debug! { PersonalDetails PersonalDetailsChange ContactDetails ContactDetailsChange }
+
+/// One event of every type, for golden files and for folds.
+#[cfg(test)]
+pub(crate) fn samples() -> Vec<Event> {
+    use jiff::civil::date;
+
+    let n = uuid::Uuid::from_u128;
+    let (department_id, job_id, location_id) = (DepartmentId::from_uuid(n(3)), JobId::from_uuid(n(4)), LocationId::from_uuid(n(5)));
+    let (employee_id, employment_id) = (EmployeeId::from_uuid(n(2)), EmploymentId::from_uuid(n(6)));
+    let effective = Effective { on: date(2024, 2, 29), seq: 0 };
+    let pay = Pay { rate: Money::new("60117.5".parse().unwrap(), "USD".parse().unwrap()).unwrap(), per: PayPeriod::Year };
+    let assignment = Assignment { department_id, job_id, location_id: Some(location_id), manager_id: Some(EmployeeId::from_uuid(n(7))) };
+    vec![
+        EmployeeHired {
+            employee_id,
+            employment_id,
+            effective,
+            original_hire_date: Some(date(2020, 1, 1)),
+            employee_number: Personal::Clear("10001".into()),
+            person: Personal::Clear(PersonalDetails {
+                given_name: "Ada".into(),
+                family_name: "Lovelace".into(),
+                birth_date: Some(date(1815, 12, 10)),
+                gender: Some("F".into()),
+            }),
+            contact: Personal::Clear(ContactDetails { work_email: Some("ada@example.com".into()), private_email: None, phone: None }),
+            assignment,
+            pay: Some(pay),
+        }
+        .into(),
+        EmployeeRehired { employee_id, employment_id, effective, assignment, pay: None }.into(),
+        AssignmentChanged {
+            employee_id,
+            employment_id,
+            effective,
+            changes: AssignmentChange {
+                department_id: Some(department_id),
+                job_id: None,
+                location_id: Patch::Clear,
+                manager_id: Patch::Keep,
+            },
+            reason: "transfer".into(),
+        }
+        .into(),
+        CompensationChanged { employee_id, employment_id, effective, pay, reason: "unspecified".into() }.into(),
+        PersonalDetailsChanged {
+            employee_id,
+            effective,
+            changes: Personal::Clear(PersonalDetailsChange { family_name: Some("King".into()), ..Default::default() }),
+        }
+        .into(),
+        ContactDetailsChanged {
+            employee_id,
+            effective,
+            changes: Personal::Clear(ContactDetailsChange { phone: Patch::Set("+431234567".into()), ..Default::default() }),
+        }
+        .into(),
+        EmployeeTerminated { employee_id, employment_id, last_day_worked: date(2024, 3, 31), reason: "resignation".into() }.into(),
+    ]
+}

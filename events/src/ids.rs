@@ -2,9 +2,6 @@
 //!
 //! Ids that a person could choose (slugs, codes, employee numbers) are data, not ids, and stand in events.
 
-use std::{fmt, str::FromStr};
-
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// An identifier that is not a UUID in its canonical form.
@@ -23,43 +20,45 @@ pub(crate) fn parse_uuid(what: &'static str, text: &str) -> Result<Uuid, Invalid
     Uuid::try_parse(text).map_err(|_| InvalidId { what })
 }
 
+/// Declares ids. Those of one capability may stand in its module.
 macro_rules! typed_ids {
     ($($(#[$doc:meta])* $name:ident = $what:literal;)+) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, utoipa::ToSchema)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, utoipa::ToSchema)]
         #[schema(value_type = String, format = Uuid)]
         #[serde(transparent)]
-        pub struct $name(Uuid);
+        pub struct $name(uuid::Uuid);
 
         impl $name {
             /// The id as a UUID, for binary columns and keys.
-            pub const fn uuid(self) -> Uuid { self.0 }
+            pub const fn uuid(self) -> uuid::Uuid { self.0 }
             /// The id with this value; use where the value was already an id of this kind (a column, a key).
-            pub const fn from_uuid(value: Uuid) -> Self { Self(value) }
+            pub const fn from_uuid(value: uuid::Uuid) -> Self { Self(value) }
             /// An id computed from a parent id and a name (UUIDv5): the same inputs give the same id for ever.
-            pub fn derive(parent: Uuid, name: &str) -> Self { Self(Uuid::new_v5(&parent, name.as_bytes())) }
+            pub fn derive(parent: uuid::Uuid, name: &str) -> Self { Self(uuid::Uuid::new_v5(&parent, name.as_bytes())) }
         }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { self.0.fmt(f) }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { self.0.fmt(f) }
         }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, concat!(stringify!($name), "({})"), self.0) }
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, concat!(stringify!($name), "({})"), self.0) }
         }
-        impl From<$name> for Uuid {
+        impl From<$name> for uuid::Uuid {
             fn from(id: $name) -> Self { id.0 }
         }
-        impl FromStr for $name {
-            type Err = InvalidId;
-            fn from_str(text: &str) -> Result<Self, InvalidId> { parse_uuid($what, text).map(Self) }
+        impl std::str::FromStr for $name {
+            type Err = $crate::InvalidId;
+            fn from_str(text: &str) -> Result<Self, $crate::InvalidId> { $crate::ids::parse_uuid($what, text).map(Self) }
         }
-        impl<'de> Deserialize<'de> for $name {
+        impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize<'de>>::deserialize(d)?;
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
     )+};
 }
+pub(crate) use typed_ids;
 
 typed_ids! {
     /// One event. Derived from its command and its place among that command's events.
@@ -68,21 +67,13 @@ typed_ids! {
     CommandId = "command id";
     /// Everything that one request from outside caused.
     CorrelationId = "correlation id";
-    /// A person who is, was or will be employed. Survives termination and rehire.
-    EmployeeId = "employee id";
-    /// One period of employment of a person; a rehire starts another.
-    EmploymentId = "employment id";
-    /// A department, a node in the tenant's tree.
-    DepartmentId = "department id";
-    /// A place of work.
-    LocationId = "location id";
-    /// A job: what a person is employed as.
-    JobId = "job id";
+    /// A person, as the owner of a key: an employee, a candidate, a dependant. Whoever is several of them has an id for each.
+    PersonId = "person id";
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::EmployeeId;
 
     #[test]
     fn one_spelling_per_id() {

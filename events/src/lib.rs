@@ -1,6 +1,6 @@
 //! The facts: typed ids, the envelope, event enums, upcasting and sealing. No I/O, no clock, no rules.
 //!
-//! Where to look: an HR capability's events stand in the module of its name ([`organization`], [`employee`]); what
+//! Where to look: what there is in [`capabilities!`]; an HR capability's events stand in the module of its name ([`organization`], [`employee`]); what
 //! surrounds every event in [`envelope`](RecordedEvent); who may name a stream in [`TenantScope`]; what is personal
 //! in [`Personal`].
 
@@ -10,9 +10,13 @@ pub mod employee;
 pub mod organization;
 pub mod tenancy;
 
+mod capabilities;
 mod catalog;
+mod class;
 mod effective;
 mod envelope;
+#[cfg(test)]
+mod golden;
 mod ids;
 mod money;
 mod personal;
@@ -20,13 +24,17 @@ mod stream;
 mod tenant;
 mod upcast;
 
-pub use catalog::{DecodeError, Event};
+pub use capabilities::CAPABILITIES;
+pub use catalog::{DecodeError, Event, KeyOwner};
+pub use class::FieldClass;
 pub use effective::{Change, Effective, Span, Timeline};
+pub use employee::{EmployeeId, EmploymentId};
 pub use envelope::{
     CloudEvent, CommandHash, EventMark, ForeignCloudEvent, LogPoint, Metadata, NewEvent, Position, RecordedEvent, StreamPoint, Version,
 };
-pub use ids::{CommandId, CorrelationId, DepartmentId, EmployeeId, EmploymentId, EventId, InvalidId, JobId, LocationId};
+pub use ids::{CommandId, CorrelationId, EventId, InvalidId, PersonId};
 pub use money::{Currency, InvalidMoney, Money, PayPeriod};
-pub use personal::{KeyState, PersonKey, Personal, PersonalField, Place, SealError};
+pub use organization::{DepartmentId, JobId, LocationId};
+pub use personal::{KeyState, PersonKey, Personal, PersonalField, SealContext, SealError};
 pub use stream::{Category, InvalidStreamName, StreamName};
 pub use tenant::{InvalidTenantId, TenantId, TenantScope};

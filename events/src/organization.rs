@@ -2,7 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Category, DepartmentId, Effective, JobId, LocationId, catalog::events};
+use crate::{Category, Effective, StreamName, TenantScope, catalog::events, ids::typed_ids};
+
+typed_ids! {
+    /// A department, a node in the tenant's tree.
+    DepartmentId = "department id";
+    /// A place of work.
+    LocationId = "location id";
+    /// A job: what a person is employed as.
+    JobId = "job id";
+}
 
 events! {
     /// What happened to a tenant's organization.
@@ -17,6 +26,13 @@ events! {
     JobCreated = 1;
     JobRetitled = 1;
     JobRetired = 1;
+}
+
+impl StreamName {
+    /// The stream of the tenant's organization.
+    pub const fn organization(scope: TenantScope) -> Self {
+        Self::of_tenant(scope, Category::Organization, scope.tenant().uuid())
+    }
 }
 
 /// A department exists from a day on.
@@ -147,4 +163,31 @@ pub struct JobRetired {
     pub job_id: JobId,
     /// The first day without it.
     pub effective: Effective,
+}
+
+/// One event of every type, for golden files and for folds.
+#[cfg(test)]
+pub(crate) fn samples() -> Vec<Event> {
+    let n = uuid::Uuid::from_u128;
+    let (department_id, job_id, location_id) = (DepartmentId::from_uuid(n(3)), JobId::from_uuid(n(4)), LocationId::from_uuid(n(5)));
+    let effective = Effective { on: jiff::civil::date(2024, 2, 29), seq: 0 };
+    vec![
+        DepartmentCreated {
+            department_id,
+            effective,
+            code: "d001".into(),
+            name: "Marketing".into(),
+            parent_id: Some(DepartmentId::from_uuid(n(8))),
+        }
+        .into(),
+        DepartmentRenamed { department_id, effective, name: "Markets".into() }.into(),
+        DepartmentMoved { department_id, effective, parent_id: None }.into(),
+        DepartmentClosed { department_id, effective }.into(),
+        LocationOpened { location_id, effective, code: "vie".into(), name: "Vienna".into(), time_zone: "Europe/Vienna".into() }.into(),
+        LocationChanged { location_id, effective, name: Some("Wien".into()), time_zone: None }.into(),
+        LocationClosed { location_id, effective }.into(),
+        JobCreated { job_id, effective, code: "eng".into(), title: "Engineer".into() }.into(),
+        JobRetitled { job_id, effective, title: "Senior Engineer".into() }.into(),
+        JobRetired { job_id, effective }.into(),
+    ]
 }

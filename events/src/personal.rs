@@ -131,7 +131,7 @@ pub enum KeyState {
 
 /// Where a sealed value stands. It opens there and nowhere else.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct SealContext {
     /// The stream that holds the event.
     pub stream: StreamName,
     /// The event's type.
@@ -140,7 +140,7 @@ pub struct Place {
     pub field: &'static str,
 }
 
-impl Place {
+impl SealContext {
     fn associated_data(&self) -> String {
         // The stream's name starts with the tenant's namespace. No part can hold the separator.
         format!("{}\n{}\n{}", self.stream, self.event_type, self.field)
@@ -150,19 +150,22 @@ impl Place {
 /// A personal field without its type, so that one function can seal or open any of them.
 pub trait PersonalField {
     /// Seals a clear value; leaves a sealed or erased one as it is.
-    fn seal(&mut self, place: Place, key: &PersonKey) -> Result<(), SealError>;
+    fn seal(&mut self, context: SealContext, key: &PersonKey) -> Result<(), SealError>;
     /// Opens a sealed value, or marks it erased where the key was destroyed; leaves a clear one as it is.
-    fn open(&mut self, place: Place, key: &KeyState) -> Result<(), SealError>;
+    fn open(&mut self, context: SealContext, key: &KeyState) -> Result<(), SealError>;
 }
 
 impl<T: Serialize + DeserializeOwned> PersonalField for Personal<T> {
-    fn seal(&mut self, place: Place, key: &PersonKey) -> Result<(), SealError> {
+    fn seal(&mut self, context: SealContext, key: &PersonKey) -> Result<(), SealError> {
         let Self::Clear(value) = self else { return Ok(()) };
-        let mut plain = serde_json::to_vec(value).map_err(|_| SealError::Unreadable(place.field))?;
+        let mut plain = serde_json::to_vec(value).map_err(|_| SealError::Unreadable(context.field))?;
         let nonce = XChaCha20Poly1305::generate_nonce(&mut OsRng);
-        let sealed =
-            chacha20poly1305::aead::Aead::encrypt(&key.cipher(), &nonce, Payload { msg: &plain, aad: place.associated_data().as_bytes() })
-                .map_err(|_| SealError::DoesNotOpen(place.field));
+        let sealed = chacha20poly1305::aead::Aead::encrypt(
+            &key.cipher(),
+            &nonce,
+            Payload { msg: &plain, aad: context.associated_data().as_bytes() },
+        )
+        .map_err(|_| SealError::DoesNotOpen(context.field));
         plain.zeroize();
         let mut out = nonce.to_vec();
         out.extend_from_slice(&sealed?);
@@ -170,7 +173,7 @@ impl<T: Serialize + DeserializeOwned> PersonalField for Personal<T> {
         Ok(())
     }
 
-    fn open(&mut self, place: Place, key: &KeyState) -> Result<(), SealError> {
+    fn open(&mut self, context: SealContext, key: &KeyState) -> Result<(), SealError> {
         let Self::Sealed(text) = self else { return Ok(()) };
         let key = match key {
             KeyState::Held(key) => key,
@@ -178,14 +181,14 @@ impl<T: Serialize + DeserializeOwned> PersonalField for Personal<T> {
                 *self = Self::Erased;
                 return Ok(());
             }
-            KeyState::Missing => return Err(SealError::KeyMissing(place.field)),
+            KeyState::Missing => return Err(SealError::KeyMissing(context.field)),
         };
-        let bad = || SealError::DoesNotOpen(place.field);
+        let bad = || SealError::DoesNotOpen(context.field);
         let bytes = STANDARD_NO_PAD.decode(text.strip_prefix(PREFIX).ok_or_else(bad)?).map_err(|_| bad())?;
         let (nonce, sealed) = bytes.split_at_checked(24).ok_or_else(bad)?;
         let mut plain = sealed.to_vec();
-        key.cipher().decrypt_in_place(XNonce::from_slice(nonce), place.associated_data().as_bytes(), &mut plain).map_err(|_| bad())?;
-        let value = serde_json::from_slice(&plain).map_err(|_| SealError::Unreadable(place.field));
+        key.cipher().decrypt_in_place(XNonce::from_slice(nonce), context.associated_data().as_bytes(), &mut plain).map_err(|_| bad())?;
+        let value = serde_json::from_slice(&plain).map_err(|_| SealError::Unreadable(context.field));
         plain.zeroize();
         *self = Self::Clear(value?);
         Ok(())
@@ -197,9 +200,9 @@ mod tests {
     use super::*;
     use crate::{EmployeeId, TenantId, TenantScope};
 
-    fn place(tenant: u128, field: &'static str) -> Place {
+    fn place(tenant: u128, field: &'static str) -> SealContext {
         let scope = TenantScope::checked(TenantId::from_uuid(uuid::Uuid::from_u128(tenant)));
-        Place { stream: StreamName::employee(scope, EmployeeId::from_uuid(uuid::Uuid::nil())), event_type: "EmployeeHired", field }
+        SealContext { stream: StreamName::employee(scope, EmployeeId::from_uuid(uuid::Uuid::nil())), event_type: "EmployeeHired", field }
     }
 
     #[test]

@@ -5,32 +5,33 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{EmployeeId, TenantId, TenantScope};
+use crate::{TenantId, TenantScope, kinds};
 
-/// The kinds of stream, one per kind of aggregate. The name is part of stored data: add, never rename.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Category {
-    /// A tenant in the platform's own log; the id is the tenant's.
-    Tenancy,
-    /// A tenant's departments, locations and jobs; one stream, its id is the tenant's.
-    Organization,
-    /// One person's employments; the id is the [`EmployeeId`].
-    Employee,
-}
-
-impl Category {
-    /// All of them, in reading order.
-    pub const ALL: [Self; 3] = [Self::Tenancy, Self::Organization, Self::Employee];
-
-    /// The written form: lower-case letters only, so it is safe in a stream name and in a subject.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tenancy => "tenancy",
-            Self::Organization => "organization",
-            Self::Employee => "employee",
+macro_rules! category {
+    ($($(#[$doc:meta])* $Kind:ident = $name:literal in $($module:ident)::+;)+) => {
+        /// The kinds of stream, one per kind of aggregate.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Category {
+            $($(#[$doc])* $Kind,)+
         }
-    }
+
+        impl Category {
+            /// All of them, in reading order.
+            pub const ALL: [Self; [$(stringify!($Kind)),+].len()] = [$(Self::$Kind),+];
+
+            /// The written form: lower-case letters only, so it is safe in a stream name and in a subject.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$Kind => $name),+ }
+            }
+            /// The path of the kind's module in every crate.
+            pub const fn module(self) -> &'static str {
+                match self { $(Self::$Kind => stringify!($($module)::+)),+ }
+            }
+        }
+    };
 }
+kinds!(category);
+
 impl fmt::Display for Category {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -57,17 +58,13 @@ pub struct StreamName {
 }
 
 impl StreamName {
-    /// The stream of one person.
-    pub const fn employee(scope: TenantScope, id: EmployeeId) -> Self {
-        Self { tenant: scope.tenant(), category: Category::Employee, id: id.uuid() }
+    /// The stream of an aggregate of the tenant's; each kind has a constructor of its own, typed by its id, which calls this.
+    pub(crate) const fn of_tenant(scope: TenantScope, category: Category, id: Uuid) -> Self {
+        Self { tenant: scope.tenant(), category, id }
     }
-    /// The stream of the tenant's organization.
-    pub const fn organization(scope: TenantScope) -> Self {
-        Self { tenant: scope.tenant(), category: Category::Organization, id: scope.tenant().uuid() }
-    }
-    /// The stream that records one tenant, in the platform's own log.
-    pub const fn tenancy(tenant: TenantId) -> Self {
-        Self { tenant: TenantId::PLATFORM, category: Category::Tenancy, id: tenant.uuid() }
+    /// The same in the platform's own log.
+    pub(crate) const fn of_platform(category: Category, id: Uuid) -> Self {
+        Self { tenant: TenantId::PLATFORM, category, id }
     }
     /// Reassembles a name from stored parts; for the store's adapters only, which have compared whose they are.
     pub const fn from_parts(tenant: TenantId, category: Category, id: Uuid) -> Self {
@@ -122,6 +119,15 @@ impl<'de> Deserialize<'de> for StreamName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::EmployeeId;
+
+    #[test]
+    fn categories_are_lower_case_letters_and_differ() {
+        for category in Category::ALL {
+            assert!(!category.name().is_empty() && category.name().bytes().all(|b| b.is_ascii_lowercase()), "{category}");
+            assert_eq!(category.name().parse(), Ok(category), "two kinds have the category {category}");
+        }
+    }
 
     #[test]
     fn a_name_survives_the_round_trip_and_nothing_else_parses() {

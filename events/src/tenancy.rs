@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Category, TenantId, catalog::events};
+use crate::{Category, StreamName, TenantId, catalog::events};
 
 events! {
     /// What happened to a tenant.
@@ -15,6 +15,13 @@ events! {
     TenantSuspended = 1;
     TenantResumed = 1;
     TenantClosed = 1;
+}
+
+impl StreamName {
+    /// The stream that records one tenant, in the platform's own log.
+    pub const fn tenancy(tenant: TenantId) -> Self {
+        Self::of_platform(Category::Tenancy, tenant.uuid())
+    }
 }
 
 /// A tenant was asked for. It can't be used before [`TenantProvisioned`].
@@ -99,4 +106,20 @@ pub struct TenantClosed {
     pub tenant_id: TenantId,
     /// Why, in the operator's words.
     pub reason: String,
+}
+
+/// One event of every type, for golden files and for folds.
+#[cfg(test)]
+pub(crate) fn samples() -> Vec<Event> {
+    let tenant_id = TenantId::from_uuid(uuid::Uuid::from_u128(1));
+    let subscription = Subscription { plan: "standard".into(), expires_at: Some("2030-01-01T00:00:00Z".parse().unwrap()) };
+    vec![
+        TenantRegistered { tenant_id, slug: "acme".into(), name: "Acme".into(), subscription: subscription.clone() }.into(),
+        TenantProvisioned { tenant_id }.into(),
+        TenantRenamed { tenant_id, slug: "acme-group".into(), name: "Acme Group".into() }.into(),
+        SubscriptionChanged { tenant_id, subscription }.into(),
+        TenantSuspended { tenant_id, reason: "payment overdue".into() }.into(),
+        TenantResumed { tenant_id }.into(),
+        TenantClosed { tenant_id, reason: "contract ended".into() }.into(),
+    ]
 }

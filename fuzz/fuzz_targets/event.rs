@@ -9,7 +9,7 @@ fn parse(text: &str) -> Option<(Category, &str, u16, &RawValue)> {
     let (name, data) = text.split_once('\n')?;
     let (category, name) = name.split_once('/')?;
     let (event_type, version) = name.split_once(".v")?;
-    let category = [Category::Tenancy, Category::Organization, Category::Employee].into_iter().find(|c| c.name() == category)?;
+    let category = category.parse().ok()?;
     Some((category, event_type, version.parse().ok()?, serde_json::from_str(data).ok()?))
 }
 

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+pub use events::FieldClass;
 use events::{DepartmentId, EmployeeId, TenantId, TenantScope};
 use jiff::Timestamp;
 use moka::future::Cache;
@@ -33,25 +34,6 @@ pub enum Action {
     Change,
 }
 
-/// What kind of facts about a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FieldClass {
-    /// Name, number, work e-mail, department, job, place of work, manager, when employed.
-    Directory,
-    /// Day of birth, gender, private e-mail, telephone, why an employment ended.
-    Personal,
-    /// Rates of pay, and sums of them.
-    Pay,
-    /// What a doctor would write. Nothing is of this class yet; no role has it but `owner`, and everyone about themselves.
-    Medical,
-}
-
-impl FieldClass {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Directory, Self::Personal, Self::Pay, Self::Medical];
-}
-
 /// As they stand in JSON.
 macro_rules! named {
     ($($name:ident: $($text:literal $variant:ident)+;)+) => {$(
@@ -68,7 +50,6 @@ macro_rules! named {
 }
 named! {
     Action: "read" Read "change" Change;
-    FieldClass: "directory" Directory "personal" Personal "pay" Pay "medical" Medical;
 }
 
 /// About whom.

@@ -1,7 +1,7 @@
 //! Keys, kept apart from events: per-person data keys and per-tenant claim keys, wrapped by the master key.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
@@ -14,7 +14,7 @@ use chacha20poly1305::{
     AeadCore as _, KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, OsRng, Payload},
 };
-use events::{EmployeeId, KeyState, PersonKey, TenantId, TenantScope};
+use events::{Event, KeyState, PersonId, PersonKey, StreamName, TenantId, TenantScope};
 use hmac::{Hmac, Mac as _};
 use moka::future::Cache;
 use sha2::Sha256;
@@ -93,14 +93,37 @@ pub struct Keys(Arc<Inner>);
 struct Inner {
     pool: PgPool,
     master: Wrapping,
-    people: Cache<(TenantId, EmployeeId), PersonKey>,
+    people: Cache<(TenantId, PersonId), PersonKey>,
     claims: Cache<TenantId, Arc<Zeroizing<[u8; 32]>>>,
     creations: mpsc::Sender<Creation>,
 }
 
+/// Keys of people, to seal with.
+#[derive(Debug)]
+pub struct SealKeys(Vec<(PersonId, PersonKey)>);
+
+impl SealKeys {
+    /// A person's key, if it was asked for.
+    pub fn get(&self, person: PersonId) -> Option<&PersonKey> {
+        self.0.iter().find(|(owner, _)| *owner == person).map(|(_, key)| key)
+    }
+}
+
+/// What is known of people's keys, to open with.
+#[derive(Debug)]
+pub struct OpenKeys(HashMap<PersonId, KeyState>);
+
+impl OpenKeys {
+    /// What is known of a person's key.
+    pub fn get(&self, person: PersonId) -> &KeyState {
+        static MISSING: KeyState = KeyState::Missing;
+        self.0.get(&person).unwrap_or(&MISSING)
+    }
+}
+
 struct Creation {
     scope: TenantScope,
-    person: EmployeeId,
+    person: PersonId,
     /// Whether a key is made where there is none.
     create: bool,
     answer: oneshot::Sender<Result<PersonKey, KeyError>>,
@@ -126,14 +149,15 @@ impl Keys {
         })))
     }
     /// The key of a person, and whether one that is not there was destroyed.
-    pub async fn person(&self, scope: TenantScope, person: EmployeeId) -> Result<KeyState, KeyError> {
+    pub async fn person(&self, scope: TenantScope, person: impl Into<PersonId>) -> Result<KeyState, KeyError> {
+        let person = person.into();
         if let Some(key) = self.0.people.get(&(scope.tenant(), person)).await {
             return Ok(KeyState::Held(key));
         }
         Ok(self.people(scope, &[person]).await?.remove(&person).unwrap_or(KeyState::Missing))
     }
     /// The keys of many people in one round trip; of whoever is not among them the key is missing.
-    pub async fn people(&self, scope: TenantScope, people: &[EmployeeId]) -> Result<HashMap<EmployeeId, KeyState>, KeyError> {
+    pub async fn people(&self, scope: TenantScope, people: &[PersonId]) -> Result<HashMap<PersonId, KeyState>, KeyError> {
         let mut keys = HashMap::with_capacity(people.len());
         let mut unknown = Vec::new();
         for person in people {
@@ -153,7 +177,7 @@ impl Keys {
         })
         .await?;
         for (person, wrapped) in rows {
-            let person = EmployeeId::from_uuid(person);
+            let person = PersonId::from_uuid(person);
             let Some(wrapped) = wrapped else {
                 keys.insert(person, KeyState::Destroyed);
                 continue;
@@ -166,15 +190,15 @@ impl Keys {
     }
     /// The key of a person, made durable before it is returned if there was none. Concurrent calls are written
     /// together, and all get the same key. [`KeyError::Destroyed`] if the person was erased.
-    pub async fn person_or_create(&self, scope: TenantScope, person: EmployeeId) -> Result<PersonKey, KeyError> {
-        self.to_seal_with(scope, person, true).await
+    pub async fn person_or_create(&self, scope: TenantScope, person: impl Into<PersonId>) -> Result<PersonKey, KeyError> {
+        self.to_seal_with(scope, person.into(), true).await
     }
     /// The key of a person of whom something was sealed before: [`KeyError::Missing`] where there is none, because a new one would
     /// open nothing of what stands, and be in the way of the one that is to be restored.
-    pub async fn person_known(&self, scope: TenantScope, person: EmployeeId) -> Result<PersonKey, KeyError> {
-        self.to_seal_with(scope, person, false).await
+    pub async fn person_known(&self, scope: TenantScope, person: impl Into<PersonId>) -> Result<PersonKey, KeyError> {
+        self.to_seal_with(scope, person.into(), false).await
     }
-    async fn to_seal_with(&self, scope: TenantScope, person: EmployeeId, create: bool) -> Result<PersonKey, KeyError> {
+    async fn to_seal_with(&self, scope: TenantScope, person: PersonId, create: bool) -> Result<PersonKey, KeyError> {
         if let Some(key) = self.0.people.get(&(scope.tenant(), person)).await {
             return Ok(key);
         }
@@ -192,9 +216,41 @@ impl Keys {
         self.0.people.insert((scope.tenant(), person), key.clone()).await;
         Ok(key)
     }
+    /// The keys with which the personal fields of these events, all for one stream, are to be sealed. A key is made for whoever
+    /// begins to be known by one of them.
+    pub async fn to_seal(&self, scope: TenantScope, stream: StreamName, events: &[Event]) -> Result<SealKeys, KeyError> {
+        let mut owners: Vec<events::KeyOwner> = Vec::new();
+        for event in events {
+            event.each_owner(stream, |owner| match owners.iter_mut().find(|known| known.person == owner.person) {
+                Some(known) => known.is_new |= owner.is_new,
+                None => owners.push(owner),
+            });
+        }
+        let mut keys = Vec::with_capacity(owners.len());
+        for owner in owners {
+            keys.push((owner.person, self.to_seal_with(scope, owner.person, owner.is_new).await?));
+        }
+        Ok(SealKeys(keys))
+    }
+    /// The keys with which the personal fields of these events can be opened.
+    pub async fn to_open<'e>(
+        &self,
+        scope: TenantScope,
+        events: impl IntoIterator<Item = (StreamName, &'e Event)>,
+    ) -> Result<OpenKeys, KeyError> {
+        let mut people = BTreeSet::new();
+        for (stream, event) in events {
+            event.each_owner(stream, |owner| {
+                people.insert(owner.person);
+            });
+        }
+        let people: Vec<_> = people.into_iter().collect();
+        Ok(OpenKeys(if people.is_empty() { HashMap::new() } else { self.people(scope, &people).await? }))
+    }
     /// Destroys a person's key: every sealed field of theirs is unreadable for ever, here at once and in other processes
     /// within a minute. Doing it again changes nothing.
-    pub async fn destroy_person(&self, scope: TenantScope, person: EmployeeId) -> Result<(), KeyError> {
+    pub async fn destroy_person(&self, scope: TenantScope, person: impl Into<PersonId>) -> Result<(), KeyError> {
+        let person = person.into();
         within_patience(async {
             let mut tx = ScopedTx::begin(&self.0.pool, scope).await?;
             sqlx::query(
@@ -312,7 +368,7 @@ async fn create_keys(
     pool: &PgPool,
     master: &Wrapping,
     creations: &[Creation],
-) -> Result<HashMap<EmployeeId, Result<PersonKey, KeyError>>, KeyError> {
+) -> Result<HashMap<PersonId, Result<PersonKey, KeyError>>, KeyError> {
     let Some(scope) = creations.first().map(|creation| creation.scope) else { return Ok(HashMap::new()) };
     let tenant = scope.tenant();
     // Sorted, so that two processes that create the same keys don't deadlock.
@@ -326,7 +382,7 @@ async fn create_keys(
     };
     let ((people, new), (_, ids)) = (sorted(false), sorted(true));
     let fresh: Vec<_> = people.iter().map(|_| PersonKey::generate()).collect();
-    let wrap = |(person, key): (&EmployeeId, &PersonKey)| master.wrap(&person_context(tenant, *person), key.bytes());
+    let wrap = |(person, key): (&PersonId, &PersonKey)| master.wrap(&person_context(tenant, *person), key.bytes());
     let wrapped: Vec<_> = people.iter().zip(&fresh).map(wrap).collect();
 
     let mut tx = ScopedTx::begin(pool, scope).await?;
@@ -343,7 +399,7 @@ async fn create_keys(
     tx.commit().await?;
     let ours: HashMap<_, _> = people.into_iter().zip(wrapped.into_iter().zip(fresh)).collect();
     let unwrap = |(person, stored): (uuid::Uuid, Option<Vec<u8>>)| {
-        let person = EmployeeId::from_uuid(person);
+        let person = PersonId::from_uuid(person);
         let key = match (stored, ours.get(&person)) {
             (None, _) => Err(KeyError::Destroyed),
             (Some(stored), Some((wrapped, key))) if stored == *wrapped => Ok(key.clone()),
@@ -354,7 +410,7 @@ async fn create_keys(
     Ok(rows.into_iter().map(unwrap).collect())
 }
 
-fn person_context(tenant: TenantId, person: EmployeeId) -> String {
+fn person_context(tenant: TenantId, person: PersonId) -> String {
     format!("person\n{tenant}\n{person}")
 }
 fn claim_context(tenant: TenantId) -> String {
@@ -412,7 +468,7 @@ impl Wrapping {
         let plain = self.unwrap_bytes(context, wrapped)?;
         <[u8; 32]>::try_from(plain.as_slice()).map(Zeroizing::new).map_err(|_| KeyError::DoesNotUnwrap)
     }
-    fn unwrap_person(&self, tenant: TenantId, person: EmployeeId, wrapped: &[u8]) -> Result<PersonKey, KeyError> {
+    fn unwrap_person(&self, tenant: TenantId, person: PersonId, wrapped: &[u8]) -> Result<PersonKey, KeyError> {
         self.unwrap(&person_context(tenant, person), wrapped).map(|bytes| PersonKey::from_bytes(*bytes))
     }
 }

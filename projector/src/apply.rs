@@ -5,13 +5,9 @@
 //! tenant wait for each other; an event is folded only right after its predecessor; and a fence older than the last
 //! writer's is refused.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    io,
-    time::Duration,
-};
+use std::{collections::BTreeSet, io, time::Duration};
 
-use events::{EmployeeId, Event, EventMark, KeyState, LogPoint, Position, RecordedEvent, StreamName, TenantScope};
+use events::{Event, EventMark, LogPoint, Position, RecordedEvent, StreamName, TenantScope};
 use platform::{
     Access, Keys, READ_MODEL_VERSION, TenantPool,
     keys::KeyError,
@@ -520,9 +516,7 @@ pub(crate) async fn open<'e>(
 ) -> Result<Option<(usize, String)>, ApplyError> {
     let sealed: Vec<_> = events.enumerate().filter(|(_, (_, event))| event.has_personal()).collect();
     let Some(first) = sealed.first().map(|(index, _)| *index) else { return Ok(None) };
-    let people: BTreeSet<EmployeeId> = sealed.iter().map(|(_, (stream, _))| EmployeeId::from_uuid(stream.id())).collect();
-    let people: Vec<EmployeeId> = people.into_iter().collect();
-    let known: HashMap<EmployeeId, KeyState> = match keys.people(scope, &people).await {
+    let known = match keys.to_open(scope, sealed.iter().map(|(_, (stream, event))| (*stream, &**event))).await {
         Ok(known) => known,
         // Not the wrong master key, which no process starts with: one of these was altered, and stays so.
         Err(error @ KeyError::DoesNotUnwrap) => return Ok(Some((first, error.to_string()))),
@@ -531,8 +525,7 @@ pub(crate) async fn open<'e>(
     let count = sealed.len();
     let open_all = || {
         sealed.into_iter().find_map(|(index, (stream, event))| {
-            let key = known.get(&EmployeeId::from_uuid(stream.id())).unwrap_or(&KeyState::Missing);
-            event.open(stream, key).err().map(|error| (index, error.to_string()))
+            event.open(stream, |person| known.get(person)).err().map(|error| (index, error.to_string()))
         })
     };
     Ok(busy(count, open_all))

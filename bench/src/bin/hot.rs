@@ -90,7 +90,7 @@ impl Hot {
         let key = PersonKey::generate();
         let career = careers::career(scope, 10_000, 42)?.into_iter().map(|(stream, version, event)| {
             let mut sealed = event.clone();
-            sealed.seal(stream, &key)?;
+            sealed.seal(stream, |_| Some(&key))?;
             let recorded = RecordedEvent {
                 id: events::EventId::from_uuid(Uuid::from_u128(version.into())),
                 tenant: scope.tenant(),
@@ -126,7 +126,7 @@ impl Hot {
             }
             "open" => {
                 let mut event = self.sealed.clone();
-                event.open(self.career.first().context("a career begins")?.0.stream, &self.key)?;
+                event.open(self.career.first().context("a career begins")?.0.stream, |_| &self.key)?;
                 black_box(event);
             }
             "fold" => {

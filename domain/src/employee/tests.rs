@@ -269,9 +269,10 @@ fn an_erased_person_still_evolves() {
     let change = r#"ChangePersonalDetails "effective_on":"2020-01-01","changes":{"given_name":"Eva"}"#;
     events.extend(given(&[HIRE]).decide(&command(change), &Facts::none()).unwrap());
     for event in &mut events {
+        let stream = events::StreamName::tenancy(events::TenantId::PLATFORM);
         event
-            .each_personal(|_, field| {
-                let nowhere = events::Place { stream: events::StreamName::tenancy(events::TenantId::PLATFORM), event_type: "", field: "" };
+            .each_personal(stream, |_, _, field| {
+                let nowhere = events::SealContext { stream, event_type: "", field: "" };
                 field.seal(nowhere, &events::PersonKey::from_bytes([0; 32]))?;
                 field.open(nowhere, &events::KeyState::Destroyed)
             })

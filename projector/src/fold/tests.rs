@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use events::{
-    CommandHash, CommandId, CorrelationId, DepartmentId, EmployeeId, EmploymentId, EventId, JobId, LocationId, Metadata, Money, PayPeriod,
-    Personal, Position, RecordedEvent, StreamName, TenantId, TenantScope, Version, employee::*, organization::*,
+    CommandHash, CommandId, CorrelationId, DepartmentId, EmployeeId, EmploymentId, Event, EventId, JobId, LocationId, Metadata, Money,
+    PayPeriod, Personal, Position, RecordedEvent, StreamName, TenantId, TenantScope, Version, employee::*, organization::*,
 };
 use jiff::{Timestamp, civil::date};
 use proptest::prelude::*;

@@ -29,7 +29,7 @@ use platform::{
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, PgPool, postgres::PgConnectOptions};
-use store::{Append, Expected, Store};
+use store::{Append, Expected, IdScope, Store};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -153,7 +153,15 @@ impl World {
         };
         let scope = Registry::platform_scope();
         self.store
-            .append(Append { scope, stream, expected: Expected::Any, events: events.collect(), claims: vec![], metadata })
+            .append(Append {
+                scope,
+                stream,
+                expected: Expected::Any,
+                events: events.collect(),
+                claims: vec![],
+                metadata,
+                id_scope: IdScope::Tenant,
+            })
             .await
             .unwrap();
     }

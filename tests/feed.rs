@@ -22,7 +22,7 @@ use projector::{
 use serde_json::value::RawValue;
 use sqlx::{ConnectOptions as _, Executor as _};
 use store::{
-    Append, Expected, PgStore, Store, feed,
+    Append, Expected, IdScope, PgStore, Store, feed,
     nats::{NatsSettings, connect},
     relay::{Relay, ensure_consumers},
 };
@@ -73,7 +73,8 @@ impl Feed {
             causation_id: None,
             traceparent: None,
         };
-        let append = Append { scope, stream, expected: Expected::Any, events: new.collect(), claims: vec![], metadata };
+        let append =
+            Append { scope, stream, expected: Expected::Any, events: new.collect(), claims: vec![], metadata, id_scope: IdScope::Stream };
         self.world.store.append(append).await.unwrap();
     }
     /// One more department.

@@ -20,7 +20,7 @@ use projector::{
 };
 use serde_json::value::RawValue;
 use sqlx::{ConnectOptions as _, Executor as _, PgPool};
-use store::{Append, Expected, PgStore, Store};
+use store::{Append, Expected, IdScope, PgStore, Store};
 use uuid::Uuid;
 
 use crate::{history::go_back, platform::Database};
@@ -93,7 +93,10 @@ impl World {
         };
         let events = events.into_iter().enumerate().map(event).collect();
         let scope = self.scope;
-        self.store.append(Append { scope, stream, expected: Expected::Any, events, claims: vec![], metadata }).await.unwrap();
+        self.store
+            .append(Append { scope, stream, expected: Expected::Any, events, claims: vec![], metadata, id_scope: IdScope::Stream })
+            .await
+            .unwrap();
     }
     /// The whole log.
     pub(crate) async fn log(&self) -> Vec<Sequenced> {

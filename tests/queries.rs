@@ -36,7 +36,7 @@ use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Executor as _, PgPool};
-use store::{Append, Expected, PgStore, Store};
+use store::{Append, Expected, IdScope, PgStore, Store};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -155,7 +155,8 @@ async fn append(store: &Store, scope: TenantScope, stream: StreamName, events: V
         causation_id: None,
         traceparent: None,
     };
-    let append = Append { scope, stream, expected: Expected::Any, events: events.collect(), claims: vec![], metadata };
+    let append =
+        Append { scope, stream, expected: Expected::Any, events: events.collect(), claims: vec![], metadata, id_scope: IdScope::Tenant };
     store.append(append).await.unwrap();
 }
 

@@ -10,7 +10,7 @@ use events::{
 };
 use platform::Registry;
 use sqlx::{ConnectOptions as _, Executor as _, error::DatabaseError};
-use store::{Append, AppendError, Expected, PgStore, Store};
+use store::{Append, AppendError, Expected, IdScope, PgStore, Store};
 use tenure::nats::{Users, configuration};
 
 use crate::platform::Database;
@@ -251,7 +251,15 @@ async fn the_projector_appends_one_kind_of_event() {
             traceparent: None,
         };
         let (stream, expected) = (StreamName::tenancy(tenant), Expected::Any);
-        Append { scope: Registry::platform_scope(), stream, expected, events: vec![new], claims: vec![], metadata }
+        Append {
+            scope: Registry::platform_scope(),
+            stream,
+            expected,
+            events: vec![new],
+            claims: vec![],
+            metadata,
+            id_scope: IdScope::Stream,
+        }
     };
     let scope = TenantId::from_uuid(uuid::Uuid::now_v7());
     let subscription = Subscription { plan: "standard".into(), expires_at: None };

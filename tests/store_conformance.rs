@@ -15,7 +15,7 @@ use events::{
 use eventstore::{AppendToStreamOptions, Client, DeleteStreamOptions, StreamMetadataBuilder, TombstoneStreamOptions};
 use platform::{database, provision::bootstrap};
 use sqlx::{ConnectOptions as _, Executor as _, PgPool, postgres::PgConnectOptions};
-use store::{Append, Appended, EsStore, Expected, PgStore, Store, conformance, streams::StreamPlace};
+use store::{Append, Appended, EsStore, Expected, IdScope, PgStore, Store, conformance, streams::StreamPlace};
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -353,7 +353,7 @@ fn one(scope: TenantScope, stream: StreamName) -> Append {
     };
     let data = serde_json::value::RawValue::from_string("{}".into()).unwrap();
     let event = NewEvent { id: NewEvent::id_for(command_id, 0), event_type: "EmployeeHired", schema_version: 1, data };
-    Append { scope, stream, expected: Expected::Any, events: vec![event], claims: Vec::new(), metadata }
+    Append { scope, stream, expected: Expected::Any, events: vec![event], claims: Vec::new(), metadata, id_scope: IdScope::Tenant }
 }
 
 struct Database(PgConnectOptions);

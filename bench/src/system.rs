@@ -18,7 +18,7 @@ use platform::{
 use projector::{apply::Applier, rebuild::Report};
 use secrecy::ExposeSecret as _;
 use sqlx::{ConnectOptions as _, PgPool, postgres::PgConnectOptions};
-use store::{Append, Expected, PgStore, Store};
+use store::{Append, Expected, IdScope, PgStore, Store};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -71,7 +71,8 @@ impl System {
         };
         let events = events.iter().enumerate().map(event).collect::<Result<_, _>>()?;
         let (stream, expected) = (StreamName::tenancy(tenant_id), Expected::NoStream);
-        let append = Append { scope: Registry::platform_scope(), stream, expected, events, claims: vec![], metadata };
+        let append =
+            Append { scope: Registry::platform_scope(), stream, expected, events, claims: vec![], metadata, id_scope: IdScope::Tenant };
         self.store.append(append).await.context("registering the tenant")?;
         Ok(scope)
     }

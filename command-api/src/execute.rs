@@ -8,7 +8,7 @@ use events::{Category, CommandHash, CommandId, CorrelationId, Event, Metadata, N
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use platform::{Actor, Keys, Problem, Registry, telemetry};
 use serde::{Deserialize, Serialize};
-use store::{Append, AppendError, Appended, ClaimDigest, ClaimKind, ClaimOp, Expected, Store};
+use store::{Append, AppendError, Appended, ClaimDigest, ClaimKind, ClaimOp, Expected, IdScope, Store};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use utoipa::ToSchema;
@@ -468,7 +468,9 @@ impl Inner {
             traceparent: telemetry::traceparent(),
         };
         let expected = if base.version == Version::ZERO { Expected::NoStream } else { Expected::At(base.point()) };
-        Ok(Append { scope, stream, expected, events: new, claims, metadata })
+        // Nobody but this command has an id that was drawn for it; a client may use its key for another command, too.
+        let id_scope = if ask.keyed { IdScope::Tenant } else { IdScope::Stream };
+        Ok(Append { scope, stream, expected, events: new, claims, metadata, id_scope })
     }
 
     /// Appends what was decided on `base`. The cache gets the state after it.

@@ -17,7 +17,7 @@ use platform::{
     read_model::{Standing, standings},
     telemetry,
 };
-use store::{Append, Expected, TenantHead, feed, stalled::Stalled};
+use store::{Append, Expected, IdScope, TenantHead, feed, stalled::Stalled};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
@@ -584,6 +584,7 @@ impl Projector {
                 causation_id: None,
                 traceparent: telemetry::traceparent(),
             },
+            id_scope: IdScope::Stream,
         };
         self.0.applier.store.append_provisioned(append).await?;
         self.0.registry.refresh().await?;

@@ -47,6 +47,15 @@ pub struct Claim {
     pub op: ClaimOp,
 }
 
+/// Where a command's id may come up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdScope {
+    /// In the append's own stream only, because nobody else knows the id or could use it otherwise. The caller sees to that.
+    Stream,
+    /// In any stream of the tenant: the id is the client's word, who may use it for another command by mistake.
+    Tenant,
+}
+
 /// A command's events on their way into one stream.
 #[derive(Debug, Clone)]
 pub struct Append {
@@ -60,8 +69,10 @@ pub struct Append {
     pub events: Vec<NewEvent>,
     /// Up to 16 claims.
     pub claims: Vec<Claim>,
-    /// Who and why; its `command_id` makes the append idempotent within the tenant.
+    /// Who and why; its `command_id` makes the append idempotent.
     pub metadata: Metadata,
+    /// Within what `command_id` does so. PostgreSQL's engine takes it for [`IdScope::Tenant`] always, as that costs it nothing.
+    pub id_scope: IdScope,
 }
 
 /// What an append did.

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::{Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Expected, Store, StoreError};
+use crate::{Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Expected, IdScope, Store, StoreError};
 
 /// Every case, one after another, with a line printed for each. `other` is the same store, as another process has it.
 pub async fn all(store: &Store, other: &Store) {
@@ -662,7 +662,8 @@ fn an(stream: StreamName) -> An {
         traceparent: None,
     };
     let scope = TenantScope::checked(stream.tenant());
-    An(Append { scope, stream, expected: Expected::Any, events: Vec::new(), claims: Vec::new(), metadata }).events(1)
+    An(Append { scope, stream, expected: Expected::Any, events: Vec::new(), claims: Vec::new(), metadata, id_scope: IdScope::Tenant })
+        .events(1)
 }
 
 impl An {

@@ -20,7 +20,7 @@ mod postgres;
 pub use eventstore::EsStore;
 pub use postgres::PgStore;
 
-pub use append::{Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Expected, StoreError, TenantHead};
+pub use append::{Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Expected, IdScope, StoreError, TenantHead};
 
 use events::{CommandId, LogPoint, Position, RecordedEvent, StreamName, StreamPoint, TenantScope, Version};
 
@@ -65,7 +65,7 @@ impl Store {
     /// Opens EventStoreDB where its URL is given, and otherwise the store in PostgreSQL; that wakes the relay in either case.
     pub async fn open(database_url: &str, eventstore_url: Option<&str>, connections: u32) -> Result<Self, StoreError> {
         match eventstore_url {
-            Some(url) => EsStore::connect(url).await?.waking(database_url).map(Self::EventStore),
+            Some(url) => EsStore::connect(url).await?.waking(database_url)?.reserving(database_url).map(Self::EventStore),
             None => PgStore::open(database_url, connections).map(Self::Postgres),
         }
     }

@@ -37,7 +37,7 @@ use events::{CommandHash, CommandId, CorrelationId, EmployeeId, Metadata, NewEve
 use hdrhistogram::Histogram;
 use serde_json::{json, value::RawValue};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions};
-use store::{Append, Expected, PgStore, Store};
+use store::{Append, Expected, IdScope, PgStore, Store};
 use tokio::{process::Command, task::JoinSet};
 use uuid::Uuid;
 
@@ -436,7 +436,7 @@ fn command(scope: TenantScope, stream: StreamName, version: Version, events: u64
         anyhow::Ok(NewEvent { id: NewEvent::id_for(command_id, n), event_type: "CompensationChanged", schema_version: 2, data })
     };
     let events = (0..usize::try_from(events)?).map(event).collect::<Result<_, _>>()?;
-    Ok(Append { scope, stream, expected: Expected::Exact(version), events, claims: Vec::new(), metadata })
+    Ok(Append { scope, stream, expected: Expected::Exact(version), events, claims: Vec::new(), metadata, id_scope: IdScope::Tenant })
 }
 
 /// Events per COPY and connection while a store is filled, and events between two checkpoints, so that the WAL stays short.

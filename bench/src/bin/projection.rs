@@ -15,7 +15,7 @@ use events::{Event, NewEvent, Position, StreamName, TenantScope};
 use projector::{apply::sequence, digest::digest};
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
-use store::{Append, Expected};
+use store::{Append, Expected, IdScope};
 
 /// Events that are appended and projected one after the other.
 const ONE_BY_ONE: u32 = 2_000;
@@ -107,6 +107,9 @@ async fn append(system: &System, scope: TenantScope, person: u32) -> anyhow::Res
     let id = NewEvent::id_for(metadata.command_id, 0);
     let event = NewEvent { id, event_type: event.event_type(), schema_version: event.schema_version(), data: event.to_data()? };
     let (stream, expected) = (StreamName::employee(scope, employee(person)), Expected::Any);
-    system.store.append(Append { scope, stream, expected, events: vec![event], claims: Vec::new(), metadata }).await?;
+    system
+        .store
+        .append(Append { scope, stream, expected, events: vec![event], claims: Vec::new(), metadata, id_scope: IdScope::Tenant })
+        .await?;
     Ok(())
 }

@@ -117,6 +117,10 @@ pub(super) fn broken_off(error: &JoinError) -> StoreError {
     if error.is_panic() { StoreError::Broken(what) } else { StoreError::Unavailable(what) }
 }
 
+pub(super) fn unavailable(what: impl std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("EventStoreDB: {what}"))
+}
+
 pub(super) fn broken(error: impl std::fmt::Display) -> StoreError {
     StoreError::Broken(error.to_string())
 }

@@ -15,7 +15,7 @@ use futures::{
 use super::{
     EsStore,
     client::{PATIENCE, broken_off},
-    wire::{mark_of, own_stream},
+    wire::{is_fence, mark_of, own_stream},
 };
 use crate::{StoreError, TenantHead};
 
@@ -24,6 +24,8 @@ const SEARCH_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const SEARCH: Duration = Duration::from_mins(2);
 /// Events that the server looks at in one go when it filters; of itself it takes 32.
 pub(super) const WINDOW: u32 = 4_096;
+/// Records among which the last event is looked for.
+const LAST: usize = 16;
 /// Events read by one call when a whole stream is wanted.
 const PAGE: usize = 500;
 
@@ -99,7 +101,7 @@ impl EsStore {
         let there = forwards(position).filter(of_tenant(scope.tenant())).max_count(1);
         for raw in self.read_all(there, SEARCH_PATIENCE).await? {
             if raw.position.commit == position.0 {
-                return Ok(Some(self.recorded(own_stream(&raw)?, &raw).await?.0));
+                return Ok(self.recorded(own_stream(&raw)?, &raw).await?.map(|(event, _)| event));
             }
         }
         Ok(None)
@@ -139,7 +141,7 @@ impl EsStore {
             let before = heads.read_to;
             for raw in &page {
                 let position = Position(raw.position.commit);
-                if position > before {
+                if position > before && !is_fence(raw) {
                     match own_stream(raw) {
                         Ok(stream) => drop(heads.of.insert(stream.tenant(), LogPoint { position, mark: mark_of(raw) })),
                         // Whose it is can't be known; the log of a tenant that it is in is refused by who reads it.
@@ -206,7 +208,7 @@ impl EsStore {
                 if stream.tenant() != tenant {
                     return Err(StoreError::Broken(format!("{} answered the filter of another tenant", raw.stream_id())));
                 }
-                Ok(if asked_for { Some(self.recorded(stream, raw).await?.0) } else { None })
+                Ok(if asked_for { self.recorded(stream, raw).await?.map(|(event, _)| event) } else { None })
             };
             match event.await {
                 Ok(event) => events.extend(event),
@@ -236,10 +238,14 @@ impl EsStore {
 
     async fn last_event(&self, tenant: TenantId) -> Result<Vec<RecordedEvent>, StoreError> {
         let end = self.end().await?;
-        let backwards = ReadAllOptions::default().position(StreamPosition::End).filter(of_tenant(tenant)).max_count(1);
+        // The last records may be fences.
+        let backwards = ReadAllOptions::default().position(StreamPosition::End).filter(of_tenant(tenant)).max_count(LAST);
         let mut events = Vec::new();
         for raw in self.read_all(backwards, SEARCH).await? {
-            events.push(self.recorded(own_stream(&raw)?, &raw).await?.0);
+            if !events.is_empty() {
+                break;
+            }
+            events.extend(self.recorded(own_stream(&raw)?, &raw).await?.map(|(event, _)| event));
         }
         let head = events.last().map_or(Position::ZERO, |event| event.position);
         self.tails().insert(tenant, Tail { head, quiet_to: head.max(end), end });

@@ -23,6 +23,7 @@
 
 mod append;
 mod client;
+mod command_ids;
 mod log;
 mod reserve;
 mod wire;
@@ -30,7 +31,7 @@ mod wire;
 use std::{
     collections::HashMap,
     hash::RandomState,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicUsize},
     time::Instant,
 };
 
@@ -39,9 +40,9 @@ use eventstore::{Client, ClientSettings};
 use tokio::sync::{Notify, RwLock};
 use uuid::Uuid;
 
-use append::Index;
+use append::SharedIndex;
+use command_ids::CommandIds;
 use log::{Found, Heads, Search, Tail};
-use wire::{command_name, reservation_stream};
 
 use crate::{Appended, StoreError, postgres};
 
@@ -55,7 +56,9 @@ pub struct EsStore(Arc<Inner>);
 struct Inner {
     settings: ClientSettings,
     client: RwLock<Client>,
-    indexes: Mutex<HashMap<StreamName, Index>>,
+    indexes: Mutex<HashMap<StreamName, SharedIndex>>,
+    indexed_commands: AtomicUsize,
+    command_ids: OnceLock<CommandIds>,
     contested: Mutex<HashMap<String, (Uuid, Instant)>>,
     heads: tokio::sync::Mutex<Heads>,
     tails: Mutex<HashMap<TenantId, Tail>>,
@@ -82,6 +85,8 @@ impl EsStore {
             settings,
             client: RwLock::new(client),
             indexes: Mutex::default(),
+            indexed_commands: AtomicUsize::default(),
+            command_ids: OnceLock::new(),
             contested: Mutex::default(),
             heads: tokio::sync::Mutex::default(),
             tails: Mutex::default(),
@@ -102,26 +107,41 @@ impl EsStore {
         Ok(self)
     }
 
+    /// Reserves commands' ids in PostgreSQL, where this costs EventStoreDB nothing.
+    pub fn reserving(self, database_url: &str) -> Result<Self, StoreError> {
+        // An error says that it does so already.
+        let _ = self.0.command_ids.set(CommandIds::open(database_url)?);
+        Ok(self)
+    }
+
     pub(crate) async fn read_stream(&self, stream: StreamName, after: Version, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
-        let raw = self.read_raw(&stream.to_string(), after.0, limit).await?;
-        let mut events = Vec::with_capacity(raw.len());
-        for event in &raw {
-            events.push(self.recorded(stream, event).await?.0);
+        // An event's revision is not less than its version minus one: it is at `after` or, behind fences, later.
+        let (name, mut from, mut events) = (stream.to_string(), after.0, Vec::new());
+        while events.len() < limit {
+            let wanted = limit - events.len();
+            let raw = self.read_raw(&name, from, wanted).await?;
+            for record in &raw {
+                events.extend(self.recorded(stream, record).await?.map(|(event, _)| event).filter(|event| event.version > after));
+            }
+            if raw.len() < wanted {
+                break;
+            }
+            from += raw.len() as u64;
         }
         Ok(events)
     }
 
     pub(crate) async fn find_command(&self, stream: StreamName, command: CommandId) -> Result<Option<Appended>, StoreError> {
-        let mut index = self.index(stream, true).await?;
-        if !index.commands.contains_key(&command)
-            && let Some((_, last)) = self.last_reservation(&reservation_stream(stream.tenant(), &command_name(command))).await?
+        let mut found = self.command_in(stream, command).await?;
+        if found.is_none()
+            && let Some(holder) = self.command_holder(stream.tenant(), command).await?.filter(|holder| *holder != stream)
         {
-            index = self.index(last.holder, true).await?;
+            found = self.command_in(holder, command).await?;
         }
-        Ok(index.commands.get(&command).map(|first| Appended { replayed: true, ..first.clone() }))
+        Ok(found.map(|first| Appended { replayed: true, ..first }))
     }
 
-    fn indexes(&self) -> std::sync::MutexGuard<'_, HashMap<StreamName, Index>> {
+    fn indexes(&self) -> std::sync::MutexGuard<'_, HashMap<StreamName, SharedIndex>> {
         self.0.indexes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

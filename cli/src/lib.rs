@@ -6,6 +6,7 @@
 pub mod up;
 
 pub mod down;
+pub mod eventstore;
 pub mod system;
 
 pub mod supervisor;

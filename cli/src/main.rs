@@ -3,7 +3,9 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tenure::{access, api::Endpoints, bootstrap, down, home::Home, import, key, read_model, restored, status, tenant, token, up, user};
+use tenure::{
+    access, api::Endpoints, bootstrap, down, eventstore, home::Home, import, key, read_model, restored, status, tenant, token, up, user,
+};
 
 #[derive(Parser)]
 #[command(
@@ -80,6 +82,9 @@ Example:
     /// Rebuild what is derived from the events
     #[command(subcommand)]
     ReadModel(read_model::Command),
+    /// Set up EventStoreDB, where that is the event store
+    #[command(subcommand)]
+    Eventstore(eventstore::Command),
     /// Say that the event store was put back to an earlier state, and is to be believed from now on
     #[command(
         after_help = "Tenure knows every place in a log by the event there. Where another one stands, or none, the store was put back, or is
@@ -137,6 +142,7 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
         | Command::Access(_)
         | Command::Import(_)
         | Command::ReadModel(_)
+        | Command::Eventstore(_)
         | Command::Restored(_)
         | Command::Status(_) => tokio::runtime::Builder::new_multi_thread(),
     };
@@ -157,6 +163,7 @@ async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> an
         Command::Key(command) => key::run(&home, command, json).await?,
         Command::Import(command) => return import::run(&home, &endpoints, command, json).await,
         Command::ReadModel(command) => return read_model::run(&home, command, json).await,
+        Command::Eventstore(command) => eventstore::run(command, json).await?,
         Command::Restored(options) => restored::run(&home, &options, json).await?,
         Command::Status(options) => status::run(&home, &options, json).await?,
     }

@@ -1,17 +1,19 @@
-//! `tenure status`: one screen that says what runs, how far everything is, and what is wrong. Asks the processes and the
-//! database directly, so that it also works where a service does not.
+//! `tenure status`: one screen that says what runs, how far everything is, and what is wrong. Asks the processes, PostgreSQL and
+//! the event store directly, so that it also works where a service does not; and where one of them does not, it shows the rest.
 
 use std::{
     collections::HashMap,
-    fmt::Write as _,
+    fmt::{Display, Write as _},
+    future::Future,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use events::{Position, TenantId, TenantScope};
-use platform::{Access, Process, READ_MODEL_VERSION, TenantState, TenantTx, database, read_schema};
+use platform::{Access, Config, Process, READ_MODEL_VERSION, Registry, Tenant, TenantState, TenantTx, database, read_schema};
 use serde::Serialize;
 use sqlx::PgPool;
-use store::{Store, heartbeat::Lease};
+use store::{Engine, Store, heartbeat::Lease};
 
 use crate::{
     home::Home,
@@ -19,7 +21,9 @@ use crate::{
 };
 
 /// How long the relay's heartbeat is watched. A relay that is busy may change it only after two seconds.
-const PATIENCE: Duration = Duration::from_secs(3);
+const HEARTBEAT: Duration = Duration::from_secs(3);
+/// How long each server may take to tell its part; what is late is left out.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is asked for.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,8 +42,10 @@ struct Status {
     processes: Vec<ProcessLine>,
     relay: Option<RelayLine>,
     tenants: Vec<TenantLine>,
-    /// Why the database did not tell.
-    problem: Option<String>,
+    /// Tenants in the event store that nobody registered here; none where it is not known. They are left alone.
+    foreign_tenants: Option<usize>,
+    /// Which parts are missing, and why: each names the server that did not tell.
+    problems: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,23 +65,26 @@ struct ProcessLine {
 struct RelayLine {
     /// Whether one holds the lease and is alive.
     active: bool,
-    /// Events that are not published yet, of all tenants; with EventStoreDB the tenants that have any.
-    behind: u64,
+    /// Events that are not published yet, of all tenants; with EventStoreDB the tenants that have any. None where the event store did
+    /// not tell.
+    behind: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
 struct TenantLine {
-    slug: String,
+    /// None where the event store did not tell.
+    slug: Option<String>,
     tenant_id: TenantId,
-    state: &'static str,
-    /// The end of its log.
-    head: u64,
+    /// None where the event store did not tell.
+    state: Option<&'static str>,
+    /// The end of its log; none where the event store did not tell.
+    head: Option<u64>,
     /// How far it was published.
     relayed: u64,
     /// How far the read model is; none while there is none.
     projected: Option<u64>,
-    /// Events between the log's end and the read model; with EventStoreDB 1 if there are any.
-    lag: u64,
+    /// Events between the log's end and the read model; with EventStoreDB 1 if there are any. None where the event store did not tell.
+    lag: Option<u64>,
     parked: Option<Parked>,
 }
 
@@ -120,19 +129,81 @@ async fn gather(home: &Home) -> anyhow::Result<Status> {
         processes,
         relay: None,
         tenants: vec![],
-        problem: None,
+        foreign_tenants: None,
+        problems: vec![],
     };
-    // Where servers and services are run by others, there is no state of ours, and the database tells all the same.
+    // Where servers and services are run by others, there is no state of ours, and the servers tell all the same.
     let elsewhere = status.phase.is_none() && system::is_bootstrapped(home);
     if running || elsewhere || std::env::var_os("TENURE_DATABASE_URL").is_some() {
-        // A database that is away must not make this wait for half a minute.
-        match tokio::time::timeout(Duration::from_secs(5), database_view(home)).await {
-            Ok(Ok((relay, tenants))) => (status.relay, status.tenants) = (Some(relay), tenants),
-            Ok(Err(error)) => status.problem = Some(format!("{error:#}")),
-            Err(_) => status.problem = Some("the database does not answer".into()),
-        }
+        ask_servers(home, &mut status).await?;
     }
     Ok(status)
+}
+
+/// Asks PostgreSQL and the event store at once: that one is slow or away is no reason not to show what the other tells.
+async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
+    let config = system::config(home, Process::Relay)?;
+    let query_config = system::config(home, Process::QueryApi)?;
+    let (postgres, log) = tokio::join!(within("PostgreSQL", postgres_view(&config, &query_config)), log_view(&config));
+    let LogView { store, tenants, heads, problems } = log;
+    status.problems = problems;
+    let postgres = match postgres {
+        Ok(view) => Some(view),
+        Err(error) => {
+            status.problems.push(format!("the relay, and how far events were published and projected, is missing: {error}"));
+            None
+        }
+    };
+    let cursor = |id: &TenantId| postgres.as_ref().and_then(|view| view.cursors.get(id)).copied().unwrap_or_default();
+    let is_ours =
+        |id: &TenantId| *id == Registry::platform_scope().tenant() || tenants.iter().flatten().any(|tenant: &Arc<Tenant>| tenant.id == *id);
+    if let (Some(heads), Some(_)) = (&heads, &tenants) {
+        status.foreign_tenants = Some(heads.keys().filter(|id| !is_ours(id)).count());
+    }
+    let between = |at: u64, head: u64| store.as_ref().map(|store| store.events_between(Position(at), Position(head)));
+    if let Some(view) = &postgres {
+        let ours = heads.as_ref().map(|heads| heads.iter().filter(|(id, _)| tenants.is_none() || is_ours(id)));
+        let behind = ours.map(|ours| ours.filter_map(|(id, head)| between(cursor(id), head.0)).sum());
+        status.relay = Some(RelayLine { active: view.active, behind });
+    }
+    let registered = tenants.as_ref().map(|tenants| tenants.iter().map(|tenant| (tenant.id, Some(tenant.clone()))).collect::<Vec<_>>());
+    let known = || postgres.iter().flat_map(|view| view.cursors.keys()).map(|id| (*id, None)).collect();
+    let asked = Instant::now();
+    for (id, tenant) in registered.unwrap_or_else(known) {
+        let late = asked.elapsed() > PATIENCE;
+        let projected = match &postgres {
+            Some(view) if !late => checkpoint(&view.query, id).await,
+            Some(_) | None => None,
+        };
+        let head = heads.as_ref().map(|heads| heads.get(&id).map_or(0, |head| head.0));
+        status.tenants.push(TenantLine {
+            slug: tenant.as_ref().map(|tenant| tenant.slug.clone()),
+            tenant_id: id,
+            state: tenant.map(|tenant| match tenant.state {
+                TenantState::Registered => "registered",
+                TenantState::Ready => "ready",
+                TenantState::Suspended => "suspended",
+                TenantState::Closed => "closed",
+            }),
+            head,
+            relayed: cursor(&id),
+            projected,
+            lag: head.and_then(|head| between(projected.unwrap_or_default(), head)),
+            parked: postgres.as_ref().and_then(|view| view.parked.get(&id)).cloned(),
+        });
+    }
+    if asked.elapsed() > PATIENCE {
+        status.problems.push("how far some tenants were projected is missing: PostgreSQL took too long".into());
+    }
+    Ok(())
+}
+
+/// What a server tells, if it tells in time.
+async fn within<T, E: Display>(server: impl Display, asked: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(told) => told.map_err(|error| format!("{error:#}")),
+        Err(_) => Err(format!("{server} did not answer within {} s", PATIENCE.as_secs())),
+    }
 }
 
 async fn processes(state: &State) -> anyhow::Result<Vec<ProcessLine>> {
@@ -156,14 +227,65 @@ async fn processes(state: &State) -> anyhow::Result<Vec<ProcessLine>> {
     Ok(futures::future::join_all(lines).await)
 }
 
-async fn database_view(home: &Home) -> anyhow::Result<(RelayLine, Vec<TenantLine>)> {
-    let relay_config = system::config(home, Process::Relay)?;
-    let relay = database::connect(&relay_config, Process::Cli).await?;
-    let query = database::connect(&system::config(home, Process::QueryApi)?, Process::Cli).await?;
-    let store = system::open_store(&relay_config).await?;
-    let (active, view) = tokio::join!(is_relay_active(&relay), tenants_view(&relay, &query, &store));
-    let (behind, lines) = view?;
-    Ok((RelayLine { active: active?, behind }, lines))
+/// What PostgreSQL tells, whatever the event store.
+struct PostgresView {
+    active: bool,
+    cursors: HashMap<TenantId, u64>,
+    parked: HashMap<TenantId, Parked>,
+    query: PgPool,
+}
+
+async fn postgres_view(relay: &Config, query: &Config) -> anyhow::Result<PostgresView> {
+    let relay = database::connect(relay, Process::Cli).await?;
+    let query = database::connect(query, Process::Cli).await?;
+    let cursors = sqlx::query_as::<_, (uuid::Uuid, i64)>("select tenant_id, position from event_store.relay_cursor").fetch_all(&relay);
+    let parked = sqlx::query_as::<_, (uuid::Uuid, i64, String, String, i32, String)>(
+        "select tenant_id, position, reason, to_char(since at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), tries, build
+         from platform.parked",
+    )
+    .fetch_all(&query);
+    let (active, cursors, parked) = tokio::try_join!(is_relay_active(&relay), cursors, parked)?;
+    Ok(PostgresView {
+        active,
+        cursors: cursors.into_iter().map(|(id, at)| (TenantId::from_uuid(id), at.cast_unsigned())).collect(),
+        parked: parked
+            .into_iter()
+            .map(|(id, position, reason, since, tries, build)| (TenantId::from_uuid(id), Parked { position, reason, since, tries, build }))
+            .collect(),
+        query,
+    })
+}
+
+/// What the event store tells.
+#[derive(Default)]
+struct LogView {
+    store: Option<Store>,
+    tenants: Option<Vec<Arc<Tenant>>>,
+    heads: Option<HashMap<TenantId, Position>>,
+    problems: Vec<String>,
+}
+
+async fn log_view(config: &Config) -> LogView {
+    let engine = if config.eventstore_url.is_some() { Engine::EventStore } else { Engine::Postgres };
+    let mut view = LogView::default();
+    let store = match within(engine, system::open_store(config)).await {
+        Ok(store) => store,
+        Err(error) => {
+            view.problems.push(format!("the tenants' names and the ends of their logs are missing: {error}"));
+            return view;
+        }
+    };
+    let (tenants, heads) = tokio::join!(within(engine, Reader::of(&store)), within(engine, store.heads()));
+    match tenants {
+        Ok(reader) => view.tenants = Some(reader.all()),
+        Err(error) => view.problems.push(format!("the tenants' names are missing: {error}")),
+    }
+    match heads {
+        Ok(heads) => view.heads = Some(heads.into_iter().map(|head| (head.tenant, head.position)).collect()),
+        Err(error) => view.problems.push(format!("the ends of the tenants' logs are missing: {error}")),
+    }
+    view.store = Some(store);
+    view
 }
 
 /// Whether the relay's lease has an owner who is alive: its heartbeat changes each second, whatever the clocks say.
@@ -173,7 +295,7 @@ async fn is_relay_active(relay: &PgPool) -> Result<bool, sqlx::Error> {
         sqlx::query_as::<_, Lease>(sql).fetch_optional(relay).await
     };
     let first = lease().await?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + HEARTBEAT;
     while first.as_ref().is_some_and(|lease| lease.owner.is_some()) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(100)).await;
         if lease().await? != first {
@@ -181,47 +303,6 @@ async fn is_relay_active(relay: &PgPool) -> Result<bool, sqlx::Error> {
         }
     }
     Ok(false)
-}
-
-/// How many events wait to be published, and all tenants.
-async fn tenants_view(relay: &PgPool, query: &PgPool, store: &Store) -> anyhow::Result<(u64, Vec<TenantLine>)> {
-    let tenants = Reader::of(store).await?.all();
-    let heads: HashMap<TenantId, Position> = store.heads().await?.into_iter().map(|head| (head.tenant, head.position)).collect();
-    let cursors: Vec<(uuid::Uuid, i64)> =
-        sqlx::query_as("select tenant_id, position from event_store.relay_cursor").fetch_all(relay).await?;
-    let cursors: HashMap<TenantId, u64> = cursors.into_iter().map(|(id, at)| (TenantId::from_uuid(id), at.cast_unsigned())).collect();
-    let parked: Vec<(uuid::Uuid, i64, String, String, i32, String)> = sqlx::query_as(
-        "select tenant_id, position, reason, to_char(since at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), tries, build
-         from platform.parked",
-    )
-    .fetch_all(query)
-    .await?;
-    let parked: HashMap<TenantId, Parked> = parked
-        .into_iter()
-        .map(|(id, position, reason, since, tries, build)| (TenantId::from_uuid(id), Parked { position, reason, since, tries, build }))
-        .collect();
-    let behind = heads.iter().map(|(id, head)| store.events_between(Position(cursors.get(id).copied().unwrap_or_default()), *head)).sum();
-    let mut lines = Vec::with_capacity(tenants.len());
-    for tenant in tenants {
-        let head = heads.get(&tenant.id).map_or(0, |head| head.0);
-        let projected = checkpoint(query, tenant.id).await;
-        lines.push(TenantLine {
-            slug: tenant.slug.clone(),
-            tenant_id: tenant.id,
-            state: match tenant.state {
-                TenantState::Registered => "registered",
-                TenantState::Ready => "ready",
-                TenantState::Suspended => "suspended",
-                TenantState::Closed => "closed",
-            },
-            head,
-            relayed: cursors.get(&tenant.id).copied().unwrap_or_default(),
-            projected,
-            lag: store.events_between(Position(projected.unwrap_or_default()), Position(head)),
-            parked: parked.get(&tenant.id).cloned(),
-        });
-    }
-    Ok((behind, lines))
 }
 
 /// How far the read model is; none where there is none.
@@ -268,29 +349,32 @@ fn screen(status: &Status) -> String {
     }
     if let Some(relay) = &status.relay {
         let active = if relay.active { "active" } else { "NOT ACTIVE: nobody who is alive holds the lease" };
-        let _ = writeln!(text, "\nrelay: {active}, {} events behind", relay.behind);
+        let _ = writeln!(text, "\nrelay: {active}, {} events behind", or_unknown(relay.behind));
     }
     if !status.tenants.is_empty() {
         let _ = writeln!(text, "\n{:<24} {:<11} {:>10} {:>10} {:>10} {:>8}", "tenant", "state", "head", "relayed", "projected", "lag");
     }
     for tenant in &status.tenants {
         let projected = tenant.projected.map_or_else(|| "-".into(), |position| position.to_string());
-        let _ = writeln!(
-            text,
-            "{:<24} {:<11} {:>10} {:>10} {projected:>10} {:>8}",
-            tenant.slug, tenant.state, tenant.head, tenant.relayed, tenant.lag
-        );
+        let name = tenant.slug.clone().unwrap_or_else(|| tenant.tenant_id.to_string());
+        let (head, lag) = (or_unknown(tenant.head), or_unknown(tenant.lag));
+        let state = tenant.state.unwrap_or("?");
+        let _ = writeln!(text, "{name:<24} {state:<11} {head:>10} {:>10} {projected:>10} {lag:>8}", tenant.relayed);
         if let Some(parked) = &tenant.parked {
             let _ = writeln!(text, "    PARKED at {} since {}: {}", parked.position, parked.since, parked.reason);
-            let _ = writeln!(
-                text,
-                "    tried {} times; once the cause is mended: tenure read-model resume --tenant {}",
-                parked.tries, tenant.slug
-            );
+            let _ =
+                writeln!(text, "    tried {} times; once the cause is mended: tenure read-model resume --tenant {}", parked.tries, name);
         }
     }
-    if let Some(problem) = &status.problem {
-        let _ = writeln!(text, "\ndatabase: {problem}");
+    if let Some(foreign) = status.foreign_tenants.filter(|foreign| *foreign > 0) {
+        let _ = writeln!(text, "\n{foreign} tenants in the event store are not registered here, and are left alone");
+    }
+    for problem in &status.problems {
+        let _ = writeln!(text, "\n{problem}");
     }
     text
+}
+
+fn or_unknown(number: Option<u64>) -> String {
+    number.map_or_else(|| "?".into(), |number| number.to_string())
 }

@@ -128,11 +128,11 @@ pub enum AppendError {
 /// The store is away or broken.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// Away, or too slow, or overloaded: worth a retry.
-    #[error("the event store is unavailable: {0}")]
+    /// Away, or too slow, or overloaded: worth a retry. The text names the engine, as [`Engine::unavailable`] does.
+    #[error("{0}")]
     Unavailable(String),
-    /// It answered what it never should: not worth a retry.
-    #[error("the event store is broken: {0}")]
+    /// It answered what it never should, or refuses for good: not worth a retry. The text names the engine.
+    #[error("{0}")]
     Broken(String),
     /// It has an event that this version can't read, such as one of a kind that came later. Those before it can be read.
     #[error("the event at {position} can't be read: {reason}")]
@@ -142,6 +142,35 @@ pub enum StoreError {
         /// Why, without what it carries.
         reason: String,
     },
+}
+
+/// What keeps the events. Messages say by this name which server is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// The store in PostgreSQL.
+    Postgres,
+    /// EventStoreDB or KurrentDB.
+    EventStore,
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Postgres => "PostgreSQL's event store",
+            Self::EventStore => "EventStoreDB",
+        })
+    }
+}
+
+impl Engine {
+    /// It is away, or too slow, or overloaded.
+    pub(crate) fn unavailable(self, why: impl std::fmt::Display) -> StoreError {
+        StoreError::Unavailable(format!("{self} is unavailable: {why}"))
+    }
+    /// It answered what it never should.
+    pub(crate) fn broken(self, why: impl std::fmt::Display) -> StoreError {
+        StoreError::Broken(format!("{self} is broken: {why}"))
+    }
 }
 
 /// A tenant and the end of its log.

@@ -17,10 +17,12 @@ mod append;
 mod eventstore;
 mod postgres;
 
-pub use eventstore::EsStore;
+pub use eventstore::{EsStore, Granted, grant};
 pub use postgres::PgStore;
 
-pub use append::{Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Expected, IdScope, StoreError, TenantHead};
+pub use append::{
+    Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Engine, Expected, IdScope, StoreError, TenantHead,
+};
 
 use events::{CommandId, LogPoint, Position, RecordedEvent, StreamName, StreamPoint, TenantScope, Version};
 
@@ -127,6 +129,13 @@ impl Store {
     /// The last position of a tenant's log; zero for an empty one.
     pub async fn head(&self, scope: TenantScope) -> Result<Position, StoreError> {
         engine!(self, store => store.head(scope).await)
+    }
+    /// Which server it is.
+    pub const fn engine(&self) -> Engine {
+        match self {
+            Self::Postgres(_) => Engine::Postgres,
+            Self::EventStore(_) => Engine::EventStore,
+        }
     }
     /// How to ask whether the store answers, whoever works with its connections.
     pub fn probe(&self) -> Probe {

@@ -23,7 +23,10 @@ use sqlx::{
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
-use crate::{Append, AppendError, Appended, ClaimKind, ClaimOp, Expected, StoreError, TenantHead};
+use crate::{Append, AppendError, Appended, ClaimKind, ClaimOp, Engine, Expected, StoreError, TenantHead};
+
+/// Names this engine in messages.
+const ENGINE: Engine = Engine::Postgres;
 
 /// Appends waiting beyond this are refused at once: the store is overloaded, and a longer queue only makes it slower.
 const QUEUE: usize = 4_096;
@@ -122,19 +125,19 @@ impl PgStore {
         {
             let mut queue = self.0.queue();
             if queue.jobs.len() >= QUEUE {
-                return Err(StoreError::Unavailable("too many appends are waiting".into()).into());
+                return Err(ENGINE.unavailable("too many appends are waiting").into());
             }
             queue.jobs.push_back(Job { append, answer });
         }
         self.0.arrived.notify_one();
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the store is shutting down".into()).into()))
+        answered.await.unwrap_or_else(|_| Err(ENGINE.unavailable("it is shutting down").into()))
     }
 
     /// By a function of the owner's: the projector's role may append nothing else.
     pub(crate) async fn append_provisioned(&self, append: Append) -> Result<(), AppendError> {
         append.validate()?;
         let [event] = append.events.as_slice() else {
-            return Err(StoreError::Broken("that a tenant was provisioned is one event".into()).into());
+            return Err(ENGINE.broken("that a tenant was provisioned is one event").into());
         };
         sqlx::query("select event_store.append_provisioned($1, $2, $3, $4, $5, $6)")
             .bind(append.stream.id())
@@ -389,7 +392,7 @@ async fn judge(pool: &PgPool, append: &Append, outcome: Outcome) -> Result<Appen
         }),
         REPLAYED => {
             let first = find_command(pool, append.stream.tenant(), append.metadata.command_id).await?;
-            first.ok_or_else(|| StoreError::Broken("a command that was there is gone".into()).into())
+            first.ok_or_else(|| ENGINE.broken("a command that was there is gone").into())
         }
         WRONG_VERSION => Err(AppendError::WrongVersion { actual: outcome.version }),
         CLAIM_TAKEN => {
@@ -397,7 +400,7 @@ async fn judge(pool: &PgPool, append: &Append, outcome: Outcome) -> Result<Appen
             Err(AppendError::ClaimTaken { kind: kind.unwrap_or(ClaimKind("claim")) })
         }
         COMMAND_REUSED => Err(AppendError::CommandReused),
-        other => Err(StoreError::Broken(format!("append_batch answered {other}")).into()),
+        other => Err(ENGINE.broken(format!("append_batch answered {other}")).into()),
     }
 }
 
@@ -514,7 +517,7 @@ async fn find_command(pool: &PgPool, tenant: TenantId, command: CommandId) -> Re
         version: Version(version as u64),
         position: Position(position as u64),
         event_ids: rows.iter().map(|row| EventId::from_uuid(row.2)).collect(),
-        recorded_at: Timestamp::from_microsecond(micros).map_err(|e| StoreError::Broken(e.to_string()))?,
+        recorded_at: Timestamp::from_microsecond(micros).map_err(|e| ENGINE.broken(e))?,
         command_hash: CommandHash(hash),
         replayed: true,
     }))
@@ -523,7 +526,7 @@ async fn find_command(pool: &PgPool, tenant: TenantId, command: CommandId) -> Re
 /// What was read is another tenant's than was asked for (I4): nothing of it goes on.
 pub(crate) fn foreign() -> StoreError {
     tracing::error!(target: "audit", "ALERT: the event store gave an event of another tenant than was asked for");
-    StoreError::Broken("the event store gave an event of another tenant".into())
+    ENGINE.broken("it gave an event of another tenant")
 }
 
 fn recorded(tenant: TenantId, row: &PgRow) -> Result<RecordedEvent, StoreError> {
@@ -575,9 +578,15 @@ fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
+/// What PostgreSQL's error means where it keeps something beside the events; `what` says what.
+pub(crate) fn beside(what: &str, error: &sqlx::Error) -> StoreError {
+    let text = format!("PostgreSQL, which keeps {what}: {error}");
+    if is_passing(error) { StoreError::Unavailable(text) } else { StoreError::Broken(text) }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if is_passing(&error) { Self::Unavailable(error.to_string()) } else { Self::Broken(error.to_string()) }
+        if is_passing(&error) { ENGINE.unavailable(error) } else { ENGINE.broken(error) }
     }
 }
 

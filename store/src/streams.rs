@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
-use crate::{PgStore, StoreError, postgres::foreign};
+use crate::{Engine, PgStore, StoreError, postgres::foreign};
 
 /// Samples taken for each range: what a range holds differs from what was asked for by a quarter, mostly.
 const SAMPLES: usize = 16;
@@ -134,7 +134,7 @@ const COLUMNS: i16 = 8;
 impl StreamPage {
     /// The events, in order.
     pub fn events(&self) -> Result<Vec<StreamEvent<'_>>, StoreError> {
-        let broken = || StoreError::Broken("PostgreSQL's COPY gave something else than events".into());
+        let broken = || Engine::Postgres.broken("COPY gave something else than events");
         let mut rest = Columns(self.bytes.strip_prefix(HEADER).ok_or_else(broken)?);
         let mut events = Vec::new();
         loop {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     EsStore, TURNS,
-    client::{MAX_ATTEMPTS, broken_off, pause, unavailable},
+    client::{MAX_ATTEMPTS, broken, broken_off, pause, unavailable},
     reserve::{Reached, Reservations},
     wire::{ClaimName, Envelope, StoredClaim, claim_name, is_fence, is_position},
 };
@@ -110,7 +110,7 @@ impl EsStore {
                 *in_doubt = false; // What was written at another end is refused by now.
                 if let Reached::Written(to) = self.reserve(append, reserved).await? {
                     let known = self.command_in(to, append.metadata.command_id).await?;
-                    let lost = || StoreError::Broken(format!("EventStoreDB's {to} has lost a command"));
+                    let lost = || broken(format!("{to} has lost a command"));
                     return replay(&known.ok_or_else(lost)?, append.metadata.command_hash);
                 }
                 protected = Some(end);
@@ -122,7 +122,7 @@ impl EsStore {
                 }
                 Ok(_) => {
                     let known = self.command_in(append.stream, append.metadata.command_id).await?;
-                    let lost = || StoreError::Broken(format!("EventStoreDB's {} does not hold what it acknowledged", append.stream));
+                    let lost = || broken(format!("{} does not hold what it acknowledged", append.stream));
                     return Ok(Appended { replayed: false, ..known.ok_or_else(lost)? });
                 }
                 Err(Error::WrongExpectedVersion { .. }) => {

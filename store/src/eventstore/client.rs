@@ -1,19 +1,21 @@
 //! The calls to the server, each with a limit to its time, and what their errors mean.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eventstore::{
     AppendToStreamOptions, Client, Error, EventData, ReadAllOptions, ReadStreamOptions, StreamPosition, StreamState, WriteResult,
 };
 use tokio::task::JoinError;
 
-use super::EsStore;
-use crate::StoreError;
+use super::{EsStore, diagnose};
+use crate::{Engine, StoreError};
 
 /// How long the server may take over one call; it is told, and drops the call when it is over.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long one call may take for us, with the way there and back.
 pub(super) const PATIENCE: Duration = Duration::from_secs(6);
+/// How long the cause that was found for a lost connection is believed.
+const DIAGNOSIS: Duration = Duration::from_secs(5);
 /// How often a call is tried: with the pauses between, about two seconds.
 pub(super) const MAX_ATTEMPTS: u32 = 8;
 
@@ -48,7 +50,7 @@ impl EsStore {
                 Err(error) => self.failed_or_last(error, attempt).await?,
             }
         }
-        Err(StoreError::Unavailable("reading a stream failed repeatedly".into()))
+        Err(unavailable("reading a stream failed repeatedly"))
     }
 
     pub(super) async fn read_all(&self, options: ReadAllOptions, patience: Duration) -> Result<Vec<eventstore::RecordedEvent>, StoreError> {
@@ -61,7 +63,7 @@ impl EsStore {
                 Err(error) => self.failed_or_last(error, attempt).await?,
             }
         }
-        Err(StoreError::Unavailable("reading $all failed repeatedly".into()))
+        Err(unavailable("reading $all failed repeatedly"))
     }
 
     async fn failed_or_last(&self, error: Error, attempt: u32) -> Result<(), StoreError> {
@@ -77,8 +79,8 @@ impl EsStore {
         self.0.client.read().await.clone()
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and may grow; what is not listed may pass")]
     /// Says what an error of the client is to us, and replaces a client whose connection is gone for good.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and may grow; what is not listed may pass")]
     pub(super) async fn failed(&self, error: Error) -> StoreError {
         if matches!(error, Error::ConnectionClosed | Error::GrpcConnectionError(_) | Error::InitializationError(_))
             && let Ok(fresh) = Client::new(self.0.settings.clone())
@@ -88,10 +90,39 @@ impl EsStore {
             self.indexes().clear();
         }
         match error {
-            Error::AccessDenied | Error::UnsupportedFeature | Error::InternalParsingError(_) | Error::ResourceDeleted => {
-                StoreError::Broken(error.to_string())
-            }
-            other => StoreError::Unavailable(other.to_string()),
+            Error::AccessDenied => self.denied(),
+            Error::UnsupportedFeature => broken("it does not support a call that is needed; it must be 22.10 or later"),
+            Error::InternalParsingError(_) | Error::ResourceDeleted => broken(error),
+            Error::DeadlineExceeded => unavailable("it did not answer in time"),
+            Error::ConnectionClosed | Error::GrpcConnectionError(_) => self.unconnected(&error).await,
+            // The client's words for a connection that could not be made.
+            Error::ServerError(ref text) if text.contains("(Connect)") => self.unconnected(&error).await,
+            other => unavailable(other),
+        }
+    }
+
+    fn denied(&self) -> StoreError {
+        let user = self.0.settings.default_authenticated_user().is_some();
+        StoreError::Broken(if user {
+            "EventStoreDB refuses the user in its URL: name or password is wrong, or the user lacks a right; `tenure eventstore grant` \
+             grants what is needed (docs/eventstoredb.md)"
+                .into()
+        } else {
+            "EventStoreDB demands a user: put one into its URL, as in esdb://user:password@host:2113".into()
+        })
+    }
+
+    /// Why there is no connection. The client says only that there is none, so the way is walked again step by step; what is found
+    /// is believed for some seconds. Once the store was open, whatever it is may be mended at the server.
+    async fn unconnected(&self, error: &Error) -> StoreError {
+        let mut found = self.0.diagnosis.lock().await;
+        if found.as_ref().is_none_or(|(at, _)| at.elapsed() > DIAGNOSIS) {
+            *found = Some((Instant::now(), diagnose::find_cause(&self.0.settings).await));
+        }
+        match found.as_ref().and_then(|(_, cause)| cause.as_ref()) {
+            Some(cause) if cause.is_final && self.0.opened.get().is_none() => StoreError::Broken(format!("EventStoreDB: {cause}")),
+            Some(cause) => unavailable(cause),
+            None => unavailable(error),
         }
     }
 }
@@ -114,13 +145,13 @@ pub(super) async fn pause(attempt: u32) {
 
 pub(super) fn broken_off(error: &JoinError) -> StoreError {
     let what = format!("a call was broken off: {error}");
-    if error.is_panic() { StoreError::Broken(what) } else { StoreError::Unavailable(what) }
+    if error.is_panic() { broken(what) } else { unavailable(what) }
 }
 
-pub(super) fn unavailable(what: impl std::fmt::Display) -> StoreError {
-    StoreError::Unavailable(format!("EventStoreDB: {what}"))
+pub(super) fn unavailable(why: impl std::fmt::Display) -> StoreError {
+    Engine::EventStore.unavailable(why)
 }
 
-pub(super) fn broken(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Broken(error.to_string())
+pub(super) fn broken(why: impl std::fmt::Display) -> StoreError {
+    Engine::EventStore.broken(why)
 }

@@ -26,6 +26,8 @@ const QUEUE: usize = 4_096;
 const BATCH: usize = 256;
 /// How long one statement may take, with the way there and back.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// What PostgreSQL keeps here, for messages.
+const KEPT: &str = "commands' ids";
 /// How often a statement is tried.
 const MAX_ATTEMPTS: u32 = 5;
 /// How often old reservations are forgotten, and how many by one statement.
@@ -63,14 +65,19 @@ impl CommandIds {
     pub(super) async fn reserve(&self, reservation: &Reservation, over: Option<Uuid>) -> Result<Reservation, StoreError> {
         let (answer, answered) = oneshot::channel();
         let job = Job { reservation: reservation.clone(), over, answer };
-        self.jobs.try_send(job).map_err(|_| StoreError::Unavailable("PostgreSQL: too many command ids wait to be reserved".into()))?;
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("PostgreSQL: the store is shutting down".into())))
+        self.jobs.try_send(job).map_err(|_| StoreError::Unavailable("too many commands' ids wait to be reserved in PostgreSQL".into()))?;
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the store is shutting down".into())))
     }
 
     /// The reservation of an id that stands.
     pub(super) async fn reserved(&self, tenant: TenantId, command: CommandId) -> Result<Option<Reservation>, StoreError> {
         let sql = "select tenant_id, category, stream_id, attempt from event_store.reserved_command($1, $2)";
-        let row: Option<Row> = sqlx::query_as(sql).bind(tenant.uuid()).bind(command.uuid()).fetch_optional(&self.pool).await?;
+        let row: Option<Row> = sqlx::query_as(sql)
+            .bind(tenant.uuid())
+            .bind(command.uuid())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|e| postgres::beside(KEPT, &e))?;
         row.map(|row| standing(tenant, command, row)).transpose()
     }
 
@@ -139,7 +146,7 @@ async fn reserve(pool: &PgPool, batch: &[Job]) -> Result<Vec<Row>, StoreError> {
         let failure = match tokio::time::timeout(PATIENCE, query.fetch_all(pool)).await {
             Ok(Ok(rows)) if rows.len() == batch.len() => return Ok(rows),
             Ok(Ok(_)) => return Err(StoreError::Broken("PostgreSQL lost a reservation that it has just made".into())),
-            Ok(Err(error)) => StoreError::from(error),
+            Ok(Err(error)) => postgres::beside(KEPT, &error),
             Err(_) => StoreError::Unavailable("PostgreSQL did not reserve commands' ids in time".into()),
         };
         attempt += 1;
@@ -152,7 +159,7 @@ async fn reserve(pool: &PgPool, batch: &[Job]) -> Result<Vec<Row>, StoreError> {
 
 fn standing(tenant: TenantId, command: CommandId, (of, category, stream, attempt): Row) -> Result<Reservation, StoreError> {
     if of != tenant.uuid() {
-        return Err(postgres::foreign());
+        return Err(StoreError::Broken("PostgreSQL gave a command of another tenant than was asked for".into()));
     }
     let category = category.parse().map_err(|_| StoreError::Broken(format!("PostgreSQL has a command of category {category:?}")))?;
     let holder = StreamName::from_parts(tenant, category, stream);

@@ -14,7 +14,7 @@ use futures::{
 
 use super::{
     EsStore,
-    client::{PATIENCE, broken_off},
+    client::{PATIENCE, broken, broken_off, unavailable},
     wire::{is_fence, mark_of, own_stream},
 };
 use crate::{StoreError, TenantHead};
@@ -157,7 +157,7 @@ impl EsStore {
                 if end < heads.end {
                     drop(heads);
                     self.forget().await;
-                    return Err(StoreError::Unavailable("EventStoreDB ends before where it was read to; it is read anew".into()));
+                    return Err(unavailable("it ends before where it was read to, and is read anew"));
                 }
                 heads.read_to = before.max(heads.end);
                 heads.end = end;
@@ -180,7 +180,7 @@ impl EsStore {
                 None => (searches.entry(search).or_insert(self.begin(search)).clone(), false),
             }
         };
-        let slow = || StoreError::Unavailable("the log is still being searched".into());
+        let slow = || unavailable("the log is still being searched");
         Ok((tokio::time::timeout(SEARCH_PATIENCE, found).await.map_err(|_| slow())??, begun_before))
     }
 
@@ -206,7 +206,7 @@ impl EsStore {
             let event = async {
                 let stream = own_stream(raw)?;
                 if stream.tenant() != tenant {
-                    return Err(StoreError::Broken(format!("{} answered the filter of another tenant", raw.stream_id())));
+                    return Err(broken(format!("{} answered the filter of another tenant", raw.stream_id())));
                 }
                 Ok(if asked_for { self.recorded(stream, raw).await?.map(|(event, _)| event) } else { None })
             };

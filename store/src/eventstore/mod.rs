@@ -24,9 +24,13 @@
 mod append;
 mod client;
 mod command_ids;
+mod diagnose;
 mod log;
 mod reserve;
+mod rights;
 mod wire;
+
+pub use rights::{Granted, grant};
 
 use std::{
     collections::HashMap,
@@ -42,6 +46,7 @@ use uuid::Uuid;
 
 use append::SharedIndex;
 use command_ids::CommandIds;
+use diagnose::Cause;
 use log::{Found, Heads, Search, Tail};
 
 use crate::{Appended, StoreError, postgres};
@@ -56,6 +61,10 @@ pub struct EsStore(Arc<Inner>);
 struct Inner {
     settings: ClientSettings,
     client: RwLock<Client>,
+    /// Set once a call has come through.
+    opened: OnceLock<()>,
+    /// Why there is no connection, and when that was found.
+    diagnosis: tokio::sync::Mutex<Option<(Instant, Option<Cause>)>>,
     indexes: Mutex<HashMap<StreamName, SharedIndex>>,
     indexed_commands: AtomicUsize,
     command_ids: OnceLock<CommandIds>,
@@ -77,13 +86,14 @@ impl std::fmt::Debug for EsStore {
 impl EsStore {
     /// Connects to the server or cluster of a connection string such as `esdb://localhost:2113?tls=false`.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let settings: ClientSettings = url
-            .parse()
-            .map_err(|_| StoreError::Broken("EVENTSTORE_URL is not a connection string such as esdb://host:2113?tls=false".into()))?;
-        let client = Client::new(settings.clone()).map_err(|e| StoreError::Broken(e.to_string()))?;
+        let settings: ClientSettings =
+            url.parse().map_err(|_| StoreError::Broken("EventStoreDB's URL is not such as esdb://user:password@host:2113".into()))?;
+        let client = Client::new(settings.clone()).map_err(|e| StoreError::Broken(format!("EventStoreDB's URL can't be used: {e}")))?;
         let store = Self(Arc::new(Inner {
             settings,
             client: RwLock::new(client),
+            opened: OnceLock::new(),
+            diagnosis: tokio::sync::Mutex::default(),
             indexes: Mutex::default(),
             indexed_commands: AtomicUsize::default(),
             command_ids: OnceLock::new(),
@@ -95,8 +105,9 @@ impl EsStore {
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: RandomState::new(),
         }));
-        // The server's verdict now rather than on the first command.
+        // The server's verdict now rather than on the first command: what no retry can mend is refused here.
         store.end().await?;
+        let _ = store.0.opened.set(());
         Ok(store)
     }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     EsStore,
+    client::broken,
     log::{SEARCH, WINDOW},
 };
 use crate::{Claim, StoreError};
@@ -105,9 +106,7 @@ impl EsStore {
         let filter = SubscriptionFilter::on_stream_name().add_prefix(stream.to_string()).max(WINDOW);
         let all = self.read_all(ReadAllOptions::default().position(StreamPosition::Start).filter(filter), SEARCH).await?;
         let found = all.iter().find(|e| e.revision == raw.revision && e.stream_id() == raw.stream_id());
-        found
-            .map(|e| Position(e.position.commit))
-            .ok_or_else(|| StoreError::Broken(format!("{stream} revision {} has no position", raw.revision)))
+        found.map(|e| Position(e.position.commit)).ok_or_else(|| broken(format!("{stream} revision {} has no position", raw.revision)))
     }
 }
 

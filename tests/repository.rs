@@ -67,6 +67,7 @@ const MAY_MAKE_READ_SCHEMAS: &[(&str, &str)] = &[
 const MAY_NAME_STREAMS: &[(&str, &str)] = &[
     ("events/src/envelope.rs", "the subject's tenant must be the source's; the projector compares both with the tenant it works for"),
     ("events/src/stream.rs", "names that stand in answers, as text"),
+    ("store/src/eventstore/command_ids.rs", "the row says whose it is"),
     ("store/src/eventstore/wire.rs", "the name is compared with the stream that was read"),
     ("store/src/postgres.rs", "the row says whose it is"),
     ("store/src/streams.rs", "the row says whose it is"),

@@ -238,3 +238,27 @@ async fn a_collector_of_strangers_gets_nothing_and_the_log_says_so(system: &Syst
     .await;
     assert!(collector.received.lock().unwrap().is_empty());
 }
+
+/// EventStoreDB's client says of each of these only that it could not connect.
+#[tokio::test(flavor = "multi_thread")]
+async fn why_eventstoredb_can_not_be_reached_is_told_with_the_remedy() {
+    let (Some(ours), Some(theirs)) = (Authority::make("eventstore-ours"), Authority::make("eventstore-theirs")) else {
+        skipped("EventStoreDB's certificates are not tested: there is no `openssl` to make them with");
+        return;
+    };
+    let server = Collector::start(&theirs).await; // Whatever it answers, the certificate comes first.
+    let port = server.url.rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
+    let (ours, theirs) = (ours.own.display(), theirs.own.display());
+    for (url, cause, remedy) in [
+        (format!("esdb://localhost:{port}?tlsCAFile={ours}"), "not trusted", "tlsCAFile"),
+        (format!("esdb://127.0.0.1:{port}?tlsCAFile={theirs}"), "for another name", "URL"),
+        (format!("esdb://localhost:{port}?tls=false"), "speaks TLS", "tls=false"),
+    ] {
+        match store::EsStore::connect(&url).await {
+            Err(store::StoreError::Broken(why)) => {
+                assert!(why.contains("EventStoreDB") && why.contains(cause) && why.contains(remedy), "{url}: {why}");
+            }
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+}

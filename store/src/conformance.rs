@@ -38,6 +38,7 @@ pub async fn all(store: &Store, other: &Store) {
         the_same_command_at_once_is_written_once,
         another_command_under_the_same_id_is_refused,
         a_command_id_is_the_tenants_and_not_a_streams,
+        an_id_of_one_stream_is_known_there,
         a_command_is_found,
         several_events_are_written_all_or_not,
         one_version_is_taken_once,
@@ -49,6 +50,7 @@ pub async fn all(store: &Store, other: &Store) {
         a_refused_append_leaves_no_claim,
         who_goes_away_leaves_nothing_half_done,
         a_value_has_one_holder_whoever_writes with other,
+        whoever_wants_two_values_gets_both_or_is_refused with other,
         a_stream_is_read_in_pages,
         a_log_is_read_in_pages,
         an_empty_log_is_empty,
@@ -262,6 +264,24 @@ pub async fn a_command_id_is_the_tenants_and_not_a_streams(store: &Store) {
             other => panic!("of the stream that won: {}: {other:?}", n % 2 == won),
         }
     }
+}
+
+/// An id that comes to its stream only makes an append as idempotent there as any other.
+pub async fn an_id_of_one_stream_is_known_there(store: &Store) {
+    let stream = employee(tenant());
+    let append = Append { id_scope: IdScope::Stream, ..an(stream).new_stream().events(2).take("work_email", 1).build() };
+    let answers = at_once((0..8).map(|_| append_to(store, append.clone()))).await;
+    let answers: Vec<Appended> = answers.into_iter().map(|answer| answer.expect("a try of one command")).collect();
+    let first = answers.iter().find(|answer| !answer.replayed).expect("one that has written").clone();
+    assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1, "{answers:?}");
+    written(store, an(stream)).await;
+    replays(store, &append, &first).await;
+    let mut other = append.clone();
+    other.metadata.command_hash = CommandHash(Uuid::now_v7());
+    assert!(matches!(store.append(other).await, Err(AppendError::CommandReused)));
+    let found = store.find_command(stream, append.metadata.command_id).await.expect("looking for it");
+    assert_eq!(found, Some(Appended { replayed: true, ..first }));
+    assert_eq!(versions(&stream_of(store, stream).await), [1, 2, 3]);
 }
 
 /// `find_command` tells what a command did, and of one that did nothing, nothing.
@@ -490,6 +510,27 @@ pub async fn a_value_has_one_holder_whoever_writes(one: &Store, other: &Store) {
         taken(other, an(employee(scope)).take("work_email", value), "work_email").await;
         written(other, an(holder).release("work_email", value)).await;
     }
+}
+
+/// Sixteen streams want the same two values at once, named in either order, in two processes: none waits for ever for one that
+/// waits for it, and one of them gets both.
+pub async fn whoever_wants_two_values_gets_both_or_is_refused(one: &Store, other: &Store) {
+    let scope = tenant();
+    let appends = (0..16).map(|n| {
+        let wanting = an(employee(scope)).new_stream();
+        let wanting =
+            if n % 3 == 0 { wanting.take("badge", 1).take("work_email", 1) } else { wanting.take("work_email", 1).take("badge", 1) };
+        until_known(if n % 2 == 0 { one } else { other }, wanting.build())
+    });
+    let mut winners = 0;
+    for answer in at_once(appends).await {
+        match answer {
+            Ok(_) => winners += 1,
+            Err(AppendError::ClaimTaken { .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert_eq!((winners, log_of(one, scope).await.len()), (1, 1));
 }
 
 /// Pages of a stream join without gap or overlap, at any size.

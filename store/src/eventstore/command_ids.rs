@@ -1,8 +1,8 @@
 //! Commands' ids, reserved in PostgreSQL: one statement for all that come at once, and no append at EventStoreDB.
 //!
-//! It is for the moment that a row says more than a stream: a retry finds what it has appended in its stream, for ever. The
-//! row only keeps a client from using one `Idempotency-Key` for two commands to two streams, for [`event_store.forget_commands`]'
-//! thirty days. So the statement need not wait for the disk: what PostgreSQL forgets in a crash, the last half second, is that.
+//! A retry finds what its first try has appended in the stream itself, for ever. A row here only keeps a client from using one
+//! `Idempotency-Key` for two commands to two streams, and is removed after thirty days. Therefore the statement does not wait for
+//! the disk: in a crash, PostgreSQL may forget what was reserved in the last half second.
 
 use std::{
     collections::{HashSet, VecDeque},

@@ -2,16 +2,15 @@
 //!
 //! | of ours | there |
 //! |---|---|
-//! | stream `{namespace}.{category}-{id}` | a stream of that name; version = revision + 1 |
+//! | stream `{namespace}.{category}-{id}` | a stream of that name; version = revision + 1 - the fences before it |
 //! | position | the commit position in `$all`: grows, is not dense |
 //! | a tenant's log | `$all`, filtered by the server on the prefix `{namespace}.` |
 //! | a claim | the reservation stream `claim.{namespace}.{kind}.{digest}` |
-//! | a command's id | the reservation stream `claim.{namespace}.command.{id}` |
+//! | a command's id | a row in PostgreSQL, or the reservation stream `claim.{namespace}.command.{id}` |
 //!
 //! The server appends to one stream at a time, so claims and events can't share a transaction. The truth about a claim
 //! is therefore the *holder's stream*: every append writes its claims into its events' metadata, and who holds what is
-//! the fold of that. A reservation stream only says whose stream to ask. See [`EsStore::reserve`]. A command's id is
-//! reserved in the same way, because it stands for one command in the whole tenant.
+//! the fold of that. A reservation stream only says whose stream to ask: see [`reserve`].
 //!
 //! A filtered read of `$all` makes the server look at every event from where it starts, of whatever tenant, and it says
 //! nothing of those that it passed over. What was looked through once is remembered: see [`Tail`].

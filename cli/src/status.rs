@@ -135,7 +135,7 @@ async fn gather(home: &Home) -> anyhow::Result<Status> {
     // Where servers and services are run by others, there is no state of ours, and the servers tell all the same.
     let elsewhere = status.phase.is_none() && system::is_bootstrapped(home);
     if running || elsewhere || std::env::var_os("TENURE_DATABASE_URL").is_some() {
-        ask_servers(home, &mut status).await?;
+        Box::pin(ask_servers(home, &mut status)).await?;
     }
     Ok(status)
 }
@@ -144,7 +144,7 @@ async fn gather(home: &Home) -> anyhow::Result<Status> {
 async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
     let config = system::config(home, Process::Relay)?;
     let query_config = system::config(home, Process::QueryApi)?;
-    let (postgres, log) = tokio::join!(within("PostgreSQL", postgres_view(&config, &query_config)), log_view(&config));
+    let (postgres, log) = tokio::join!(within("PostgreSQL", Box::pin(postgres_view(&config, &query_config))), Box::pin(log_view(&config)));
     let LogView { store, tenants, heads, problems } = log;
     status.problems = problems;
     let postgres = match postgres {

@@ -261,6 +261,11 @@ impl System {
         if self.options.servers_only {
             return Ok(());
         }
+        if let Some(url) = self.eventstore_url.clone() {
+            // What is wrong there is told once, and at once.
+            self.step("asking EventStoreDB");
+            store::EsStore::connect(&url).await.context("EVENTSTORE_URL")?;
+        }
         self.step("starting the services");
         system::keep_eventstore_url(&self.home, self.eventstore_url.as_deref())?;
         for process in [Process::Relay, Process::Projector, Process::QueryApi, Process::CommandApi] {

@@ -13,6 +13,7 @@ use events::{
     Version,
 };
 use eventstore::{AppendToStreamOptions, Client, DeleteStreamOptions, StreamMetadataBuilder, TombstoneStreamOptions};
+use futures::FutureExt as _;
 use platform::{database, provision::bootstrap};
 use sqlx::{ConnectOptions as _, Executor as _, PgPool, postgres::PgConnectOptions};
 use store::{Append, Appended, EsStore, Expected, IdScope, PgStore, Store, conformance, streams::StreamPlace};
@@ -272,6 +273,59 @@ async fn two_stores_race_on_one_tenant() {
     assert_eq!(log.len(), 32 * 20 * 2);
     let versions: Vec<_> = log.iter().filter(|e| e.stream == shared).map(|e| e.version.0).collect();
     assert_eq!(versions, (1..=32 * 20).collect::<Vec<_>>());
+}
+
+/// Of an append and an answer without an event, in two processes, the one that the store takes first stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_has_events_or_an_answer_without() {
+    let database = Database::bootstrapped().await;
+    let (store, pool) = (database.store(), database.pool("tenure_command"));
+    let scope = tenant();
+    let answer = async |command: CommandId| -> bool {
+        let mut tx = pool.begin().await.unwrap();
+        let sql = "select event_store.answer_command($1, $2)";
+        let stands = sqlx::query_scalar(sql).bind(scope.tenant().uuid()).bind(command.uuid()).fetch_one(&mut *tx).await.unwrap();
+        if stands {
+            tx.commit().await.unwrap();
+        } else {
+            tx.rollback().await.unwrap();
+        }
+        stands
+    };
+    let mut won = [0, 0];
+    for n in 0..60 {
+        let append = one(scope, employee(scope));
+        let command = append.metadata.command_id;
+        let (appending, answering) = (store.append(append.clone()), answer(command));
+        let (appended, answered) = match n % 4 {
+            0 => (appending.await, answering.await),
+            1 => {
+                let answered = answering.await;
+                (appending.await, answered)
+            }
+            2 => tokio::join!(appending, answering),
+            _ => {
+                let later = tokio::time::sleep(Duration::from_micros(fastrand::u64(..20_000)));
+                tokio::join!(later.then(|()| appending), answering)
+            }
+        };
+        match (appended, answered) {
+            (Ok(_), false) => won[0] += 1,
+            (Err(store::AppendError::CommandAnswered), true) => won[1] += 1,
+            other => panic!("{other:?}"),
+        }
+        // However often either is tried again.
+        let again = store.append(append).await;
+        assert_eq!(again.is_ok(), !answered, "{again:?}");
+        assert_eq!(answer(command).await, answered);
+        assert_eq!(store.find_command(employee(scope), command).await.unwrap().is_some(), !answered);
+    }
+    assert!(won[0] > 0 && won[1] > 0, "{won:?}");
+    // What was answered about a history that was put back since closes nothing.
+    let append = one(scope, employee(scope));
+    assert!(answer(append.metadata.command_id).await);
+    database.superuser().await.execute("update platform.epoch set number = number + 1").await.unwrap();
+    store.append(append).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,8 @@ pub(crate) struct FirstAnswer {
 #[derive(Clone)]
 pub(crate) struct Answers {
     pool: PgPool,
+    /// Whether the event store is in the same database, so that remembering an answer closes its command there.
+    closes: bool,
     questions: mpsc::Sender<Question>,
 }
 
@@ -54,11 +56,16 @@ struct Question {
 type Row = (Uuid, Uuid, i16, String);
 
 impl Answers {
-    pub(crate) fn new(pool: PgPool, registry: Registry) -> Self {
+    pub(crate) fn new(pool: PgPool, registry: Registry, closes: bool) -> Self {
         let (questions, asked) = mpsc::channel(QUEUE);
         tokio::spawn(answer_questions(pool.clone(), asked));
         tokio::spawn(forget_old(pool.clone(), registry, questions.downgrade()));
-        Self { pool, questions }
+        Self { pool, closes, questions }
+    }
+
+    /// Whether an append of a command is refused by the event store once its answer is remembered.
+    pub(crate) const fn closes(&self) -> bool {
+        self.closes
     }
 
     /// The first answer to a command, where one is remembered. Concurrent calls share a statement.
@@ -71,10 +78,22 @@ impl Answers {
     }
 
     /// Remembers the first answer to a command and gives back what is remembered now: this one, or the one of an
-    /// attempt that was faster.
-    pub(crate) async fn remember(&self, scope: TenantScope, command: CommandId, first: FirstAnswer) -> Result<FirstAnswer, Problem> {
+    /// attempt that was faster. None if the command was found to have events, which are its answer.
+    pub(crate) async fn remember(
+        &self,
+        scope: TenantScope,
+        command: CommandId,
+        first: FirstAnswer,
+    ) -> Result<Option<FirstAnswer>, Problem> {
         within_patience(async {
             let mut tx = ScopedTx::begin(&self.pool, scope).await?;
+            if self.closes {
+                let close = sqlx::query_scalar("select event_store.answer_command($1, $2)");
+                if !close.bind(scope.tenant().uuid()).bind(command.uuid()).fetch_one(tx.conn()).await? {
+                    tx.rollback().await?;
+                    return Ok(None);
+                }
+            }
             sqlx::query(
                 "insert into platform.command_answer as a (tenant_id, command_id, command_hash, status, body, epoch)
                  values ($1, $2, $3, $4, $5, (select tag from platform.epoch)) on conflict (tenant_id, command_id) do update
@@ -90,7 +109,7 @@ impl Answers {
             .await?;
             let rows = select(&mut tx, scope.tenant(), &[command.uuid()]).await?;
             tx.commit().await?;
-            Ok(rows.into_iter().next().map_or(first, FirstAnswer::from))
+            Ok(Some(rows.into_iter().next().map_or(first, FirstAnswer::from)))
         })
         .await
     }
@@ -167,6 +186,8 @@ async fn forget(pool: &PgPool, scope: TenantScope, days: i32) -> Result<u64, sql
     let mut tx = ScopedTx::begin(pool, scope).await?;
     let sql = "delete from platform.command_answer where tenant_id = $1 and recorded_at < now() - make_interval(days => $2)";
     let deleted = sqlx::query(sql).bind(scope.tenant().uuid()).bind(days).execute(tx.conn()).await?;
+    let reopen = "select event_store.forget_answered($1, $2)";
+    sqlx::query(reopen).bind(scope.tenant().uuid()).bind(days).execute(tx.conn()).await?;
     tx.commit().await?;
     Ok(deleted.rows_affected())
 }

@@ -280,11 +280,17 @@ impl Inner {
         };
         let first = FirstAnswer { hash: ask.hash, status: status.as_u16(), body };
         let stands = self.answers.remember(ask.scope(), ask.command_id, first.clone()).await?;
-        // Another process may have appended it between that look and this.
-        if let Some(appended) = self.appended_earlier(ask, stream).await? {
+        // Another process may have appended it since that look.
+        if (stands.is_none() || !self.answers.closes())
+            && let Some(appended) = self.appended_earlier(ask, stream).await?
+        {
             return Ok(ask.answer(stream, appended));
         }
-        if stands == first { answer } else { replay(ask, &stands) }
+        match stands {
+            None => Err(Problem::internal(&"a command that had events has none").into()),
+            Some(stands) if stands == first => answer,
+            Some(stands) => replay(ask, &stands),
+        }
     }
 
     /// The first answer again. An event goes before what is remembered: while one process decided to refuse, another may have
@@ -375,6 +381,10 @@ impl Inner {
                             }
                             Err(AppendError::ClaimTaken { kind }) => return Ok(Verdict::Refused(taken(kind, &ask.command))),
                             Err(AppendError::CommandReused) => return Err(key_reused()),
+                            Err(AppendError::CommandAnswered) => {
+                                let first = self.answers.find(ask.scope(), ask.command_id).await?;
+                                return first.map(Verdict::Remembered).ok_or_else(answer_forgotten);
+                            }
                             Err(error @ AppendError::Invalid(_)) => return Err(Problem::internal(&error)),
                             Err(AppendError::Store(error)) => return Err(unavailable(&error)),
                         }
@@ -429,9 +439,10 @@ impl Inner {
     }
 
     /// What another process answered since it was `asked`, unless that was just now: whoever was told that the command is refused
-    /// must not find it done.
+    /// must not find it done. Where the store itself refuses to append an answered command, nobody needs to ask.
     async fn refused_meanwhile(&self, ask: &Ask, asked: &mut Instant, attempt: u32) -> Result<Option<FirstAnswer>, Problem> {
-        if !ask.keyed || (attempt == 0 && asked.elapsed() < ASK_AGAIN) {
+        let store_tells = self.answers.closes();
+        if store_tells || !ask.keyed || (attempt == 0 && asked.elapsed() < ASK_AGAIN) {
             return Ok(None);
         }
         *asked = Instant::now();
@@ -506,6 +517,12 @@ impl Inner {
         }
         Ok(appended)
     }
+}
+
+/// The event store still refuses the command, and its answer was removed meanwhile, as both are after 30 days.
+fn answer_forgotten() -> Problem {
+    let detail = "the first answer to this command is being forgotten; send it again with another Idempotency-Key";
+    Problem { retry_after: Some(1), ..Problem::new(StatusCode::CONFLICT, "conflict", detail) }
 }
 
 fn nothing(ask: &Ask, stream: StreamName, aggregate: &Aggregate) -> Answer {

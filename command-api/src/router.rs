@@ -51,7 +51,8 @@ impl App {
     pub fn new(gate: Gate, logins: Logins, store: Store, keys: Keys, pool: PgPool, limits: batch::Limits) -> Self {
         let registry = gate.registry().clone();
         let managers = Managers::new(&pool);
-        let executor = Executor::new(store, keys, registry.clone(), Answers::new(pool, registry), managers);
+        let answers = Answers::new(pool, registry.clone(), store.closes_answered_commands());
+        let executor = Executor::new(store, keys, registry, answers, managers);
         gate.ask_about_leavers(Arc::new(executor.aggregates().clone()));
         Self { gate, executor, batches: Batches::new(limits), logins }
     }

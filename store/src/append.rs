@@ -117,6 +117,9 @@ pub enum AppendError {
     /// The command id was used with another body.
     #[error("the command id was used for another command")]
     CommandReused,
+    /// The command was answered without an event, and that answer stands.
+    #[error("the command was answered before, without an event")]
+    CommandAnswered,
     /// The append breaks a limit or its scope is not its stream's. A bug of the caller.
     #[error("invalid append: {0}")]
     Invalid(&'static str),

@@ -480,6 +480,7 @@ pub async fn a_value_has_one_holder_whoever_writes(one: &Store, other: &Store) {
                     Err(
                         AppendError::Invalid(_)
                         | AppendError::CommandReused
+                        | AppendError::CommandAnswered
                         | AppendError::Store(StoreError::Broken(_) | StoreError::Unreadable { .. }),
                     ) => {
                         panic!("an append with claims is neither taken nor refused")

@@ -144,6 +144,11 @@ impl Store {
             Self::EventStore(store) => Probe::EventStore(store.clone()),
         }
     }
+    /// Whether [`AppendError::CommandAnswered`] keeps a command from being appended once its answer without an event is remembered
+    /// in the database: only where events and answers stand in one.
+    pub const fn closes_answered_commands(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
     /// Every tenant with events, and its last position. For the relay and operators.
     pub async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {
         engine!(self, store => store.heads().await)

@@ -319,6 +319,7 @@ const REPLAYED: i16 = 1;
 const WRONG_VERSION: i16 = 2;
 const CLAIM_TAKEN: i16 = 3;
 const COMMAND_REUSED: i16 = 4;
+const COMMAND_ANSWERED: i16 = 5;
 
 async fn append_batch(
     pool: &PgPool,
@@ -400,6 +401,7 @@ async fn judge(pool: &PgPool, append: &Append, outcome: Outcome) -> Result<Appen
             Err(AppendError::ClaimTaken { kind: kind.unwrap_or(ClaimKind("claim")) })
         }
         COMMAND_REUSED => Err(AppendError::CommandReused),
+        COMMAND_ANSWERED => Err(AppendError::CommandAnswered),
         other => Err(ENGINE.broken(format!("append_batch answered {other}")).into()),
     }
 }

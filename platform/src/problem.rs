@@ -125,6 +125,8 @@ impl From<sqlx::Error> for Problem {
 pub fn database_is_away(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // sqlx takes a connection that is closed before the server has answered its request for TLS for an answer of zero.
+        sqlx::Error::Protocol(what) => what.contains("SSLRequest: 0x00"),
         // 08 connection, 40 serialization and deadlocks, 53 resources (too many connections, disk full), 57 operator intervention
         // (shutdown, cancelled by statement_timeout), 58 system error (the disk fails), 25006 a server that only reads, as after a
         // fail-over, 25P03 idle-in-transaction timeout, 55P03 lock timeout. `store` has the same list; a test compares them.
@@ -156,6 +158,29 @@ mod tests {
                 "errors": [{"pointer": "/rate", "code": "negative", "detail": "must be positive"}],
             })
         );
+    }
+
+    /// A server that stops, or a network that is cut, ends a connection anywhere in its beginnings.
+    #[tokio::test]
+    async fn a_connection_that_is_closed_while_it_is_made_is_an_absent_database() {
+        use sqlx::ConnectOptions as _;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        crate::tls::use_one_provider();
+        for answered in [&b""[..], b"S", b"N", b"NR", b"NR\0\0\0\x08", b"NR\0\0\0\x08\0\0\0\0", b"NR\0\0\0\x08\0\0\0\0Z\0\0"] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let port = listener.local_addr().expect("its address").port();
+            let server = tokio::spawn(async move {
+                let (mut socket, _) = listener.accept().await.expect("a client");
+                let mut request = [0; 8];
+                socket.read_exact(&mut request).await.expect("the request for TLS");
+                socket.write_all(answered).await.expect("a client that listens");
+            });
+            let options = sqlx::postgres::PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port).username("nobody");
+            let error = options.connect().await.expect_err("there is no server");
+            assert!(database_is_away(&error), "{answered:?}: {error:?}");
+            server.await.expect("the server");
+        }
     }
 
     #[test]

@@ -240,6 +240,11 @@ async fn who_left_leads_nobody_and_nobody_acts_for_them() {
     let other = json!({"roles": ["lead"], "employee_id": company.people["former"]});
     let (status, answer) = company.post(&owner, &format!("/v1/users/{user}/roles"), &other).await;
     assert_eq!((status, &answer["keeps_access_after_leaving"]), (200, &json!(false)), "{answer}");
+    // Other roles alone leave the user who they are; only null says that they are nobody here.
+    for (change, person) in [(json!({"roles": []}), company.people["former"].as_str()), (json!({"roles": [], "employee_id": null}), "")] {
+        let (status, answer) = company.post(&owner, &format!("/v1/users/{user}/roles"), &change).await;
+        assert_eq!((status, answer["employee_id"].as_str().unwrap_or_default()), (200, person), "{answer}");
+    }
     let url = format!("{}/v1/identity-audit", company.system.command_api);
     let audit = company.system.client.get(url).bearer_auth(&owner).send().await.unwrap().text().await.unwrap();
     assert!(audit.contains("keep_access_after_leaving") && audit.contains("end_access_with_employment"), "{audit}");

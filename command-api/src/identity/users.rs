@@ -7,7 +7,7 @@ use axum::{
 use events::TenantScope;
 use http::StatusCode;
 use platform::{AuditReader, Problem, ScopedTx, UserAdmin, access::BuiltIn};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -185,8 +185,24 @@ pub(crate) async fn user(State(logins): State<Logins>, UserAdmin(actor): UserAdm
 pub(crate) struct ChangeUser {
     /// All their roles.
     roles: Vec<String>,
-    /// Which person they are; null for nobody here.
-    employee_id: Option<Uuid>,
+    /// Which person they are; null for nobody here. Without it this stays as it is.
+    #[serde(default)]
+    #[schema(value_type = Option<Uuid>)]
+    employee_id: Person,
+}
+
+/// Which person a user is from now on: absent and null differ.
+#[derive(Default)]
+enum Person {
+    #[default]
+    AsBefore,
+    Is(Option<Uuid>),
+}
+
+impl<'de> Deserialize<'de> for Person {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::Is)
+    }
 }
 
 /// Change what a user may do. Their access tokens end within seconds; a refresh brings new ones with the new roles. An
@@ -211,7 +227,11 @@ pub(crate) async fn change_user(
     let before = hold(&mut tx, actor.scope, user).await?;
     check_user_held(&mut tx, &actor, user, &before.roles).await?;
     identity.end_delegations(&mut tx, actor.scope, &user_name(user)).await?;
-    if before.employee_id != ask.employee_id {
+    let employee_id = match ask.employee_id {
+        Person::AsBefore => before.employee_id,
+        Person::Is(person) => person,
+    };
+    if before.employee_id != employee_id {
         // What an owner said was about another person.
         sqlx::query("delete from platform.access_after_leaving where tenant_id = $1 and subject = $2")
             .bind(actor.tenant.id.uuid())
@@ -223,7 +243,7 @@ pub(crate) async fn change_user(
         .bind(actor.tenant.id.uuid())
         .bind(user)
         .bind(&ask.roles)
-        .bind(ask.employee_id)
+        .bind(employee_id)
         .execute(tx.conn())
         .await?;
     identity.revoke(&mut tx, actor.scope, &user_name(user), Void::All).await?;

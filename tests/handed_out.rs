@@ -75,11 +75,13 @@ impl Company {
         let answer: Value = self.system.client.get(url).bearer_auth(token).send().await.unwrap().json().await.unwrap();
         answer["allowed"].as_bool()
     }
+    /// Has an issuer trusted, and waits until both APIs know it: each learns it by itself.
     async fn trusted(&self, written: &Value) {
         let operator = self.system.token("platform", "operator");
         let path = format!("/v1/tenants/{}/issuers", tenant_of(&self.owner).namespace());
         self.must(&operator, &path, written).await;
         self.must(&self.owner, "/v1/issuers/confirmation", written).await;
+        self.heard().await;
     }
     async fn sql(&self, sql: &str) {
         let pool = self.system.pool().await;

@@ -60,6 +60,31 @@ struct Damaged {
     begun: Vec<Instant>,
 }
 
+impl Damaged {
+    /// What becomes of it now; none where it is whole. `can_rebuild` says whether a rebuild may be begun unasked.
+    fn due(&self, can_rebuild: bool) -> Option<Due> {
+        let (position, reason) = self.why.clone()?;
+        let lately = self.begun.iter().filter(|begun| begun.elapsed() < DAMAGES).count();
+        Some(if lately >= MOST_MENDED {
+            Due::Parking(position, format!("{reason}; {MOST_MENDED} rebuilds within an hour did not help"))
+        } else if !can_rebuild {
+            Due::Parking(position, format!("{reason}; rebuild it (tenure read-model rebuild)"))
+        } else if self.begun.last().is_some_and(|last| last.elapsed() < PAUSE) {
+            Due::Waiting
+        } else {
+            Due::Rebuilding
+        })
+    }
+}
+
+/// What becomes of a damaged read model.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    Rebuilding,
+    Waiting,
+    Parking(Position, String),
+}
+
 /// What [`Rebuilder::run`] came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
@@ -141,19 +166,14 @@ impl Rebuilder {
             }
         };
         let tenant = scope.tenant();
-        let (why, begun) = lock(&self.damaged).get(&tenant).map(|one| (one.why.clone(), one.begun.clone())).unwrap_or_default();
+        let due = lock(&self.damaged).get(&tenant).and_then(|one| one.due(self.applier.store.is_dense()));
         let Ok(_one) = self.one_at_a_time.try_lock() else {
-            return if why.is_some() || is_far_behind { Turn::Later } else { Turn::Done };
+            return if due.is_some() || is_far_behind { Turn::Later } else { Turn::Done };
         };
-        match why {
-            Some((position, reason)) if begun.len() >= MOST_MENDED => {
-                Turn::Park(position, format!("{reason}; {MOST_MENDED} rebuilds within an hour did not help"))
-            }
-            Some((position, reason)) if !self.applier.store.is_dense() => {
-                Turn::Park(position, format!("{reason}; rebuild it (tenure read-model rebuild)"))
-            }
-            Some(_) if begun.last().is_some_and(|last| last.elapsed() < PAUSE) => Turn::Later,
-            Some(_) => self.mend(scope).await,
+        match due {
+            Some(Due::Parking(position, reason)) => Turn::Park(position, reason),
+            Some(Due::Waiting) => Turn::Later,
+            Some(Due::Rebuilding) => self.mend(scope).await,
             None if is_far_behind => {
                 tracing::info!(%tenant, "a read model is far behind its log; it is rebuilt");
                 if let Err(error) = self.rebuild(scope).await {
@@ -265,4 +285,33 @@ impl Drop for Running<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Five rebuilds within an hour, each with a pause after it; then its tenant is parked, until the hour is over.
+    #[test]
+    fn what_no_rebuild_mends_is_parked() {
+        let ago = |seconds: u64| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("a machine that runs for an hour");
+        let parked = |reason: &str| Some(Due::Parking(Position(7), format!("a table is missing; {reason}")));
+        let helpless = || parked("5 rebuilds within an hour did not help");
+        for (begun, can_rebuild, due) in [
+            (&[][..], true, Some(Due::Rebuilding)),
+            (&[1], true, Some(Due::Waiting)),
+            (&[11], true, Some(Due::Rebuilding)),
+            (&[500, 400, 300, 200], true, Some(Due::Rebuilding)),
+            (&[500, 400, 300, 1], true, Some(Due::Waiting)),
+            (&[500, 400, 300, 200, 100], true, helpless()),
+            (&[500, 400, 300, 200, 1], true, helpless()),
+            (&[3_601, 400, 300, 200, 100], true, Some(Due::Rebuilding)),
+            (&[], false, parked("rebuild it (tenure read-model rebuild)")),
+        ] {
+            let why = Some((Position(7), "a table is missing".to_owned()));
+            let damaged = Damaged { why, begun: begun.iter().map(|seconds| ago(*seconds)).collect() };
+            assert_eq!(damaged.due(can_rebuild), due, "{begun:?}");
+            assert_eq!(Damaged { why: None, ..damaged }.due(can_rebuild), None, "{begun:?}");
+        }
+    }
 }

@@ -19,6 +19,8 @@ use sqlx::{ConnectOptions as _, Executor as _, PgPool, postgres::PgConnectOption
 use store::{Append, Appended, EsStore, Expected, IdScope, PgStore, Store, conformance, streams::StreamPlace};
 use uuid::Uuid;
 
+use crate::eventstoredb::StandIn;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
     let database = Database::bootstrapped().await;
@@ -38,6 +40,14 @@ async fn eventstore() {
         return;
     };
     let connect = async || Store::EventStore(EsStore::connect(&url).await.unwrap());
+    conformance::all(&connect().await, &connect().await).await;
+}
+
+/// The same engine where there is no server.
+#[tokio::test(flavor = "multi_thread")]
+async fn eventstore_stand_in() {
+    let server = StandIn::start();
+    let connect = async || Store::EventStore(EsStore::connect(&server.url()).await.unwrap());
     conformance::all(&connect().await, &connect().await).await;
 }
 

@@ -21,6 +21,7 @@ mod oidc;
 mod overload;
 mod platform;
 mod projection;
+mod projections;
 mod queries;
 mod rebuild;
 mod recovery;

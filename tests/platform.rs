@@ -421,7 +421,7 @@ async fn a_rebuilt_schema_takes_the_place_of_the_live_one() {
     let begin = async || {
         let rebuild = Rebuild::begin(&mut projector.acquire().await.unwrap(), scope).await.unwrap();
         for _ in 0..2 {
-            rebuild.create_schema(&projector).await.unwrap();
+            rebuild.create_schema(&projector, &provision::read_model_sql()).await.unwrap();
         }
         rebuild
     };
@@ -443,7 +443,7 @@ async fn a_rebuilt_schema_takes_the_place_of_the_live_one() {
         assert_eq!(canaries(&query, scope).await.len(), 1, "{why}: still the old one");
     };
     // PostgreSQL itself looks at what is to serve, and whose it is.
-    let keys = provision::read_model_sql().1;
+    let keys = provision::read_model_sql().indexes;
     let first = begin().await;
     refused(cut_over(&first, 0).await, "working indexes").await;
     index(&first, keys.clone()).await;

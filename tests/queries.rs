@@ -22,8 +22,9 @@ use platform::{
 };
 use projector::{
     binary::{COPY_HEADER, COPY_TRAILER},
-    headcount::Steps,
-    rows::{Rows, TABLES},
+    derived::Derived as _,
+    employee::{headcount::Steps, tables::PersonRows, top},
+    projection::Rows as _,
 };
 use query_api::{
     App, Reads,
@@ -190,21 +191,21 @@ async fn fill(projector: &PgPool, scope: TenantScope, sql: &str) {
 
 /// Fills the tables that are worked out from others.
 async fn derive(tx: &mut TenantTx) {
-    tx.conn().execute(projector::top::INSERT).await.unwrap();
-    let mut rows = Rows::default();
-    for table in TABLES.iter().filter(|table| ["employment", "assignment_span", "compensation_span"].contains(&table.name)) {
+    tx.conn().execute(top::INSERT).await.unwrap();
+    let mut people = BTreeMap::new();
+    for (number, table) in PersonRows::TABLES.iter().enumerate() {
         let all = format!("select record_send(t) from (select {} from {}) t", table.columns.join(", "), table.name);
         let all: Vec<Vec<u8>> = sqlx::query_scalar(&all).fetch_all(tx.conn()).await.unwrap();
         for row in &all {
-            rows.push(table.name, row).unwrap();
+            PersonRows::read(&mut people, number, row).unwrap();
         }
     }
     let mut steps = Steps::default();
-    steps.add(&rows).unwrap();
-    let mut data = COPY_HEADER.to_vec();
-    for step in steps.rows().unwrap() {
-        step.copy(&mut data);
+    for rows in people.values() {
+        steps.note(&PersonRows::default(), rows).unwrap();
     }
+    let mut data = COPY_HEADER.to_vec();
+    steps.copy(&mut data).unwrap();
     data.extend_from_slice(COPY_TRAILER);
     let mut sink = tx.conn().copy_in_raw("copy headcount_step from stdin (format binary)").await.unwrap();
     sink.send(data).await.unwrap();

@@ -30,14 +30,14 @@ const ROOMS: &[&str] = &[
     "events/src/*.rs",
     "domain/src/*/mod.rs|domain/src/*.rs",
     "command-api/src/*.rs",
-    "projector/src/*.rs",
+    "projector/src/*/mod.rs",
     "query-api/src/*.rs",
     "migrations/read_model/????_*.sql",
 ];
 
 /// Capabilities without a place in a room, and why.
 const NOT_IN: &[(&str, &str, &str)] = &[
-    ("tenancy", "projector/src/*.rs", "every service folds the registry in memory (platform::Registry)"),
+    ("tenancy", "projector/src/*/mod.rs", "every service folds the registry in memory (platform::Registry)"),
     ("tenancy", "migrations/read_model/????_*.sql", "tenants stand in the platform's log, which has no tenant schema"),
 ];
 
@@ -207,9 +207,9 @@ fn a_capability_has_one_name_in_every_room() {
 #[test]
 fn rules_and_folds_deny_clock_and_chance() {
     let mut pure = vec!["events/src/lib.rs".to_owned(), "domain/src/lib.rs".to_owned()];
-    let is_projected = |c: &&Category| !NOT_IN.iter().any(|(name, room, _)| *name == c.name() && room.starts_with("projector"));
     pure.push("projector/src/fold.rs".to_owned());
-    pure.extend(Category::ALL.iter().filter(is_projected).map(|c| format!("projector/src/{c}.rs")));
+    // What stands in a capability's folder, but for its list of tables and of its own files.
+    pure.extend(projections().filter(|(path, _)| !path.ends_with("/mod.rs") && !path.ends_with("/tables.rs")).map(|(path, _)| path));
     let sources: BTreeMap<String, String> = files("rs").into_iter().collect();
     let without: Vec<_> = pure
         .into_iter()
@@ -225,17 +225,26 @@ fn rules_and_folds_deny_clock_and_chance() {
     none_of(&problems, "facts and rules do no I/O; take what is needed as an argument:");
 }
 
+/// The files of capabilities' projections.
+fn projections() -> impl Iterator<Item = (String, String)> {
+    let of = |path: &str| Category::ALL.iter().any(|category| path.starts_with(&format!("projector/src/{category}/")));
+    files("rs").into_iter().filter(move |(path, _)| of(path))
+}
+
 #[test]
 fn a_projection_names_every_event() {
     let mut problems = Vec::new();
     for category in Category::ALL {
-        let path = format!("projector/src/{category}.rs");
-        let Ok(text) = fs::read_to_string(root().join(&path)) else { continue };
+        let folder = format!("projector/src/{category}/");
+        let files: Vec<_> = projections().filter(|(path, _)| path.starts_with(&folder)).collect();
         // A wildcard may refuse what it does not know (text in a column, say); it may not go on.
         let goes_on = |line: &str| line.trim_start().starts_with("_ =>") && !line.contains("Err(");
-        problems.extend(production_lines(&text).filter(|(_, line)| goes_on(line)).map(|(n, _)| format!("{path}:{n}")));
-        let events = events::Event::types().filter(|(c, _, _)| *c == category).map(|(_, name, _)| name);
-        problems.extend(events.filter(|name| !text.contains(name)).map(|name| format!("{path} does not name {name}")));
+        for (path, text) in &files {
+            problems.extend(production_lines(text).filter(|(_, line)| goes_on(line)).map(|(n, _)| format!("{path}:{n}")));
+        }
+        let events = events::Event::types().filter(|(c, _, _)| *c == category && !files.is_empty()).map(|(_, name, _)| name);
+        let unnamed = events.filter(|name| files.iter().all(|(_, text)| !text.contains(name)));
+        problems.extend(unnamed.map(|name| format!("{folder} does not name {name}")));
     }
     none_of(&problems, "a projection has an arm per event and no wildcard, so that a new event can't be swallowed:");
 }

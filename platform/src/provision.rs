@@ -270,8 +270,8 @@ pub async fn provision(projector: &PgPool, keys: &Keys, scope: TenantScope) -> a
         .await
         .context("creating the tenant's roles")?;
     keys.create_claim_key(tx.conn(), scope).await.context("making the tenant's claim key")?;
-    let (tables, keys_and_indexes) = read_model_sql();
-    create_tables(tx.conn(), scope, &schema, [tables, keys_and_indexes].concat()).await?;
+    let sql = read_model_sql();
+    create_tables(tx.conn(), scope, &schema, [sql.tables, sql.indexes].concat()).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -317,10 +317,19 @@ pub async fn is_provisioned(query: &PgPool, scope: TenantScope) -> Result<bool, 
     Ok(there)
 }
 
+/// What makes a tenant's read model, file by file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadModelSql {
+    /// Makes the tables.
+    pub tables: Vec<&'static str>,
+    /// Makes their keys and indexes.
+    pub indexes: Vec<&'static str>,
+}
+
 /// The SQL of every read-model table, and of every key and index, in order: `migrations/read_model`.
-pub fn read_model_sql() -> (Vec<&'static str>, Vec<&'static str>) {
+pub fn read_model_sql() -> ReadModelSql {
     let of = |index: bool| READ_MODEL.iter().filter(move |(name, _)| name.ends_with(".index.sql") == index).map(|(_, sql)| *sql).collect();
-    (of(false), of(true))
+    ReadModelSql { tables: of(false), indexes: of(true) }
 }
 
 #[cfg(test)]
@@ -345,7 +354,7 @@ mod tests {
 
     #[test]
     fn tables_come_apart_from_indexes() {
-        let (tables, indexes) = read_model_sql();
+        let ReadModelSql { tables, indexes } = read_model_sql();
         assert!(tables.len() >= 3 && tables[0].contains("create table checkpoint"));
         assert!(!indexes.is_empty() && tables.iter().all(|sql| !sql.contains("create index")));
     }

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::{
     READ_MODEL_VERSION, ScopedTx,
-    provision::{create_tables, drop_in, read_model_sql},
+    provision::{ReadModelSql, create_tables, drop_in, read_model_sql},
     read_schema,
 };
 
@@ -34,10 +34,10 @@ impl Rebuild {
         format!("{}_n{}", self.live, self.epoch)
     }
     /// Makes the empty tables, without keys and indexes.
-    pub async fn create_schema(&self, projector: &PgPool) -> anyhow::Result<()> {
+    pub async fn create_schema(&self, projector: &PgPool, sql: &ReadModelSql) -> anyhow::Result<()> {
         let mut tx = ScopedTx::begin(projector, self.scope).await?;
         drop_in(tx.conn(), self.scope, &self.next()).await?;
-        create_tables(tx.conn(), self.scope, &self.next(), read_model_sql().0).await?;
+        create_tables(tx.conn(), self.scope, &self.next(), sql.tables.clone()).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -105,7 +105,7 @@ pub async fn standings(projector: &PgPool, tenants: &[TenantScope]) -> Result<Ve
 /// How many tables a whole read model of this build has, and how many keys and indexes.
 fn relations() -> (i64, i64) {
     static RELATIONS: LazyLock<(i64, i64)> = LazyLock::new(|| {
-        let (tables, indexes) = read_model_sql();
+        let ReadModelSql { tables, indexes } = read_model_sql();
         let count = |sql: &[&str], what: &str| sql.iter().map(|sql| sql.matches(what).count() as i64).sum::<i64>();
         (count(&tables, "create table "), count(&tables, " primary key") + count(&indexes, ";\n"))
     });

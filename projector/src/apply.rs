@@ -5,13 +5,13 @@
 //! tenant wait for each other; an event is folded only right after its predecessor; and a fence older than the last
 //! writer's is refused.
 
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{io, marker::PhantomData, time::Duration};
 
 use events::{Event, EventMark, LogPoint, Position, RecordedEvent, StreamName, TenantScope};
 use platform::{
     Access, Keys, READ_MODEL_VERSION, TenantPool,
     keys::KeyError,
-    provision::provision,
+    provision::{ReadModelSql, provision, read_model_sql},
     read_model::{Standing, standings},
     read_schema,
 };
@@ -19,10 +19,11 @@ use sqlx::PgPool;
 use store::{Store, StoreError};
 
 use crate::{
-    batch::{Checkpoint, REPLACED, is_damage, is_missing, is_refusal_of_data, load, lock_checkpoint, read_checkpoint, write},
+    Capabilities,
+    batch::{Checkpoint, Difference, REPLACED, is_damage, is_missing, is_refusal_of_data, load, lock_checkpoint, read_checkpoint, write},
     busy::busy,
-    fold::{CannotFold, Key, Model, key},
-    rows::{Difference, Rows},
+    fold::CannotFold,
+    projection::{Kinds, Projection, fold},
 };
 
 /// Events of the feed folded in one transaction at most.
@@ -128,8 +129,7 @@ impl From<StoreError> for ApplyError {
 }
 
 /// Applies events to tenants' read models. Cheap to clone.
-#[derive(Clone)]
-pub struct Applier {
+pub struct Applier<P: Projection = Capabilities> {
     /// PostgreSQL, as the projector's role.
     pub pool: PgPool,
     /// The event store, to heal from.
@@ -138,12 +138,29 @@ pub struct Applier {
     pub keys: Keys,
     /// For events as they come.
     tenants: TenantPool,
+    /// What makes the tables that the projection fills.
+    pub(crate) sql: ReadModelSql,
+    projection: PhantomData<fn() -> P>,
+}
+
+impl<P: Projection> Clone for Applier<P> {
+    fn clone(&self) -> Self {
+        let (pool, store, keys, tenants) = (self.pool.clone(), self.store.clone(), self.keys.clone(), self.tenants.clone());
+        Self { pool, store, keys, tenants, sql: self.sql.clone(), projection: PhantomData }
+    }
 }
 
 impl Applier {
     /// Which opens so many connections more than the pool does, for events as they come.
     pub fn new(pool: PgPool, connections: u32, store: Store, keys: Keys) -> Self {
-        Self { tenants: TenantPool::apart(&pool, connections), pool, store, keys }
+        Self::of(read_model_sql(), pool, connections, store, keys)
+    }
+}
+
+impl<P: Projection> Applier<P> {
+    /// The same for another projection, whose tables this SQL makes.
+    pub fn of(sql: ReadModelSql, pool: PgPool, connections: u32, store: Store, keys: Keys) -> Self {
+        Self { tenants: TenantPool::apart(&pool, connections), pool, store, keys, sql, projection: PhantomData }
     }
 
     /// The same with other connections for what is long.
@@ -370,17 +387,20 @@ impl Applier {
         let last = events[end - 1].event.log_point();
         let at = last.position;
 
-        let keys: BTreeSet<Key> = opened[start..end].iter().filter_map(|event| key(event).ok()).collect();
-        let rows = load(tx.conn(), &keys).await.map_err(|error| if_damaged(error.into(), at))?;
+        let mut before = P::Before::default();
+        for event in &opened[start..end] {
+            P::touch(event, &mut before);
+        }
+        load::<P>(tx.conn(), &mut before).await.map_err(|error| if_damaged(error.into(), at))?;
         let new = events[start..end].iter().zip(&opened[start..end]);
-        let difference = match busy(end - start, || fold_batch(rows, &keys, new)) {
+        let difference = match busy(end - start, || fold_batch::<P>(before, new)) {
             Ok(difference) => difference,
             Err((offset, why)) => {
                 tx.rollback().await?;
                 return Ok(Attempt::Refused { index: start + offset, why: why.0 });
             }
         };
-        match write(tx.conn(), &difference, last, fence).await {
+        match write(tx.conn(), difference, last, fence).await {
             Ok(()) => {}
             Err(error) if is_refusal_of_data(&error) => {
                 tx.rollback().await?;
@@ -454,23 +474,15 @@ fn run(checkpoint: Position, events: &[Sequenced]) -> usize {
 }
 
 /// Folds events into their keys' rows. What the rows became, or which event can't be folded.
-fn fold_batch<'e>(
-    rows: Rows,
-    keys: &BTreeSet<Key>,
+fn fold_batch<'e, P: Projection>(
+    mut before: P::Before,
     events: impl Iterator<Item = (&'e Sequenced, &'e Event)>,
-) -> Result<Difference, (usize, CannotFold)> {
-    let mut model = Model::from_rows(rows.clone()).map_err(|why| (0, why))?;
+) -> Result<Difference<P>, (usize, CannotFold)> {
+    let mut model = P::model(&mut before).map_err(|why| (0, why))?;
     for (offset, (one, event)) in events.enumerate() {
-        model.fold(one.event.stream, one.event.version, event).map_err(|why| (offset, why))?;
+        fold::<P>(&mut model, one.event.stream, one.event.version, event, Kinds::All).map_err(|why| (offset, why))?;
     }
-    let mut before = rows.by_key();
-    let mut difference = Difference::default();
-    for key in keys {
-        let mut after = Rows::default();
-        model.rows(*key, &mut after);
-        difference.add(before.remove(key).unwrap_or_default(), after).map_err(|why| (0, why))?;
-    }
-    Ok(difference)
+    Difference::between(before, &model).map_err(|why| (0, why))
 }
 
 /// The schema that is served.

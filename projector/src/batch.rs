@@ -1,19 +1,17 @@
 //! Rows in and out of PostgreSQL for a batch: one statement loads every touched key's rows, one writes what changed and
 //! moves the checkpoint, however many keys and tables there are.
 
-use std::collections::BTreeSet;
-
 use events::{EventId, EventMark, LogPoint, Position};
 use jiff::Timestamp;
-use sqlx::{Arguments as _, PgConnection, Row as _, postgres::PgArguments};
+use sqlx::{Arguments as _, Executor as _, PgConnection, Row as _, postgres::PgArguments};
 use uuid::Uuid;
 
 use crate::{
     binary::Column,
-    fold::Key,
-    headcount::HeadcountStep,
-    rows::{Difference, Rows, TABLES, TableChange, TableInfo},
-    top,
+    derived::{DerivedTables as _, Renewal},
+    fold::CannotFold,
+    projection::{Projection, Selection},
+    table::{TableChange, TableInfo},
 };
 
 /// Where a read model stands, and who wrote it last.
@@ -56,46 +54,64 @@ pub(crate) fn move_checkpoint(to: LogPoint, fence: i64) -> String {
     format!("update checkpoint set (event_id, recorded_at) = row({mark}), position = {}, fence = {fence}", to.position.0)
 }
 
-/// The rows of these keys.
-pub(crate) async fn load(conn: &mut PgConnection, keys: &BTreeSet<Key>) -> Result<Rows, sqlx::Error> {
-    let mut kinds: [(&str, Vec<Uuid>); 4] = ["department_id", "location_id", "job_id", "employee_id"].map(|kind| (kind, Vec::new()));
-    for key in keys {
-        let (kind, id) = match key {
-            Key::Department(id) => (0, id),
-            Key::Location(id) => (1, id),
-            Key::Job(id) => (2, id),
-            Key::Person(id) => (3, id),
-        };
-        kinds[kind].1.push(*id);
-    }
-    let mut arms = Vec::new();
-    let touched: Vec<_> = kinds.into_iter().filter(|(_, ids)| !ids.is_empty()).collect();
-    for (n, (kind, _)) in (1..).zip(&touched) {
-        arms.extend(TABLES.iter().filter(|table| table.fold_key == *kind).map(|table| select(table, n)));
-    }
-    let mut rows = Rows::default();
-    if arms.is_empty() {
-        return Ok(rows);
-    }
-    let sql = arms.join(" union all ");
-    let mut query = sqlx::query(&sql);
-    for (_, ids) in touched {
-        query = query.bind(ids);
-    }
-    for row in query.fetch_all(conn).await? {
-        rows.push(row.try_get(0)?, row.try_get(1)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
-    }
-    Ok(rows)
+/// What turns the rows of some keys into others.
+pub struct Difference<P: Projection> {
+    changes: Vec<TableChange>,
+    derived: P::Derived,
 }
 
-/// Rows of a table whose fold key is among the n-th argument's, as the table's name and the row in binary.
-fn select(table: &TableInfo, n: usize) -> String {
-    let (name, columns, key) = (table.name, table.columns.join(", "), table.fold_key);
-    format!("select '{name}', record_send(r) from (select {columns} from {name} where {key} = any (${n})) r")
+impl<P: Projection> Difference<P> {
+    /// From rows to those that the model makes of their keys.
+    pub fn between(before: P::Before, model: &P::Model) -> Result<Self, CannotFold> {
+        let mut changes = Vec::new();
+        changes.resize_with(P::TABLES, TableChange::default);
+        let mut derived = P::Derived::default();
+        P::difference(before, model, &mut changes, &mut derived)?;
+        Ok(Self { changes, derived })
+    }
+
+    /// With their tables.
+    pub(crate) fn changes(self) -> impl Iterator<Item = (TableInfo, TableChange)> {
+        tables::<P>().into_iter().zip(self.changes)
+    }
+}
+
+/// The tables that a projection folds.
+pub fn tables<P: Projection>() -> Vec<TableInfo> {
+    let mut tables = Vec::with_capacity(P::TABLES);
+    P::tables(&mut tables);
+    tables
+}
+
+/// Loads the rows of the keys that are touched. How many there are.
+pub async fn load<P: Projection>(conn: &mut PgConnection, before: &mut P::Before) -> Result<usize, sqlx::Error> {
+    let mut selection = Selection::default();
+    P::select(before, 0, &mut selection);
+    if selection.arms.is_empty() {
+        return Ok(0);
+    }
+    let sql = selection.arms.join(" union all ");
+    let mut query = sqlx::query(&sql);
+    for parameter in selection.parameters {
+        query = query.bind(parameter);
+    }
+    let rows = query.fetch_all(conn).await?;
+    for row in &rows {
+        let table = usize::try_from(row.try_get::<i32, _>(0)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
+        P::read(before, table, row.try_get(1)?).map_err(|e| sqlx::Error::Decode(e.into()))?;
+    }
+    Ok(rows.len())
 }
 
 /// Writes what changed and moves the checkpoint.
-pub(crate) async fn write(conn: &mut PgConnection, difference: &Difference, to: LogPoint, fence: i64) -> Result<(), sqlx::Error> {
+pub(crate) async fn write<P: Projection>(
+    conn: &mut PgConnection,
+    difference: Difference<P>,
+    to: LogPoint,
+    fence: i64,
+) -> Result<(), sqlx::Error> {
+    let mut renewals = Vec::new();
+    difference.derived.renewals(&mut renewals).map_err(|e| sqlx::Error::Encode(e.into()))?;
     let mut parts = Vec::new();
     let mut arguments = PgArguments::default();
     let mut part = |columns: Vec<Column>, statement: &dyn Fn(&str) -> String| {
@@ -111,13 +127,18 @@ pub(crate) async fn write(conn: &mut PgConnection, difference: &Difference, to: 
         parts.push(format!("c{} as ({})", parts.len(), statement(&numbers.join(", "))));
         Ok(())
     };
-    for TableChange { table, added, changed, deleted } in difference.changes() {
-        part(added, &|columns| insert(&table, columns)).map_err(sqlx::Error::Encode)?;
-        part(changed, &|columns| update(&table, columns)).map_err(sqlx::Error::Encode)?;
-        part(deleted, &|columns| delete(&table, columns)).map_err(sqlx::Error::Encode)?;
+    for (table, change) in difference.changes() {
+        part(change.added, &|columns| insert(&table, columns)).map_err(sqlx::Error::Encode)?;
+        part(change.changed, &|columns| update(&table, columns)).map_err(sqlx::Error::Encode)?;
+        part(change.deleted, &|columns| delete(&table, columns)).map_err(sqlx::Error::Encode)?;
     }
-    let steps = difference.steps.rows().map_err(|e| sqlx::Error::Encode(e.into()))?;
-    part(HeadcountStep::columns(&steps), &add).map_err(sqlx::Error::Encode)?;
+    let mut afterwards = Vec::new();
+    for (table, renewal) in renewals {
+        match renewal {
+            Renewal::Add { rows, sums } => part(rows, &|columns| add(&table, sums, columns)).map_err(sqlx::Error::Encode)?,
+            Renewal::Run(sql) => afterwards.push(sql),
+        }
+    }
     let position = i64::try_from(to.position.0).map_err(|e| sqlx::Error::Encode(e.into()))?;
     let recorded_at = to.mark.map(|mark| mark.recorded_at.as_microsecond());
     let mut add = |value| arguments.add(value);
@@ -129,7 +150,10 @@ pub(crate) async fn write(conn: &mut PgConnection, difference: &Difference, to: 
         format!("update checkpoint set position = ${position}, recorded_at = ${recorded_at}, fence = ${fence}, event_id = ${last}");
     let sql = format!("{with}{} {checkpoint}", parts.join(", "));
     sqlx::query_with(&sql, arguments).execute(&mut *conn).await?;
-    top::renew(conn, &difference.moved()).await
+    for sql in afterwards.into_iter().filter(|sql| !sql.is_empty()) {
+        conn.execute(sql.as_str()).await?;
+    }
+    Ok(())
 }
 
 /// Inserts rows of a table from arguments, one per column.
@@ -139,10 +163,11 @@ fn insert(table: &TableInfo, arguments: &str) -> String {
     format!("insert into {name} as t ({columns}) select {} from unnest({arguments}) r ({columns})", values.join(", "))
 }
 
-/// Adds to what headcount steps say.
-fn add(arguments: &str) -> String {
-    let (rows, key) = (insert(&HeadcountStep::INFO, arguments), HeadcountStep::INFO.key.join(", "));
-    format!("{rows} on conflict ({key}) do update set heads = t.heads + excluded.heads, annual = t.annual + excluded.annual")
+/// Adds to the sums of rows that are there, and inserts those that are not.
+fn add(table: &TableInfo, sums: &[&str], arguments: &str) -> String {
+    let (rows, key) = (insert(table, arguments), table.key.join(", "));
+    let sums: Vec<_> = sums.iter().map(|sum| format!("{sum} = t.{sum} + excluded.{sum}")).collect();
+    format!("{rows} on conflict ({key}) do update set {}", sums.join(", "))
 }
 
 fn update(table: &TableInfo, arguments: &str) -> String {

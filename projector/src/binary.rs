@@ -11,15 +11,17 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use crate::rows::Until;
-
 /// What a binary COPY starts with.
 pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// What it ends with.
 pub const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 
+/// The end of a span: the first day on which it no longer held, or `infinity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Until(pub Option<Date>);
+
 /// A column's type on its way into PostgreSQL. The numbers are those of `pg_type`, which no server changes.
-pub(crate) trait ToBinary {
+pub trait ToBinary {
     /// Its number.
     const TYPE: u32;
     /// The types of an element and of an array by which a parameter carries a column of it.
@@ -35,7 +37,7 @@ pub(crate) trait ToBinary {
 }
 
 /// And on its way out.
-pub(crate) trait FromBinary: ToBinary + Sized {
+pub trait FromBinary: ToBinary + Sized {
     /// The value of these bytes, which came without their length; `None` is null.
     fn take(bytes: Option<&[u8]>) -> Result<Self, Malformed>;
 }
@@ -43,14 +45,14 @@ pub(crate) trait FromBinary: ToBinary + Sized {
 /// Why bytes are no value: they are no row of ours.
 #[derive(Debug, thiserror::Error)]
 #[error("a row of the read model can't be read: {0}")]
-pub struct Malformed(pub(crate) &'static str);
+pub struct Malformed(pub &'static str);
 
 fn malformed<T>(why: &'static str) -> Result<T, Malformed> {
     Err(Malformed(why))
 }
 
 /// A count of columns; none is near the limit.
-pub(crate) fn word(count: usize) -> [u8; 2] {
+pub fn word(count: usize) -> [u8; 2] {
     i16::try_from(count).unwrap_or(i16::MAX).to_be_bytes()
 }
 
@@ -287,18 +289,18 @@ impl FromBinary for Decimal {
 }
 
 /// The fields of a row, as `record_send` gives them.
-pub(crate) struct Fields<'r>(&'r [u8]);
+pub struct Fields<'r>(&'r [u8]);
 
 impl<'r> Fields<'r> {
     /// Of a row with so many columns.
-    pub(crate) fn of(record: &'r [u8], columns: usize) -> Result<Self, Malformed> {
+    pub fn of(record: &'r [u8], columns: usize) -> Result<Self, Malformed> {
         let mut rest = record;
         let count = i32::from_be_bytes(first(&mut rest)?);
         if usize::try_from(count) == Ok(columns) { Ok(Self(rest)) } else { malformed("another number of columns") }
     }
 
     /// The next one.
-    pub(crate) fn take<T: FromBinary>(&mut self) -> Result<T, Malformed> {
+    pub fn take<T: FromBinary>(&mut self) -> Result<T, Malformed> {
         if u32::from_be_bytes(first(&mut self.0)?) != T::TYPE {
             return malformed("a column of another type");
         }
@@ -310,19 +312,48 @@ impl<'r> Fields<'r> {
 }
 
 /// A column of some rows, as a parameter that is an array.
-pub(crate) struct Column {
+pub struct Column {
     types: (u32, u32),
     length: usize,
     elements: Vec<u8>,
 }
 
+/// A value that a [`Column`] takes.
+pub trait Element {
+    /// The types of an element and of the array.
+    fn types(&self) -> (u32, u32);
+    /// Appends it.
+    fn append(&self, out: &mut Vec<u8>);
+}
+
+impl<T: ToBinary> Element for T {
+    fn types(&self) -> (u32, u32) {
+        T::ARRAY
+    }
+    fn append(&self, out: &mut Vec<u8>) {
+        self.put_element(out);
+    }
+}
+
 impl Column {
-    pub(crate) fn of<'v, T: ToBinary + 'v>(values: impl ExactSizeIterator<Item = &'v T>) -> Self {
+    /// Of these values.
+    pub fn of<'v, T: ToBinary + 'v>(values: impl ExactSizeIterator<Item = &'v T>) -> Self {
         let mut column = Self { types: T::ARRAY, length: values.len(), elements: Vec::new() };
         for value in values {
             value.put_element(&mut column.elements);
         }
         column
+    }
+
+    /// Appends a row to its columns, which are as many and of the same types; they are made for the first row.
+    pub fn put_row(columns: &mut Vec<Self>, row: &[&dyn Element]) {
+        if columns.is_empty() {
+            columns.extend(row.iter().map(|value| Self { types: value.types(), length: 0, elements: Vec::new() }));
+        }
+        for (column, value) in columns.iter_mut().zip(row) {
+            column.length += 1;
+            value.append(&mut column.elements);
+        }
     }
 }
 

@@ -1,19 +1,20 @@
 //! Events to rows.
 //!
-//! The pure part is [`fold`] with a module per capability ([`organization`], [`employee`]) over the tables of [`rows`], which
-//! travel as [`binary`] says. Its edges are [`apply`], for live batches and healing, with its SQL in [`batch`], and
-//! [`rebuild`]; [`digest`] compares what they make. [`consume`] drives them from the feed, for the partitions that [`lease`]
-//! holds; [`rebuilder`] decides when a rebuild is sooner done.
+//! The pure part is [`fold`] with a folder per capability: its tables, its kinds of key, what is worked out from their rows.
+//! [`projection`] puts the kinds of all together, [`derived`] the tables that are worked out, and [`table`] says what is written,
+//! as [`binary`] has it. Its edges are [`apply`], for live batches and healing, with its SQL in [`batch`], and [`rebuild`];
+//! [`digest`] compares what they make. [`consume`] drives them from the feed, for the partitions that [`lease`] holds;
+//! [`rebuilder`] decides when a rebuild is sooner done.
 
+pub mod projection;
+
+pub mod binary;
+pub mod derived;
 pub mod fold;
+pub mod table;
 
 pub mod employee;
 pub mod organization;
-
-pub mod binary;
-pub mod headcount;
-pub mod rows;
-pub mod top;
 
 pub mod apply;
 pub mod batch;
@@ -24,3 +25,6 @@ pub mod rebuilder;
 
 pub mod consume;
 pub mod lease;
+
+/// The projections of all capabilities.
+pub type Capabilities = several![organization::Projection, employee::Projection];

@@ -12,8 +12,14 @@ use anyhow::Context as _;
 use bench::careers;
 use domain::{Command, Facts, Standing, employee};
 use events::{Event, KeyState, PersonKey, Position, RecordedEvent, TenantId, TenantScope, Version};
-use projector::{fold::Model, rows::TABLES};
+use projector::{
+    Capabilities,
+    projection::{Kinds, Part, Projection, fold},
+};
 use uuid::Uuid;
+
+/// What is in hand while a stream is folded.
+type Model = <Capabilities as Projection>::Model;
 
 /// How long each piece is measured.
 const LENGTH: Duration = Duration::from_secs(1);
@@ -130,12 +136,12 @@ impl Hot {
                 black_box(event);
             }
             "fold" => {
-                let (mut model, mut tables) = (Model::default(), vec![Vec::new(); TABLES.len()]);
+                let (mut model, mut part) = (Model::default(), Part::of::<Capabilities>(self.career.len()));
                 for (recorded, event) in &self.career {
-                    model.fold(recorded.stream, recorded.version, black_box(event))?;
+                    fold::<Capabilities>(&mut model, recorded.stream, recorded.version, black_box(event), Kinds::OneStream)?;
                 }
-                model.into_rows(|rows| rows.copy(&mut tables));
-                black_box(tables);
+                part.add::<Capabilities>(model, &mut <Capabilities as Projection>::Derived::default())?;
+                black_box(part);
             }
             _ => anyhow::bail!("the pieces are {}", PIECES.map(|(piece, _)| piece).join(", ")),
         }

@@ -23,8 +23,8 @@ use events::TenantScope;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use platform::{READ_MODEL_VERSION, provision::read_model_sql, read_schema};
 use projector::{
-    rebuild::{fold_only, index_chains, table_names},
-    top,
+    Capabilities,
+    rebuild::{Step, fold_only, index_chains, table_names},
 };
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
@@ -196,7 +196,7 @@ async fn copy_out(system: &System, scopes: &[TenantScope], folder: &Path) -> any
     let mut connection = PgConnection::connect_with(system.database()).await?;
     let of = if scopes.len() == 1 { WRITERS } else { 1 };
     for &scope in scopes {
-        for table in table_names() {
+        for table in table_names::<Capabilities>() {
             for nth in 0..of {
                 let file = folder.join(format!("{}-{table}-{nth}", scope.tenant()));
                 let select = format!("select * from {}.{table} where mod(hashtext(ctid::text) & 65535, {of}) = {nth}", rebuilt(scope));
@@ -217,8 +217,7 @@ async fn copy_out(system: &System, scopes: &[TenantScope], folder: &Path) -> any
 /// Copies them into fresh tables, and makes keys, indexes and statistics; how long either took.
 async fn copy_in(system: &System, scopes: &[TenantScope], parts: &[Part]) -> anyhow::Result<(f64, f64)> {
     let started = Instant::now();
-    let (tables, _) = read_model_sql();
-    let tables = format!("set local search_path = SCHEMA; create schema SCHEMA; {}", tables.join("\n"));
+    let tables = format!("set local search_path = SCHEMA; create schema SCHEMA; {}", read_model_sql().tables.join("\n"));
     in_parallel(system, scopes.iter().map(|scope| tables.replace("SCHEMA", &copied(*scope)))).await?;
     stream::iter(parts.iter().map(anyhow::Ok))
         .try_for_each_concurrent(WRITERS, |part| async move {
@@ -242,13 +241,9 @@ async fn copy_in(system: &System, scopes: &[TenantScope], parts: &[Part]) -> any
 
     let started = Instant::now();
     // As a rebuild makes them, in as many transactions.
-    let chains: Vec<String> = index_chains()
-        .into_iter()
-        .map(|mut chain| {
-            chain.retain(|statement| statement != top::INSERT);
-            chain.join(";")
-        })
-        .collect();
+    let without_filling = |chain: Vec<Step>| chain.into_iter().filter(|step| step.fills.is_none()).map(|step| step.sql).collect::<Vec<_>>();
+    let chains = index_chains::<Capabilities>(&read_model_sql());
+    let chains: Vec<String> = chains.into_iter().map(|chain| without_filling(chain).join(";")).collect();
     let each = |scope: &TenantScope| {
         let schema = copied(*scope);
         chains.iter().map(|chain| format!("set local search_path = {schema}; {chain}")).collect::<Vec<_>>()

@@ -15,10 +15,11 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
+use super::tables::{AssignmentSpan, CompensationSpan, Employment, HeadcountStep, PersonRows};
 use crate::{
-    binary::{Column, ToBinary as _, word},
+    derived::{Derived, Renewal},
     fold::CannotFold,
-    rows::{AssignmentSpan, CompensationSpan, Employment, Rows, TableInfo},
+    table::{Table as _, TableInfo},
 };
 
 /// By what steps are added up; the numbers stand in the table.
@@ -91,78 +92,41 @@ fn too_large() -> CannotFold {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Steps(HashMap<Cell, Step, RandomState>);
 
-/// A row of `headcount_step`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeadcountStep {
-    dimension: i16,
-    period: i16,
-    starts_on: Date,
-    unit_id: Uuid,
-    currency: &'static str,
-    heads: i64,
-    annual: Decimal,
-}
+impl Derived for Steps {
+    type Source = PersonRows;
+    const TABLE: TableInfo = HeadcountStep::INFO;
+    // A step that was taken back may stand there as zero, and a sum keeps the decimals of what it was added up from.
+    const COMPARED: &'static str = "select dimension, period, starts_on, unit_id, currency, heads, trim_scale(annual) from headcount_step where heads <> 0 or annual <> 0";
 
-impl HeadcountStep {
-    /// The table. It is of everyone, so no fold loads it.
-    pub const INFO: TableInfo = TableInfo {
-        name: "headcount_step",
-        columns: &["dimension", "period", "starts_on", "unit_id", "currency", "heads", "annual"],
-        key: &["dimension", "period", "starts_on", "unit_id", "currency"],
-        fold_key: "",
-        casts: &["", "", "", "", "", "", ""],
-    };
-
-    /// Appends the row in binary COPY format.
-    pub fn copy(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&word(Self::INFO.columns.len()));
-        self.dimension.put(out);
-        self.period.put(out);
-        self.starts_on.put(out);
-        self.unit_id.put(out);
-        self.currency.put(out);
-        self.heads.put(out);
-        self.annual.put(out);
+    fn note(&mut self, before: &PersonRows, after: &PersonRows) -> Result<(), CannotFold> {
+        self.count(before, -1)?;
+        self.count(after, 1)
     }
-
-    /// A parameter per column.
-    pub(crate) fn columns(rows: &[Self]) -> Vec<Column> {
-        if rows.is_empty() {
-            return Vec::new();
-        }
-        vec![
-            Column::of(rows.iter().map(|row| &row.dimension)),
-            Column::of(rows.iter().map(|row| &row.period)),
-            Column::of(rows.iter().map(|row| &row.starts_on)),
-            Column::of(rows.iter().map(|row| &row.unit_id)),
-            Column::of(rows.iter().map(|row| &row.currency)),
-            Column::of(rows.iter().map(|row| &row.heads)),
-            Column::of(rows.iter().map(|row| &row.annual)),
-        ]
-    }
-}
-
-impl Steps {
-    /// Adds the steps of the people whose rows these are.
-    pub fn add(&mut self, rows: &Rows) -> Result<(), CannotFold> {
-        self.count(rows, 1)
-    }
-
-    /// Takes them back.
-    pub fn take_back(&mut self, rows: &Rows) -> Result<(), CannotFold> {
-        self.count(rows, -1)
-    }
-
-    /// Adds other people's.
-    pub fn merge(&mut self, other: Self) -> Result<(), CannotFold> {
+    fn merge(&mut self, other: Self) -> Result<(), CannotFold> {
         for (cell, step) in other.0 {
             self.0.entry(cell).or_default().add(step.heads, step.annual)?;
         }
         Ok(())
     }
+    fn renewal(&self) -> Result<Renewal, CannotFold> {
+        let mut rows = Vec::new();
+        for row in self.rows()? {
+            row.put(&mut rows);
+        }
+        Ok(Renewal::Add { rows, sums: &["heads", "annual"] })
+    }
+    fn copy(&self, out: &mut Vec<u8>) -> Result<u64, CannotFold> {
+        let rows = self.rows()?;
+        for row in &rows {
+            row.copy(out);
+        }
+        Ok(rows.len() as u64)
+    }
+}
 
+impl Steps {
     /// The table's rows, in the order of its key, without those that change nothing.
-    pub fn rows(&self) -> Result<Vec<HeadcountStep>, CannotFold> {
+    fn rows(&self) -> Result<Vec<HeadcountStep>, CannotFold> {
         let mut sums: HashMap<(Period, Cell), Step, RandomState> = HashMap::default();
         for (cell, step) in self.0.iter().filter(|(_, step)| **step != Step::default()) {
             for period in Period::ALL {
@@ -176,16 +140,16 @@ impl Steps {
             period: period as i16,
             starts_on: cell.day,
             unit_id: cell.unit,
-            currency: cell.currency.map_or("", Currency::code),
+            currency: cell.currency.map_or("", Currency::code).to_owned(),
             heads: step.heads,
             annual: step.annual.normalize(),
         };
         let mut rows: Vec<_> = sums.into_iter().map(row).collect();
-        rows.sort_unstable_by_key(|row| (row.dimension, row.period, row.starts_on, row.unit_id, row.currency));
+        rows.sort_unstable_by(HeadcountStep::compare_keys);
         Ok(rows)
     }
 
-    fn count(&mut self, rows: &Rows, sign: i64) -> Result<(), CannotFold> {
+    fn count(&mut self, rows: &PersonRows, sign: i64) -> Result<(), CannotFold> {
         for employment in &rows.employment {
             let of = employment.employment_id;
             let assignments = rows.assignment_span.iter().filter(|span| span.employment_id == of);

@@ -1,0 +1,16 @@
+//! Departments, locations and jobs.
+
+mod department;
+mod job;
+mod location;
+
+pub mod tables;
+
+pub use department::Department;
+pub use job::Job;
+pub use location::Location;
+
+use crate::{projection::Kind, several};
+
+/// All of it.
+pub type Projection = several![Kind<Department>, Kind<Location>, Kind<Job>];

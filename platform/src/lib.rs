@@ -6,6 +6,7 @@ pub mod build;
 pub mod config;
 mod connections;
 pub mod database;
+pub mod declared;
 pub mod health;
 pub mod history;
 pub mod http;

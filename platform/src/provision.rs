@@ -10,7 +10,7 @@ use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 
-use crate::{Access, Keys, READ_MODEL_VERSION, ScopedTx, TenantTx, read_schema, tenant_tx::is_schema_of};
+use crate::{Access, Keys, READ_MODEL_VERSION, ScopedTx, TenantTx, declared::Declared, read_schema, tenant_tx::is_schema_of};
 
 include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
@@ -291,8 +291,11 @@ pub(crate) async fn create_tables(conn: &mut PgConnection, scope: TenantScope, s
     }
     sqlx::query("select platform.create_read_schema($1, $2)").bind(tenant.namespace()).bind(schema).execute(&mut *conn).await?;
     conn.execute(format!("set local role \"w_{tenant}\"; set local search_path = \"{schema}\"").as_str()).await?;
-    for statements in sql {
-        conn.execute(statements).await.context("creating the read model's tables")?;
+    for statements in &sql {
+        conn.execute(*statements).await.context("creating the read model's tables")?;
+    }
+    for grant in Declared::of(&sql).tables.iter().filter_map(|table| table.grant(&format!("t_{tenant}"))) {
+        conn.execute(grant.as_str()).await.context("granting what the read model declares")?;
     }
     conn.execute("set local role none; set local search_path = pg_catalog").await?;
     Ok(())

@@ -23,7 +23,7 @@ mod sight;
 pub mod fuzzing;
 
 pub use params::{Day, Fresh, Limit};
-pub use read::Reads;
+pub use read::{Answer, Body, Positioned, Reads};
 pub use service::run;
 
 use std::sync::{Arc, LazyLock};

@@ -68,16 +68,18 @@ impl Reading {
 }
 
 /// A row that knows which position of the tenant's log it stands at.
-pub(crate) trait Positioned: for<'r> FromRow<'r, PgRow> + Send + Unpin {
+pub trait Positioned: for<'r> FromRow<'r, PgRow> + Send + Unpin {
     /// The checkpoint, read by the same statement as the row; 0 in a row beside the one that has it.
     fn position(&self) -> i64;
 }
 
 /// The whole answer as JSON from SQL; none where there is no such object.
-#[derive(FromRow)]
-pub(crate) struct Body {
-    pub(crate) position: i64,
-    pub(crate) body: Option<String>,
+#[derive(Debug, FromRow)]
+pub struct Body {
+    /// The position that it stands at.
+    pub position: i64,
+    /// The answer.
+    pub body: Option<String>,
 }
 impl Positioned for Body {
     fn position(&self) -> i64 {
@@ -116,7 +118,7 @@ impl Reads {
     }
 
     /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.
-    pub(crate) async fn one<R: Positioned>(
+    pub async fn one<R: Positioned>(
         &self,
         reader: &Reader,
         fresh: Fresh,
@@ -158,7 +160,7 @@ impl Reads {
         let statement = if sight.is_whole() {
             query.sql().to_owned()
         } else {
-            sight.restrict(query.sql(), &mut arguments).map_err(|error| Problem::internal(&error))?
+            sight.restrict(query.sql(), &mut arguments, reader.0.scope.tenant()).map_err(|error| Problem::internal(&error))?
         };
         let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
         let mut reading = self.begin_at(reader, &schema, fresh).await?;
@@ -296,7 +298,8 @@ pub(crate) fn not_found() -> Problem {
 }
 
 /// JSON, the position it stands at, and the stream's version where it is one aggregate's.
-pub(crate) struct Answer {
+#[derive(Debug)]
+pub struct Answer {
     pub(crate) position: i64,
     pub(crate) version: Option<i64>,
     pub(crate) json: String,
@@ -304,7 +307,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// The answer to a query for one object.
-    pub(crate) fn of(body: Body) -> Result<Self, Problem> {
+    pub fn of(body: Body) -> Result<Self, Problem> {
         Ok(Self { position: body.position, version: None, json: compact(body.body.ok_or_else(not_found)?) })
     }
 

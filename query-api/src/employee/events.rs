@@ -3,7 +3,7 @@
 
 use axum::extract::State;
 use events::{CloudEvent, EmployeeId, StreamName, Version};
-use platform::{Problem, Reader};
+use platform::{Problem, Reader, access::FieldClass};
 use serde::Serialize;
 use store::{Store, StoreError};
 
@@ -36,6 +36,9 @@ pub(crate) struct EventPage {
     next_cursor: Option<String>,
 }
 
+/// The classes of facts that the events of a person's stream hold.
+const IN_EVENTS: [FieldClass; 3] = [FieldClass::Directory, FieldClass::Personal, FieldClass::Pay];
+
 /// A person's recorded events, first to last; for those who may see directory, personal facts and pay of the person.
 #[utoipa::path(get, path = "/v1/employees/{id}/events", tag = "employee", params(("id" = uuid::Uuid, Path), EventListParams),
     responses((status = 200, description = "The answer", body = EventPage, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
@@ -59,10 +62,10 @@ pub(crate) async fn recorded_events(
     };
     // An event holds facts of several classes: it is for those who may see all of them.
     let sight = Sight::of(&reader.0).only_of(id.uuid());
-    if !sight.is_whole() {
+    if !sight.is_whole_of(&IN_EVENTS) {
         let sql = format!(
             "select (select position from checkpoint) as position, (select '{{}}' from employee e where e.employee_id = $1 and {}) as body",
-            Sight::WHOLE
+            Sight::sees(&IN_EVENTS)
         );
         let seen: Body = reads.one_as(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid())).await?;
         seen.body.ok_or_else(not_found)?;

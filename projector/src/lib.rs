@@ -26,5 +26,10 @@ pub mod rebuilder;
 pub mod consume;
 pub mod lease;
 
-/// The projections of all capabilities.
-pub type Capabilities = several![organization::Projection, employee::Projection];
+macro_rules! projections {
+    (platform [$($platform:ident { $($platform_kinds:tt)* })*] tenants [$($tenants:ident { $($tenants_kinds:tt)* })*]) => {
+        /// The projections of all capabilities that write to their tenant's log.
+        pub type Capabilities = several![$($tenants::Projection),*];
+    };
+}
+events::capabilities!(projections);

@@ -25,14 +25,29 @@ use platform::{Problem, Reader};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
+    App,
     organization::OneParams,
     params::{Day, Fresh, Id},
     read::{Answer, Positioned, Reads, compact, not_found},
     sight::Sight,
 };
+
+/// What the contract says of these routes.
+pub(crate) const TAG: &str = "People";
+
+/// The routes.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(employees))
+        .routes(routes!(employee))
+        .routes(routes!(history))
+        .routes(routes!(recorded_events))
+        .routes(routes!(org_chart))
+}
 
 /// A person as of a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

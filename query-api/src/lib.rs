@@ -31,7 +31,7 @@ use std::sync::{Arc, LazyLock};
 use axum::{Router, extract::FromRef, middleware::from_fn_with_state, routing::get};
 use platform::{Gate, Registry, history};
 use store::Store;
-use utoipa::OpenApi as _;
+use utoipa::{OpenApi as _, openapi::tag::TagBuilder};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// What handlers need; each takes only its part.
@@ -61,24 +61,32 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// The table of contents.
+macro_rules! routes_of_capabilities {
+    (platform [$($platform:ident { $($platform_kinds:tt)* })*] tenants [$($tenants:ident { $($tenants_kinds:tt)* })*]) => {
+        /// Every capability's routes, and what their tag says.
+        fn capabilities() -> Vec<(OpenApiRouter<App>, &'static str, &'static str)> {
+            vec![
+                $(($platform::routes(), stringify!($platform), $platform::TAG),)*
+                $(($tenants::routes(), stringify!($tenants), $tenants::TAG),)*
+            ]
+        }
+    };
+}
+events::capabilities!(routes_of_capabilities);
+
+/// All routes, with the contract.
 fn documented() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(openapi::Document::openapi())
-        .routes(routes!(employee::employees))
-        .routes(routes!(employee::employee))
-        .routes(routes!(employee::history))
-        .routes(routes!(employee::recorded_events))
-        .routes(routes!(employee::org_chart))
-        .routes(routes!(organization::departments))
-        .routes(routes!(organization::department))
-        .routes(routes!(organization::locations))
-        .routes(routes!(organization::location))
-        .routes(routes!(organization::jobs))
-        .routes(routes!(organization::job))
-        .routes(routes!(reports::headcount))
-        .routes(routes!(access::explain))
-        .routes(routes!(tenancy::tenants))
-        .routes(routes!(tenancy::tenant))
+    let mut documented =
+        OpenApiRouter::with_openapi(openapi::Document::openapi()).routes(routes!(reports::headcount)).routes(routes!(access::explain));
+    let mut tags = vec![("reports", "Headcount and pay")];
+    for (routes, name, says) in capabilities() {
+        documented = documented.merge(routes);
+        tags.push((name, says));
+    }
+    tags.sort_unstable();
+    let tag = |(name, says): (&str, &str)| TagBuilder::new().name(name).description(Some(says)).build();
+    documented.get_openapi_mut().tags = Some(tags.into_iter().map(tag).collect());
+    documented
 }
 
 static OPENAPI: LazyLock<String> = LazyLock::new(openapi_json);

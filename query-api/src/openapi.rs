@@ -40,12 +40,6 @@ pub(crate) struct ProblemDocument {
         title = "Tenure query API",
         description = "Every read of Tenure, as of any day.\n\nEvery answer carries `Tenure-Position`, the position of the tenant's log that it stands at: take it as an opaque text. Send it back as `Tenure-Min-Position` to read your own writes: the answer is then at least that new, or 503 `projection_behind`; `Prefer: wait=S` waits for it up to S seconds (at most 30).\n\nErrors are RFC 9457 problem documents with a stable `error` code. 400: `invalid_parameter`, `unknown_parameter`, `invalid_cursor`, `invalid_id`, `invalid_header`. 401: `missing_token`, `invalid_token`. 402: `subscription_expired`. 403: `tenant_mismatch`, `forbidden`. 404: `not_found`, `tenant_not_found`. 409: `history_restored`, where a position or cursor is of before a restore. 503: `history_changing`, `history_diverged`, `projection_behind`, `rights_changed`, `read_model_not_ready`, `tenant_not_ready`, `timeout`, `overloaded`."
     ),
-    tags(
-        (name = "employee", description = "People"),
-        (name = "organization", description = "Departments, locations and jobs"),
-        (name = "reports", description = "Headcount and pay"),
-        (name = "tenancy", description = "Tenants, for operators"),
-    ),
     components(schemas(ProblemDocument, FieldProblem)),
     security(("token" = []))
 )]

@@ -4,14 +4,31 @@ use axum::extract::State;
 use events::{DepartmentId, JobId, LocationId};
 use platform::{Problem, Reader};
 use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, Row as _, postgres::PgRow};
 use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
+    App,
     cursor::{Cursor, Listing, text_key},
     params::{Day, Fresh, Id, IdParam, Limit, params},
-    read::{Answer, Reads, Rows},
+    read::{Answer, Positioned, Reads, not_found},
 };
+
+/// What the contract says of these routes.
+pub(crate) const TAG: &str = "Departments, locations and jobs";
+
+/// The routes.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(departments))
+        .routes(routes!(department))
+        .routes(routes!(locations))
+        .routes(routes!(location))
+        .routes(routes!(jobs))
+        .routes(routes!(job))
+}
 
 /// A department as of a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -183,23 +200,92 @@ const JOBS: &str = "
         from job_span where valid_from <= $1 and $1 < valid_to
     )";
 
+/// A row of `thing` beside the position; no thing where there is none.
+struct Found<T> {
+    position: i64,
+    /// The key of the page's last row, if more follow.
+    next: Option<String>,
+    thing: Option<T>,
+}
+
+impl<'r, T: FromRow<'r, PgRow>> FromRow<'r, PgRow> for Found<T> {
+    fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
+        let is_there = row.try_get::<Option<String>, _>("code")?.is_some();
+        let thing = if is_there { Some(T::from_row(row)?) } else { None };
+        Ok(Self { position: row.try_get("position")?, next: row.try_get("next")?, thing })
+    }
+}
+
+impl<T: for<'r> FromRow<'r, PgRow> + Send + Unpin> Positioned for Found<T> {
+    fn position(&self) -> i64 {
+        self.position
+    }
+}
+
+/// A day as it is written, where there is one.
+fn written(row: &PgRow, column: &str) -> Result<Option<String>, sqlx::Error> {
+    Ok(row.try_get::<Option<Day>, _>(column)?.map(|day| day.to_string()))
+}
+
+/// Since when it has stood like this.
+fn since(row: &PgRow) -> Result<String, sqlx::Error> {
+    Ok(row.try_get::<Day, _>("valid_from")?.to_string())
+}
+
+impl FromRow<'_, PgRow> for Department {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            department_id: row.try_get("department_id")?,
+            code: row.try_get("code")?,
+            name: row.try_get("name")?,
+            parent_id: row.try_get("parent_id")?,
+            depth: row.try_get::<Option<i32>, _>("depth")?.and_then(|depth| u32::try_from(depth).ok()),
+            path: row.try_get("path")?,
+            valid_from: since(row)?,
+            valid_to: written(row, "valid_to")?,
+        })
+    }
+}
+
+impl FromRow<'_, PgRow> for Location {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            location_id: row.try_get("location_id")?,
+            code: row.try_get("code")?,
+            name: row.try_get("name")?,
+            time_zone: row.try_get("time_zone")?,
+            valid_from: since(row)?,
+            valid_to: written(row, "valid_to")?,
+        })
+    }
+}
+
+impl FromRow<'_, PgRow> for Job {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            job_id: row.try_get("job_id")?,
+            code: row.try_get("code")?,
+            title: row.try_get("title")?,
+            valid_from: since(row)?,
+            valid_to: written(row, "valid_to")?,
+        })
+    }
+}
+
 /// The object with id $2 out of `thing`.
 fn one(things: &str, id: &str) -> String {
-    format!(
-        "{things} select (select position from checkpoint) as position, (select row_to_json(thing)::text from thing where {id} = $2) as body"
-    )
+    format!("{things} select c.position, null::text as next, thing.* from checkpoint c left join thing on thing.{id} = $2")
 }
 
 /// A page of `thing` by code after $2, $3 rows long.
 fn page(things: &str, filter: &str) -> String {
     format!(
         "{things}, page as (
-            select *, row_number() over (order by code collate \"C\") as n from thing
+            select code, row_number() over (order by code collate \"C\") as n from thing
             where ($2::text is null or code collate \"C\" > $2) and {filter} order by code collate \"C\" limit $3 + 1
         )
-        select (select position from checkpoint) as position,
-               coalesce((select json_agg(thing order by code collate \"C\") from thing where code in (select code from page where n <= $3)), '[]')::text as items,
-               (select code from page where n = $3 and exists (select from page where n > $3)) as next"
+        select c.position, (select code from page where n = $3 and exists (select from page where n > $3)) as next, thing.*
+        from checkpoint c left join thing on thing.code in (select code from page where n <= $3) order by thing.code collate \"C\""
     )
 }
 
@@ -213,7 +299,7 @@ pub(crate) async fn department(
     params: OneParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
-    find(&reads, &reader, fresh, &one(TREE, "department_id"), id.uuid(), params).await
+    find::<Department>(&reads, &reader, fresh, &one(TREE, "department_id"), id.uuid(), params).await
 }
 
 /// Departments as of a day, by code.
@@ -232,9 +318,8 @@ pub(crate) async fn departments(
     let limit = params.limit.unwrap_or_default().0;
     let sql = page(TREE, "($4::uuid is null or parent_id = $4)");
     let query = sqlx::query_as(&sql).bind(listing.as_of).bind(text_key(after)?).bind(limit).bind(parent);
-    let rows: Rows = reads.one(&reader, fresh, query).await?;
-    let next = rows.next.as_ref().map(|code| listing.after(code.as_bytes()));
-    Answer::page(listing.as_of, rows.position, rows.items()?, next)
+    let (position, rows) = reads.all::<Found<Department>>(&reader, fresh, query).await?;
+    listed(&listing, position, rows)
 }
 
 /// One location as of a day.
@@ -247,14 +332,14 @@ pub(crate) async fn location(
     params: OneParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
-    find(&reads, &reader, fresh, &one(LOCATIONS, "location_id"), id.uuid(), params).await
+    find::<Location>(&reads, &reader, fresh, &one(LOCATIONS, "location_id"), id.uuid(), params).await
 }
 
 /// Locations as of a day, by code.
 #[utoipa::path(get, path = "/v1/locations", tag = "organization", params(ListParams),
     responses((status = 200, description = "The answer", body = LocationPage, headers(("Tenure-Position" = String)))))]
 pub(crate) async fn locations(State(reads): State<Reads>, reader: Reader, params: ListParams, fresh: Fresh) -> Result<Answer, Problem> {
-    list(&reads, &reader, fresh, "/v1/locations", LOCATIONS, params).await
+    list::<Location>(&reads, &reader, fresh, "/v1/locations", LOCATIONS, params).await
 }
 
 /// One job as of a day.
@@ -267,27 +352,48 @@ pub(crate) async fn job(
     params: OneParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
-    find(&reads, &reader, fresh, &one(JOBS, "job_id"), id.uuid(), params).await
+    find::<Job>(&reads, &reader, fresh, &one(JOBS, "job_id"), id.uuid(), params).await
 }
 
 /// Jobs as of a day, by code.
 #[utoipa::path(get, path = "/v1/jobs", tag = "organization", params(ListParams),
     responses((status = 200, description = "The answer", body = JobPage, headers(("Tenure-Position" = String)))))]
 pub(crate) async fn jobs(State(reads): State<Reads>, reader: Reader, params: ListParams, fresh: Fresh) -> Result<Answer, Problem> {
-    list(&reads, &reader, fresh, "/v1/jobs", JOBS, params).await
+    list::<Job>(&reads, &reader, fresh, "/v1/jobs", JOBS, params).await
 }
 
-async fn find(reads: &Reads, reader: &Reader, fresh: Fresh, sql: &str, id: Uuid, params: OneParams) -> Result<Answer, Problem> {
+async fn find<T: for<'r> FromRow<'r, PgRow> + Serialize + Send + Unpin>(
+    reads: &Reads,
+    reader: &Reader,
+    fresh: Fresh,
+    sql: &str,
+    id: Uuid,
+    params: OneParams,
+) -> Result<Answer, Problem> {
     let as_of = params.as_of.unwrap_or_else(Day::today);
-    Answer::of(reads.one(reader, fresh, sqlx::query_as(sql).bind(as_of).bind(id)).await?)
+    let found: Found<T> = reads.one(reader, fresh, sqlx::query_as(sql).bind(as_of).bind(id)).await?;
+    Answer::json(found.position, &found.thing.ok_or_else(not_found)?)
 }
 
-async fn list(reads: &Reads, reader: &Reader, fresh: Fresh, route: &str, things: &str, params: ListParams) -> Result<Answer, Problem> {
+async fn list<T: for<'r> FromRow<'r, PgRow> + Serialize + Send + Unpin>(
+    reads: &Reads,
+    reader: &Reader,
+    fresh: Fresh,
+    route: &str,
+    things: &str,
+    params: ListParams,
+) -> Result<Answer, Problem> {
     let (listing, after) = Listing::open(reader.0.scope, &reader.0.epoch, route, &[], params.as_of, params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default().0;
     let sql = page(things, "true");
     let query = sqlx::query_as(&sql).bind(listing.as_of).bind(text_key(after)?).bind(limit);
-    let rows: Rows = reads.one(reader, fresh, query).await?;
-    let next = rows.next.as_ref().map(|code| listing.after(code.as_bytes()));
-    Answer::page(listing.as_of, rows.position, rows.items()?, next)
+    let (position, rows) = reads.all::<Found<T>>(reader, fresh, query).await?;
+    listed(&listing, position, rows)
+}
+
+/// The page that rows are.
+fn listed<T: Serialize>(listing: &Listing, position: i64, rows: Vec<Found<T>>) -> Result<Answer, Problem> {
+    let next = rows.first().and_then(|row| row.next.as_ref()).map(|code| listing.after(code.as_bytes()));
+    let items: Vec<T> = rows.into_iter().filter_map(|row| row.thing).collect();
+    Answer::page(listing.as_of, position, items, next)
 }

@@ -10,7 +10,6 @@ use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use platform::{Access, NotBegun, Problem, Reader, TenantPool, TurnTx, auth::Employments, read_schema};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use sqlx::{
     Execute as _, FromRow, Postgres, Row as _,
     postgres::{PgArguments, PgRow},
@@ -82,25 +81,6 @@ pub struct Body {
     pub body: Option<String>,
 }
 impl Positioned for Body {
-    fn position(&self) -> i64 {
-        self.position
-    }
-}
-
-/// A page's rows as a JSON array from SQL, and the key of its last row if more follow.
-#[derive(FromRow)]
-pub(crate) struct Rows {
-    pub(crate) position: i64,
-    items: String,
-    pub(crate) next: Option<String>,
-}
-impl Rows {
-    /// The items as they go into the answer.
-    pub(crate) fn items(self) -> Result<Box<RawValue>, Problem> {
-        RawValue::from_string(compact(self.items)).map_err(|_| broken())
-    }
-}
-impl Positioned for Rows {
     fn position(&self) -> i64 {
         self.position
     }

@@ -4,12 +4,13 @@ use axum::extract::State;
 use jiff::{ToSpan as _, civil::Date};
 use platform::{Problem, Reader};
 use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     params::{Day, Fresh, invalid, params},
-    read::{Answer, Body, Reads},
+    read::{Answer, Positioned, Reads},
     sight::Sight,
 };
 
@@ -157,8 +158,97 @@ pub(crate) async fn headcount(
     let as_of = params.as_of.unwrap_or_else(Day::today);
     let rollup = params.include_subdepartments.unwrap_or(false);
     let sql = by_unit(group_by, rollup, Sight::of(&reader.0).counts_everyone());
-    let body: Body = reads.one(&reader, fresh, sqlx::query_as(&sql).bind(as_of)).await?;
-    Answer::of(body)
+    let (position, cells) = reads.all(&reader, fresh, sqlx::query_as(&sql).bind(as_of)).await?;
+    Answer::json(position, &by_units(as_of, position, cells))
+}
+
+/// Some people of a unit or a month: those who are paid in one currency, or who have no pay.
+#[derive(Debug, Default, FromRow)]
+struct Cell {
+    position: i64,
+    /// Whether it is of everyone together; null in the only row where there is nobody.
+    everyone: Option<bool>,
+    #[sqlx(default)]
+    id: Option<Uuid>,
+    #[sqlx(default)]
+    code: Option<String>,
+    #[sqlx(default)]
+    name: Option<String>,
+    #[sqlx(default)]
+    month: Option<String>,
+    #[sqlx(default)]
+    last: Option<Day>,
+    heads: Option<i64>,
+    currency: Option<String>,
+    /// An exact decimal.
+    amount: Option<String>,
+}
+impl Positioned for Cell {
+    fn position(&self) -> i64 {
+        self.position
+    }
+}
+
+impl Figures {
+    const NOBODY: Self = Self { headcount: 0, annual_pay: Vec::new() };
+
+    /// Adds people; each currency once.
+    fn add(&mut self, cell: &mut Cell) {
+        self.headcount += cell.heads.unwrap_or(0);
+        let paid = cell.currency.take().zip(cell.amount.take());
+        self.annual_pay.extend(paid.map(|(currency, amount)| Amount { currency, amount }));
+    }
+}
+
+/// From cells unit by unit, in the order of units and currencies.
+fn by_units(as_of: Day, position: i64, cells: Vec<Cell>) -> Headcount {
+    let mut total = Figures::NOBODY;
+    let mut units: Vec<(Cell, Figures)> = Vec::new();
+    for mut cell in cells {
+        match cell.everyone {
+            None => {}
+            Some(true) => total.add(&mut cell),
+            Some(false) => match units.last_mut() {
+                Some((unit, figures)) if unit.id == cell.id => figures.add(&mut cell),
+                _ => {
+                    let mut figures = Figures::NOBODY;
+                    figures.add(&mut cell);
+                    units.push((cell, figures));
+                }
+            },
+        }
+    }
+    let unit = |(unit, Figures { headcount, annual_pay }): (Cell, Figures)| Group::Unit {
+        id: unit.id,
+        code: unit.code,
+        name: unit.name,
+        headcount,
+        annual_pay,
+    };
+    Headcount { as_of: as_of.to_string(), position, total, groups: units.into_iter().map(unit).collect() }
+}
+
+/// From cells month by month, in the order of months and currencies.
+fn by_months(as_of: Day, position: i64, cells: Vec<Cell>) -> Headcount {
+    let mut months: Vec<(String, Day, Figures)> = Vec::new();
+    for mut cell in cells {
+        let (Some(month), Some(last)) = (cell.month.take(), cell.last) else { continue };
+        if months.last().is_none_or(|(before, ..)| *before != month) {
+            months.push((month, last, Figures::NOBODY));
+        }
+        if let Some((_, _, figures)) = months.last_mut() {
+            figures.add(&mut cell);
+        }
+    }
+    // The groups end with the month that the answer is about.
+    let total = months.last().map_or(Figures::NOBODY, |(_, _, figures)| figures.clone());
+    let group = |(month, last, Figures { headcount, annual_pay }): (String, Day, Figures)| Group::Month {
+        month,
+        as_of: last.to_string(),
+        headcount,
+        annual_pay,
+    };
+    Headcount { as_of: as_of.to_string(), position, total, groups: months.into_iter().map(group).collect() }
 }
 
 /// People are added up per unit and currency first; what follows works on those few rows.
@@ -201,28 +291,19 @@ fn by_unit(group_by: GroupBy, rollup: bool, everyone: bool) -> String {
     } else {
         ("", "select * from cell")
     };
-    let figures = |cells: &str, by: &str| {
-        format!(
-            "select {by} sum(heads)::bigint as headcount, coalesce(json_agg(json_build_object('currency', currency, 'amount', trim_scale(pay)::text)
-                order by currency) filter (where currency is not null), '[]') as annual_pay from ({cells}) c"
-        )
-    };
     format!(
         "with recursive cell as materialized ({cells}
         ){pairs}, grouped as (
-            {by_id} group by id
-        ), named as (
-            select g.id, s.code, s.name, g.headcount, g.annual_pay from grouped g left join lateral (
+            select id, currency, sum(heads)::bigint as heads, sum(pay) as pay from ({grouped}) g group by 1, 2
+        ), answer as (
+            select true as everyone, null::uuid as id, null as code, null as name, sum(heads)::bigint as heads, currency, sum(pay) as pay
+            from cell group by currency
+            union all select false, g.id, s.code, s.name, g.heads, g.currency, g.pay from grouped g left join lateral (
                 select code, {name} as name from {thing}_span s where s.{thing}_id = g.id and s.valid_from <= $1 and s.valid_to > s.valid_from
                 order by s.valid_from desc limit 1) s on true
         )
-        select (select position from checkpoint) as position, json_build_object(
-            'as_of', $1, 'position', (select position from checkpoint),
-            'total', (select row_to_json(t) from ({total}) t),
-            'groups', coalesce((select json_agg(named order by code collate \"C\", id) from named), '[]'))::text as body",
-        by_id = figures(&format!("select id, currency, sum(heads) as heads, sum(pay) as pay from ({grouped}) g group by 1, 2"), "id,"),
-        total = figures("select currency, coalesce(sum(heads), 0) as heads, sum(pay) as pay from cell group by 1", "")
-            .replace("sum(heads)::bigint", "coalesce(sum(heads), 0)::bigint"),
+        select c.position, everyone, id, code, name, heads, currency, trim_scale(pay)::text as amount from checkpoint c left join answer on true
+        order by everyone desc, code collate \"C\", id, currency",
     )
 }
 
@@ -243,10 +324,8 @@ const EVERYONE_BY_MONTH: &str = "
         from month cross join (select distinct currency from step) c left join step using (month, currency)
         window w as (partition by currency order by month)
     ), figures as (
-        select to_char(month, 'YYYY-MM') as month, last as as_of, coalesce(sum(heads), 0)::bigint as headcount,
-            coalesce(json_agg(json_build_object('currency', currency, 'amount', trim_scale(pay)::text) order by currency)
-                filter (where currency <> '' and heads > 0), '[]') as annual_pay
-        from month left join cell using (month, last) group by month, last
+        select month, last, coalesce(heads, 0)::bigint as heads, case when heads > 0 then nullif(currency, '') end as currency, pay as amount
+        from month left join cell using (month, last)
     )";
 
 /// The same for people who are counted one by one.
@@ -266,25 +345,20 @@ const BY_MONTH: &str = "
             select valid_from as day, currency, annual as step, 1 as count from compensation_span where valid_from < valid_to
             union all select valid_to, currency, -annual, -1 from compensation_span where valid_from < valid_to and valid_to <> 'infinity'
         ) s where day <= $3 group by 1, 2
-    ), heads as (
-        select month, last, coalesce(sum(step) over (order by month), 0)::bigint as headcount from month left join head using (month)
+    ), headcount as (
+        select month, last, coalesce(sum(step) over (order by month), 0)::bigint as heads from month left join head using (month)
     ), pay as (
         select month, currency, sum(step) over w as amount, sum(count) over w as count
         from month cross join (select distinct currency from paid) c left join paid using (month, currency)
         window w as (partition by currency order by month)
-    ), paid_in as (
-        select month, json_agg(json_build_object('currency', currency, 'amount', trim_scale(amount)::text) order by currency) as annual_pay
-        from pay where count > 0 group by month
     ), figures as (
-        select to_char(month, 'YYYY-MM') as month, last as as_of, headcount, coalesce(annual_pay, '[]') as annual_pay
-        from heads left join paid_in using (month)
+        select month, last, heads, null::text as currency, null::numeric as amount from headcount
+        union all select month, last, 0, currency, amount from pay join month using (month) where count > 0
     )";
 
 const FIGURES_BY_MONTH: &str = "
-    select (select position from checkpoint) as position, json_build_object(
-        'as_of', $3, 'position', (select position from checkpoint),
-        'total', (select json_build_object('headcount', headcount, 'annual_pay', annual_pay) from figures where as_of = $3),
-        'groups', (select json_agg(figures order by as_of) from figures))::text as body";
+    select c.position, null::boolean as everyone, to_char(month, 'YYYY-MM') as month, last, heads, currency, trim_scale(amount)::text as amount
+    from checkpoint c left join figures on $3::date is not null order by month, currency";
 
 async fn by_month(reads: &Reads, reader: &Reader, fresh: Fresh, params: &HeadcountParams) -> Result<Answer, Problem> {
     if params.as_of.is_some() {
@@ -304,7 +378,8 @@ async fn by_month(reads: &Reads, reader: &Reader, fresh: Fresh, params: &Headcou
     }
     let months = if Sight::of(&reader.0).counts_everyone() { EVERYONE_BY_MONTH } else { BY_MONTH };
     let sql = [months, FIGURES_BY_MONTH].concat();
-    let query = sqlx::query_as(&sql).bind(Day(from)).bind(Day(to)).bind(Day(to.last_of_month()));
-    let body: Body = reads.one(reader, fresh, query).await?;
-    Answer::of(body)
+    let as_of = Day(to.last_of_month());
+    let query = sqlx::query_as(&sql).bind(Day(from)).bind(Day(to)).bind(as_of);
+    let (position, cells) = reads.all(reader, fresh, query).await?;
+    Answer::json(position, &by_months(as_of, position, cells))
 }

@@ -114,7 +114,7 @@ impl Sight {
         };
         let mut classes = Vec::with_capacity(FieldClass::COUNT);
         for (class, sight) in FieldClass::ALL.into_iter().zip(&self.classes) {
-            classes.push(Class::new(class, sight, if class == FieldClass::Directory { person } else { facts_of }));
+            classes.push(Seen::new(class, sight, if class == FieldClass::Directory { person } else { facts_of }));
         }
         // What a statement does not name it can't read, and each expression would be parsed for nothing.
         let mut tables = Vec::new();
@@ -154,7 +154,7 @@ fn refuse_detours(lower: &str, tenant: TenantId) -> Result<(), BoxDynError> {
 }
 
 /// A common table expression of the table's name that shows what may be seen of it; none where nothing is hidden.
-fn hidden(table: &DeclaredTable, classes: &mut [Class<'_>], arguments: &mut PgArguments) -> Result<Option<String>, BoxDynError> {
+fn hidden(table: &DeclaredTable, classes: &mut [Seen<'_>], arguments: &mut PgArguments) -> Result<Option<String>, BoxDynError> {
     let name = table.name;
     let (whose, of_rows) = match &table.rows {
         // Nobody but the projector has a right to what is not declared.
@@ -222,7 +222,7 @@ pub(crate) const LEFT: &str = "reader_left";
 const TODAY: &str = "(now() at time zone 'utc')::date";
 
 /// The people whom a class of fields may be seen of, in one statement.
-struct Class<'a> {
+struct Seen<'a> {
     class: FieldClass,
     /// Of its expression.
     name: String,
@@ -233,7 +233,7 @@ struct Class<'a> {
     named: Option<String>,
 }
 
-impl<'a> Class<'a> {
+impl<'a> Seen<'a> {
     fn new(class: FieldClass, sight: &'a access::Sight, about: Option<Uuid>) -> Self {
         Self { class, name: expression_of(class), sight, about, named: None }
     }

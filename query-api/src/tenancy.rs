@@ -9,12 +9,22 @@ use platform::{Operator, Problem, Registry, TenantState, auth::is_slug, registry
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    App,
     cursor::{Cursor, Listing, text_key},
     params::{Day, Fresh, Id, Limit, NoParams, invalid, params},
     read::{Answer, behind, not_found},
 };
+
+/// What the contract says of these routes.
+pub(crate) const TAG: &str = "Tenants, for operators";
+
+/// The routes.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(tenants)).routes(routes!(tenant))
+}
 
 /// A tenant as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -110,7 +110,9 @@ impl Log {
         where
             <K::Rows as Rows>::Key: Key,
         {
-            model.iter().for_each(|(key, state)| state.rows(*key, to));
+            for (key, state) in model {
+                state.rows(*key, to);
+            }
             to.sort();
         }
         let mut found = Found::default();

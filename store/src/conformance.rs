@@ -36,6 +36,7 @@ pub async fn all(store: &Store, other: &Store) {
         an_event_comes_back_as_it_went_in,
         the_same_command_again_is_a_replay,
         the_same_command_at_once_is_written_once,
+        one_command_in_two_processes_is_written_once with other,
         another_command_under_the_same_id_is_refused,
         a_command_id_is_the_tenants_and_not_a_streams,
         an_id_of_one_stream_is_known_there,
@@ -184,6 +185,24 @@ pub async fn the_same_command_at_once_is_written_once(store: &Store) {
     }
     assert_eq!(versions(&stream_of(store, stream).await), [1, 2]);
     assert_eq!(log_of(store, scope).await.len(), 2);
+}
+
+/// Two processes try one command at once, on a stream that both know: one writes, and the other answers with what that has written.
+pub async fn one_command_in_two_processes_is_written_once(one: &Store, other: &Store) {
+    let scope = tenant();
+    let stream = employee(scope);
+    written(one, an(stream)).await;
+    assert_eq!(stream_of(other, stream).await.len(), 1);
+    for round in 1..=8 {
+        let append = Append { id_scope: IdScope::Stream, ..an(stream).at(round).build() };
+        let answers = at_once([one, other].map(|store| append_to(store, append.clone()))).await;
+        let answers: Vec<Appended> = answers.into_iter().map(|answer| answer.expect("a try of one command")).collect();
+        assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1, "{answers:?}");
+        let as_first = |answer: &Appended| Appended { replayed: false, ..answer.clone() };
+        assert_eq!(as_first(&answers[0]), as_first(&answers[1]));
+        let stored = stream_of(one, stream).await.pop().expect("an event");
+        assert_eq!((answers[0].mark(), answers[0].position), (Some(stored.mark()), stored.position));
+    }
 }
 
 /// A command id stands for one command.

@@ -29,8 +29,8 @@ mod protocol;
 mod rights;
 mod service;
 
-pub(crate) use calls::Kind;
-pub(crate) use faults::Effect;
+pub(crate) use calls::{Kind, Work};
+pub(crate) use faults::{Effect, Fault};
 pub(crate) use rights::User;
 
 use self::{

@@ -7,6 +7,7 @@ mod attacks;
 mod bad_input;
 mod cancellation;
 mod commands;
+mod eventstore_appends;
 mod eventstoredb;
 mod faults;
 mod feed;

@@ -51,6 +51,16 @@ async fn eventstore_stand_in() {
     conformance::all(&connect().await, &connect().await).await;
 }
 
+/// The same engine with commands' ids in PostgreSQL, as services open it.
+#[tokio::test(flavor = "multi_thread")]
+async fn eventstore_stand_in_with_ids_in_postgres() {
+    let (server, database) = (StandIn::start(), Database::bootstrapped().await);
+    let url = database.url_of("tenure_command");
+    let connect = async || Store::EventStore(EsStore::connect(&server.url()).await.unwrap().reserving(&url).unwrap());
+    conformance::all(&connect().await, &connect().await).await;
+    assert!(server.records().iter().all(|record| !record.stream.contains(".command.")), "an id was reserved in a stream");
+}
+
 /// As the user in `EVENTSTORE_URL`, which is Tenure's and no admin's.
 #[tokio::test(flavor = "multi_thread")]
 async fn eventstore_keeps_what_it_has() {
@@ -425,27 +435,30 @@ fn one(scope: TenantScope, stream: StreamName) -> Append {
     Append { scope, stream, expected: Expected::Any, events: vec![event], claims: Vec::new(), metadata, id_scope: IdScope::Tenant }
 }
 
-struct Database(PgConnectOptions);
+pub(crate) struct Database(PgConnectOptions);
 
 impl Database {
-    async fn bootstrapped() -> Self {
+    pub(crate) async fn bootstrapped() -> Self {
         let database = Self(crate::servers::fresh_database("conformance").await);
         let owner = database.superuser().await;
         bootstrap(&owner, &[]).await.unwrap();
         owner.close().await;
         database
     }
-    async fn superuser(&self) -> PgPool {
+    pub(crate) async fn superuser(&self) -> PgPool {
         database::pool_options(2).connect_with(self.0.clone()).await.unwrap()
     }
     /// Acts as a role, which need not be allowed to log in.
     fn pool(&self, role: &str) -> PgPool {
         database::pool_options(1).connect_lazy_with(self.0.clone().options([("role", role)]))
     }
+    pub(crate) fn url_of(&self, role: &str) -> String {
+        self.0.clone().username(role).to_url_lossy().into()
+    }
     fn store(&self) -> Store {
         Store::Postgres(self.store_of("tenure_command"))
     }
     fn store_of(&self, role: &str) -> PgStore {
-        PgStore::open(self.0.clone().username(role).to_url_lossy().as_str(), 8).unwrap()
+        PgStore::open(&self.url_of(role), 8).unwrap()
     }
 }

@@ -12,9 +12,9 @@ use events::{
 };
 use futures::FutureExt as _;
 use jiff::civil::date;
-use platform::Registry;
+use platform::{Registry, provision::provision};
 use projector::{
-    apply::{Applier, Sequenced},
+    apply::{Applier, Sequenced, sequence},
     consume::Projector,
     rebuild::rebuild,
     rebuilder::FAR_BEHIND,
@@ -151,7 +151,11 @@ impl Feed {
     }
     /// Waits until all messages are done with: none comes again for ever.
     async fn all_done_with(&self, context: &jetstream::Context) {
-        let consumer = feed::consumer(feed::partition(self.world.scope.tenant()));
+        self.done_with(context, self.world.scope).await;
+    }
+    /// The same for the messages of a tenant's partition.
+    async fn done_with(&self, context: &jetstream::Context, scope: TenantScope) {
+        let consumer = feed::consumer(feed::partition(scope.tenant()));
         let stream = context.get_stream(feed::STREAM).await.unwrap();
         let done = async || {
             let mut consumer: jetstream::consumer::PullConsumer = stream.get_consumer(&consumer).await.unwrap();
@@ -310,6 +314,36 @@ async fn a_relay_that_dies_before_it_saves_its_cursor_doubles_nothing() {
     projector.await.unwrap();
     assert_eq!(feed.published().await, (1..=head).map(|position| (position, 1)).collect());
     feed.assert_derived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_registered_is_left_alone_until_that_is_done() {
+    let feed = Feed::new().await;
+    let foreign = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
+    for _ in 0..3 {
+        feed.append_department(foreign).await;
+    }
+    // The relay of an earlier build published such events, too.
+    let context = bare_stream(&feed.connect("relay").await).await;
+    for one in sequence(Position::ZERO, feed.world.store.read_log(foreign, Position::ZERO, 10).await.unwrap()) {
+        let (subject, headers, payload) = message(&one);
+        context.publish_with_headers(subject, headers, payload.into()).await.unwrap().await.unwrap();
+    }
+    let projector = feed.projector().await;
+    feed.done_with(&context, foreign).await;
+    let relay = feed.relay().await;
+    feed.append_department(feed.world.scope).await;
+    feed.until_published(1).await;
+    feed.settled(feed.world.scope).await;
+    let cursor = format!("event_store.relay_cursor where tenant_id = '{}'", foreign.tenant().uuid());
+    let relayed: i64 = sqlx::query_scalar(&format!("select count(*) from {cursor}")).fetch_one(&feed.world.database.owner).await.unwrap();
+    assert_eq!(relayed, 0, "nothing of it was relayed");
+    let database = &feed.world.database;
+    provision(&database.pool("tenure_projector", 2), &database.keys("tenure_projector").await, foreign).await.unwrap();
+    feed.register(foreign.tenant()).await;
+    feed.until_answered_with_yes("it is relayed from its start", &format!("select exists (select from {cursor} and position = 3)")).await;
+    feed.settled(foreign).await;
+    feed.end_derived([relay, projector]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

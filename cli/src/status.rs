@@ -13,7 +13,7 @@ use events::{Position, TenantId, TenantScope};
 use platform::{Access, Config, Process, READ_MODEL_VERSION, Registry, Tenant, TenantState, TenantTx, database, read_schema};
 use serde::Serialize;
 use sqlx::PgPool;
-use store::{Engine, Store, heartbeat::Lease};
+use store::{Engine, Store, TenantHead, heartbeat::Lease};
 
 use crate::{
     home::Home,
@@ -65,8 +65,7 @@ struct ProcessLine {
 struct RelayLine {
     /// Whether one holds the lease and is alive.
     active: bool,
-    /// Events that are not published yet, of all tenants; with EventStoreDB the tenants that have any. None where the event store did
-    /// not tell.
+    /// Events that are not published yet, of all tenants. None where the event store did not tell.
     behind: Option<u64>,
 }
 
@@ -83,7 +82,7 @@ struct TenantLine {
     relayed: u64,
     /// How far the read model is; none while there is none.
     projected: Option<u64>,
-    /// Events between the log's end and the read model; with EventStoreDB 1 if there are any. None where the event store did not tell.
+    /// Events between the log's end and the read model. None where the event store did not tell.
     lag: Option<u64>,
     parked: Option<Parked>,
 }
@@ -160,10 +159,13 @@ async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
     if let (Some(heads), Some(_)) = (&heads, &tenants) {
         status.foreign_tenants = Some(heads.keys().filter(|id| !is_ours(id)).count());
     }
-    let between = |at: u64, head: u64| store.as_ref().map(|store| store.events_between(Position(at), Position(head)));
     if let Some(view) = &postgres {
-        let ours = heads.as_ref().map(|heads| heads.iter().filter(|(id, _)| tenants.is_none() || is_ours(id)));
-        let behind = ours.map(|ours| ours.filter_map(|(id, head)| between(cursor(id), head.0)).sum());
+        let ours = heads.iter().flat_map(HashMap::values).filter(|head| tenants.is_none() || is_ours(&head.tenant));
+        let behind = match heads {
+            Some(_) => events_after(store.as_ref(), ours.map(|head| (*head, cursor(&head.tenant))).collect(), &mut status.problems).await,
+            None => None,
+        };
+        let behind = behind.map(|behind| behind.into_values().sum());
         status.relay = Some(RelayLine { active: view.active, behind });
     }
     let registered = tenants.as_ref().map(|tenants| tenants.iter().map(|tenant| (tenant.id, Some(tenant.clone()))).collect::<Vec<_>>());
@@ -175,7 +177,7 @@ async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
             Some(view) if !late => checkpoint(&view.query, id).await,
             Some(_) | None => None,
         };
-        let head = heads.as_ref().map(|heads| heads.get(&id).map_or(0, |head| head.0));
+        let head = heads.as_ref().map(|heads| heads.get(&id).map_or(0, |head| head.position.0));
         status.tenants.push(TenantLine {
             slug: tenant.as_ref().map(|tenant| tenant.slug.clone()),
             tenant_id: id,
@@ -188,14 +190,34 @@ async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
             head,
             relayed: cursor(&id),
             projected,
-            lag: head.and_then(|head| between(projected.unwrap_or_default(), head)),
+            lag: heads.as_ref().filter(|heads| !heads.contains_key(&id)).map(|_| 0),
             parked: postgres.as_ref().and_then(|view| view.parked.get(&id)).cloned(),
         });
+    }
+    let log = |line: &TenantLine| Some((*heads.as_ref()?.get(&line.tenant_id)?, line.projected.unwrap_or_default()));
+    let logs = status.tenants.iter().filter_map(log).collect();
+    if let Some(lags) = events_after(store.as_ref(), logs, &mut status.problems).await {
+        for line in &mut status.tenants {
+            line.lag = lags.get(&line.tenant_id).copied().or(line.lag);
+        }
     }
     if asked.elapsed() > PATIENCE {
         status.problems.push("how far some tenants were projected is missing: PostgreSQL took too long".into());
     }
     Ok(())
+}
+
+/// How many events each of these logs has after a position; none where it does not tell.
+async fn events_after(store: Option<&Store>, logs: Vec<(TenantHead, u64)>, problems: &mut Vec<String>) -> Option<HashMap<TenantId, u64>> {
+    let store = store?;
+    let places: Vec<_> = logs.iter().map(|(head, at)| (head.tenant, Position(*at).min(head.position))).collect();
+    match within(store.engine(), store.counts_at(&places)).await {
+        Ok(counts) => Some(logs.iter().zip(counts).map(|((head, _), count)| (head.tenant, head.events.saturating_sub(count))).collect()),
+        Err(error) => {
+            problems.push(format!("how many events wait is missing: {error}"));
+            None
+        }
+    }
 }
 
 /// What a server tells, if it tells in time.
@@ -261,7 +283,7 @@ async fn postgres_view(relay: &Config, query: &Config) -> anyhow::Result<Postgre
 struct LogView {
     store: Option<Store>,
     tenants: Option<Vec<Arc<Tenant>>>,
-    heads: Option<HashMap<TenantId, Position>>,
+    heads: Option<HashMap<TenantId, TenantHead>>,
     problems: Vec<String>,
 }
 
@@ -281,7 +303,7 @@ async fn log_view(config: &Config) -> LogView {
         Err(error) => view.problems.push(format!("the tenants' names are missing: {error}")),
     }
     match heads {
-        Ok(heads) => view.heads = Some(heads.into_iter().map(|head| (head.tenant, head.position)).collect()),
+        Ok(heads) => view.heads = Some(heads.into_iter().map(|head| (head.tenant, head)).collect()),
         Err(error) => view.problems.push(format!("the ends of the tenants' logs are missing: {error}")),
     }
     view.store = Some(store);

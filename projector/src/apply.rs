@@ -414,6 +414,9 @@ impl<P: Projection> Applier<P> {
         }
         tx.commit().await?;
         metrics::counter!("tenure_projector_events_total").increment((end - start) as u64);
+        if schema == live(scope) {
+            metrics::counter!("tenure_projector_applied_total").increment((end - start) as u64);
+        }
         Ok(Attempt::Committed { at, next: events.partition_point(|one| one.event.position <= at) })
     }
 }

@@ -13,17 +13,20 @@ use events::{
 };
 use futures::{StreamExt as _, stream};
 use platform::{
-    Keys, Registry, TenantState, build, database, provision,
+    Keys, Registry, TenantState, build, database,
+    keys::KeyError,
+    provision,
     read_model::{Standing, standings},
     telemetry,
 };
-use store::{Append, Expected, IdScope, TenantHead, feed, stalled::Stalled};
+use store::{Append, Expected, IdScope, StoreError, TenantHead, backoff::Backoff, feed, stalled::Stalled};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
 use crate::{
     apply::{Applied, Applier, ApplyError, BATCH, Sequenced},
+    foreign::Unknown,
     lease::Leases,
     rebuilder::{FAR_BEHIND, Rebuilder, Turn},
 };
@@ -36,6 +39,9 @@ const HEALED: usize = 4;
 const SWEEP: Duration = Duration::from_secs(1);
 /// Read models that one sweep asks PostgreSQL for, in turn. Each costs it about 0.1 ms.
 const LOOKED_AT: usize = 50;
+/// How long a tenant is left alone at most, after what passes by itself, and after what does not.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+const LONGEST_PAUSE_BROKEN: Duration = Duration::from_mins(5);
 
 /// One projector process.
 #[derive(Clone)]
@@ -55,6 +61,10 @@ struct Inner {
     /// The epoch that was last seen.
     epoch: Mutex<Option<String>>,
     stalled: Mutex<Stalled>,
+    /// Tenants whose events could not be applied.
+    failing: Mutex<Backoff>,
+    /// Tenants that the registry does not know.
+    unknown: Unknown,
     /// Partitions whose fence is below that of a read model in them, and that fence.
     outgrown: Mutex<BTreeMap<u16, i64>>,
     /// What takes as long as it takes, beside the renewal of leases.
@@ -108,8 +118,23 @@ impl Projector {
         let rebuilder = Rebuilder::new(applier.clone(), far_behind);
         let healing = Healing { tasks: TaskTracker::new(), places, tenants: Mutex::default(), rebuilder, provisioning };
         let (known, parked, stalled, outgrown) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        let (heads, epoch) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { applier, registry, keys, jetstream, known, parked, heads, epoch, stalled, outgrown, healing }))
+        let (heads, epoch, failing) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let unknown = Unknown::to(registry.clone());
+        Self(Arc::new(Inner {
+            applier,
+            registry,
+            keys,
+            jetstream,
+            known,
+            parked,
+            heads,
+            epoch,
+            stalled,
+            failing,
+            unknown,
+            outgrown,
+            healing,
+        }))
     }
 
     /// Projects until told to stop; whatever fails is tried again.
@@ -261,8 +286,9 @@ impl Projector {
             self.provision_registered().await;
             return Ok(true);
         }
-        if self.parked().contains_key(&tenant) {
-            return Ok(true); // It catches up from the store once it is freed.
+        // Who is parked catches up from the store once freed, and who is not registered, or fails, when that is over.
+        if self.parked().contains_key(&tenant) || self.0.unknown.has(tenant).await || !self.failing().is_due(tenant) {
+            return Ok(true);
         }
         // The partition's lease is the right to its tenants.
         let scope = TenantScope::checked(tenant);
@@ -320,8 +346,8 @@ impl Projector {
     async fn settle(&self, tenant: TenantId, result: Result<Position, ApplyError>) -> Result<bool, Interrupted> {
         match result {
             Ok(position) => {
-                let before = self.known().insert(tenant, position).unwrap_or_default();
-                metrics::counter!("tenure_projector_applied_total").increment(position.0.saturating_sub(before.0));
+                self.known().insert(tenant, position);
+                self.failing().succeeded(tenant);
                 self.unpark(tenant).await;
                 Ok(true)
             }
@@ -345,7 +371,9 @@ impl Projector {
                 Ok(true) // It is rebuilt from the store.
             }
             Err(error @ (ApplyError::Database(_) | ApplyError::Store(_) | ApplyError::Keys(_))) => {
-                tracing::warn!(%error, "a tenant's events were not applied; trying again");
+                let longest = if passes(&error) { LONGEST_PAUSE } else { LONGEST_PAUSE_BROKEN };
+                let again_in = self.failing().failed(tenant, longest);
+                tracing::warn!(%error, ?again_in, "a tenant's events were not applied; trying again");
                 Ok(false)
             }
         }
@@ -442,17 +470,17 @@ impl Projector {
             .extend(self.0.healing.rebuilder.all_damaged().into_iter().filter(|tenant| is_ours(*tenant) && !parked.contains_key(tenant)));
         to_heal.extend(parked.iter().filter(|(tenant, again)| **again && is_ours(**tenant)).map(|(tenant, _)| *tenant));
         let known = self.known().clone();
-        let mut lag = 0;
         let (mut late, mut far): (HashMap<TenantId, Position>, HashSet<TenantId>) = Default::default();
         let (heads, gone_back) = self.heads(&known).await?;
         to_heal.extend(gone_back.into_iter().filter(|tenant| ours.binary_search(tenant).is_ok()));
-        for head in heads {
+        self.0.unknown.among(&heads).await;
+        self.failing().retain(is_ours);
+        for head in &heads {
             let at = known.get(&head.tenant).copied().unwrap_or_default();
             if !is_ours(head.tenant) || parked.contains_key(&head.tenant) || !self.is_ready(head.tenant) {
                 continue;
             }
             if head.position > at {
-                lag += self.0.applier.store.events_between(at, head.position);
                 late.insert(head.tenant, at);
                 if self.0.healing.rebuilder.is_far(at, head.position) {
                     far.insert(head.tenant);
@@ -461,7 +489,7 @@ impl Projector {
                 to_heal.push(head.tenant);
             }
         }
-        metrics::gauge!("tenure_projector_lag_events").set(lag as f64);
+        self.count_lag(&heads, &late).await?;
         // A rebuild moves, though nobody sees it yet; and so does who waits for it.
         let rebuilt = self.0.healing.rebuilder.folded().map(Position);
         let moving = |(tenant, at): (&TenantId, &Position)| (*tenant, rebuilt.filter(|_| far.contains(tenant)).unwrap_or(*at));
@@ -476,6 +504,16 @@ impl Projector {
             }
         }
         swept.behind = late;
+        Ok(())
+    }
+
+    /// Says how many events wait to be applied.
+    async fn count_lag(&self, heads: &[TenantHead], late: &HashMap<TenantId, Position>) -> anyhow::Result<()> {
+        let late: Vec<(&TenantHead, Position)> = heads.iter().filter_map(|head| Some((head, *late.get(&head.tenant)?))).collect();
+        let logs: Vec<_> = late.iter().map(|(head, at)| (head.tenant, *at)).collect();
+        let applied = self.0.applier.store.counts_at(&logs).await?;
+        let lag: u64 = late.iter().zip(applied).map(|((head, _), applied)| head.events.saturating_sub(applied)).sum();
+        metrics::gauge!("tenure_projector_lag_events").set(lag as f64);
         Ok(())
     }
 
@@ -509,6 +547,9 @@ impl Projector {
 
     /// Heals a tenant of a partition, unless that is going on already.
     fn start_healing(&self, tenant: TenantId, partition: &Held) {
+        if !self.failing().is_due(tenant) {
+            return;
+        }
         let mut healing = self.0.healing.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         healing.retain(|_, task| !task.is_finished());
         healing.entry(tenant).or_insert_with(|| {
@@ -600,8 +641,22 @@ impl Projector {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn failing(&self) -> std::sync::MutexGuard<'_, Backoff> {
+        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn parked(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, bool>> {
         self.0.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a failure passes by itself: a server is away, or too slow.
+fn passes(error: &ApplyError) -> bool {
+    match error {
+        ApplyError::Database(error) => platform::problem::database_is_away(error),
+        ApplyError::Store(error) => matches!(error, StoreError::Unavailable(_)),
+        ApplyError::Keys(error) => matches!(error, KeyError::Unavailable(_)),
+        ApplyError::Fenced { .. } | ApplyError::Unprojectable { .. } | ApplyError::Diverged { .. } | ApplyError::Damaged { .. } => false,
     }
 }
 

@@ -24,6 +24,7 @@ pub mod rebuild;
 pub mod rebuilder;
 
 pub mod consume;
+mod foreign;
 pub mod lease;
 
 macro_rules! projections {

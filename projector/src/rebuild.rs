@@ -279,7 +279,8 @@ async fn replace<P: Projection>(
         Standing::At(serving) => serving <= point.position,
         Standing::Missing | Standing::Damaged => true,
     };
-    let much = applier.store.events_between(point.position, head) > HEALING_BATCH as u64;
+    let between = within(PATIENCE, async { Ok(applier.store.events_between(scope, point.position, head).await?) }).await?;
+    let much = between > HEALING_BATCH as u64;
     let position = if much && ahead { point.position } else { applier.catch_up_in(&rebuild.next(), scope, 0, point).await? };
     bounded(LONG_PATIENCE, Box::pin(replace_live(applier, scope, rebuild, position))).await
 }

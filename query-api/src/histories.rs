@@ -3,11 +3,10 @@
 //! A read model that is ahead of its store, or stands where another event is by now, shows what never happened. So before a tenant's
 //! first read, and again whenever there is reason to, the event at its checkpoint is looked up in the log. There is reason where a
 //! log's end went back or became another event, which is looked for each second, and where the store was away: it may have come
-//! back as another one. With EventStoreDB, whose ends are not known without reading all of it, each tenant is looked at again after
-//! a few seconds.
+//! back as another one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -15,14 +14,11 @@ use std::{
 use events::{LogPoint, TenantId, TenantScope};
 use platform::{Problem, history::diverged};
 use store::{Store, StoreError, TenantHead};
-use tokio::time::Instant;
 
 /// How often the ends of the logs are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For how long a tenant is certain where its end is not looked at.
-const CERTAIN: Duration = Duration::from_secs(5);
 
 /// The tenants whose read models are certain. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,8 +32,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Certain {
-    /// Since when each is.
-    since: HashMap<TenantId, Instant>,
+    tenants: HashSet<TenantId>,
     /// How often there was reason to doubt: what was read before the last one says nothing.
     doubts: u64,
 }
@@ -52,21 +47,18 @@ impl Histories {
     /// Of the logs of this store.
     pub(crate) fn of(store: Store) -> Self {
         let inner = Arc::new(Inner { store, certain: Mutex::default() });
-        if inner.store.is_dense() {
-            tokio::spawn(follow(Arc::downgrade(&inner)));
-        }
+        tokio::spawn(follow(Arc::downgrade(&inner)));
         Self(inner)
     }
 
     /// Whether a tenant's read model need not be looked at.
     pub(crate) fn is_certain(&self, tenant: TenantId) -> bool {
-        let since = self.0.certain().since.get(&tenant).copied();
-        since.is_some_and(|since| self.0.store.is_dense() || since.elapsed() < CERTAIN)
+        self.0.certain().tenants.contains(&tenant)
     }
 
     /// Looks whether the log has the event that a read model was folded up to. What is certain stays so until there is a reason.
     pub(crate) async fn verify(&self, scope: TenantScope, checkpoint: LogPoint) -> Result<(), Problem> {
-        let (began, doubts) = (Instant::now(), self.0.certain().doubts);
+        let doubts = self.0.certain().doubts;
         let there = self.0.store.read_log_on(scope, checkpoint, 0).await.map_err(|error| unreadable(&error))?;
         if there.is_none() {
             tracing::error!(target: "audit", tenant = %scope.tenant(), position = %checkpoint.position, "ALERT: the event store does not hold what a read model was folded from; the tenant is refused; see `tenure restored --help`");
@@ -74,7 +66,7 @@ impl Histories {
         }
         let mut certain = self.0.certain();
         if certain.doubts == doubts {
-            certain.since.insert(scope.tenant(), began);
+            certain.tenants.insert(scope.tenant());
         }
         Ok(())
     }
@@ -102,14 +94,14 @@ async fn follow(histories: Weak<Inner>) {
             None => {
                 let mut certain = histories.certain();
                 certain.doubts += 1;
-                certain.since.clear();
+                certain.tenants.clear();
             }
             Some(before) => {
                 let differs = |before: &&TenantHead| heads.get(&before.tenant).is_none_or(|head| !head.may_follow(before.point()));
                 for gone in before.values().filter(differs) {
                     let mut certain = histories.certain();
                     certain.doubts += 1;
-                    certain.since.remove(&gone.tenant);
+                    certain.tenants.remove(&gone.tenant);
                 }
             }
         }

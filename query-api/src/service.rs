@@ -11,7 +11,7 @@ use platform::{
     registry::LogReader,
 };
 use secrecy::ExposeSecret as _;
-use store::{EsStore, PgStore, Probe, Store};
+use store::{Probe, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::{App, Fresh, Reads, router};
@@ -43,10 +43,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    Ok(match &config.eventstore_url {
-        Some(url) => Store::EventStore(EsStore::connect(url.expose_secret()).await.context("opening the event store")?),
-        None => Store::Postgres(PgStore::open(config.database_url.expose_secret(), STORE_CONNECTIONS).context("opening the event store")?),
-    })
+    let eventstore_url = config.eventstore_url.as_ref().map(secrecy::ExposeSecret::expose_secret);
+    Store::open(config.database_url.expose_secret(), eventstore_url, STORE_CONNECTIONS).await.context("opening the event store")
 }
 
 fn log_reader(store: Store) -> LogReader {

@@ -185,6 +185,8 @@ pub struct TenantHead {
     pub position: Position,
     /// The event there, where the engine knows it without a read.
     pub mark: Option<EventMark>,
+    /// How many events there are up to it.
+    pub events: u64,
 }
 
 impl TenantHead {

@@ -3,7 +3,9 @@
 //! Verbs: [`Store::append`], [`Store::read_stream`], [`Store::read_log`], both also from where the caller has been
 //! ([`Store::read_stream_on`], [`Store::read_log_on`]), [`Store::find_command`], [`Store::head`], [`Store::heads`]. What an engine must do is written as tests in `conformance`, behind the cargo feature of that name.
 
+pub mod backoff;
 pub mod feed;
+pub mod foreign;
 pub mod heartbeat;
 pub mod nats;
 pub mod relay;
@@ -24,7 +26,7 @@ pub use append::{
     Append, AppendError, Appended, Claim, ClaimDigest, ClaimKind, ClaimOp, Engine, Expected, IdScope, StoreError, TenantHead,
 };
 
-use events::{CommandId, LogPoint, Position, RecordedEvent, StreamName, StreamPoint, TenantScope, Version};
+use events::{CommandId, LogPoint, Position, RecordedEvent, StreamName, StreamPoint, TenantId, TenantScope, Version};
 
 /// An event store.
 #[derive(Clone, Debug)]
@@ -67,7 +69,7 @@ impl Store {
     /// Opens EventStoreDB where its URL is given, and otherwise the store in PostgreSQL; that wakes the relay in either case.
     pub async fn open(database_url: &str, eventstore_url: Option<&str>, connections: u32) -> Result<Self, StoreError> {
         match eventstore_url {
-            Some(url) => EsStore::connect(url).await?.waking(database_url)?.reserving(database_url).map(Self::EventStore),
+            Some(url) => EsStore::open(url, database_url, connections).await.map(Self::EventStore),
             None => PgStore::open(database_url, connections).map(Self::Postgres),
         }
     }
@@ -153,11 +155,21 @@ impl Store {
     pub async fn heads(&self) -> Result<Vec<TenantHead>, StoreError> {
         engine!(self, store => store.heads().await)
     }
-    /// How many events of a tenant's log stand after `at`, up to its head. Where positions don't count events this is 1 as
-    /// soon as there are any: so many at least.
-    pub const fn events_between(&self, at: Position, head: Position) -> u64 {
-        let positions = head.0.saturating_sub(at.0);
-        if self.is_dense() || positions == 0 { positions } else { 1 }
+    /// How many events each of these logs has up to a position, in their order.
+    pub async fn counts_at(&self, logs: &[(TenantId, Position)]) -> Result<Vec<u64>, StoreError> {
+        match self {
+            Self::Postgres(_) => Ok(logs.iter().map(|(_, position)| position.0).collect()),
+            Self::EventStore(_) if logs.iter().all(|(_, position)| *position == Position::ZERO) => Ok(vec![0; logs.len()]),
+            Self::EventStore(store) => store.counts_at(logs).await,
+        }
+    }
+    /// How many events of a log stand after `at`, up to `head`.
+    pub async fn events_between(&self, scope: TenantScope, at: Position, head: Position) -> Result<u64, StoreError> {
+        if at >= head {
+            return Ok(0);
+        }
+        let counts = self.counts_at(&[(scope.tenant(), at), (scope.tenant(), head)]).await?;
+        Ok(counts.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).sum())
     }
     /// Whether positions are 1, 2, 3, … with no hole.
     pub const fn is_dense(&self) -> bool {

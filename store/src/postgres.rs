@@ -469,7 +469,7 @@ impl PgStore {
         let rows: Vec<(Uuid, i64, Option<Uuid>, Option<i64>)> = sqlx::query_as(sql).fetch_all(&self.0.pool).await?;
         let head = |(tenant, position, id, recorded_at)| {
             let (tenant, position) = (TenantId::from_uuid(tenant), Position(i64::cast_unsigned(position)));
-            TenantHead { tenant, position, mark: mark(id, recorded_at) }
+            TenantHead { tenant, position, mark: mark(id, recorded_at), events: position.0 }
         };
         Ok(rows.into_iter().map(head).collect())
     }
@@ -604,10 +604,4 @@ pub(crate) async fn wake(pool: PgPool, appended: std::sync::Weak<Notify>) {
         }
         tokio::time::sleep(WAKE_PAUSE).await;
     }
-}
-
-/// What another engine's appends wake the relay through.
-pub(crate) fn waking_pool(url: &str) -> Result<PgPool, StoreError> {
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(3)).connect_lazy(url);
-    pool.map_err(|_| StoreError::Broken("the database URL does not parse".into()))
 }

@@ -1,9 +1,13 @@
-//! The relay: follows the store and publishes each event once, in its tenant's order, to JetStream.
+//! The relay: follows the store and publishes each event once, in its tenant's order, to JetStream. Of EventStoreDB it also writes
+//! the index by tenant, see [`follow`].
 //!
 //! It keeps a cursor per tenant. A cursor moves after the acknowledgement of JetStream, in memory at once and in
 //! PostgreSQL a moment later, so a relay that dies publishes a little again: `Nats-Msg-Id` drops it, and where that
 //! fails, the projector does. One relay is active, by a lease; a second that slips in only publishes duplicates, and saves no
 //! cursor: that is done under the lease's lock.
+
+mod follow;
+mod registered;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +19,7 @@ use async_nats::{
     HeaderMap, HeaderValue,
     jetstream::{self, consumer::pull, context::PublishAckFuture, stream},
 };
-use events::{LogPoint, Position, TenantId, TenantScope};
+use events::{LogPoint, Position, RecordedEvent, TenantId, TenantScope};
 use futures::{StreamExt as _, stream as streams};
 use sqlx::{
     PgPool,
@@ -25,8 +29,14 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use follow::Follower;
+use registered::Registered;
+
 use crate::{
-    Store, StoreError, TenantHead, feed,
+    Store, StoreError, TenantHead,
+    backoff::Backoff,
+    eventstore::IndexWriter,
+    feed,
     heartbeat::{Lease, Watched},
     postgres::mark,
     stalled::Stalled,
@@ -42,6 +52,8 @@ const TENANTS: usize = 16;
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long a projector may take over a message until it is sent again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
+/// How long a tenant whose events can't be relayed is left alone at most: only another build, or an operator, can help.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// How long JetStream may take to acknowledge.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -101,6 +113,11 @@ pub struct Relay {
     /// The lease that this relay waits for.
     watched: Mutex<Watched<()>>,
     stalled: Mutex<Stalled>,
+    registered: Mutex<Registered>,
+    /// Tenants whose events can't be relayed.
+    stuck: Mutex<Backoff>,
+    /// When the lag was last counted.
+    counted: Mutex<Option<Instant>>,
     progress: Progress,
 }
 
@@ -132,6 +149,9 @@ impl Relay {
             cursors: Mutex::default(),
             watched: Mutex::default(),
             stalled: Mutex::default(),
+            registered: Mutex::default(),
+            stuck: Mutex::default(),
+            counted: Mutex::default(),
             progress: Progress::default(),
         }
     }
@@ -145,14 +165,17 @@ impl Relay {
         let relay = Arc::new(self);
         let woken = Arc::new(Notify::new());
         let listener = tokio::spawn(listen(relay.pool.clone(), Arc::clone(&woken), stop.clone()));
+        let mut failures = 0_u32;
         while !stop.is_cancelled() {
             let led = relay.lead(&woken, &stop).await;
             relay.progress.note(led.as_ref().err());
+            failures = if led.is_err() { failures.saturating_add(1) } else { 0 };
             if let Err(error) = led {
                 metrics::counter!("tenure_relay_failures_total").increment(1);
                 tracing::warn!(%error, "relaying stopped; trying again");
             }
-            let pause = Duration::from_millis(fastrand::u64(200..600));
+            // Up to about five seconds where it fails again and again.
+            let pause = Duration::from_millis(fastrand::u64(200..600)) * (1 << failures.saturating_sub(1).min(3));
             let _ = tokio::time::timeout(pause, stop.cancelled()).await;
         }
         let _ = listener.await;
@@ -162,11 +185,24 @@ impl Relay {
     async fn lead(&self, woken: &Notify, stop: &CancellationToken) -> Result<(), RelayError> {
         let Some(epoch) = self.take_lease().await? else { return Ok(()) };
         tracing::info!(epoch, "this relay is active");
-        self.ensure_stream().await?;
+        let mut follower = match &self.store {
+            Store::EventStore(store) => Some(Follower::start(store.clone(), self.index_writer(epoch)).await?),
+            Store::Postgres(_) => None,
+        };
+        if let Err(error) = self.ensure_stream().await {
+            if let Some(follower) = &mut follower {
+                follower.index_only().await?;
+            }
+            return Err(error);
+        }
         self.load_cursors().await?;
+        if let Some(follower) = &follower {
+            // What is read next is published at once only of those who are known to be registered.
+            self.registered.lock().await.among(self, follower.heads()).await?;
+        }
         let mut renewed = Instant::now();
         while !stop.is_cancelled() {
-            let busy = self.turn(epoch).await?;
+            let busy = self.turn(epoch, follower.as_mut()).await?;
             self.progress.note(None);
             if renewed.elapsed() > SWEEP {
                 self.renew_lease(epoch).await?;
@@ -184,41 +220,89 @@ impl Relay {
         self.release_lease(epoch).await
     }
 
+    fn index_writer(&self, epoch: i64) -> IndexWriter {
+        IndexWriter { pool: self.pool.clone(), owner: self.owner.clone(), epoch }
+    }
+
     /// Publishes what is new, of every tenant. True if some tenant may have more.
-    async fn turn(&self, epoch: i64) -> Result<bool, RelayError> {
-        let heads = self.store.heads().await?;
+    async fn turn(&self, epoch: i64, mut follower: Option<&mut Follower>) -> Result<bool, RelayError> {
+        let (heads, more) = match &mut follower {
+            Some(follower) => {
+                let more = follower.step(self).await?;
+                (follower.heads(), more)
+            }
+            None => (self.store.heads().await?, false),
+        };
+        let heads = self.registered.lock().await.among(self, heads).await?;
         let behind: Vec<(TenantHead, LogPoint)> = {
             let cursors = self.cursors.lock().await;
             heads
                 .into_iter()
                 .map(|head| (head, cursors.at.get(&head.tenant).copied().unwrap_or_default()))
                 .filter(|(head, at)| head.position != at.position || !head.may_follow(*at))
+                // A cursor before which the log is still being indexed.
+                .filter(|(head, at)| !more || at.position <= head.position)
                 .collect()
         };
-        let lag: u64 = behind.iter().map(|(head, at)| self.store.events_between(at.position, head.position)).sum();
-        metrics::gauge!("tenure_relay_lag_events").set(lag as f64);
+        self.count_lag(&behind, follower.filter(|_| more)).await?;
         let stalled = self.stalled.lock().await.longest(behind.iter().map(|(head, at)| (head.tenant, at.position)));
         metrics::gauge!("tenure_relay_stalled_seconds").set(stalled.as_secs_f64());
-        if behind.is_empty() {
-            metrics::gauge!("tenure_relay_stuck_tenants").set(0.0);
-            return Ok(false);
-        }
-        let results: Vec<_> = streams::iter(behind).map(|(head, at)| self.relay_tenant(head, at)).buffer_unordered(TENANTS).collect().await;
+        let due = {
+            let mut stuck = self.stuck.lock().await;
+            stuck.retain(|tenant| behind.iter().any(|(head, _)| head.tenant == tenant));
+            behind.into_iter().filter(|(head, _)| stuck.is_due(head.tenant)).collect::<Vec<_>>()
+        };
+        let relaying = due.into_iter().map(|(head, at)| async move { (head.tenant, self.relay_tenant(head, at).await) });
+        let results: Vec<_> = streams::iter(relaying).buffer_unordered(TENANTS).collect().await;
         self.save_cursors(epoch).await?;
-        let (mut busy, mut stuck) = (false, 0);
-        for result in results {
+        Ok(self.settle(results).await? || more)
+    }
+
+    /// Whether some tenant may have more. What is wrong with one tenant's log is no reason to keep the others waiting: it is tried
+    /// again, later each time.
+    async fn settle(&self, results: Vec<(TenantId, Result<bool, RelayError>)>) -> Result<bool, RelayError> {
+        let (mut busy, mut stuck) = (false, self.stuck.lock().await);
+        for (tenant, result) in results {
             match result {
-                Ok(more) => busy |= more,
-                // What is wrong with one tenant's log is no reason to keep the others waiting.
+                Ok(more) => {
+                    stuck.succeeded(tenant);
+                    busy |= more;
+                }
                 Err(error @ RelayError::Store(StoreError::Broken(_) | StoreError::Unreadable { .. })) => {
-                    stuck += 1;
-                    tracing::error!(%error, "ALERT: a tenant's events can't be relayed");
+                    let again_in = stuck.failed(tenant, LONGEST_PAUSE);
+                    tracing::error!(%error, ?again_in, "ALERT: a tenant's events can't be relayed");
                 }
                 Err(error) => return Err(error),
             }
         }
-        metrics::gauge!("tenure_relay_stuck_tenants").set(f64::from(stuck));
+        metrics::gauge!("tenure_relay_stuck_tenants").set(stuck.failing() as f64);
         Ok(busy)
+    }
+
+    /// Says how many events wait, once a second. Of what was not looked at yet in EventStoreDB, this is an estimate.
+    async fn count_lag(&self, behind: &[(TenantHead, LogPoint)], follower: Option<&mut Follower>) -> Result<(), RelayError> {
+        let mut counted = self.counted.lock().await;
+        let nothing_waits = behind.is_empty() && follower.is_none();
+        if !nothing_waits && counted.is_some_and(|counted| counted.elapsed() < SWEEP) {
+            return Ok(());
+        }
+        *counted = Some(Instant::now());
+        let logs: Vec<_> = behind.iter().map(|(head, at)| (head.tenant, at.position.min(head.position))).collect();
+        let relayed = self.store.counts_at(&logs).await?;
+        let mut lag: u64 = behind.iter().zip(relayed).map(|((head, _), relayed)| head.events.saturating_sub(relayed)).sum();
+        if let Some(follower) = follower {
+            lag += follower.not_indexed().await?;
+        }
+        metrics::gauge!("tenure_relay_lag_events").set(lag as f64);
+        Ok(())
+    }
+
+    /// What follows a point of a tenant's log, as far as this relay has followed the store. None where the log has another event there.
+    async fn page(&self, scope: TenantScope, at: LogPoint) -> Result<Option<Vec<RecordedEvent>>, StoreError> {
+        match &self.store {
+            Store::Postgres(_) => self.store.read_log_on(scope, at, PAGE).await,
+            Store::EventStore(store) => store.read_indexed_on(scope, at, PAGE).await,
+        }
     }
 
     /// Publishes one tenant's new events, in order. True if there may be more.
@@ -230,7 +314,7 @@ impl Relay {
             return Ok(false);
         }
         for _ in 0..PAGES_PER_TURN {
-            let Some(page) = self.store.read_log_on(scope, at, PAGE).await? else {
+            let Some(page) = self.page(scope, at).await? else {
                 self.begin_again(head).await;
                 return Ok(false);
             };
@@ -356,6 +440,9 @@ impl Relay {
             let unsaved = std::mem::take(&mut cursors.unsaved);
             unsaved.into_iter().filter_map(|tenant| Some((tenant.uuid(), *cursors.at.get(&tenant)?))).collect()
         };
+        if moved.is_empty() {
+            return Ok(());
+        }
         // A cursor may go back, where the log has.
         let held: bool = sqlx::query_scalar(
             "with held as materialized (select from event_store.lease where name = 'relay' and owner = $5 and epoch = $6 for share),

@@ -53,6 +53,7 @@ impl EsStore {
         Err(unavailable("reading a stream failed repeatedly"))
     }
 
+    /// Nothing where no record begins at the position: it was another server's, or that of a history that is gone.
     pub(super) async fn read_all(&self, options: ReadAllOptions, patience: Duration) -> Result<Vec<eventstore::RecordedEvent>, StoreError> {
         let options = options.requires_leader(true);
         for attempt in 0..MAX_ATTEMPTS {
@@ -60,6 +61,7 @@ impl EsStore {
             let read = tokio::time::timeout(patience, async { collect(client.read_all(&options).await?).await }).await;
             match read.unwrap_or(Err(Error::DeadlineExceeded)) {
                 Ok(events) => return Ok(events),
+                Err(Error::ServerError(cause)) if cause.contains("InvalidPosition") => return Ok(Vec::new()),
                 Err(error) => self.failed_or_last(error, attempt).await?,
             }
         }

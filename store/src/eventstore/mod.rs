@@ -4,7 +4,7 @@
 //! |---|---|
 //! | stream `{namespace}.{category}-{id}` | a stream of that name; version = revision + 1 - the fences before it |
 //! | position | the commit position in `$all`: grows, is not dense |
-//! | a tenant's log | `$all`, filtered by the server on the prefix `{namespace}.` |
+//! | a tenant's log | the events of `$all` whose streams begin with `{namespace}.` |
 //! | a claim | the reservation stream `claim.{namespace}.{kind}.{digest}` |
 //! | a command's id | a row in PostgreSQL, or the reservation stream `claim.{namespace}.command.{id}` |
 //!
@@ -12,8 +12,8 @@
 //! is therefore the *holder's stream*: every append writes its claims into its events' metadata, and who holds what is
 //! the fold of that. A reservation stream only says whose stream to ask: see [`reserve`].
 //!
-//! A filtered read of `$all` makes the server look at every event from where it starts, of whatever tenant, and it says
-//! nothing of those that it passed over. What was looked through once is remembered: see [`Tail`].
+//! A filtered read of `$all` makes the server look at every event from where it starts, of whatever tenant. So nobody searches
+//! it: the relay keeps an index by tenant in PostgreSQL ([ADR 0010](../../../docs/adr/0010-a-tenants-log-in-eventstoredb.md)).
 //!
 //! What the client does not do for us is done here: it answers `ConnectionClosed` for ever after one failed connect
 //! (a new client is made), a call on a connection that hangs never ends (each has a limit), a subscription that the server
@@ -24,9 +24,11 @@ mod append;
 mod client;
 mod command_ids;
 mod diagnose;
+mod index;
 mod log;
 mod reserve;
 mod rights;
+mod tail;
 mod wire;
 
 pub use rights::{Granted, grant};
@@ -38,7 +40,7 @@ use std::{
     time::Instant,
 };
 
-use events::{CommandId, RecordedEvent, StreamName, TenantId, Version};
+use events::{CommandId, RecordedEvent, StreamName, Version};
 use eventstore::{Client, ClientSettings};
 use tokio::sync::{Notify, RwLock};
 use uuid::Uuid;
@@ -46,9 +48,14 @@ use uuid::Uuid;
 use append::SharedIndex;
 use command_ids::CommandIds;
 use diagnose::Cause;
-use log::{Found, Heads, Search, Tail};
+use index::LogIndex;
+use tail::Tail;
 
 use crate::{Appended, StoreError, postgres};
+
+pub(crate) use index::{IndexWriter, Indexed};
+pub(crate) use log::{LOOK, Looked, LookedAt};
+pub(crate) use tail::{EntryStream, Progress};
 
 /// Locks that streams share by their hash; see [`EsStore::append`].
 const TURNS: u16 = 1_024;
@@ -68,9 +75,13 @@ struct Inner {
     indexed_commands: AtomicUsize,
     command_ids: OnceLock<CommandIds>,
     contested: Mutex<HashMap<String, (Uuid, Instant)>>,
-    heads: tokio::sync::Mutex<Heads>,
-    tails: Mutex<HashMap<TenantId, Tail>>,
-    searches: Mutex<HashMap<Search, Found>>,
+    /// Where there is none, all of it is kept in memory.
+    index: Option<LogIndex>,
+    tail: tokio::sync::Mutex<Tail>,
+    /// Up to where the index was last known to be complete.
+    known: Mutex<Progress>,
+    /// What was known when another history was last met.
+    forgotten: Mutex<Option<Progress>>,
     appended: Arc<Notify>,
     turns: Vec<tokio::sync::Mutex<()>>,
     hasher: RandomState,
@@ -83,8 +94,22 @@ impl std::fmt::Debug for EsStore {
 }
 
 impl EsStore {
-    /// Connects to the server or cluster of a connection string such as `esdb://localhost:2113?tls=false`.
+    /// Connects to the server or cluster of a connection string such as `esdb://localhost:2113?tls=false`, without a database: where
+    /// tenants' events stand is kept in memory, which takes a look at all that there is. For tests and tools.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::connect_with(url, None).await
+    }
+
+    /// The same with the index of the logs and commands' ids in a database that was brought up to date before, where each append also
+    /// wakes the relay.
+    pub async fn open(url: &str, database_url: &str, connections: u32) -> Result<Self, StoreError> {
+        let index = LogIndex::open(database_url, connections)?;
+        let store = Self::connect_with(url, Some(index.clone())).await?;
+        tokio::spawn(postgres::wake(index.pool().clone(), Arc::downgrade(&store.0.appended)));
+        store.reserving(database_url)
+    }
+
+    async fn connect_with(url: &str, index: Option<LogIndex>) -> Result<Self, StoreError> {
         let settings: ClientSettings =
             url.parse().map_err(|_| StoreError::Broken("EventStoreDB's URL is not such as esdb://user:password@host:2113".into()))?;
         let client = Client::new(settings.clone()).map_err(|e| StoreError::Broken(format!("EventStoreDB's URL can't be used: {e}")))?;
@@ -97,9 +122,10 @@ impl EsStore {
             indexed_commands: AtomicUsize::default(),
             command_ids: OnceLock::new(),
             contested: Mutex::default(),
-            heads: tokio::sync::Mutex::default(),
-            tails: Mutex::default(),
-            searches: Mutex::default(),
+            index,
+            tail: tokio::sync::Mutex::default(),
+            known: Mutex::default(),
+            forgotten: Mutex::default(),
             appended: Arc::default(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
             hasher: RandomState::new(),
@@ -108,13 +134,6 @@ impl EsStore {
         store.end().await?;
         let _ = store.0.opened.set(());
         Ok(store)
-    }
-
-    /// Has each append wake the relay, through PostgreSQL.
-    pub fn waking(self, database_url: &str) -> Result<Self, StoreError> {
-        let pool = postgres::waking_pool(database_url)?;
-        tokio::spawn(postgres::wake(pool, Arc::downgrade(&self.0.appended)));
-        Ok(self)
     }
 
     /// Reserves commands' ids in PostgreSQL, where this costs EventStoreDB nothing.

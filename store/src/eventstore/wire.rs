@@ -141,7 +141,7 @@ pub(super) const fn is_position(commit: u64) -> bool {
 }
 
 /// When the server took an event, which it says in ticks of 100 ns since 1970.
-fn created(raw: &eventstore::RecordedEvent) -> Option<Timestamp> {
+pub(super) fn created(raw: &eventstore::RecordedEvent) -> Option<Timestamp> {
     let ticks: i64 = raw.metadata.get("created")?.parse().ok()?;
     Timestamp::from_microsecond(ticks / 10).ok()
 }
@@ -154,8 +154,4 @@ pub(super) fn mark_of(raw: &eventstore::RecordedEvent) -> Option<EventMark> {
 
 pub(super) fn unreadable(raw: &eventstore::RecordedEvent, reason: String) -> StoreError {
     StoreError::Unreadable { position: Position(raw.position.commit), reason }
-}
-
-pub(super) fn own_stream(raw: &eventstore::RecordedEvent) -> Result<StreamName, StoreError> {
-    StreamName::from_written(raw.stream_id()).map_err(|_| unreadable(raw, format!("{} is no stream of ours", raw.stream_id())))
 }

@@ -54,6 +54,7 @@ const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
     ("query-api/src/fuzzing.rs", "no tenant's data is there"),
     ("store/src/conformance.rs", "the suite makes up its tenants"),
     ("store/src/relay.rs", "the relay carries every tenant's events, each to its own subject"),
+    ("store/src/relay/registered.rs", "the platform's own tenant"),
 ];
 
 /// The code that may put a read schema beside the live one or in its place, and on what ground.
@@ -68,7 +69,8 @@ const MAY_NAME_STREAMS: &[(&str, &str)] = &[
     ("events/src/envelope.rs", "the subject's tenant must be the source's; the projector compares both with the tenant it works for"),
     ("events/src/stream.rs", "names that stand in answers, as text"),
     ("store/src/eventstore/command_ids.rs", "the row says whose it is"),
-    ("store/src/eventstore/wire.rs", "the name is compared with the stream that was read"),
+    ("store/src/eventstore/index.rs", "the row says whose it is"),
+    ("store/src/eventstore/log.rs", "the tenant is compared with whom was asked for"),
     ("store/src/postgres.rs", "the row says whose it is"),
     ("store/src/streams.rs", "the row says whose it is"),
 ];

@@ -752,6 +752,54 @@ fn nobody_stands_above_themselves_on_any_day_and_under_races() {
     });
 }
 
+/// What two lines share beyond their streams: an address, and who works for whom. Side by side each second line would
+/// now and then be refused.
+#[test]
+fn lines_of_a_batch_see_addresses_given_up_and_managers_taken_away_before_them() {
+    in_world(|world| async move {
+        let tenant = world.tenant().await;
+        let c = world.company(&tenant).await;
+        let line = |command: &str, data: Value| json!({"command": command, "data": data}).to_string();
+        let hire = |id: &str, number: String, manager: Value, email: Value| {
+            let mut hire = c.hire(&number);
+            hire["employee_id"] = json!(id);
+            hire["assignment"]["manager_id"] = manager;
+            hire["contact"] = json!({ "work_email": email });
+            line("HireEmployee", hire)
+        };
+        let address = |id: &str, email: Value| {
+            line("ChangeContactDetails", json!({"employee_id": id, "effective_on": "2010-01-01", "changes": {"work_email": email}}))
+        };
+        let manager = |id: &str, manager: Value| {
+            let changes = json!({ "manager_id": manager });
+            line("ChangeAssignment", json!({"employee_id": id, "effective_on": "2011-01-01", "changes": changes, "reason": "moved"}))
+        };
+        for round in 0..12 {
+            let [ada, bob, m, d, x] = [(); 5].map(|()| Uuid::now_v7().to_string());
+            let email = json!(format!("round{round}@example.com"));
+            let given = [
+                hire(&ada, format!("a{round}"), Value::Null, email.clone()),
+                hire(&m, format!("m{round}"), Value::Null, Value::Null),
+                hire(&d, format!("d{round}"), json!(m), Value::Null),
+                hire(&x, format!("x{round}"), json!(d), Value::Null),
+            ];
+            for result in world.batch(0, &tenant, &given.join("\n")).await {
+                assert_eq!(result["status"], 200, "{result}");
+            }
+            let free = [address(&ada, Value::Null), hire(&bob, format!("b{round}"), Value::Null, email)];
+            let apart = [manager(&d, Value::Null), manager(&m, json!(x))];
+            let left = line("TerminateEmployee", json!({"employee_id": x, "last_day_worked": "2010-12-31", "reason": "left"}));
+            let back = [left, manager(&d, json!(m))];
+            for lines in [free, apart, back] {
+                // The other process has read none of it yet, so the first line has more to do.
+                for result in world.batch(1, &tenant, &lines.join("\n")).await {
+                    assert_eq!(result["status"], 200, "round {round}: {result} of {lines:#?}");
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn a_batch_runs_in_order_where_order_matters_and_goes_on_after_a_bad_line() {
     in_world(|world| async move {

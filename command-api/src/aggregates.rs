@@ -5,13 +5,12 @@
 //! must rest on [`Aggregates::read_since`]. That reads on from the event that the cached one ends with, so a store that was
 //! put back is noticed: what was made of a history that is no more is dropped.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use events::{EmployeeId, Event, RecordedEvent, SealError, StreamName, TenantScope};
-use futures::{FutureExt as _, future::BoxFuture};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use domain::{Ask, Facts, Question};
+use events::{Event, RecordedEvent, SealError, StreamName, TenantScope};
 use moka::future::Cache;
-use platform::{Keys, Problem, auth::Employments, keys::KeyError};
+use platform::{Keys, Problem, keys::KeyError};
 use store::{Store, StoreError};
 use tokio::time::Instant;
 
@@ -23,6 +22,9 @@ const CAPACITY: u64 = 256 << 20;
 const IDLE: Duration = Duration::from_mins(10);
 /// Events per read.
 const PAGE: usize = 500;
+
+/// Questions that are answered for one command at most; far more than there are managers above one person in any organization.
+const QUESTIONS: usize = 4_096;
 
 /// The way to aggregates. Cheap to clone.
 #[derive(Clone)]
@@ -81,6 +83,32 @@ impl Aggregates {
         Ok(known)
     }
 
+    /// The answer to one question, as it was at `since` or later.
+    pub(crate) async fn ask<Q: Ask>(&self, scope: TenantScope, question: Q, since: Instant) -> Result<Q::Answer, Problem> {
+        let question: Question = question.into();
+        let known = self.read_since(scope, question.stream(scope), since).await?;
+        let fact = known.aggregate.state.answer(&question).map_err(|e| Problem::internal(&e))?;
+        Q::answer(fact).ok_or_else(|| Problem::internal(&domain::Mismatch("an answer")))
+    }
+
+    /// The answers to questions and to all that they lead to, as they were at `since` or later, or of this moment where an older
+    /// one would not do.
+    pub(crate) async fn facts(&self, scope: TenantScope, questions: Vec<Question>, since: Instant) -> Result<Facts, Problem> {
+        let (mut open, mut facts, now) = (questions, Facts::none(), Instant::now());
+        while let Some(question) = open.pop() {
+            // A rule refuses what it was not told.
+            if facts.answers(&question) || facts.len() >= QUESTIONS {
+                continue;
+            }
+            let since = if question.must_be_newest() { now } else { since };
+            let known = self.read_since(scope, question.stream(scope), since).await?;
+            let fact = known.aggregate.state.answer(&question).map_err(|e| Problem::internal(&e))?;
+            open.extend(question.leads_to(&fact));
+            facts.insert_fact(question, fact);
+        }
+        Ok(facts)
+    }
+
     /// Remembers an aggregate, unless a newer one is known.
     pub(crate) async fn keep(&self, stream: StreamName, known: Known) {
         let newer = |cached: &Known| cached.aggregate.version > known.aggregate.version;
@@ -137,39 +165,6 @@ fn unopened(error: &SealError) -> Problem {
         SealError::KeyMissing(_) => KeyError::Missing.into(),
         SealError::DoesNotOpen(_) => KeyError::DoesNotUnwrap.into(),
         SealError::Unreadable(_) => Problem::internal(error),
-    }
-}
-
-/// How old what is known of where somebody stands, and whether they are still there, may be.
-const PLACE_AGE: Duration = Duration::from_secs(1);
-
-/// Recently enough to know where somebody stands.
-pub(crate) fn recently() -> Instant {
-    let now = Instant::now();
-    now.checked_sub(PLACE_AGE).unwrap_or(now)
-}
-
-/// The day by which rights are looked at.
-pub(crate) fn today() -> Date {
-    Timestamp::now().to_zoned(TimeZone::UTC).date()
-}
-
-impl Employments for Aggregates {
-    fn left(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>> {
-        async move {
-            let mut left = BTreeSet::new();
-            for person in people {
-                let known = self.read_since(scope, StreamName::employee(scope, person), recently()).await?;
-                if known.aggregate.place(today()).is_some_and(|place| place.left) {
-                    left.insert(person);
-                }
-            }
-            Ok(left)
-        }
-        .boxed()
-    }
-    fn at_admission(&self) -> bool {
-        true
     }
 }
 

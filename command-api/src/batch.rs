@@ -1,10 +1,10 @@
 //! `POST /v1/batch`: commands as NDJSON in, one result per line out, in order, while more come in.
 //!
 //! Lines run side by side so that the store's group commit fills up; [`Order`] sees to it that a line waits for those
-//! before it that touch the same aggregates. Once these are done it takes one of the places that all batches share, and holds it
+//! before it that share something with it: a stream, a value that only one may have, a lock. Once these are done it takes one of the places that all batches share, and holds it
 //! while it runs. A line that fails does not stop the others.
 
-use std::{borrow::Cow, collections::HashMap, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, BodyDataStream},
@@ -12,8 +12,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::{Bytes, BytesMut};
-use domain::Target;
-use events::{CommandId, CorrelationId, StreamName, TenantId};
+use events::{CorrelationId, TenantId};
 use futures::{FutureExt as _, StreamExt as _};
 use http::{StatusCode, header, request::Parts};
 use platform::{
@@ -27,22 +26,19 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, sleep_until, timeout, timeout_at},
 };
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::AbortOnDropHandle,
-};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
 use crate::{
     execute::{Answer, Ask, Executor, Failure},
-    managers::sets_manager,
     openapi::ProblemDocument,
+    order::{Order, shared_by},
     places::Places,
     request::{Key, MAX_COMMAND, Parsed, correlation, malformed, require_media_type, too_large},
 };
 
 /// Lines of one batch in work at most.
-const IN_FLIGHT: usize = 256;
+pub(crate) const IN_FLIGHT: usize = 256;
 /// Bytes of the lines of one batch that wait or run at most.
 const ROOM: usize = 16 * MAX_COMMAND;
 /// Lines of all batches that run at most; fewer than the store's queue takes.
@@ -275,7 +271,7 @@ impl Reader {
             Ok(asked) => asked,
             Err(problem) => return AbortOnDropHandle::new(tokio::spawn(async { Err(problem.into()) })),
         };
-        let (before, done) = self.order.admit(&Touches::of(&ask));
+        let (before, done) = self.order.admit(shared_by(&ask.command, ask.actor.scope, ask.keyed.then_some(ask.command_id)));
         let room = self.room.clone().acquire_many_owned(u32::try_from(bytes.min(ROOM)).unwrap_or(u32::MAX)).await.ok();
         let (executor, limit, places) = (self.executor.clone(), self.limits.line, self.lines.clone());
         let work = async move {
@@ -408,127 +404,9 @@ impl Lines {
     }
 }
 
-/// What two lines must not touch at the same time, unless both only read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Touched {
-    Stream(StreamName),
-    Command(CommandId),
-    /// The tenant's turn to say who works for whom, which one command has at a time.
-    Managers,
-}
-
-#[derive(Debug, Default)]
-struct Touches {
-    writes: Vec<Touched>,
-    reads: Vec<Touched>,
-}
-
-impl Touches {
-    fn of(ask: &Ask) -> Self {
-        let mut writes = vec![Touched::Stream(ask.stream())];
-        if ask.keyed {
-            writes.push(Touched::Command(ask.command_id));
-        }
-        if sets_manager(&ask.command) {
-            writes.push(Touched::Managers);
-        }
-        let mut reads: Vec<_> = ask.reads().into_iter().map(Touched::Stream).collect();
-        // A manager's own termination, say, may depend on nothing but the person.
-        debug_assert!(!matches!(ask.command.target(), Target::Organization) || reads.is_empty());
-        reads.sort_unstable_by_key(|touched| format!("{touched:?}"));
-        reads.dedup();
-        reads.retain(|touched| !writes.contains(touched));
-        Self { writes, reads }
-    }
-}
-
-/// Which lines a line waits for: readers for the last writer, writers for the last writer and all readers since. A line
-/// waits only for lines before it, so no two wait for each other.
-#[derive(Debug, Default)]
-struct Order(HashMap<Touched, Last>);
-
-#[derive(Debug, Default)]
-struct Last {
-    writer: Option<CancellationToken>,
-    readers: Vec<CancellationToken>,
-}
-
-impl Order {
-    /// What to wait for, and the guard whose drop says that the line is done.
-    fn admit(&mut self, touches: &Touches) -> (Vec<CancellationToken>, DropGuard) {
-        if self.0.len() > 8 * IN_FLIGHT {
-            self.0.retain(|_, last| {
-                last.readers.retain(|line| !line.is_cancelled());
-                last.writer.take_if(|line| line.is_cancelled());
-                last.writer.is_some() || !last.readers.is_empty()
-            });
-        }
-        let done = CancellationToken::new();
-        let mut before = Vec::new();
-        for touched in &touches.reads {
-            let last = self.0.entry(*touched).or_default();
-            before.extend(last.writer.clone());
-            if last.readers.len() > 2 * IN_FLIGHT {
-                last.readers.retain(|line| !line.is_cancelled());
-            }
-            last.readers.push(done.clone());
-        }
-        for touched in &touches.writes {
-            let last = self.0.entry(*touched).or_default();
-            before.extend(last.writer.replace(done.clone()));
-            before.append(&mut last.readers);
-        }
-        before.retain(|line| !line.is_cancelled());
-        (before, done.drop_guard())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use events::{EmployeeId, TenantScope};
-    use uuid::Uuid;
-
-    fn stream(n: u128) -> Touched {
-        let scope = TenantScope::checked(TenantId::from_uuid(Uuid::from_u128(1)));
-        Touched::Stream(StreamName::employee(scope, EmployeeId::from_uuid(Uuid::from_u128(n))))
-    }
-
-    /// Admits lines as (writes, reads), finishes those in `done` right away, and says for each how many it waits for.
-    fn waits(lines: &[(u128, &[u128])], done: &[usize]) -> Vec<usize> {
-        let mut order = Order::default();
-        let mut guards = Vec::new();
-        let admit = |(n, (writes, reads)): (usize, &(u128, &[u128]))| {
-            let touches = Touches { writes: vec![stream(*writes)], reads: reads.iter().map(|n| stream(*n)).collect() };
-            let (before, guard) = order.admit(&touches);
-            if !done.contains(&n) {
-                guards.push(guard);
-            }
-            before.len()
-        };
-        lines.iter().enumerate().map(admit).collect()
-    }
-
-    #[test]
-    fn a_line_waits_for_those_before_it_that_touch_the_same() {
-        assert_eq!(waits(&[(1, &[]), (2, &[]), (3, &[])], &[]), [0, 0, 0]);
-        assert_eq!(waits(&[(1, &[]), (1, &[]), (1, &[])], &[]), [0, 1, 1], "writers one after the other");
-        assert_eq!(waits(&[(9, &[]), (1, &[9]), (2, &[9]), (9, &[]), (3, &[9])], &[]), [0, 1, 1, 3, 1], "readers side by side");
-        assert_eq!(waits(&[(9, &[]), (1, &[9]), (2, &[9]), (9, &[])], &[0, 2]), [0, 0, 0, 1], "what is done holds up nobody");
-    }
-
-    #[test]
-    fn the_order_forgets_what_is_done() {
-        let mut order = Order::default();
-        let touches = |n: u128| Touches { writes: vec![stream(n)], reads: vec![stream(0)] };
-        let (_, held) = order.admit(&touches(1));
-        for n in 2..100_000 {
-            drop(order.admit(&touches(n)).1);
-        }
-        assert!(order.0.len() <= 8 * IN_FLIGHT + 2, "{}", order.0.len());
-        assert_eq!(order.admit(&touches(1)).0.len(), 1, "what is in work is not forgotten");
-        drop(held);
-    }
 
     /// Feeds the text in pieces of each size; the lines must come out the same.
     fn cut(text: &str, expected: &[Option<&str>]) {

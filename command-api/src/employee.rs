@@ -5,7 +5,24 @@ use domain::employee::{
 };
 use events::EmployeeId;
 
-use crate::route::route;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{App, route::route};
+
+/// What the contract says of these routes.
+pub(crate) const TAG: &str = "People";
+
+/// The table of contents.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(hire_employee))
+        .routes(routes!(rehire_employee))
+        .routes(routes!(change_assignment))
+        .routes(routes!(change_compensation))
+        .routes(routes!(change_personal_details))
+        .routes(routes!(change_contact_details))
+        .routes(routes!(terminate_employee))
+}
 
 route! {
     /// Employ a person for the first time.

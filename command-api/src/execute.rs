@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
-use domain::{Command, Facts, Referent, Standing, Target, organization, tenancy};
-use events::{Category, CommandHash, CommandId, CorrelationId, Event, Metadata, NewEvent, Position, StreamName, TenantScope, Version};
+use domain::{Command, Decided, Facts, Lock, LockUse, Refusal};
+use events::{CommandHash, CommandId, CorrelationId, Event, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope, Version};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use platform::{Actor, Keys, Problem, Registry, telemetry};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::{
     aggregate::Aggregate,
     aggregates::{Aggregates, Known, unavailable},
     answers::{Answers, FirstAnswer},
-    managers::{self, Managers},
+    locks::Locks,
     problems::{key_reused, precondition_failed, refused, taken},
     request::IfMatch,
     turns::Turns,
@@ -28,8 +28,7 @@ use crate::{
 const ATTEMPTS: u32 = 10;
 /// After how long it is asked again, before an append, whether another process has refused the command meanwhile.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// How old another aggregate's state may be when a command refers to it and it looks fine. One that does not is read
-/// again in any case.
+/// How old another aggregate's state may be on which a command is accepted. A refusal rests on the newest.
 const REFERENCE_AGE: Duration = Duration::from_secs(1);
 
 /// What a command did.
@@ -145,21 +144,12 @@ impl Ask {
     }
     /// The stream that the command writes to.
     pub(crate) const fn stream(&self) -> StreamName {
-        match self.command.target() {
-            Target::Tenancy(tenant) => StreamName::tenancy(tenant),
-            Target::Organization => StreamName::organization(self.actor.scope),
-            Target::Employee(id) => StreamName::employee(self.actor.scope, id),
-        }
-    }
-    /// The streams that the command's references ask about.
-    pub(crate) fn reads(&self) -> Vec<StreamName> {
-        let Command::Employee(command) = &self.command else { return Vec::new() };
-        command.references().into_iter().map(|reference| referent_stream(self.scope(), reference.to)).collect()
+        self.command.stream(self.actor.scope)
     }
     fn answer(&self, stream: StreamName, appended: Appended) -> Answer {
         Answer {
             stream: stream.to_string(),
-            id: object_id(&self.command),
+            id: self.command.object_id(),
             version: appended.version,
             position: appended.position,
             epoch: self.actor.epoch.tag().map(Into::into),
@@ -193,7 +183,7 @@ struct Inner {
     registry: Registry,
     aggregates: Aggregates,
     answers: Answers,
-    managers: Managers,
+    locks: Locks,
     /// Writers of one stream don't decide against each other.
     writers: Turns<StreamName>,
     /// A retry waits for the attempt before it.
@@ -201,10 +191,10 @@ struct Inner {
 }
 
 impl Executor {
-    pub(crate) fn new(store: Store, keys: Keys, registry: Registry, answers: Answers, managers: Managers) -> Self {
+    pub(crate) fn new(store: Store, keys: Keys, registry: Registry, answers: Answers, locks: Locks) -> Self {
         let aggregates = Aggregates::new(store.clone(), keys.clone());
         let (writers, attempts) = (Turns::default(), Turns::default());
-        Self(Arc::new(Inner { store, keys, registry, aggregates, answers, managers, writers, attempts }))
+        Self(Arc::new(Inner { store, keys, registry, aggregates, answers, locks, writers, attempts }))
     }
     /// What commands are decided on.
     pub(crate) fn aggregates(&self) -> &Aggregates {
@@ -330,12 +320,12 @@ impl Inner {
 
     /// `asked` is when no first answer was remembered.
     async fn attempt(&self, ask: &Ask, stream: StreamName, asked: Instant) -> Result<Verdict, Problem> {
-        if !managers::sets_manager(&ask.command) {
+        let Some(lock) = needed(ask.command.lock()) else {
             return self.decide(ask, stream, asked).await;
-        }
-        let turn = self.managers.turn(ask.scope()).await?;
+        };
+        let held = self.locks.hold(ask.scope(), lock).await?;
         let verdict = self.decide(ask, stream, asked).await;
-        turn.end().await;
+        held.release().await;
         verdict
     }
 
@@ -345,7 +335,7 @@ impl Inner {
         // What is to be created is most likely not there: no need to look, the store will tell.
         let mut known = match self.aggregates.cached(stream).await {
             Some(known) => Some(known),
-            None if creates(&ask.command) => None,
+            None if ask.command.creates() => None,
             None => Some(self.aggregates.read_since(ask.scope(), stream, since).await?),
         };
         for attempt in 0..ATTEMPTS {
@@ -356,14 +346,13 @@ impl Inner {
                 return Ok(Verdict::Conflict(precondition_failed(aggregate.version)));
             }
             if seen {
-                let facts = self.facts(ask, &aggregate).await?;
-                match aggregate.decide(&ask.command, &facts).map_err(|e| Problem::internal(&e))? {
-                    Ok(events) if !events.is_empty() => {
-                        let append = self.seal(ask, stream, &aggregate, &events).await?;
+                match self.decide_once(ask, &aggregate).await? {
+                    Ok(decided) if !decided.events.is_empty() => {
+                        let append = self.seal(ask, stream, &aggregate, &decided).await?;
                         if let Some(first) = self.refused_meanwhile(ask, &mut asked, attempt).await? {
                             return Ok(Verdict::Remembered(first));
                         }
-                        match self.append(ask, append, &aggregate, &events).await? {
+                        match self.append(ask, append, &aggregate, &decided.events).await? {
                             Ok(appended) => return Ok(Verdict::Appended(appended)),
                             Err(AppendError::WrongVersion { actual }) => {
                                 metrics::counter!("command_wrong_versions_total").increment(1);
@@ -405,37 +394,19 @@ impl Inner {
         Ok(Verdict::Conflict(Problem { retry_after: Some(1), ..Problem::new(StatusCode::CONFLICT, "conflict", detail) }))
     }
 
-    /// How what the command refers to stands.
-    async fn facts(&self, ask: &Ask, aggregate: &Aggregate) -> Result<Facts, Problem> {
-        let mut facts = Facts::none();
-        let Command::Employee(command) = &ask.command else { return Ok(facts) };
-        for reference in command.references() {
-            if reference.to == Referent::Manager(command.employee_id()) {
-                continue; // refused whatever the answer
-            }
-            let stream = referent_stream(ask.scope(), reference.to);
-            let now = Instant::now();
-            let recently = now.checked_sub(REFERENCE_AGE).unwrap_or(now);
-            let mut standing = Standing::Unknown;
-            for since in [recently, now] {
-                let known = self.aggregates.read_since(ask.scope(), stream, since).await?;
-                standing = known.aggregate.standing(reference);
-                if standing == Standing::Open {
-                    break;
-                }
-            }
-            if let Referent::Manager(manager) = reference.to
-                && standing == Standing::Open
-                && managers::sets_manager(&ask.command)
-            {
-                let days = (reference.on, aggregate.manager_until(reference.on));
-                if managers::stands_above(&self.aggregates, ask.scope(), command.employee_id(), manager, days).await? {
-                    standing = Standing::Below;
-                }
-            }
-            facts.insert(reference, standing);
+    /// What follows from the command on this state. A refusal rests on what other aggregates are now.
+    async fn decide_once(&self, ask: &Ask, aggregate: &Aggregate) -> Result<Result<Decided, Refusal>, Problem> {
+        let decide = |facts: &Facts| aggregate.state.decide(&ask.command, facts).map_err(|e| Problem::internal(&e));
+        let questions = aggregate.state.questions(&ask.command).map_err(|e| Problem::internal(&e))?;
+        if questions.is_empty() {
+            return decide(&Facts::none());
         }
-        Ok(facts)
+        let now = Instant::now();
+        let recently = now.checked_sub(REFERENCE_AGE).unwrap_or(now);
+        match decide(&self.aggregates.facts(ask.scope(), questions.clone(), recently).await?)? {
+            Ok(decided) => Ok(Ok(decided)),
+            Err(_) => decide(&self.aggregates.facts(ask.scope(), questions, now).await?),
+        }
     }
 
     /// What another process answered since it was `asked`, unless that was just now: whoever was told that the command is refused
@@ -450,16 +421,18 @@ impl Inner {
     }
 
     /// Seals what was decided on `base`.
-    async fn seal(&self, ask: &Ask, stream: StreamName, base: &Aggregate, events: &[Event]) -> Result<Append, Problem> {
-        let scope = ask.scope();
-        let mut claims = Vec::new();
-        for claim in base.claims(events) {
-            let digest = ClaimDigest(self.keys.claim_digest(scope, claim.kind, &claim.value).await?);
+    async fn seal(&self, ask: &Ask, stream: StreamName, base: &Aggregate, decided: &Decided) -> Result<Append, Problem> {
+        let (scope, events) = (ask.scope(), &decided.events);
+        let announced = ask.command.claims();
+        let mut claims = Vec::with_capacity(decided.claims.len());
+        for claim in &decided.claims {
+            debug_assert!(announced.iter().any(|known| known.covers(claim)), "{claim:?} is not among {announced:?}");
+            let digest = ClaimDigest(self.keys.claim_digest(scope, claim.of.name, &claim.value).await?);
             let op = match claim.op {
                 domain::ClaimOp::Take => ClaimOp::Take,
                 domain::ClaimOp::Release => ClaimOp::Release,
             };
-            claims.push(store::Claim { kind: ClaimKind(claim.kind), digest, op });
+            claims.push(store::Claim { kind: ClaimKind(claim.of.name), digest, op });
         }
         let keys = self.keys.to_seal(scope, stream, events).await?;
         let mut new = Vec::with_capacity(events.len());
@@ -510,8 +483,8 @@ impl Inner {
                 let aggregate = Arc::new(after.marked(appended.mark()));
                 self.aggregates.keep(stream, Known { aggregate, as_of }).await;
             }
-            if stream.category() == Category::Tenancy {
-                // This process is to know at once; the others follow within half a second.
+            if stream.tenant() == TenantId::PLATFORM {
+                // It is of tenants. This process is to know at once; the others follow within half a second.
                 let _ = self.registry.refresh().await;
             }
         }
@@ -528,7 +501,7 @@ fn answer_forgotten() -> Problem {
 fn nothing(ask: &Ask, stream: StreamName, aggregate: &Aggregate) -> Answer {
     Answer {
         stream: stream.to_string(),
-        id: object_id(&ask.command),
+        id: ask.command.object_id(),
         version: aggregate.version,
         position: aggregate.position,
         epoch: ask.actor.epoch.tag().map(Into::into),
@@ -550,35 +523,10 @@ fn replay(ask: &Ask, first: &FirstAnswer) -> Result<Answer, Failure> {
     Err(Failure::Earlier(status, serde_json::from_str(&first.body).map_err(|e| Problem::internal(&e))?))
 }
 
-fn referent_stream(scope: TenantScope, to: Referent) -> StreamName {
-    match to {
-        Referent::Department(_) | Referent::Job(_) | Referent::Location(_) => StreamName::organization(scope),
-        Referent::Manager(id) => StreamName::employee(scope, id),
-    }
-}
-
-/// Whether the command starts a stream of its own.
-const fn creates(command: &Command) -> bool {
-    matches!(command, Command::Employee(domain::employee::Command::HireEmployee(_)) | Command::Tenancy(tenancy::Command::RegisterTenant(_)))
-}
-
-/// The id of what the command creates or changes.
-fn object_id(command: &Command) -> String {
-    use organization::Command as O;
-    match command {
-        Command::Tenancy(c) => c.tenant_id().to_string(),
-        Command::Employee(c) => c.employee_id().to_string(),
-        Command::Organization(c) => match c {
-            O::CreateDepartment(c) => c.department_id.to_string(),
-            O::RenameDepartment(c) => c.department_id.to_string(),
-            O::MoveDepartment(c) => c.department_id.to_string(),
-            O::CloseDepartment(c) => c.department_id.to_string(),
-            O::OpenLocation(c) => c.location_id.to_string(),
-            O::ChangeLocation(c) => c.location_id.to_string(),
-            O::CloseLocation(c) => c.location_id.to_string(),
-            O::CreateJob(c) => c.job_id.to_string(),
-            O::RetitleJob(c) => c.job_id.to_string(),
-            O::RetireJob(c) => c.job_id.to_string(),
-        },
+/// The lock that a command must hold.
+const fn needed(lock: Option<LockUse>) -> Option<Lock> {
+    match lock {
+        Some(LockUse::Holds(lock)) => Some(lock),
+        Some(LockUse::Affects(_)) | None => None,
     }
 }

@@ -13,6 +13,7 @@ use utoipa::{
         path::{Operation, PathItem},
         schema::{Ref, Schema},
         security::{Http, HttpAuthScheme, SecurityScheme},
+        tag::TagBuilder,
     },
 };
 
@@ -48,6 +49,15 @@ pub(crate) struct CommandHeaders {
     if_match: Option<String>,
 }
 
+/// The codes of 409.
+static CONFLICTS: LazyLock<String> = LazyLock::new(|| {
+    let taken: Vec<_> = domain::uniques().map(|unique| format!("`{}`", unique.code)).collect();
+    format!(
+        "{}; `conflict`: others were faster, try again; `history_restored`: what `If-Match` holds is of before a restore",
+        taken.join(", ")
+    )
+});
+
 /// What every command may be answered with instead.
 pub(crate) struct CommandProblems;
 
@@ -59,10 +69,7 @@ impl IntoResponses for CommandProblems {
             ("402", "`subscription_expired`"),
             ("403", "`tenant_mismatch`, `tenant_suspended`, `forbidden`"),
             ("404", "`tenant_not_found`; `not_found`: there is no such thing in this tenant"),
-            (
-                "409",
-                "`employee_number_taken`, `work_email_taken`, `slug_taken`; `conflict`: others were faster, try again; `history_restored`: what `If-Match` holds is of before a restore",
-            ),
+            ("409", CONFLICTS.as_str()),
             ("412", "`precondition_failed`: not at the version in `If-Match`"),
             ("413", "`body_too_large`"),
             ("415", "`unsupported_media_type`"),
@@ -113,18 +120,32 @@ fn problems<const N: usize>(all: [(&str, &str); N]) -> BTreeMap<String, RefOr<Re
         title = "Tenure command API",
         description = "Every change to an organization and its people, each a command of its own.\n\nA command is answered once its events are durable. The answer carries the stream's version (also as `ETag`) and the position to send to the query API as `Tenure-Min-Position` (also as the header `Tenure-Position`).\n\nSend every command with an `Idempotency-Key`: then it can be sent again after a timeout or a lost connection and gets its first answer. Send `If-Match` with the `ETag` that you have seen to be sure that nobody changed it meanwhile.\n\nErrors are RFC 9457 problem documents with a stable `error` code, and `errors` that point at the fields at fault. A refusal changes nothing."
     ),
-    tags(
-        (name = "organization", description = "Departments, locations and jobs"),
-        (name = "employee", description = "People"),
-        (name = "identity", description = "Users, log-in, machines"),
-        (name = "tenancy", description = "Tenants, for operators"),
-        (name = "batch", description = "Many commands at once"),
-    ),
     components(schemas(ProblemDocument)),
-    modifiers(&Token, &IdsInPaths),
+    modifiers(&Token, &Tags, &IdsInPaths),
     security(("token" = []))
 )]
 pub(crate) struct Document;
+
+macro_rules! tags {
+    (platform [$($platform:ident { $($platform_kinds:tt)* })*] tenants [$($tenants:ident { $($tenants_kinds:tt)* })*]) => {
+        /// What the routes are about: each capability, what operators do last.
+        const TAGS: &[(&str, &str)] = &[
+            $((stringify!($tenants), crate::$tenants::TAG),)*
+            ("identity", "Users, log-in, machines"),
+            $((stringify!($platform), crate::$platform::TAG),)*
+            ("batch", "Many commands at once"),
+        ];
+    };
+}
+events::capabilities!(tags);
+
+struct Tags;
+impl Modify for Tags {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let tag = |(name, about): &(&str, &str)| TagBuilder::new().name(*name).description(Some(*about)).build();
+        openapi.tags = Some(TAGS.iter().map(tag).collect());
+    }
+}
 
 struct Token;
 impl Modify for Token {

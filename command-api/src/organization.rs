@@ -6,7 +6,27 @@ use domain::organization::{
 };
 use events::{DepartmentId, JobId, LocationId};
 
-use crate::route::route;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{App, route::route};
+
+/// What the contract says of these routes.
+pub(crate) const TAG: &str = "Departments, locations and jobs";
+
+/// The table of contents.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(create_department))
+        .routes(routes!(rename_department))
+        .routes(routes!(move_department))
+        .routes(routes!(close_department))
+        .routes(routes!(open_location))
+        .routes(routes!(change_location))
+        .routes(routes!(close_location))
+        .routes(routes!(create_job))
+        .routes(routes!(retitle_job))
+        .routes(routes!(retire_job))
+}
 
 route! {
     /// Create a department.

@@ -1,6 +1,6 @@
 //! What did not come of a command, as the client reads it.
 
-use domain::{Command, tenancy};
+use domain::{ClaimUse, Command};
 use events::Version;
 use http::StatusCode;
 use platform::Problem;
@@ -16,20 +16,18 @@ pub(crate) fn refused(refusal: &domain::Refusal) -> Problem {
     }
 }
 
+/// 404 for a person whom the actor does not reach, as for one who never was.
+pub(crate) fn nobody() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such employee")
+}
+
 /// 409: a value that must be unique is somebody else's.
 pub(crate) fn taken(kind: ClaimKind, command: &Command) -> Problem {
-    let hires = matches!(command, Command::Employee(domain::employee::Command::HireEmployee(_)));
-    let (code, pointer, detail) = match kind.0 {
-        domain::employee::EMPLOYEE_NUMBER => {
-            ("employee_number_taken", "/employee_number", "the employee number is or was another person's; choose another one")
-        }
-        domain::employee::WORK_EMAIL => {
-            let pointer = if hires { "/contact/work_email" } else { "/changes/work_email" };
-            ("work_email_taken", pointer, "the work e-mail address is or was another person's; choose another one")
-        }
-        tenancy::SLUG => ("slug_taken", "/slug", "the slug is another tenant's; choose another one"),
-        _ => ("taken", "", "a value that must be unique is taken; choose another one"),
-    };
+    let announced = command.claims().into_iter().find_map(|claim| match claim {
+        ClaimUse::Takes { of, pointer, .. } if of.name == kind.0 => Some((of.code, pointer, of.detail)),
+        ClaimUse::Takes { .. } | ClaimUse::GivesUp(_) => None,
+    });
+    let (code, pointer, detail) = announced.unwrap_or(("taken", "", "a value that must be unique is taken; choose another one"));
     Problem::new(StatusCode::CONFLICT, code, detail).field(pointer, code, detail)
 }
 

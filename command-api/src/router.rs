@@ -28,13 +28,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     answers::Answers,
     batch::{self, Batches},
-    employee,
     execute::Executor,
     identity::{self, Logins},
-    managers::Managers,
-    openapi, organization,
+    locks::Locks,
+    openapi,
     request::{MAX_COMMAND, too_large},
-    tenancy,
 };
 
 /// What handlers need; each takes only its part.
@@ -50,9 +48,9 @@ impl App {
     /// The state of a process. `pool` keeps the answers that no event can give again; `limits` are those of a batch.
     pub fn new(gate: Gate, logins: Logins, store: Store, keys: Keys, pool: PgPool, limits: batch::Limits) -> Self {
         let registry = gate.registry().clone();
-        let managers = Managers::new(&pool);
+        let locks = Locks::new(&pool);
         let answers = Answers::new(pool, registry.clone(), store.closes_answered_commands());
-        let executor = Executor::new(store, keys, registry, answers, managers);
+        let executor = Executor::new(store, keys, registry, answers, locks);
         gate.ask_about_leavers(Arc::new(executor.aggregates().clone()));
         Self { gate, executor, batches: Batches::new(limits), logins }
     }
@@ -75,33 +73,17 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// The table of contents.
-fn commands() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(organization::create_department))
-        .routes(routes!(organization::rename_department))
-        .routes(routes!(organization::move_department))
-        .routes(routes!(organization::close_department))
-        .routes(routes!(organization::open_location))
-        .routes(routes!(organization::change_location))
-        .routes(routes!(organization::close_location))
-        .routes(routes!(organization::create_job))
-        .routes(routes!(organization::retitle_job))
-        .routes(routes!(organization::retire_job))
-        .routes(routes!(employee::hire_employee))
-        .routes(routes!(employee::rehire_employee))
-        .routes(routes!(employee::change_assignment))
-        .routes(routes!(employee::change_compensation))
-        .routes(routes!(employee::change_personal_details))
-        .routes(routes!(employee::change_contact_details))
-        .routes(routes!(employee::terminate_employee))
-        .routes(routes!(tenancy::register_tenant))
-        .routes(routes!(tenancy::rename_tenant))
-        .routes(routes!(tenancy::change_subscription))
-        .routes(routes!(tenancy::suspend_tenant))
-        .routes(routes!(tenancy::resume_tenant))
-        .routes(routes!(tenancy::close_tenant))
+macro_rules! commands {
+    (platform [$($platform:ident { $($platform_kinds:tt)* })*] tenants [$($tenants:ident { $($tenants_kinds:tt)* })*]) => {
+        /// The commands of all capabilities; each module's `routes` is its table of contents.
+        fn commands() -> OpenApiRouter<App> {
+            OpenApiRouter::new()
+                $(.merge(crate::$tenants::routes()))*
+                $(.merge(crate::$platform::routes()))*
+        }
+    };
 }
+events::capabilities!(commands);
 
 fn batches() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(batch::execute_batch))

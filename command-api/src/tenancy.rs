@@ -3,7 +3,23 @@
 use domain::tenancy::{ChangeSubscription, CloseTenant, RegisterTenant, RenameTenant, ResumeTenant, SuspendTenant};
 use events::TenantId;
 
-use crate::route::route;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{App, route::route};
+
+/// What the contract says of these routes.
+pub(crate) const TAG: &str = "Tenants, for operators";
+
+/// The table of contents.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(register_tenant))
+        .routes(routes!(rename_tenant))
+        .routes(routes!(change_subscription))
+        .routes(routes!(suspend_tenant))
+        .routes(routes!(resume_tenant))
+        .routes(routes!(close_tenant))
+}
 
 route! {
     /// Ask for a tenant. It can be used as soon as it is provisioned.

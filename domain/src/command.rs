@@ -1,6 +1,6 @@
 //! Commands by name: from JSON straight into validated values.
 
-use events::{CommandId, EmployeeId, TenantId};
+use events::{CommandId, StreamName, TenantScope, kinds};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _},
@@ -8,29 +8,76 @@ use serde::{
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{employee, organization, tenancy};
+use crate::{ClaimUse, LockUse, Touches};
 
-/// Any command of any capability.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Command {
-    /// About a tenant; for the platform's own log.
-    Tenancy(tenancy::Command),
-    /// About departments, locations and jobs.
-    Organization(organization::Command),
-    /// About a person's employments.
-    Employee(employee::Command),
-}
+macro_rules! command {
+    ($($(#[$doc:meta])* $Kind:ident = $category:literal in $($module:ident)::+;)+) => {
+        /// Any command to any kind of aggregate.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Command {
+            $(
+                #[doc = concat!("To an aggregate of [`Category::", stringify!($Kind), "`](events::Category).")]
+                $Kind(crate::$($module)::+::Command),
+            )+
+        }
 
-/// The aggregate that decides a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Target {
-    /// A tenant, in the platform's log.
-    Tenancy(TenantId),
-    /// The tenant's organization.
-    Organization,
-    /// A person.
-    Employee(EmployeeId),
+        impl Command {
+            /// The names of all commands that a client may send, in reading order.
+            pub fn names() -> impl Iterator<Item = &'static str> {
+                let all: [&[&'static str]; _] = [$(crate::$($module)::+::Command::NAMES),+];
+                all.into_iter().flatten().copied()
+            }
+            fn parse_known(name: &str, data: &str) -> Option<Result<Self, ParseError>> {
+                $(if let Some(parsed) = crate::$($module)::+::Command::parse(name, data) {
+                    return Some(parsed.map(Self::$Kind));
+                })+
+                None
+            }
+            /// The command's name.
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$Kind(command) => command.name()),+ }
+            }
+            /// Gives what the command creates an id, derived from the command's own, unless the client chose one. A retry of
+            /// the command thus names the same thing.
+            pub fn fill_ids(&mut self, id: CommandId) {
+                match self { $(Self::$Kind(command) => command.fill_ids(id)),+ }
+            }
+            /// The stream of the aggregate that decides it. Call [`Command::fill_ids`] before.
+            pub const fn stream(&self, scope: TenantScope) -> StreamName {
+                match self { $(Self::$Kind(command) => command.stream(scope)),+ }
+            }
+            /// The id of what it creates or changes, as text.
+            pub fn object_id(&self) -> String {
+                match self { $(Self::$Kind(command) => command.object_id()),+ }
+            }
+            /// Whether it starts a stream of its own, so that there is most likely nothing to load.
+            pub const fn creates(&self) -> bool {
+                match self { $(Self::$Kind(command) => command.creates()),+ }
+            }
+            /// Whom and what it touches.
+            pub const fn touches(&self) -> Touches {
+                match self { $(Self::$Kind(command) => command.touches()),+ }
+            }
+            /// All that it may claim or give up.
+            pub fn claims(&self) -> Vec<ClaimUse> {
+                match self { $(Self::$Kind(command) => command.claims()),+ }
+            }
+            /// The lock that it needs beyond its stream, or may change things for.
+            pub const fn lock(&self) -> Option<LockUse> {
+                match self { $(Self::$Kind(command) => command.lock()),+ }
+            }
+        }
+
+        /// A sample of every command that a client may send: its name, and its fields with `ID` and `TENANT` for ids.
+        #[cfg(test)]
+        fn samples() -> Vec<(&'static str, String)> {
+            let mut all = Vec::new();
+            $(all.extend(crate::$($module)::+::samples());)+
+            all
+        }
+    };
 }
+kinds!(command);
 
 /// JSON that is not a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,10 +92,6 @@ pub struct ParseError {
 }
 
 impl Command {
-    /// The names of all commands that a client may send, in reading order.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        [tenancy::Command::NAMES, organization::Command::NAMES, employee::Command::NAMES].into_iter().flatten().copied()
-    }
     /// Reads the command `name` from JSON. Unknown fields, unknown names and invalid values are errors.
     pub fn parse(name: &str, data: &RawValue) -> Result<Self, ParseError> {
         Self::parse_text(name, data.get())
@@ -65,39 +108,10 @@ impl Command {
         Self::parse_text(name, &format!("{{\"{id_field}\":{id}{separator}{rest}"))
     }
     fn parse_text(name: &str, data: &str) -> Result<Self, ParseError> {
-        employee::Command::parse(name, data)
-            .map(|parsed| parsed.map(Self::Employee))
-            .or_else(|| organization::Command::parse(name, data).map(|parsed| parsed.map(Self::Organization)))
-            .or_else(|| tenancy::Command::parse(name, data).map(|parsed| parsed.map(Self::Tenancy)))
-            .unwrap_or_else(|| {
-                let names = Self::names().collect::<Vec<_>>().join(", ");
-                Err(ParseError { code: "unknown_command", field: None, message: format!("unknown command; known are {names}") })
-            })
-    }
-    /// The command's name.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Tenancy(c) => c.name(),
-            Self::Organization(c) => c.name(),
-            Self::Employee(c) => c.name(),
-        }
-    }
-    /// Gives what the command creates an id, derived from the command's own, unless the client chose one. A retry of
-    /// the command thus names the same thing.
-    pub fn fill_ids(&mut self, command: CommandId) {
-        match self {
-            Self::Tenancy(c) => c.fill_ids(command),
-            Self::Organization(c) => c.fill_ids(command),
-            Self::Employee(c) => c.fill_ids(command),
-        }
-    }
-    /// The aggregate that decides it. Call [`Command::fill_ids`] before.
-    pub const fn target(&self) -> Target {
-        match self {
-            Self::Tenancy(c) => Target::Tenancy(c.tenant_id()),
-            Self::Organization(_) => Target::Organization,
-            Self::Employee(c) => Target::Employee(c.employee_id()),
-        }
+        Self::parse_known(name, data).unwrap_or_else(|| {
+            let names = Self::names().collect::<Vec<_>>().join(", ");
+            Err(ParseError { code: "unknown_command", field: None, message: format!("unknown command; known are {names}") })
+        })
     }
 }
 
@@ -194,6 +208,8 @@ pub(crate) use commands;
 mod tests {
     use super::*;
 
+    use events::{EmployeeId, TenantId};
+
     const ID: &str = "0190a7b2-6c3e-7def-8000-0123456789ab";
 
     fn parse(name: &str, data: &str) -> Result<Command, ParseError> {
@@ -213,39 +229,11 @@ mod tests {
 
     #[test]
     fn every_name_parses_to_the_command_of_that_name() {
-        let day = r#""effective_on":"2020-01-01""#;
-        let assignment = r#"{"department_id":"ID","job_id":"ID","location_id":null}"#;
         let tenant = "a".repeat(25) + "e";
-        let samples: Vec<(&str, String)> = vec![
-            ("RegisterTenant", r#"{"slug":"acme","name":"Acme","expires_at":"2030-01-01T00:00:00Z"}"#.into()),
-            ("RenameTenant", r#"{"tenant_id":"TENANT","slug":"acme","name":"Acme"}"#.into()),
-            ("ChangeSubscription", r#"{"tenant_id":"TENANT","plan":"standard"}"#.into()),
-            ("SuspendTenant", r#"{"tenant_id":"TENANT","reason":"overdue"}"#.into()),
-            ("ResumeTenant", r#"{"tenant_id":"TENANT"}"#.into()),
-            ("CloseTenant", r#"{"tenant_id":"TENANT","reason":"ended"}"#.into()),
-            ("CreateDepartment", format!(r#"{{{day},"code":"d1","name":"D"}}"#)),
-            ("RenameDepartment", format!(r#"{{"department_id":"ID",{day},"name":"D"}}"#)),
-            ("MoveDepartment", format!(r#"{{"department_id":"ID",{day},"parent_id":null}}"#)),
-            ("CloseDepartment", format!(r#"{{"department_id":"ID",{day}}}"#)),
-            ("OpenLocation", format!(r#"{{{day},"code":"vie","name":"Vienna","time_zone":"Europe/Vienna"}}"#)),
-            ("ChangeLocation", format!(r#"{{"location_id":"ID",{day},"time_zone":"Europe/Paris"}}"#)),
-            ("CloseLocation", format!(r#"{{"location_id":"ID",{day}}}"#)),
-            ("CreateJob", format!(r#"{{{day},"code":"eng","title":"Engineer"}}"#)),
-            ("RetitleJob", format!(r#"{{"job_id":"ID",{day},"title":"Engineer"}}"#)),
-            ("RetireJob", format!(r#"{{"job_id":"ID",{day}}}"#)),
-            ("HireEmployee", HIRE.into()),
-            ("RehireEmployee", format!(r#"{{"employee_id":"ID","hire_date":"2020-01-01","assignment":{assignment}}}"#)),
-            ("ChangeAssignment", format!(r#"{{"employee_id":"ID",{day},"changes":{{"manager_id":null}},"reason":"r"}}"#)),
-            (
-                "ChangeCompensation",
-                format!(r#"{{"employee_id":"ID",{day},"pay":{{"rate":{{"amount":"1","currency":"EUR"}},"per":"hour"}},"reason":"r"}}"#),
-            ),
-            ("ChangePersonalDetails", format!(r#"{{"employee_id":"ID",{day},"changes":{{"family_name":"King"}}}}"#)),
-            ("ChangeContactDetails", format!(r#"{{"employee_id":"ID",{day},"changes":{{"work_email":null,"phone":"+431234567"}}}}"#)),
-            ("TerminateEmployee", r#"{"employee_id":"ID","last_day_worked":"2020-01-01","reason":"r"}"#.into()),
-        ];
+        let samples = samples();
         let names: Vec<_> = samples.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, Command::names().collect::<Vec<_>>());
+        assert_eq!(names.len(), names.iter().collect::<std::collections::BTreeSet<_>>().len(), "two commands have one name");
         for (name, data) in samples {
             let command =
                 parse(name, &data.replace("ID", ID).replace("TENANT", &tenant)).unwrap_or_else(|e| panic!("{name}: {e} at {:?}", e.field));
@@ -281,7 +269,7 @@ mod tests {
         let with_id =
             |body: &str| Command::parse_with_id("TerminateEmployee", "employee_id", ID, &RawValue::from_string(body.to_owned()).unwrap());
         let good = with_id(r#"  {"last_day_worked":"2020-01-01","reason":"r"} "#).unwrap();
-        assert_eq!(good.target(), Target::Employee(ID.parse().unwrap()));
+        assert_eq!(good.object_id(), ID);
         assert_eq!(with_id("{ }").unwrap_err().field.as_deref(), Some("/last_day_worked"));
         assert_eq!(with_id("17").unwrap_err().code, "invalid_field");
         let twice = with_id(&format!(r#"{{"employee_id":"{ID}","last_day_worked":"2020-01-01","reason":"r"}}"#)).unwrap_err();
@@ -294,10 +282,11 @@ mod tests {
         let hire = |id: &str| {
             let mut hire = parse("HireEmployee", &HIRE.replace("ID", ID).replacen('{', &format!("{{{id}"), 1)).unwrap();
             hire.fill_ids(command);
-            hire.target()
+            hire.stream(TenantScope::checked(TenantId::PLATFORM))
         };
         assert_eq!(hire(""), hire(""));
-        assert_ne!(hire(""), Target::Employee(ID.parse().unwrap()));
-        assert_eq!(hire(&format!(r#""employee_id":"{ID}","#)), Target::Employee(ID.parse().unwrap()));
+        let chosen = StreamName::employee(TenantScope::checked(TenantId::PLATFORM), ID.parse::<EmployeeId>().unwrap());
+        assert_ne!(hire(""), chosen);
+        assert_eq!(hire(&format!(r#""employee_id":"{ID}","#)), chosen);
     }
 }

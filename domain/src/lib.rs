@@ -4,8 +4,13 @@
 //! aggregates' answers in [`Facts`]. Where to look: a capability's rules stand in the module of its name; each reads
 //! top-down: commands, refusals, state, decide, evolve.
 //!
-//! A caller's way through: [`Command::parse`], [`Command::fill_ids`], [`Command::target`], load that aggregate's
-//! state, look up [`employee::Command::references`], `State::decide`, `State::claims`, append, `State::evolve`.
+//! The module of a kind of aggregate exports the same names as that of any other, from which the enums over all kinds are
+//! made ([`events::capabilities!`]): `Command` and what it says of itself (`fill_ids`, `stream`, `object_id`, `creates`,
+//! `touches`, `claims`, `lock`), `Refusal` (`code`, `field`), `State` (`questions`, `decide`, `claims`, `evolve`, `answer`,
+//! `person`), `Question` and `Fact` (what others may ask), and `UNIQUES` (what only one aggregate may hold).
+//!
+//! A caller's way through: [`Command::parse`], [`Command::fill_ids`], [`Command::stream`], load that aggregate's [`State`],
+//! look up [`State::questions`], [`State::decide`], append, [`State::evolve`].
 
 #![deny(clippy::disallowed_methods)]
 
@@ -17,42 +22,39 @@ mod claim;
 mod command;
 mod facts;
 mod restated;
+mod state;
 pub mod text;
+mod touches;
 
-pub use claim::{Claim, ClaimOp};
-pub use command::{Command, ParseError, Target};
-pub use facts::{Facts, Reference, Referent, Standing};
+pub use claim::{Claim, ClaimOp, ClaimUse, Unique, uniques};
+pub use command::{Command, ParseError};
+pub use facts::{Ask, Fact, Facts, Question, Standing};
+pub use state::{Decided, Mismatch, State};
+pub use touches::{Lock, LockUse, PersonTouched, Touches, Whose};
 
-/// A rule said no. Neither a conflict nor a breakage: the same command against the same facts is refused again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// By the rules about tenants.
-    #[error(transparent)]
-    Tenancy(#[from] tenancy::Refusal),
-    /// By the rules about departments, locations and jobs.
-    #[error(transparent)]
-    Organization(#[from] organization::Refusal),
-    /// By the rules about employments.
-    #[error(transparent)]
-    Employee(#[from] employee::Refusal),
-}
-
-impl Refusal {
-    /// The stable code, snake case. `not_found` says that the object itself is absent (404), all others that a rule
-    /// was broken (422).
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Tenancy(r) => r.code(),
-            Self::Organization(r) => r.code(),
-            Self::Employee(r) => r.code(),
+macro_rules! refusal {
+    ($($(#[$doc:meta])* $Kind:ident = $category:literal in $($module:ident)::+;)+) => {
+        /// A rule said no. Neither a conflict nor a breakage: the same command against the same facts is refused again.
+        #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+        pub enum Refusal {
+            $(
+                #[doc = concat!("By the rules of [`Category::", stringify!($Kind), "`](events::Category).")]
+                #[error(transparent)]
+                $Kind(crate::$($module)::+::Refusal),
+            )+
         }
-    }
-    /// JSON Pointer to the command's field at fault, where there is one.
-    pub const fn field(&self) -> Option<&'static str> {
-        match self {
-            Self::Tenancy(r) => r.field(),
-            Self::Organization(r) => r.field(),
-            Self::Employee(r) => r.field(),
+
+        impl Refusal {
+            /// The stable code, snake case. `not_found` says that the object itself is absent (404), all others that a rule
+            /// was broken (422).
+            pub const fn code(&self) -> &'static str {
+                match self { $(Self::$Kind(refusal) => refusal.code()),+ }
+            }
+            /// JSON Pointer to the command's field at fault, where there is one.
+            pub const fn field(&self) -> Option<&'static str> {
+                match self { $(Self::$Kind(refusal) => refusal.field()),+ }
+            }
         }
-    }
+    };
 }
+events::kinds!(refusal);

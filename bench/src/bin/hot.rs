@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::Context as _;
 use bench::careers;
-use domain::{Command, Facts, Standing, employee};
+use domain::{
+    Command, Facts, Standing, employee,
+    organization::{DepartmentOn, JobOn},
+};
 use events::{Event, KeyState, PersonKey, Position, RecordedEvent, TenantId, TenantScope, Version};
 use projector::{
     Capabilities,
@@ -79,7 +82,9 @@ impl Hot {
                 "assignment":{{"department_id":"{ID}","job_id":"{ID}"}},"pay":{{"rate":{{"amount":"60000","currency":"USD"}},"per":"year"}}"#
             ),
         )?;
-        let facts: Facts = hire.references().into_iter().map(|r| (r, Standing::Open)).collect();
+        let (mut facts, on) = (Facts::none(), jiff::civil::date(1985, 6, 1));
+        facts.insert(DepartmentOn { department: ID.parse()?, on }, Standing::Open);
+        facts.insert(JobOn { job: ID.parse()?, on }, Standing::Open);
         let mut person = employee::State::default();
         person = person.decide(&hire, &facts)?.iter().fold(person, employee::State::evolve);
         for n in 0..19 {
@@ -151,10 +156,8 @@ impl Hot {
 
 fn command(name: &str, fields: &str) -> anyhow::Result<employee::Command> {
     let data = serde_json::value::RawValue::from_string(format!("{{\"employee_id\":\"{ID}\",{fields}}}"))?;
-    match Command::parse(name, &data)? {
-        Command::Employee(command) => Ok(command),
-        Command::Organization(_) | Command::Tenancy(_) => anyhow::bail!("not an employee's command"),
-    }
+    let Command::Employee(command) = Command::parse(name, &data)? else { anyhow::bail!("not an employee's command") };
+    Ok(command)
 }
 
 fn raise(year: u16, amount: u32) -> String {

@@ -1,16 +1,20 @@
 //! What can be asked about a person's employments.
 
 use events::{
-    CommandId, DepartmentId, EmployeeId, JobId, LocationId,
+    CommandId, DepartmentId, EmployeeId, FieldClass, JobId, LocationId, StreamName, TenantScope,
     employee::{Assignment, Patch, Pay},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use jiff::civil::Date;
+
+use super::{EMPLOYEE_NUMBER, Employed, MANAGERS, WORK_EMAIL};
 use crate::{
-    Reference, Referent,
+    ClaimUse, Facts, LockUse, PersonTouched, Question, Standing, Touches, Whose,
     command::{chosen, commands},
+    organization::{DepartmentOn, JobOn, LocationOn},
     text::{Day, EmailAddress, EmployeeNumber, FamilyName, Gender, Name, Phone, Reason},
 };
 
@@ -245,8 +249,92 @@ impl Command {
         }
     }
 
-    /// What the command refers to in other aggregates; look each up and hand the answers to `decide` as facts.
-    pub fn references(&self) -> Vec<Reference> {
+    /// The person's stream.
+    pub const fn stream(&self, scope: TenantScope) -> StreamName {
+        StreamName::employee(scope, self.employee_id())
+    }
+    /// The person's id.
+    pub fn object_id(&self) -> String {
+        self.employee_id().to_string()
+    }
+    /// Whether it starts a stream.
+    pub const fn creates(&self) -> bool {
+        matches!(self, Self::HireEmployee(_))
+    }
+
+    /// Whom it touches, and which facts.
+    pub const fn touches(&self) -> Touches {
+        use FieldClass::{Directory, Pay, Personal};
+        let classes: &'static [FieldClass] = match self {
+            Self::HireEmployee(_) => &[Directory, Personal, Pay],
+            Self::RehireEmployee(_) => &[Directory, Pay],
+            Self::ChangeAssignment(_) | Self::TerminateEmployee(_) => &[Directory],
+            Self::ChangeCompensation(_) => &[Pay],
+            // The address at work is of the directory.
+            Self::ChangeContactDetails(c) if c.changes.work_email.is_keep() => &[Personal],
+            Self::ChangePersonalDetails(_) | Self::ChangeContactDetails(_) => &[Directory, Personal],
+        };
+        let (department, manager) = match self {
+            Self::HireEmployee(c) => (Some(c.assignment.department_id), c.assignment.manager_id),
+            Self::RehireEmployee(c) => (Some(c.assignment.department_id), c.assignment.manager_id),
+            Self::ChangeAssignment(c) => match c.changes.manager_id {
+                Patch::Set(manager) => (c.changes.department_id, Some(manager)),
+                Patch::Keep | Patch::Clear => (c.changes.department_id, None),
+            },
+            Self::ChangeCompensation(_) | Self::ChangePersonalDetails(_) | Self::ChangeContactDetails(_) | Self::TerminateEmployee(_) => {
+                (None, None)
+            }
+        };
+        let person = Whose::Named(self.employee_id());
+        Touches::Person(PersonTouched { person, is_new: self.creates(), classes, department, manager })
+    }
+
+    /// The number and the address that it takes, and whether an address may become free.
+    pub fn claims(&self) -> Vec<ClaimUse> {
+        match self {
+            Self::HireEmployee(c) => {
+                let number = ClaimUse::takes(&EMPLOYEE_NUMBER, c.employee_number.as_str(), "/employee_number");
+                let email = c.contact.work_email.as_ref();
+                let email = email.map(|email| ClaimUse::takes(&WORK_EMAIL, email.as_str(), "/contact/work_email"));
+                std::iter::once(number).chain(email).collect()
+            }
+            Self::ChangeContactDetails(c) => match &c.changes.work_email {
+                Patch::Keep => Vec::new(),
+                Patch::Clear => vec![ClaimUse::GivesUp(&WORK_EMAIL)],
+                Patch::Set(email) => {
+                    vec![ClaimUse::GivesUp(&WORK_EMAIL), ClaimUse::takes(&WORK_EMAIL, email.as_str(), "/changes/work_email")]
+                }
+            },
+            Self::RehireEmployee(_)
+            | Self::ChangeAssignment(_)
+            | Self::ChangeCompensation(_)
+            | Self::ChangePersonalDetails(_)
+            | Self::TerminateEmployee(_) => Vec::new(),
+        }
+    }
+
+    /// Whoever puts a person who is there already under a manager holds [`MANAGERS`]: two changes that close a ring together
+    /// are each right alone. A hire needs it not, because nobody can report to who is not there yet. Taking somebody from under
+    /// a manager closes no ring, and may make room for another change.
+    pub const fn lock(&self) -> Option<LockUse> {
+        match self {
+            Self::RehireEmployee(c) if c.assignment.manager_id.is_some() => Some(LockUse::Holds(MANAGERS)),
+            Self::ChangeAssignment(c) => match c.changes.manager_id {
+                Patch::Set(_) => Some(LockUse::Holds(MANAGERS)),
+                Patch::Clear => Some(LockUse::Affects(MANAGERS)),
+                Patch::Keep => None,
+            },
+            Self::TerminateEmployee(_) => Some(LockUse::Affects(MANAGERS)),
+            Self::HireEmployee(_)
+            | Self::RehireEmployee(_)
+            | Self::ChangeCompensation(_)
+            | Self::ChangePersonalDetails(_)
+            | Self::ChangeContactDetails(_) => None,
+        }
+    }
+
+    /// What the command refers to in other aggregates.
+    pub(super) fn references(&self) -> Vec<Reference> {
         match self {
             Self::HireEmployee(c) => assignment_references(&c.assignment, c.hire_date),
             Self::RehireEmployee(c) => assignment_references(&c.assignment, c.hire_date),
@@ -255,6 +343,49 @@ impl Command {
                 Vec::new()
             }
         }
+    }
+}
+
+/// Something that a command refers to, and the command's field that does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reference {
+    /// JSON Pointer to the field.
+    pub(super) pointer: &'static str,
+    /// What is referred to.
+    pub(super) to: Referent,
+    /// The day on which it must be there.
+    pub(super) on: Date,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Referent {
+    Department(DepartmentId),
+    Job(JobId),
+    Location(LocationId),
+    Manager(EmployeeId),
+}
+
+impl Reference {
+    /// How it stands on the day, as a question.
+    pub(super) fn question(self) -> Question {
+        let on = self.on;
+        match self.to {
+            Referent::Department(department) => DepartmentOn { department, on }.into(),
+            Referent::Job(job) => JobOn { job, on }.into(),
+            Referent::Location(location) => LocationOn { location, on }.into(),
+            Referent::Manager(employee) => Employed { employee, on }.into(),
+        }
+    }
+    /// How it stands on the day. What was not looked up counts as unknown.
+    pub(super) fn standing(self, facts: &Facts) -> Standing {
+        let on = self.on;
+        let standing = match self.to {
+            Referent::Department(department) => facts.get(DepartmentOn { department, on }),
+            Referent::Job(job) => facts.get(JobOn { job, on }),
+            Referent::Location(location) => facts.get(LocationOn { location, on }),
+            Referent::Manager(employee) => facts.get(Employed { employee, on }),
+        };
+        standing.copied().unwrap_or(Standing::Unknown)
     }
 }
 
@@ -291,4 +422,25 @@ fn change_references(changes: &AssignmentChanges, on: Day) -> Vec<Reference> {
     .flatten()
     .map(|(pointer, to)| Reference { pointer, to, on })
     .collect()
+}
+
+/// A sample of each, for tests of all commands.
+#[cfg(test)]
+pub(crate) fn samples() -> Vec<(&'static str, String)> {
+    let day = r#""effective_on":"2020-01-01""#;
+    let assignment = r#"{"department_id":"ID","job_id":"ID","location_id":null}"#;
+    let hire = r#"{"hire_date":"2020-01-01","employee_number":"1","person":{"given_name":"A","family_name":""},
+        "assignment":{"department_id":"ID","job_id":"ID"},"pay":{"rate":{"amount":"1","currency":"USD"},"per":"year"}}"#;
+    vec![
+        ("HireEmployee", hire.into()),
+        ("RehireEmployee", format!(r#"{{"employee_id":"ID","hire_date":"2020-01-01","assignment":{assignment}}}"#)),
+        ("ChangeAssignment", format!(r#"{{"employee_id":"ID",{day},"changes":{{"manager_id":null}},"reason":"r"}}"#)),
+        (
+            "ChangeCompensation",
+            format!(r#"{{"employee_id":"ID",{day},"pay":{{"rate":{{"amount":"1","currency":"EUR"}},"per":"hour"}},"reason":"r"}}"#),
+        ),
+        ("ChangePersonalDetails", format!(r#"{{"employee_id":"ID",{day},"changes":{{"family_name":"King"}}}}"#)),
+        ("ChangeContactDetails", format!(r#"{{"employee_id":"ID",{day},"changes":{{"work_email":null,"phone":"+431234567"}}}}"#)),
+        ("TerminateEmployee", r#"{"employee_id":"ID","last_day_worked":"2020-01-01","reason":"r"}"#.into()),
+    ]
 }

@@ -9,8 +9,10 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use events::{
-    Change, DepartmentId, Effective, EmployeeId, EmploymentId, Personal, Timeline,
+    Change, DepartmentId, Effective, EmployeeId, EmploymentId, Personal, StreamName, TenantScope, Timeline,
     employee::{
         Assignment, AssignmentChange, AssignmentChanged, CompensationChanged, ContactDetails, ContactDetailsChange, ContactDetailsChanged,
         EmployeeEvent, EmployeeHired, EmployeeRehired, EmployeeTerminated, Patch, Pay, PersonalDetails, PersonalDetailsChange,
@@ -23,15 +25,82 @@ pub use commands::*;
 pub use refusal::Refusal;
 
 use crate::{
-    Claim, Facts, Referent, Standing,
+    Claim, Facts, Lock, Standing, Unique,
+    facts::facts,
     restated::{Sparse, restates},
     text::{Day, EmailAddress, Gender, Phone},
 };
 
-/// The claim on a person's number. Held for ever: a number never names two people.
-pub const EMPLOYEE_NUMBER: &str = "employee_number";
-/// The claim on an address at work.
-pub const WORK_EMAIL: &str = "work_email";
+/// A person's number. Held for ever: a number never names two people.
+pub static EMPLOYEE_NUMBER: Unique = Unique {
+    name: "employee_number",
+    code: "employee_number_taken",
+    detail: "the employee number is or was another person's; choose another one",
+};
+/// An address at work.
+pub static WORK_EMAIL: Unique = Unique {
+    name: "work_email",
+    code: "work_email_taken",
+    detail: "the work e-mail address is or was another person's; choose another one",
+};
+/// What only one person may hold.
+pub const UNIQUES: &[&Unique] = &[&EMPLOYEE_NUMBER, &WORK_EMAIL];
+
+/// Held by whoever says who works for whom.
+pub const MANAGERS: Lock = Lock("managers");
+
+facts! { Employee answers {
+    /// How a person stands on a day: employed, not then, or unknown.
+    Employed {
+        /// The person.
+        employee: EmployeeId,
+        /// The day.
+        on: Date,
+    } -> Standing;
+    /// Whom a person reports to on the days of `[from, until)`: from a day, up to another, to whom.
+    ManagersOf {
+        /// The person.
+        employee: EmployeeId,
+        /// The first day.
+        from: Date,
+        /// The first day after, if there is one.
+        until: Option<Date>,
+    } -> Vec<(Date, Option<Date>, EmployeeId)>;
+    /// Where and for whom a person works on a day; see [`State::place`].
+    PlaceOn {
+        /// The person.
+        employee: EmployeeId,
+        /// The day.
+        on: Date,
+    } -> Option<Place>;
+} }
+
+impl Question {
+    /// The stream of the aggregate that answers.
+    pub const fn stream(&self, scope: TenantScope) -> StreamName {
+        let employee = match self {
+            Self::Employed(q) => q.employee,
+            Self::ManagersOf(q) => q.employee,
+            Self::PlaceOn(q) => q.employee,
+        };
+        StreamName::employee(scope, employee)
+    }
+    /// Whether an answer that is a second old would be too old: of what [`MANAGERS`] guards.
+    pub const fn must_be_newest(&self) -> bool {
+        matches!(self, Self::ManagersOf(_))
+    }
+    /// What else is to be asked because of the answer: whom the managers report to in turn.
+    pub fn leads_to(&self, fact: &Fact) -> Vec<crate::Question> {
+        match fact {
+            Fact::ManagersOf(above) => above.iter().map(|stretch| managers_of(*stretch).into()).collect(),
+            Fact::Employed(_) | Fact::PlaceOn(_) => Vec::new(),
+        }
+    }
+}
+
+const fn managers_of((from, until, employee): (Date, Option<Date>, EmployeeId)) -> ManagersOf {
+    ManagersOf { employee, from, until }
+}
 
 /// Changes of one kind on one day; far above what happens, far below what the sequence can count.
 const MAX_SEQ: u16 = 1_000;
@@ -79,13 +148,30 @@ struct Employment {
 }
 
 impl State {
-    /// What follows from a command: events, nothing (it is so already), or a refusal. `facts` answer the command's
-    /// [`Command::references`].
+    /// What must be looked up for a command: how that stands which it refers to, and who stands above the manager that it
+    /// sets, for as long as it would hold.
+    pub fn questions(&self, command: &Command) -> Vec<crate::Question> {
+        let others = |reference: &Reference| reference.to != Referent::Manager(command.employee_id());
+        let references: Vec<_> = command.references().into_iter().filter(others).collect();
+        let above = references.iter().filter_map(|reference| self.above(command, *reference)).map(Into::into);
+        references.iter().map(|reference| reference.question()).chain(above).collect()
+    }
+
+    /// The question that tells whether a manager whom a command sets closes a ring. A hire sets one of whoever nobody can
+    /// report to yet.
+    fn above(&self, command: &Command, reference: Reference) -> Option<ManagersOf> {
+        let Referent::Manager(employee) = reference.to else { return None };
+        let until = self.manager_until(reference.on);
+        (!command.creates()).then_some(ManagersOf { employee, from: reference.on, until })
+    }
+
+    /// What follows from a command: events, nothing (it is so already), or a refusal. `facts` answer
+    /// [`State::questions`].
     pub fn decide(&self, command: &Command, facts: &Facts) -> Result<Vec<EmployeeEvent>, Refusal> {
         match (self, command) {
             (Self::Absent, Command::HireEmployee(c)) => {
                 check_hire_dates(c)?;
-                check_references(command, facts)?;
+                self.check_references(command, facts)?;
                 Ok(vec![hired(c).into()])
             }
             (Self::Known(person), Command::HireEmployee(c)) => {
@@ -115,7 +201,7 @@ impl State {
                 if on <= *last_day {
                     return Err(Refusal::RehireBeforeEnd(*last_day));
                 }
-                check_references(command, facts)?;
+                self.check_references(command, facts)?;
                 let employee_id = c.employee_id;
                 Ok(vec![
                     EmployeeRehired {
@@ -137,7 +223,7 @@ impl State {
                 if restates(&employment.assignments, on, &changes) {
                     return Ok(Vec::new());
                 }
-                check_references(command, facts)?;
+                self.check_references(command, facts)?;
                 let effective = next(&employment.assignments, on)?;
                 let (employee_id, employment_id) = (c.employee_id, employment.id);
                 Ok(vec![AssignmentChanged { employee_id, employment_id, effective, changes, reason: c.reason.to_text() }.into()])
@@ -214,17 +300,17 @@ impl State {
         for event in events {
             match event {
                 EmployeeEvent::EmployeeHired(e) => {
-                    claims.extend(e.employee_number.clear().map(|number| Claim::take(EMPLOYEE_NUMBER, number)));
+                    claims.extend(e.employee_number.clear().map(|number| Claim::take(&EMPLOYEE_NUMBER, number)));
                     let email = e.contact.clear().and_then(|contact| contact.work_email.as_ref());
-                    claims.extend(email.map(|email| Claim::take(WORK_EMAIL, email)));
+                    claims.extend(email.map(|email| Claim::take(&WORK_EMAIL, email)));
                 }
                 EmployeeEvent::ContactDetailsChanged(e) => {
                     let Self::Known(person) = self else { continue };
                     let mut after = person.contact.clone();
                     after.insert(e.effective, e.changes.clear().cloned().unwrap_or_default());
                     let (before, after) = (emails(&person.contact), emails(&after));
-                    claims.extend(before.iter().filter(|a| !after.contains(a)).map(|a| Claim::release(WORK_EMAIL, a)));
-                    claims.extend(after.iter().filter(|a| !before.contains(a)).map(|a| Claim::take(WORK_EMAIL, a)));
+                    claims.extend(before.iter().filter(|a| !after.contains(a)).map(|a| Claim::release(&WORK_EMAIL, a)));
+                    claims.extend(after.iter().filter(|a| !before.contains(a)).map(|a| Claim::take(&WORK_EMAIL, a)));
                 }
                 EmployeeEvent::EmployeeRehired(_)
                 | EmployeeEvent::AssignmentChanged(_)
@@ -268,8 +354,39 @@ impl State {
         Self::Known(person)
     }
 
-    /// How the person stands on a day: employed, not then, or unknown.
-    pub fn standing(&self, on: Date) -> Standing {
+    fn check_references(&self, command: &Command, facts: &Facts) -> Result<(), Refusal> {
+        for reference in command.references() {
+            let pointer = reference.pointer;
+            if reference.to == Referent::Manager(command.employee_id()) {
+                return Err(Refusal::OwnManager(pointer));
+            }
+            match reference.standing(facts) {
+                Standing::Open => {}
+                Standing::NotThen => return Err(Refusal::ReferenceNotOpen { pointer, on: reference.on }),
+                Standing::Unknown => return Err(Refusal::UnknownReference(pointer)),
+            }
+            if self.above(command, reference).is_some_and(|above| stands_above(command.employee_id(), above, facts)) {
+                return Err(Refusal::ManagerCycle(pointer));
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer to a question.
+    pub fn answer(&self, question: &Question) -> Fact {
+        match *question {
+            Question::Employed(q) => Fact::Employed(self.standing(q.on)),
+            Question::ManagersOf(q) => Fact::ManagersOf(self.managers(q.from, q.until)),
+            Question::PlaceOn(q) => Fact::PlaceOn(self.place(q.on)),
+        }
+    }
+
+    /// None: each command names the person.
+    pub const fn person(&self) -> Option<EmployeeId> {
+        None
+    }
+
+    fn standing(&self, on: Date) -> Standing {
         match self {
             Self::Absent => Standing::Unknown,
             Self::Known(person) if person.employed_on(on).is_some() => Standing::Open,
@@ -277,16 +394,19 @@ impl State {
         }
     }
 
-    /// Whom the person reports to: from a day, up to another, to whom.
-    pub fn managers(&self) -> Vec<(Date, Option<Date>, EmployeeId)> {
+    /// Whom the person reports to on the days of `[from, until)`.
+    fn managers(&self, from: Date, until: Option<Date>) -> Vec<(Date, Option<Date>, EmployeeId)> {
         let Self::Known(person) = self else { return Vec::new() };
         let spans = person.employments.iter().flat_map(|e| e.assignments.spans(None, e.end_exclusive()));
-        let held = spans.filter(|span| span.to.is_none_or(|to| span.from.on < to));
-        held.filter_map(|span| Some((span.from.on, span.to, span.row?.manager_id?))).collect()
+        let clipped = spans.filter_map(|span| {
+            let (start, end) = (span.from.on.max(from), [span.to, until].into_iter().flatten().min());
+            Some((start, end, span.row?.manager_id?))
+        });
+        clipped.filter(|(start, end, _)| end.is_none_or(|end| *start < end)).collect()
     }
 
     /// Until when a manager who is set on a day stays so: until a later change sets another, or the employment ends.
-    pub fn manager_until(&self, on: Date) -> Option<Date> {
+    fn manager_until(&self, on: Date) -> Option<Date> {
         let Self::Known(person) = self else { return None };
         let employment = person.employed_on(on)?;
         let later = employment.assignments.changes().iter().find(|(at, change)| at.on > on && !change.manager_id.is_keep());
@@ -487,20 +607,21 @@ fn check_hire_dates(c: &HireEmployee) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_references(command: &Command, facts: &Facts) -> Result<(), Refusal> {
-    for reference in command.references() {
-        let pointer = reference.pointer;
-        if reference.to == Referent::Manager(command.employee_id()) {
-            return Err(Refusal::OwnManager(pointer));
+/// Whether a person stands above a manager on one of the days asked about. What was not looked up counts as such a day: what
+/// can't be checked is refused.
+fn stands_above(person: EmployeeId, manager: ManagersOf, facts: &Facts) -> bool {
+    let (mut open, mut seen) = (vec![manager], BTreeSet::new());
+    while let Some(stretch) = open.pop() {
+        if !seen.insert(stretch) {
+            continue;
         }
-        match facts.standing(&reference) {
-            Standing::Open => {}
-            Standing::NotThen => return Err(Refusal::ReferenceNotOpen { pointer, on: reference.on }),
-            Standing::Unknown => return Err(Refusal::UnknownReference(pointer)),
-            Standing::Below => return Err(Refusal::ManagerCycle(pointer)),
+        let Some(above) = facts.get(stretch) else { return true };
+        if above.iter().any(|(_, _, manager)| *manager == person) {
+            return true;
         }
+        open.extend(above.iter().copied().map(managers_of));
     }
-    Ok(())
+    false
 }
 
 /// A person's employments are numbered, so that a retry names the same one.

@@ -1,10 +1,12 @@
-use std::collections::BTreeSet;
-
 use jiff::ToSpan;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ClaimOp, Reference, command::from_json};
+use crate::{
+    ClaimOp,
+    command::from_json,
+    organization::{DepartmentOn, JobOn, LocationOn},
+};
 
 /// A command from its name and fields, about person 1. `#5` is the id with that number.
 fn command(text: &str) -> Command {
@@ -22,14 +24,34 @@ const HIRE: &str = r##"HireEmployee "hire_date":"2020-01-01","employee_number":"
 const LEAVE: &str = r#"TerminateEmployee "last_day_worked":"2020-06-30","reason":"resignation""#;
 const REHIRE: &str = r##"RehireEmployee "hire_date":"2021-01-01","assignment":{"department_id":"#2","job_id":"#3"}"##;
 
-fn open(command: &Command) -> Facts {
-    command.references().into_iter().map(|r| (r, Standing::Open)).collect()
+/// Facts under which everything stands like this that a command refers to, but for one reference.
+fn facts(state: &State, command: &Command, all: Standing, but: Option<(Reference, Standing)>) -> Facts {
+    let mut facts = Facts::none();
+    for reference in command.references() {
+        let standing = but.filter(|(other, _)| *other == reference).map_or(all, |(_, standing)| standing);
+        let on = reference.on;
+        match reference.to {
+            Referent::Department(department) => facts.insert(DepartmentOn { department, on }, standing),
+            Referent::Job(job) => facts.insert(JobOn { job, on }, standing),
+            Referent::Location(location) => facts.insert(LocationOn { location, on }, standing),
+            Referent::Manager(employee) => facts.insert(Employed { employee, on }, standing),
+        }
+        // The manager reports to nobody.
+        if let Some(above) = state.above(command, reference) {
+            facts.insert(above, Vec::new());
+        }
+    }
+    facts
+}
+
+fn open(state: &State, command: &Command) -> Facts {
+    facts(state, command, Standing::Open, None)
 }
 
 fn given(commands: &[&str]) -> State {
     commands.iter().fold(State::default(), |state, text| {
         let command = command(text);
-        let events = state.decide(&command, &open(&command)).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let events = state.decide(&command, &open(&state, &command)).unwrap_or_else(|e| panic!("{text}: {e}"));
         assert!(!events.is_empty(), "{text} must do something");
         events.iter().fold(state, State::evolve)
     })
@@ -54,7 +76,7 @@ fn show(event: &EmployeeEvent) -> String {
 fn check(given_commands: &[&str], when: &str, expected: &str) {
     let state = given(given_commands);
     let when = command(when);
-    let facts = open(&when);
+    let facts = open(&state, &when);
     let decided = state.decide(&when, &facts);
     let outcome = match &decided {
         Ok(events) => events.iter().map(show).collect::<Vec<_>>().join(", "),
@@ -107,9 +129,7 @@ fn references_must_stand_on_the_day() {
         let pointers: Vec<_> = references.iter().map(|r| r.pointer.strip_prefix(prefix).unwrap()).collect();
         assert_eq!(pointers, ["/department_id", "/job_id", "/location_id", "/manager_id"]);
         for at_fault in &references {
-            let answer = |standing| -> Facts {
-                references.iter().map(|r: &Reference| (*r, if r == at_fault { standing } else { Standing::Open })).collect()
-            };
+            let answer = |standing| facts(&state, &command, Standing::Open, Some((*at_fault, standing)));
             assert_eq!(state.decide(&command, &answer(Standing::Unknown)), Err(Refusal::UnknownReference(at_fault.pointer)));
             let not_open = Refusal::ReferenceNotOpen { pointer: at_fault.pointer, on: at_fault.on };
             assert_eq!(state.decide(&command, &answer(Standing::NotThen)), Err(not_open));
@@ -126,6 +146,44 @@ fn references_must_stand_on_the_day() {
         r##"ChangeAssignment "effective_on":"2020-02-01","changes":{"manager_id":"#1"},"reason":"r""##,
         "own_manager /changes/manager_id",
     );
+}
+
+/// From when until when somebody reports to whom.
+type Reports = (&'static str, Option<&'static str>, u8);
+
+/// The chain above the manager whom person 1 gets on 2020-02-01.
+#[track_caller]
+fn check_ring(chain: &[(u8, &[Reports])], expected: Result<usize, Refusal>) {
+    let state = given(&[HIRE]);
+    let command = command(r##"ChangeAssignment "effective_on":"2020-02-01","changes":{"manager_id":"#2"},"reason":"r""##);
+    let id = |n: u8| EmployeeId::from_uuid(uuid::Uuid::from_u128(n.into()));
+    let mut facts = open(&state, &command);
+    let mut asked: Vec<_> = state.questions(&command).into_iter().filter(crate::Question::must_be_newest).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(question) = asked.pop() {
+        if !seen.insert(question) {
+            continue;
+        }
+        let crate::Question::Employee(Question::ManagersOf(q)) = question else { panic!("of managers: {question:?}") };
+        let Some((_, spans)) = chain.iter().find(|(n, _)| id(*n) == q.employee) else { continue };
+        let spans = spans.iter().map(|(from, until, to)| (from.parse().unwrap(), until.map(|day| day.parse().unwrap()), id(*to)));
+        let fact = crate::Fact::Employee(Fact::ManagersOf(spans.collect()));
+        asked.extend(question.leads_to(&fact));
+        facts.insert_fact(question, fact);
+    }
+    assert_eq!(state.decide(&command, &facts).map(|events| events.len()), expected);
+}
+
+#[test]
+fn nobody_comes_to_stand_above_themselves() {
+    let ring = Err(Refusal::ManagerCycle("/changes/manager_id"));
+    check_ring(&[(2, &[])], Ok(1));
+    check_ring(&[(2, &[("2020-02-01", None, 1)])], ring);
+    check_ring(&[(2, &[("2020-02-01", None, 3)]), (3, &[("2020-03-01", None, 1)])], ring);
+    check_ring(&[(2, &[("2020-02-01", None, 3)]), (3, &[("2020-02-01", None, 4)]), (4, &[])], Ok(1));
+    // A ring above that has nothing to do with the person ends, and what was not looked up is refused.
+    check_ring(&[(2, &[("2020-02-01", None, 3)]), (3, &[("2020-02-01", None, 3)])], Ok(1));
+    check_ring(&[(2, &[("2020-02-01", None, 3)])], ring);
 }
 
 fn transfer(day: &str, to: &str) -> String {
@@ -235,11 +293,11 @@ fn a_day_holds_a_bounded_number_of_changes() {
 fn check_claims(given_commands: &[&str], when: &str, expected: &[&str]) {
     let state = given(given_commands);
     let when = command(when);
-    let events = state.decide(&when, &open(&when)).unwrap();
+    let events = state.decide(&when, &open(&state, &when)).unwrap();
     let shown: Vec<_> = state
         .claims(&events)
         .into_iter()
-        .map(|c| format!("{} {}{}", c.kind, if c.op == ClaimOp::Take { '+' } else { '-' }, c.value))
+        .map(|c| format!("{} {}{}", c.of.name, if c.op == ClaimOp::Take { '+' } else { '-' }, c.value))
         .collect();
     assert_eq!(shown, expected);
 }
@@ -265,7 +323,7 @@ fn numbers_and_addresses_are_claimed() {
 
 #[test]
 fn an_erased_person_still_evolves() {
-    let Ok(mut events) = State::default().decide(&command(HIRE), &open(&command(HIRE))) else { panic!("hires") };
+    let Ok(mut events) = State::default().decide(&command(HIRE), &open(&State::default(), &command(HIRE))) else { panic!("hires") };
     let change = r#"ChangePersonalDetails "effective_on":"2020-01-01","changes":{"given_name":"Eva"}"#;
     events.extend(given(&[HIRE]).decide(&command(change), &Facts::none()).unwrap());
     for event in &mut events {
@@ -342,9 +400,11 @@ proptest! {
         // Start hired, so that little is refused.
         for text in std::iter::once(HIRE.to_owned()).chain(commands) {
             let command = command(&text);
-            let facts = open(&command);
+            let facts = open(&state, &command);
             let Ok(events) = state.decide(&command, &facts) else { continue };
-            for claim in state.claims(&events).into_iter().filter(|c| c.kind == WORK_EMAIL) {
+            let announced = command.claims();
+            prop_assert!(state.claims(&events).iter().all(|claim| announced.iter().any(|known| known.covers(claim))), "{}", text);
+            for claim in state.claims(&events).into_iter().filter(|c| *c.of == WORK_EMAIL) {
                 match claim.op {
                     ClaimOp::Take => prop_assert!(held.insert(claim.value), "taken twice"),
                     ClaimOp::Release => prop_assert!(held.remove(&claim.value), "released unheld"),
@@ -388,7 +448,7 @@ proptest! {
                     EmployeeId::from_uuid(uuid::Uuid::from_u128(1)), day(*n),
                 ));
                 let change = change.expect("a command").into();
-                let events = state.decide(&change, &open(&change)).expect("employed");
+                let events = state.decide(&change, &open(&state, &change)).expect("employed");
                 assert_eq!(events.len(), 1);
                 events.iter().fold(state, State::evolve)
             })

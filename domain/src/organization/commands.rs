@@ -1,11 +1,12 @@
 //! What can be asked of a tenant's organization.
 
-use events::{CommandId, DepartmentId, JobId, LocationId};
+use events::{CommandId, DepartmentId, FieldClass, JobId, LocationId, StreamName, TenantScope};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    ClaimUse, LockUse, Touches,
     command::{chosen, commands},
     text::{Code, Day, Name, TimeZoneName},
 };
@@ -192,4 +193,58 @@ impl Command {
             | Self::RetireJob(_) => {}
         }
     }
+
+    /// The stream of the tenant's organization.
+    pub const fn stream(&self, scope: TenantScope) -> StreamName {
+        StreamName::organization(scope)
+    }
+    /// The id of the department, location or job.
+    pub fn object_id(&self) -> String {
+        match self {
+            Self::CreateDepartment(c) => c.department_id.to_string(),
+            Self::RenameDepartment(c) => c.department_id.to_string(),
+            Self::MoveDepartment(c) => c.department_id.to_string(),
+            Self::CloseDepartment(c) => c.department_id.to_string(),
+            Self::OpenLocation(c) => c.location_id.to_string(),
+            Self::ChangeLocation(c) => c.location_id.to_string(),
+            Self::CloseLocation(c) => c.location_id.to_string(),
+            Self::CreateJob(c) => c.job_id.to_string(),
+            Self::RetitleJob(c) => c.job_id.to_string(),
+            Self::RetireJob(c) => c.job_id.to_string(),
+        }
+    }
+    /// Whether it starts a stream: none does, the organization has one.
+    pub const fn creates(&self) -> bool {
+        false
+    }
+    /// Whom it touches.
+    pub const fn touches(&self) -> Touches {
+        Touches::Everybody(FieldClass::Directory)
+    }
+    /// None: one stream holds all codes of a tenant.
+    pub const fn claims(&self) -> Vec<ClaimUse> {
+        Vec::new()
+    }
+    /// None: one stream decides.
+    pub const fn lock(&self) -> Option<LockUse> {
+        None
+    }
+}
+
+/// A sample of each, for tests of all commands.
+#[cfg(test)]
+pub(crate) fn samples() -> Vec<(&'static str, String)> {
+    let day = r#""effective_on":"2020-01-01""#;
+    vec![
+        ("CreateDepartment", format!(r#"{{{day},"code":"d1","name":"D"}}"#)),
+        ("RenameDepartment", format!(r#"{{"department_id":"ID",{day},"name":"D"}}"#)),
+        ("MoveDepartment", format!(r#"{{"department_id":"ID",{day},"parent_id":null}}"#)),
+        ("CloseDepartment", format!(r#"{{"department_id":"ID",{day}}}"#)),
+        ("OpenLocation", format!(r#"{{{day},"code":"vie","name":"Vienna","time_zone":"Europe/Vienna"}}"#)),
+        ("ChangeLocation", format!(r#"{{"location_id":"ID",{day},"time_zone":"Europe/Paris"}}"#)),
+        ("CloseLocation", format!(r#"{{"location_id":"ID",{day}}}"#)),
+        ("CreateJob", format!(r#"{{{day},"code":"eng","title":"Engineer"}}"#)),
+        ("RetitleJob", format!(r#"{{"job_id":"ID",{day},"title":"Engineer"}}"#)),
+        ("RetireJob", format!(r#"{{"job_id":"ID",{day}}}"#)),
+    ]
 }

@@ -11,7 +11,7 @@ mod units;
 use std::collections::BTreeSet;
 
 use events::{
-    Change, DepartmentId, JobId, LocationId,
+    Change, DepartmentId, EmployeeId, JobId, LocationId, StreamName, TenantScope,
     employee::Patch,
     organization::{
         DepartmentClosed, DepartmentCreated, DepartmentMoved, DepartmentRenamed, JobCreated, JobRetired, JobRetitled, LocationChanged,
@@ -25,10 +25,60 @@ pub use refusal::Refusal;
 use units::{Unit, Units};
 
 use crate::{
-    Claim, Referent, Standing,
+    Claim, Facts, Standing, Unique,
+    facts::facts,
     restated::Sparse,
     text::{Name, TimeZoneName},
 };
+
+/// Nothing is claimed: one stream holds all codes of a tenant.
+pub const UNIQUES: &[&Unique] = &[];
+
+facts! { Organization answers {
+    /// How a department stands on a day.
+    DepartmentOn {
+        /// The department.
+        department: DepartmentId,
+        /// The day.
+        on: Date,
+    } -> Standing;
+    /// How a location stands on a day.
+    LocationOn {
+        /// The location.
+        location: LocationId,
+        /// The day.
+        on: Date,
+    } -> Standing;
+    /// How a job stands on a day.
+    JobOn {
+        /// The job.
+        job: JobId,
+        /// The day.
+        on: Date,
+    } -> Standing;
+    /// A department and those above it on a day, from below.
+    DepartmentsAbove {
+        /// The department.
+        department: DepartmentId,
+        /// The day.
+        on: Date,
+    } -> Vec<DepartmentId>;
+} }
+
+impl Question {
+    /// The stream of the aggregate that answers.
+    pub const fn stream(&self, scope: TenantScope) -> StreamName {
+        StreamName::organization(scope)
+    }
+    /// Whether an answer that is a second old would be too old.
+    pub const fn must_be_newest(&self) -> bool {
+        false
+    }
+    /// What else is to be asked because of the answer: nothing.
+    pub const fn leads_to(&self, _: &Fact) -> Vec<crate::Question> {
+        Vec::new()
+    }
+}
 
 /// A tenant's organization, as far as the rules read it. One that has nothing yet is the default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -110,7 +160,7 @@ impl Sparse for JobChange {
 
 impl State {
     /// What follows from a command: events, nothing (it is so already), or a refusal.
-    pub fn decide(&self, command: &Command) -> Result<Vec<OrganizationEvent>, Refusal> {
+    pub fn decide(&self, command: &Command, _: &Facts) -> Result<Vec<OrganizationEvent>, Refusal> {
         match command {
             Command::CreateDepartment(c) => {
                 let (id, on) = (c.department_id, c.effective_on.date());
@@ -233,18 +283,28 @@ impl State {
         self
     }
 
-    /// How a department, location or job stands on a day. A person is unknown here.
-    pub fn standing(&self, to: Referent, on: Date) -> Standing {
-        match to {
-            Referent::Department(id) => self.departments.standing(id, on),
-            Referent::Location(id) => self.locations.standing(id, on),
-            Referent::Job(id) => self.jobs.standing(id, on),
-            Referent::Manager(_) => Standing::Unknown,
+    /// What must be looked up for a command: nothing.
+    pub const fn questions(&self, _: &Command) -> Vec<crate::Question> {
+        Vec::new()
+    }
+
+    /// The answer to a question.
+    pub fn answer(&self, question: &Question) -> Fact {
+        match *question {
+            Question::DepartmentOn(q) => Fact::DepartmentOn(self.departments.standing(q.department, q.on)),
+            Question::LocationOn(q) => Fact::LocationOn(self.locations.standing(q.location, q.on)),
+            Question::JobOn(q) => Fact::JobOn(self.jobs.standing(q.job, q.on)),
+            Question::DepartmentsAbove(q) => Fact::DepartmentsAbove(self.chain_of(q.department, q.on)),
         }
     }
 
+    /// Nobody.
+    pub const fn person(&self) -> Option<EmployeeId> {
+        None
+    }
+
     /// A department and those above it on a day, from below.
-    pub fn chain_of(&self, id: DepartmentId, on: Date) -> Vec<DepartmentId> {
+    fn chain_of(&self, id: DepartmentId, on: Date) -> Vec<DepartmentId> {
         let mut chain = vec![id];
         // As many steps as there are departments lead to a root, unless history is broken; then stop all the same.
         while let Some(above) = chain.last().and_then(|id| self.departments.get(*id)).and_then(|d| d.parent_on(on)) {

@@ -30,7 +30,7 @@ fn rename(n: u8, day: &str, name: &str) -> String {
 
 fn given(commands: &[String]) -> State {
     commands.iter().fold(State::default(), |state, text| {
-        let events = state.decide(&command(text)).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let events = state.decide(&command(text), &Facts::none()).unwrap_or_else(|e| panic!("{text}: {e}"));
         assert!(!events.is_empty(), "{text} must do something");
         events.iter().fold(state, State::evolve)
     })
@@ -58,7 +58,7 @@ fn show(event: &OrganizationEvent) -> String {
 fn check(given_commands: &[String], when: &str, expected: &str) {
     let state = given(given_commands);
     let when = command(when);
-    let decided = state.decide(&when);
+    let decided = state.decide(&when, &Facts::none());
     let outcome = match &decided {
         Ok(events) => events.iter().map(show).collect::<Vec<_>>().join(", "),
         Err(refusal) => format!("{} {}", refusal.code(), refusal.field().unwrap_or("-")),
@@ -66,7 +66,7 @@ fn check(given_commands: &[String], when: &str, expected: &str) {
     assert_eq!(outcome, expected);
     if let Ok(events) = decided {
         let after = events.iter().fold(state, State::evolve);
-        assert_eq!(after.decide(&when), Ok(Vec::new()), "a retry changes nothing");
+        assert_eq!(after.decide(&when, &Facts::none()), Ok(Vec::new()), "a retry changes nothing");
     }
 }
 
@@ -167,13 +167,20 @@ fn locations_and_jobs_open_change_and_close() {
 #[test]
 fn what_others_refer_to_stands_from_its_first_day_to_its_last() {
     let state = given(&[create(1, D, None), close(1, "2020-03-01")]);
-    let standing = |n: u128, on| state.standing(Referent::Department(DepartmentId::from_uuid(uuid::Uuid::from_u128(n))), on);
+    let standing = |n: u128, on| {
+        let department = DepartmentId::from_uuid(uuid::Uuid::from_u128(n));
+        let Fact::DepartmentOn(standing) = state.answer(&Question::DepartmentOn(DepartmentOn { department, on })) else {
+            panic!("another")
+        };
+        standing
+    };
     assert_eq!(standing(1, date(2019, 12, 31)), Standing::NotThen);
     assert_eq!(standing(1, date(2020, 1, 1)), Standing::Open);
     assert_eq!(standing(1, date(2020, 2, 29)), Standing::Open);
     assert_eq!(standing(1, date(2020, 3, 1)), Standing::NotThen);
     assert_eq!(standing(2, date(2020, 1, 1)), Standing::Unknown);
-    assert_eq!(state.standing(Referent::Job(JobId::from_uuid(uuid::Uuid::from_u128(1))), date(2020, 1, 1)), Standing::Unknown);
+    let job = JobOn { job: JobId::from_uuid(uuid::Uuid::from_u128(1)), on: date(2020, 1, 1) };
+    assert_eq!(state.answer(&Question::JobOn(job)), Fact::JobOn(Standing::Unknown));
 }
 
 fn any_command() -> impl Strategy<Value = String> {
@@ -193,14 +200,14 @@ proptest! {
     #[test]
     fn on_every_day_the_open_departments_form_a_forest(commands in prop::collection::vec(any_command(), 1..60)) {
         let mut state = (1..4).fold(State::default(), |state, n| {
-            let events = state.decide(&command(&create(n, D, None))).expect("creates");
+            let events = state.decide(&command(&create(n, D, None)), &Facts::none()).expect("creates");
             events.iter().fold(state, State::evolve)
         });
         for text in commands {
             let command = command(&text);
-            let Ok(events) = state.decide(&command) else { continue };
+            let Ok(events) = state.decide(&command, &Facts::none()) else { continue };
             state = events.iter().fold(state, State::evolve);
-            prop_assert_eq!(state.decide(&command), Ok(Vec::new()), "a retry changes nothing");
+            prop_assert_eq!(state.decide(&command, &Facts::none()), Ok(Vec::new()), "a retry changes nothing");
         }
         for on in (-2..25_i32).map(|n| date(2020, 1, 1).checked_add(n.days()).unwrap()) {
             for (id, department) in state.departments.iter().filter(|(_, d)| d.is_open_on(on)) {

@@ -1,12 +1,14 @@
 //! What can be asked of a tenant.
 
-use events::{CommandId, TenantId, tenancy::Subscription};
+use events::{CommandId, StreamName, TenantId, TenantScope, tenancy::Subscription};
 use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::SLUG;
 use crate::{
+    ClaimUse, LockUse, Touches,
     command::{chosen, commands},
     text::{Code, Name, Reason, Slug},
 };
@@ -113,6 +115,35 @@ impl Command {
             c.tenant_id = TenantId::from_uuid(Uuid::new_v5(&command.uuid(), b"tenant"));
         }
     }
+    /// The stream of the tenant, in the platform's log.
+    pub const fn stream(&self, _: TenantScope) -> StreamName {
+        StreamName::tenancy(self.tenant_id())
+    }
+    /// The tenant's id.
+    pub fn object_id(&self) -> String {
+        self.tenant_id().to_string()
+    }
+    /// Whether it starts a stream.
+    pub const fn creates(&self) -> bool {
+        matches!(self, Self::RegisterTenant(_))
+    }
+    /// Whom it touches.
+    pub const fn touches(&self) -> Touches {
+        Touches::Tenants
+    }
+    /// The slug that it takes, and whether one becomes free.
+    pub fn claims(&self) -> Vec<ClaimUse> {
+        match self {
+            Self::RegisterTenant(c) => vec![ClaimUse::takes(&SLUG, c.slug.as_str(), "/slug")],
+            Self::RenameTenant(c) => vec![ClaimUse::GivesUp(&SLUG), ClaimUse::takes(&SLUG, c.slug.as_str(), "/slug")],
+            Self::CloseTenant(_) => vec![ClaimUse::GivesUp(&SLUG)],
+            Self::ChangeSubscription(_) | Self::SuspendTenant(_) | Self::ResumeTenant(_) | Self::ConfirmProvisioned(_) => Vec::new(),
+        }
+    }
+    /// None: one stream decides.
+    pub const fn lock(&self) -> Option<LockUse> {
+        None
+    }
     /// The tenant.
     pub const fn tenant_id(&self) -> TenantId {
         match self {
@@ -129,4 +160,17 @@ impl Command {
 
 pub(super) fn subscription(plan: Option<&Code>, expires_at: Option<Timestamp>) -> Subscription {
     Subscription { plan: plan.map_or_else(|| "standard".to_owned(), Code::to_text), expires_at }
+}
+
+/// A sample of each, for tests of all commands.
+#[cfg(test)]
+pub(crate) fn samples() -> Vec<(&'static str, String)> {
+    vec![
+        ("RegisterTenant", r#"{"slug":"acme","name":"Acme","expires_at":"2030-01-01T00:00:00Z"}"#.into()),
+        ("RenameTenant", r#"{"tenant_id":"TENANT","slug":"acme","name":"Acme"}"#.into()),
+        ("ChangeSubscription", r#"{"tenant_id":"TENANT","plan":"standard"}"#.into()),
+        ("SuspendTenant", r#"{"tenant_id":"TENANT","reason":"overdue"}"#.into()),
+        ("ResumeTenant", r#"{"tenant_id":"TENANT"}"#.into()),
+        ("CloseTenant", r#"{"tenant_id":"TENANT","reason":"ended"}"#.into()),
+    ]
 }

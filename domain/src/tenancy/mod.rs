@@ -6,7 +6,7 @@ mod refusal;
 mod tests;
 
 use events::{
-    TenantId,
+    EmployeeId, StreamName, TenantId, TenantScope,
     tenancy::{
         Subscription, SubscriptionChanged, TenancyEvent, TenantClosed, TenantProvisioned, TenantRegistered, TenantRenamed, TenantResumed,
         TenantSuspended,
@@ -16,10 +16,30 @@ use events::{
 pub use commands::*;
 pub use refusal::Refusal;
 
-use crate::Claim;
+use crate::{Claim, Facts, Unique, facts::facts};
 
-/// The claim on a tenant's name in hosts.
-pub const SLUG: &str = "slug";
+/// A tenant's name in hosts.
+pub static SLUG: Unique = Unique { name: "slug", code: "slug_taken", detail: "the slug is another tenant's; choose another one" };
+/// What only one tenant may hold.
+pub const UNIQUES: &[&Unique] = &[&SLUG];
+
+// Nothing may be asked of a tenant: each process knows them all.
+facts! { Tenancy answers {} }
+
+impl Question {
+    /// The stream of the aggregate that answers.
+    pub const fn stream(&self, _: TenantScope) -> StreamName {
+        match *self {}
+    }
+    /// Whether an answer that is a second old would be too old.
+    pub const fn must_be_newest(&self) -> bool {
+        match *self {}
+    }
+    /// What else is to be asked because of the answer.
+    pub fn leads_to(&self, _: &Fact) -> Vec<crate::Question> {
+        match *self {}
+    }
+}
 
 /// A tenant, as far as the rules read it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,7 +68,7 @@ pub struct Particulars {
 impl State {
     /// What follows from a command: events, nothing (it is so already), or a refusal.
     #[expect(clippy::match_same_arms, reason = "one arm, one rule")]
-    pub fn decide(&self, command: &Command) -> Result<Vec<TenancyEvent>, Refusal> {
+    pub fn decide(&self, command: &Command, _: &Facts) -> Result<Vec<TenancyEvent>, Refusal> {
         use Command as C;
         use State::{Absent, Closed, Ready, Registered, Suspended};
         match (self, command) {
@@ -116,6 +136,21 @@ impl State {
         }
     }
 
+    /// What must be looked up for a command: nothing.
+    pub const fn questions(&self, _: &Command) -> Vec<crate::Question> {
+        Vec::new()
+    }
+
+    /// The answer to a question.
+    pub const fn answer(&self, question: &Question) -> Fact {
+        match *question {}
+    }
+
+    /// Nobody.
+    pub const fn person(&self) -> Option<EmployeeId> {
+        None
+    }
+
     /// The claims that go with the events decided on this state. A slug is held from registration until the tenant is
     /// renamed or closed.
     pub fn claims(&self, events: &[TenancyEvent]) -> Vec<Claim> {
@@ -124,17 +159,17 @@ impl State {
         for event in events {
             match event {
                 TenancyEvent::TenantRegistered(e) => {
-                    claims.push(Claim::take(SLUG, &e.slug));
+                    claims.push(Claim::take(&SLUG, &e.slug));
                     held = Some(&e.slug);
                 }
                 TenancyEvent::TenantRenamed(e) => {
                     if held != Some(e.slug.as_str()) {
-                        claims.extend(held.map(|slug| Claim::release(SLUG, slug)));
-                        claims.push(Claim::take(SLUG, &e.slug));
+                        claims.extend(held.map(|slug| Claim::release(&SLUG, slug)));
+                        claims.push(Claim::take(&SLUG, &e.slug));
                     }
                     held = Some(&e.slug);
                 }
-                TenancyEvent::TenantClosed(_) => claims.extend(held.take().map(|slug| Claim::release(SLUG, slug))),
+                TenancyEvent::TenantClosed(_) => claims.extend(held.take().map(|slug| Claim::release(&SLUG, slug))),
                 TenancyEvent::TenantProvisioned(_)
                 | TenancyEvent::SubscriptionChanged(_)
                 | TenancyEvent::TenantSuspended(_)

@@ -22,7 +22,7 @@ const CLOSE: &str = r#"CloseTenant "reason":"ended""#;
 
 fn given(commands: &[&str]) -> State {
     commands.iter().fold(State::default(), |state, text| {
-        let events = state.decide(&command(text)).unwrap();
+        let events = state.decide(&command(text), &Facts::none()).unwrap();
         assert!(!events.is_empty(), "{text} must do something");
         events.iter().fold(state, State::evolve)
     })
@@ -33,7 +33,7 @@ fn given(commands: &[&str]) -> State {
 fn check(given_commands: &[&str], when: &str, expected: &str, claims: &[&str]) {
     let state = given(given_commands);
     let when = command(when);
-    let (outcome, events) = match state.decide(&when) {
+    let (outcome, events) = match state.decide(&when, &Facts::none()) {
         Ok(events) => (events.iter().map(TenancyEvent::event_type).collect::<Vec<_>>().join(" "), events),
         Err(refusal) => {
             assert!(!refusal.to_string().is_empty());
@@ -46,7 +46,7 @@ fn check(given_commands: &[&str], when: &str, expected: &str, claims: &[&str]) {
     assert_eq!(shown, claims);
     let after = events.iter().fold(state, State::evolve);
     if !events.is_empty() {
-        assert_eq!(after.decide(&when), Ok(Vec::new()), "a retry changes nothing");
+        assert_eq!(after.decide(&when, &Facts::none()), Ok(Vec::new()), "a retry changes nothing");
     }
 }
 
@@ -58,7 +58,7 @@ fn a_tenant_is_registered_once() {
     check(&[REGISTER], r#"RegisterTenant "slug":"acme","name":"Acme","plan":"big""#, "already_registered", &[]);
     check(&[REGISTER, CLOSE], REGISTER, "tenant_closed", &[]);
     let platform = from_json::<RegisterTenant>(r#"{"slug":"acme","name":"Acme"}"#).unwrap();
-    assert_eq!(State::default().decide(&platform.into()), Err(Refusal::ReservedId), "an id must be filled in");
+    assert_eq!(State::default().decide(&platform.into(), &Facts::none()), Err(Refusal::ReservedId), "an id must be filled in");
 }
 
 #[test]

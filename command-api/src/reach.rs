@@ -1,0 +1,105 @@
+//! Whom an actor reaches, by where people work today: the departments and the lines of managers that grants speak of.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use domain::{
+    employee::{Place, PlaceOn},
+    organization::DepartmentsAbove,
+};
+use events::{DepartmentId, EmployeeId, TenantScope};
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use platform::{Actor, Problem, access::Sight, auth::Employments};
+use tokio::time::Instant;
+
+use crate::aggregates::Aggregates;
+
+/// Managers above one person that are looked at; no organization has as many levels.
+const LEVELS: usize = 64;
+/// How old what is known of where somebody stands, and whether they are still there, may be.
+const PLACE_AGE: Duration = Duration::from_secs(1);
+
+/// Recently enough to know where somebody stands.
+pub(crate) fn recently() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(PLACE_AGE).unwrap_or(now)
+}
+
+/// The day by which rights are looked at.
+fn today() -> Date {
+    Timestamp::now().to_zoned(TimeZone::UTC).date()
+}
+
+impl Employments for Aggregates {
+    fn left(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>> {
+        async move {
+            let mut left = BTreeSet::new();
+            for person in people {
+                let place = self.ask(scope, PlaceOn { employee: person, on: today() }, recently()).await?;
+                if place.is_some_and(|place| place.left) {
+                    left.insert(person);
+                }
+            }
+            Ok(left)
+        }
+        .boxed()
+    }
+    fn at_admission(&self) -> bool {
+        true
+    }
+}
+
+/// Looks up whom an actor reaches today.
+pub(crate) struct Looker<'l> {
+    aggregates: &'l Aggregates,
+    actor: &'l Actor,
+    today: Date,
+}
+
+impl<'l> Looker<'l> {
+    pub(crate) fn new(aggregates: &'l Aggregates, actor: &'l Actor) -> Self {
+        Self { aggregates, actor, today: today() }
+    }
+    /// Whether the person's facts are within the reach.
+    pub(crate) async fn reaches(&self, sight: &Sight, person: EmployeeId) -> Result<bool, Problem> {
+        if sight.people.contains(&person) {
+            return Ok(true);
+        }
+        // What is one's own, nobody decides by standing above or beside oneself.
+        if self.actor.employee == Some(person) {
+            return Ok(false);
+        }
+        let Some(place) = self.place(person).await? else { return Ok(false) };
+        Ok(self.is_within(sight, place.department_id).await? || self.is_below(sight, person).await?)
+    }
+    /// Whether one of the lines is this manager's. Who has left leads nobody any more.
+    pub(crate) async fn leads(&self, sight: &Sight, manager: EmployeeId) -> Result<bool, Problem> {
+        Ok(sight.lines.contains(&manager) && !self.place(manager).await?.is_some_and(|place| place.left))
+    }
+    /// Whether the chain of managers, of people who have not left, leads to one of the lines'.
+    pub(crate) async fn is_below(&self, sight: &Sight, person: EmployeeId) -> Result<bool, Problem> {
+        if sight.lines.is_empty() {
+            return Ok(false);
+        }
+        let mut at = person;
+        for _ in 0..LEVELS {
+            match self.place(at).await? {
+                Some(Place { left: false, manager_id: Some(manager), .. }) if self.leads(sight, manager).await? => return Ok(true),
+                Some(Place { left: false, manager_id: Some(manager), .. }) => at = manager,
+                Some(_) | None => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+    /// Whether a department is one of the reach's, or below one.
+    pub(crate) async fn is_within(&self, sight: &Sight, department: DepartmentId) -> Result<bool, Problem> {
+        if sight.departments.is_empty() {
+            return Ok(false);
+        }
+        let chain = self.aggregates.ask(self.actor.scope, DepartmentsAbove { department, on: self.today }, recently()).await?;
+        Ok(chain.iter().any(|department| sight.departments.contains(department)))
+    }
+    async fn place(&self, person: EmployeeId) -> Result<Option<Place>, Problem> {
+        self.aggregates.ask(self.actor.scope, PlaceOn { employee: person, on: self.today }, recently()).await
+    }
+}

@@ -6,6 +6,7 @@ mod access;
 mod attacks;
 mod bad_input;
 mod cancellation;
+mod capabilities;
 mod commands;
 mod eventstore_appends;
 mod eventstoredb;

@@ -21,7 +21,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("projector", &["events", "store", "platform"]),
     ("query-api", &["events", "store", "platform"]),
     ("tenure", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay"]),
-    ("tests", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay", "tenure"]),
+    ("tests", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay", "tenure", "xtask"]),
+    ("xtask", &[]),
     ("bench", &["events", "domain", "store", "platform", "command-api", "projector", "query-api"]),
 ];
 

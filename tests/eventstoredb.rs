@@ -5,6 +5,8 @@
 //! purpose ([`StandIn::fault`], [`StandIn::kill`], [`StandIn::away`], [`StandIn::put_back`]).
 
 use std::{
+    collections::HashMap,
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
@@ -14,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use events::TenantId;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 mod behaviour;
+mod bounds;
 mod calls;
 mod faults;
 mod log;
@@ -40,6 +44,8 @@ use self::{
     messages::ExpectedRevision,
     rights::Rights,
 };
+
+use crate::servers::Stored;
 
 /// Streams of one connection at once, as the server's HTTP has it.
 const STREAMS: u32 = 100;
@@ -114,6 +120,32 @@ impl StandIn {
         self.server.log.lock().unwrap().all().to_vec()
     }
 
+    /// Writes events past the protocol, for tests that need many.
+    pub(crate) fn preload(&self, events: impl IntoIterator<Item = (String, Proposed)>) {
+        for (stream, event) in events {
+            self.server.log.lock().unwrap().append(&stream, ExpectedRevision::Any(()), vec![event], ticks());
+        }
+    }
+
+    /// The events of a tenant, as the engine writes them, in the order of `$all`.
+    pub(crate) fn events_of(&self, tenant: TenantId) -> Vec<Stored> {
+        let mut versions: HashMap<String, u64> = HashMap::new();
+        let of_tenant = format!("{tenant}.");
+        let records = self.records().into_iter().filter(|record| record.stream.starts_with(&of_tenant));
+        let event = |record: Arc<Record>| {
+            // A mark of the engine's own, which is no event of a command.
+            if record.event_type == "ClaimFenced" {
+                return None;
+            }
+            let envelope: serde_json::Value = serde_json::from_slice(&record.metadata).unwrap();
+            let id = envelope["event_id"].as_str().unwrap().parse().unwrap();
+            let version = versions.entry(record.stream.to_string()).or_default();
+            *version += 1;
+            Some(Stored { id, position: record.position, stream: record.stream.to_string(), version: *version })
+        };
+        records.filter_map(event).collect()
+    }
+
     /// Cuts all connections. What is under way is carried out; new connections can be made.
     pub(crate) fn cut(&self) {
         std::mem::take(&mut *self.server.cut.lock().unwrap()).cancel();
@@ -163,6 +195,12 @@ impl StandIn {
             log.put_back(backup);
         }
         self.cut();
+    }
+}
+
+impl fmt::Debug for StandIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StandIn({})", self.address)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::servers::{System, own_system, tenant_of};
 
 mod clients;
 mod disk;
+mod event_store;
 mod network;
 mod proxy;
 
@@ -231,15 +232,10 @@ async fn check(system: &System, token: &str, acknowledged: &[Acknowledged]) {
     let pool = system.pool().await;
 
     // I1, I5: what was acknowledged is there, once, and nothing else is.
-    let stored: Vec<(uuid::Uuid, i64, uuid::Uuid, i64)> =
-        sqlx::query_as("select event_id, position, stream_id, version from event_store.event where tenant_id = $1 order by position")
-            .bind(tenant.uuid())
-            .fetch_all(&pool)
-            .await
-            .unwrap();
+    let stored = system.stored(tenant).await;
     let mut seen = BTreeMap::new();
-    for (id, position, ..) in &stored {
-        assert!(seen.insert(id.to_string(), *position).is_none(), "event {id} stands twice");
+    for event in &stored {
+        assert!(seen.insert(event.id.to_string(), event.position).is_none(), "event {} stands twice", event.id);
     }
     let mut told = 2; // The department and the job.
     for one in acknowledged {
@@ -250,12 +246,12 @@ async fn check(system: &System, token: &str, acknowledged: &[Acknowledged]) {
     }
     assert_eq!(stored.len(), told, "events that nobody was told of");
 
-    // I2: no hole in positions or versions.
-    let mut versions: BTreeMap<uuid::Uuid, i64> = BTreeMap::new();
-    for (n, (_, position, stream, version)) in stored.iter().enumerate() {
-        assert_eq!(*position, i64::try_from(n).unwrap() + 1, "positions are dense");
-        let last = versions.insert(*stream, *version).unwrap_or(0);
-        assert_eq!(*version, last + 1, "versions of {stream} are dense");
+    // I2: no hole in positions, where the engine has dense ones, or versions.
+    let mut versions: BTreeMap<&str, u64> = BTreeMap::new();
+    for (n, event) in (1..).zip(&stored) {
+        assert!(system.stand_in.is_some() || event.position == n, "positions are dense");
+        let last = versions.insert(&event.stream, event.version).unwrap_or(0);
+        assert_eq!(event.version, last + 1, "versions of {} are dense", event.stream);
     }
 
     // I7: the first answer again.
@@ -268,7 +264,7 @@ async fn check(system: &System, token: &str, acknowledged: &[Acknowledged]) {
     }
 
     // I6, I3: the read model got to the end by itself, and a rebuild gives the same.
-    assert_eq!(system.settled(token).await, stored.len() as u64);
+    assert_eq!(system.settled(token).await, stored.last().map_or(0, |event| event.position));
     let scope = TenantScope::checked(tenant);
     let schema = read_schema(tenant, READ_MODEL_VERSION);
     let live = digest(&pool, scope, &schema).await.unwrap();

@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -31,6 +31,8 @@ use tenure::{
     supervisor::Program,
 };
 use tokio::sync::OnceCell;
+
+use crate::eventstoredb::StandIn;
 
 /// The URL of a superuser of this run's PostgreSQL.
 pub(crate) async fn database_url() -> String {
@@ -143,6 +145,13 @@ pub(crate) async fn own_system_with(env: &[(&'static str, String)]) -> System {
     System::start(&format!("own-{}", COUNT.fetch_add(1, Ordering::Relaxed)), env).await
 }
 
+/// As [`own_system`], with EventStoreDB for its event store.
+pub(crate) async fn own_system_on(server: &Arc<StandIn>) -> System {
+    let mut system = own_system_with(&[("EVENTSTORE_URL", server.url())]).await;
+    system.stand_in = Some(Arc::clone(server));
+    system
+}
+
 /// As [`own_system_with`], for who borrows it without a limit. It stops when the guard goes.
 pub(crate) async fn own_static_system_with(env: &[(&'static str, String)]) -> (&'static System, Stopped) {
     let system: &'static System = Box::leak(Box::new(own_system_with(env).await));
@@ -169,6 +178,15 @@ pub(crate) async fn own_system_prepared(prepare: impl FnOnce(&Path)) -> System {
     System::start(&name, &[]).await
 }
 
+/// Where an event stands.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) id: uuid::Uuid,
+    pub(crate) position: u64,
+    pub(crate) stream: String,
+    pub(crate) version: u64,
+}
+
 /// A running system.
 #[derive(Debug)]
 pub(crate) struct System {
@@ -179,6 +197,8 @@ pub(crate) struct System {
     pub(crate) database_url: String,
     /// A client with a timeout.
     pub(crate) client: reqwest::Client,
+    /// Its event store, where that is not PostgreSQL.
+    pub(crate) stand_in: Option<Arc<StandIn>>,
 }
 
 impl System {
@@ -201,6 +221,7 @@ impl System {
             // A runtime per test: no connection may outlive its own.
             client: reqwest::Client::builder().timeout(Duration::from_mins(1)).pool_max_idle_per_host(0).build().unwrap(),
             home,
+            stand_in: None,
         }
     }
     fn stop(&self) {
@@ -239,8 +260,28 @@ impl System {
         let response = request.json(body).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
     }
-    /// The end of the log of the token's tenant, straight from the event store's tables.
+    /// The events of a tenant, straight from the event store, in the order of its log.
+    pub(crate) async fn stored(&self, tenant: TenantId) -> Vec<Stored> {
+        if let Some(server) = &self.stand_in {
+            return server.events_of(tenant);
+        }
+        let pool = self.pool().await;
+        let sql = "select event_id, position, stream_id, version from event_store.event where tenant_id = $1 order by position";
+        let rows: Vec<(uuid::Uuid, i64, uuid::Uuid, i64)> = sqlx::query_as(sql).bind(tenant.uuid()).fetch_all(&pool).await.unwrap();
+        pool.close().await;
+        let stored = |(id, position, stream, version): (_, i64, uuid::Uuid, i64)| Stored {
+            id,
+            position: position.cast_unsigned(),
+            stream: stream.to_string(),
+            version: version.cast_unsigned(),
+        };
+        rows.into_iter().map(stored).collect()
+    }
+    /// The end of the log of the token's tenant.
     pub(crate) async fn head(&self, token: &str) -> u64 {
+        if let Some(server) = &self.stand_in {
+            return server.events_of(tenant_of(token)).last().map_or(0, |event| event.position);
+        }
         let pool = self.pool().await;
         let head: Option<i64> = sqlx::query_scalar("select position from event_store.tenant_head where tenant_id = $1")
             .bind(tenant_of(token).uuid())

@@ -412,15 +412,15 @@ async fn dense_log(store: &Store, scope: TenantScope) -> Vec<RecordedEvent> {
     log
 }
 
-fn tenant() -> TenantScope {
+pub(crate) fn tenant() -> TenantScope {
     TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()))
 }
 
-fn employee(scope: TenantScope) -> StreamName {
+pub(crate) fn employee(scope: TenantScope) -> StreamName {
     StreamName::employee(scope, EmployeeId::from_uuid(Uuid::now_v7()))
 }
 
-fn one(scope: TenantScope, stream: StreamName) -> Append {
+pub(crate) fn one(scope: TenantScope, stream: StreamName) -> Append {
     let command_id = CommandId::from_uuid(Uuid::now_v7());
     let metadata = Metadata {
         actor: "user:test".into(),
@@ -435,6 +435,7 @@ fn one(scope: TenantScope, stream: StreamName) -> Append {
     Append { scope, stream, expected: Expected::Any, events: vec![event], claims: Vec::new(), metadata, id_scope: IdScope::Tenant }
 }
 
+/// A database that was set up for this test.
 pub(crate) struct Database(PgConnectOptions);
 
 impl Database {
@@ -449,7 +450,7 @@ impl Database {
         database::pool_options(2).connect_with(self.0.clone()).await.unwrap()
     }
     /// Acts as a role, which need not be allowed to log in.
-    fn pool(&self, role: &str) -> PgPool {
+    pub(crate) fn pool(&self, role: &str) -> PgPool {
         database::pool_options(1).connect_lazy_with(self.0.clone().options([("role", role)]))
     }
     pub(crate) fn url_of(&self, role: &str) -> String {

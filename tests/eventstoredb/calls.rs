@@ -51,6 +51,10 @@ impl Work {
     pub(crate) fn calls(&self, kind: Kind) -> usize {
         self.0.iter().filter(|call| call.kind == kind).count()
     }
+    /// How many calls there were, of any kind.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
     /// Records that were looked at for all of them.
     pub(crate) fn looked_at(&self) -> u64 {
         self.0.iter().map(|call| call.looked_at.load(Ordering::Relaxed)).sum()

@@ -15,13 +15,13 @@ mod catalog;
 mod class;
 mod effective;
 mod envelope;
-#[cfg(test)]
-mod golden;
 mod ids;
 mod money;
 mod personal;
 mod stream;
 mod tenant;
+#[cfg(test)]
+mod tests;
 mod upcast;
 
 pub use capabilities::CAPABILITIES;

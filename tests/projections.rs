@@ -207,7 +207,7 @@ async fn a_batch_loads_what_is_of_the_kinds_that_it_touches() {
     let log = world.log().await;
     let opened: Vec<Event> = log.iter().map(|one| Event::decode(&one.event).unwrap()).collect();
     let of_person = |event: &&Event| {
-        let ((_, ((people, ()), ())), _) = touched(event);
+        let ((_, ((people, ..), ..)), _) = touched(event);
         people.contains_key(&person)
     };
     let paid = opened.iter().filter(of_person).find(|event| event.event_type() == "CompensationChanged").expect("pay changed");

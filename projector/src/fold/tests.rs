@@ -51,7 +51,7 @@ fn touched(event: &Event) -> Before {
 }
 
 fn recorded(event: &Event, version: u64) -> RecordedEvent {
-    let (_, ((people, ()), ())) = touched(event);
+    let (_, ((people, ..), ..)) = touched(event);
     let stream = match people.keys().next() {
         Some(id) => StreamName::employee(scope(), EmployeeId::from_uuid(*id)),
         None => StreamName::organization(scope()),
@@ -116,7 +116,7 @@ impl Log {
             to.sort();
         }
         let mut found = Found::default();
-        let ((departments, (locations, (jobs, ()))), ((people, ()), ())) = &self.model;
+        let ((departments, (locations, (jobs, ()))), ((people, ..), ..)) = &self.model;
         all(departments, &mut found.departments);
         all(locations, &mut found.locations);
         all(jobs, &mut found.jobs);

@@ -100,7 +100,7 @@ struct Parked {
 /// Runs the command.
 pub async fn run(home: &Home, options: &Options, json: bool) -> anyhow::Result<()> {
     loop {
-        let status = gather(home).await?;
+        let status = Box::pin(gather(home)).await?;
         if json {
             println!("{}", serde_json::to_string(&status)?);
         } else {

@@ -205,6 +205,7 @@ async fn the_database_holds_by_itself() {
     .unwrap();
     // Opaque ids, counters and routing that each service needs of all tenants before it knows which one asks.
     let routing = [
+        "event_store.log_head",
         "event_store.relay_cursor",
         "event_store.tenant_head",
         "platform.access_version",

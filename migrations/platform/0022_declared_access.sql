@@ -1,5 +1,5 @@
--- What a tenant's reader may read is granted table by table and column by column, as the read model's migrations declare it, by
--- whoever makes the tables (platform::declared). A table or a column that says nothing can't be read.
+-- A tenant's reader is granted tables and columns one by one, as the read model's migrations declare them. Whoever makes the tables
+-- grants (platform::declared). A table or a column without a declaration can't be read.
 create or replace function platform.create_read_schema(namespace text, name text) returns void
     language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -15,7 +15,7 @@ begin
     execute format('grant usage on schema %I to %I', name, reader);
 end $$;
 
--- What is added to a read schema of before is not readable by itself either.
+-- Tables that are added to an older read schema can't be read without a grant, either.
 do $$
 declare
     schema record;

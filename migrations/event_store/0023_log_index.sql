@@ -1,5 +1,5 @@
--- Where the events of each tenant stand in EventStoreDB, which has no log of a tenant: only `$all`, with everybody's. The relay, which
--- follows `$all` anyway, writes it; whoever reads a tenant's log reads here where its events are. It is derived: lost, it is made anew.
+-- EventStoreDB keeps no log per tenant, only `$all` with the events of all tenants. These tables say where each tenant's events stand in
+-- it. The relay follows `$all` and writes them; readers of a tenant's log look the places up. The relay makes lost rows anew.
 -- With the store in PostgreSQL these tables stay empty.
 
 -- An event of a tenant's log, without the event.

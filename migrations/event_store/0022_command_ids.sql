@@ -1,5 +1,5 @@
--- Where events are in EventStoreDB, a command's id is reserved here for the stream that its events go to, so that a client that uses
--- one Idempotency-Key for two commands is told so. What a command has done stands in its stream, for ever; this is kept for 30 days.
+-- With EventStoreDB, this table reserves a command's id for the stream that its events go to, so that a client that uses one
+-- Idempotency-Key for two commands is told so. A row is kept for 30 days; the events of the command are kept for ever, in its stream.
 create table event_store.command_id (
     tenant_id   uuid not null,
     command_id  uuid not null,
@@ -19,7 +19,7 @@ alter table event_store.command_id force row level security;
 create policy named_tenant on event_store.command_id
     using (array_position((select string_to_array(current_setting('tenure.tenants', true), ',')::uuid[]), tenant_id) is not null)
     with check (array_position((select string_to_array(current_setting('tenure.tenants', true), ',')::uuid[]), tenant_id) is not null);
--- What is old may be seen and removed whoever's it is, by the owner's functions; nobody else has a right to the table.
+-- The owner's functions see and remove old rows of every tenant; nobody else has a right to the table.
 create policy old_seen on event_store.command_id for select using (reserved_at < now() - interval '30 days');
 create policy old_removed on event_store.command_id for delete using (reserved_at < now() - interval '30 days');
 
@@ -61,7 +61,7 @@ begin
     where c.tenant_id = p_tenant and c.command_id = p_command;
 end $$;
 
--- What was refused has not used its id.
+-- A refused command has not used its id, so the reservation is removed.
 create function event_store.withdraw_command(p_tenant uuid, p_command uuid, p_attempt uuid)
 returns void language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin

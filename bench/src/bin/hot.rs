@@ -17,7 +17,9 @@ use domain::{
 use events::{Event, KeyState, PersonKey, Position, RecordedEvent, TenantId, TenantScope, Version};
 use projector::{
     Capabilities,
-    projection::{Kinds, Part, Projection, fold},
+    derived::Notes as _,
+    employee::{Person, tables::PersonRows},
+    projection::{Fold, Kinds, Projection, Rows as _, fold},
 };
 use uuid::Uuid;
 
@@ -29,13 +31,14 @@ const LENGTH: Duration = Duration::from_secs(1);
 const ID: &str = "0190a7b2-6c3e-7def-8000-0123456789ab";
 
 /// What is counted, and what it is.
-const PIECES: [(&str, &str); 6] = [
+const PIECES: [(&str, &str); 7] = [
     ("parse", "a pay change from JSON"),
     ("decide", "that change on a person with 20 events, and its claims"),
     ("evolve", "that person by its event"),
     ("decode", "a career of 10 events from the store's JSON"),
     ("open", "the hire's 3 sealed fields"),
     ("fold", "a career of 10 events into rows in COPY's format"),
+    ("derive", "those rows into what derived tables note of them"),
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -71,6 +74,8 @@ struct Hot {
     career: Vec<(RecordedEvent, Event)>,
     sealed: Event,
     key: KeyState,
+    /// What the career comes to.
+    rows: PersonRows,
 }
 
 impl Hot {
@@ -118,7 +123,24 @@ impl Hot {
         });
         let career = career.collect::<anyhow::Result<Vec<_>>>()?;
         let sealed = Event::decode(&career.first().context("a career begins")?.0)?;
-        Ok(Self { json, change, person, evolved, changed, career, sealed, key: KeyState::Held(key) })
+        let rows = PersonRows::default();
+        let mut hot = Self { json, change, person, evolved, changed, career, sealed, key: KeyState::Held(key), rows };
+        hot.fold()?;
+        Ok(hot)
+    }
+
+    /// Folds the career into its rows.
+    fn fold(&mut self) -> anyhow::Result<()> {
+        let mut model = Model::default();
+        for (recorded, event) in &self.career {
+            fold::<Capabilities>(&mut model, recorded.stream, recorded.version, black_box(event), Kinds::OneStream)?;
+        }
+        self.rows.clear();
+        let (_, ((people, ..), ..)) = &model;
+        for (id, person) in people {
+            person.rows(*id, &mut self.rows);
+        }
+        Ok(())
     }
 
     /// One piece, once.
@@ -141,12 +163,15 @@ impl Hot {
                 black_box(event);
             }
             "fold" => {
-                let (mut model, mut part) = (Model::default(), Part::of::<Capabilities>(self.career.len()));
-                for (recorded, event) in &self.career {
-                    fold::<Capabilities>(&mut model, recorded.stream, recorded.version, black_box(event), Kinds::OneStream)?;
-                }
-                part.add::<Capabilities>(model, &mut <Capabilities as Projection>::Derived::default())?;
-                black_box(part);
+                let mut tables = vec![Vec::new(); PersonRows::TABLES.len()];
+                self.fold()?;
+                self.rows.copy(&mut tables);
+                black_box(tables);
+            }
+            "derive" => {
+                let mut derived = <Person as Fold>::Derived::default();
+                derived.note_new(black_box(&self.rows))?;
+                black_box(derived);
             }
             _ => anyhow::bail!("the pieces are {}", PIECES.map(|(piece, _)| piece).join(", ")),
         }

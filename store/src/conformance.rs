@@ -258,7 +258,7 @@ pub async fn a_command_id_is_the_tenants_and_not_a_streams(store: &Store) {
     assert_eq!(found, Some(Appended { replayed: true, ..first }));
     assert!(stream_of(store, there).await.is_empty());
     written(store, an(employee(scope)).take("work_email", 1)).await;
-    // What was refused has not used its id.
+    // A refused command has not used its id.
     let refused = an(here).at(9).build();
     assert!(matches!(store.append(refused.clone()).await, Err(AppendError::WrongVersion { .. })));
     let mut other = an(there).build();

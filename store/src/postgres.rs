@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use sqlx::{
     PgPool, Postgres, Row as _,
     pool::PoolConnection,
-    postgres::{PgPoolOptions, PgRow},
+    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
@@ -88,9 +88,7 @@ impl std::fmt::Debug for PgStore {
 impl PgStore {
     /// Opens the store in a database that was brought up to date before. Connections are made when they are needed.
     pub fn open(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let options =
-            url.parse::<sqlx::postgres::PgConnectOptions>().map_err(|_| StoreError::Broken("the database URL does not parse".into()))?;
-        let options = options.options([
+        let options = options_of(url)?.options([
             ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
             // One plan for every batch, made once: planning takes longer than running.
             ("plan_cache_mode", "force_generic_plan".into()),
@@ -578,6 +576,11 @@ fn is_passing(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// How to connect to the database of a URL.
+pub(crate) fn options_of(url: &str) -> Result<PgConnectOptions, StoreError> {
+    url.parse().map_err(|_| StoreError::Broken("the database URL does not parse".into()))
 }
 
 /// What PostgreSQL's error means where it keeps something beside the events; `what` says what.

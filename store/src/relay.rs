@@ -321,11 +321,7 @@ impl Relay {
             let mut acks: Vec<(LogPoint, PublishAckFuture)> = Vec::with_capacity(page.len());
             let mut previous = at;
             for event in &page {
-                match feed::subject(event.tenant, event.stream.category(), &event.event_type) {
-                    Ok(subject) => acks.push((event.log_point(), self.publish(subject, event, previous.position).await?)),
-                    // It can't be announced. The projector meets it in the store, and parks its tenant.
-                    Err(error) => tracing::error!(%error, position = %event.position, "an event has no subject"),
-                }
+                acks.extend(self.publish(event, previous.position).await?.map(|ack| (event.log_point(), ack)));
                 previous = event.log_point();
             }
             for (point, ack) in acks {
@@ -350,7 +346,15 @@ impl Relay {
         self.cursors.lock().await.advance(head.tenant, head.point());
     }
 
-    async fn publish(&self, subject: String, event: &events::RecordedEvent, previous: Position) -> Result<PublishAckFuture, RelayError> {
+    /// Sends an event. None where it has no subject: the projector meets it in the store, and parks its tenant.
+    async fn publish(&self, event: &RecordedEvent, previous: Position) -> Result<Option<PublishAckFuture>, RelayError> {
+        let subject = match feed::subject(event.tenant, event.stream.category(), &event.event_type) {
+            Ok(subject) => subject,
+            Err(error) => {
+                tracing::error!(%error, position = %event.position, "an event has no subject");
+                return Ok(None);
+            }
+        };
         let mut headers = HeaderMap::new();
         headers.insert(async_nats::header::NATS_MESSAGE_ID, feed::message_id(event).as_str());
         headers.insert("Content-Type", "application/cloudevents+json");
@@ -360,7 +364,7 @@ impl Relay {
             headers.insert(feed::TRACEPARENT, traceparent);
         }
         let sent = self.jetstream.publish_with_headers(subject, headers, feed::encode(event).into()).await;
-        sent.map_err(|e| RelayError::JetStream(e.to_string()))
+        sent.map(Some).map_err(|e| RelayError::JetStream(e.to_string()))
     }
 
     /// The stream, as this build wants it. NATS may have been wiped: events before now heal from the store.

@@ -116,7 +116,7 @@ impl EsStore {
                 protected = Some(end);
             }
             match self.write(append, end, &attempt).await {
-                // What a write of ours has done that was thought to have failed is read.
+                // After a failure, an earlier write may have done it: then the stream is read, below.
                 Ok(written) if failures == 0 && is_position(written.position.commit) => {
                     return Ok(self.learn_written(append, end, &attempt, &written).await);
                 }

@@ -38,34 +38,27 @@ impl EsStore {
         self.read_with(stream, options).await
     }
 
-    /// From the leader, as all that is read: what another node has not got yet would be taken for not being there.
     pub(super) async fn read_with(&self, stream: &str, options: ReadStreamOptions) -> Result<Vec<eventstore::RecordedEvent>, StoreError> {
-        let options = options.requires_leader(true);
-        for attempt in 0..MAX_ATTEMPTS {
-            let client = self.client().await;
-            let read = tokio::time::timeout(PATIENCE, async { collect(client.read_stream(stream, &options).await?).await }).await;
-            match read.unwrap_or(Err(Error::DeadlineExceeded)) {
-                Ok(events) => return Ok(events),
-                Err(Error::ResourceNotFound) => return Ok(Vec::new()),
-                Err(error) => self.failed_or_last(error, attempt).await?,
-            }
-        }
-        Err(unavailable("reading a stream failed repeatedly"))
+        self.read(Read::Stream(stream, options.requires_leader(true)), PATIENCE).await
     }
 
     /// Nothing where no record begins at the position: it was another server's, or that of a history that is gone.
     pub(super) async fn read_all(&self, options: ReadAllOptions, patience: Duration) -> Result<Vec<eventstore::RecordedEvent>, StoreError> {
-        let options = options.requires_leader(true);
+        self.read(Read::All(options.requires_leader(true)), patience).await
+    }
+
+    async fn read(&self, read: Read<'_>, patience: Duration) -> Result<Vec<eventstore::RecordedEvent>, StoreError> {
         for attempt in 0..MAX_ATTEMPTS {
             let client = self.client().await;
-            let read = tokio::time::timeout(patience, async { collect(client.read_all(&options).await?).await }).await;
-            match read.unwrap_or(Err(Error::DeadlineExceeded)) {
-                Ok(events) => return Ok(events),
-                Err(Error::ServerError(cause)) if cause.contains("InvalidPosition") => return Ok(Vec::new()),
-                Err(error) => self.failed_or_last(error, attempt).await?,
+            let records = tokio::time::timeout(patience, async { collect(read.begin(&client).await?).await }).await;
+            match (records.unwrap_or(Err(Error::DeadlineExceeded)), &read) {
+                (Ok(records), _) => return Ok(records),
+                (Err(Error::ResourceNotFound), Read::Stream(..)) => return Ok(Vec::new()),
+                (Err(Error::ServerError(cause)), Read::All(_)) if cause.contains("InvalidPosition") => return Ok(Vec::new()),
+                (Err(error), _) => self.failed_or_last(error, attempt).await?,
             }
         }
-        Err(unavailable("reading $all failed repeatedly"))
+        Err(unavailable("it could not be read, though that was tried repeatedly"))
     }
 
     async fn failed_or_last(&self, error: Error, attempt: u32) -> Result<(), StoreError> {
@@ -125,6 +118,21 @@ impl EsStore {
             Some(cause) if cause.is_final && self.0.opened.get().is_none() => StoreError::Broken(format!("EventStoreDB: {cause}")),
             Some(cause) => unavailable(cause),
             None => unavailable(error),
+        }
+    }
+}
+
+/// A read, from the leader: what another node has not got yet would be taken for not being there.
+enum Read<'r> {
+    Stream(&'r str, ReadStreamOptions),
+    All(ReadAllOptions),
+}
+
+impl Read<'_> {
+    async fn begin(&self, client: &Client) -> Result<eventstore::ReadStream, Error> {
+        match self {
+            Self::Stream(name, options) => client.read_stream(*name, options).await,
+            Self::All(options) => client.read_all(options).await,
         }
     }
 }

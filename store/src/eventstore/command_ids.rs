@@ -51,9 +51,7 @@ type Row = (Uuid, String, Uuid, Uuid);
 
 impl CommandIds {
     pub(super) fn open(database_url: &str) -> Result<Self, StoreError> {
-        let options = database_url.parse::<sqlx::postgres::PgConnectOptions>();
-        let options = options.map_err(|_| StoreError::Broken("the database URL does not parse".into()))?;
-        let options = options.options([("statement_timeout", "5000"), ("application_name", "tenure-store")]);
+        let options = postgres::options_of(database_url)?.options([("statement_timeout", "5000"), ("application_name", "tenure-store")]);
         // One for the batches, one for everything else.
         let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(3)).connect_lazy_with(options);
         let (jobs, queue) = mpsc::channel(QUEUE);

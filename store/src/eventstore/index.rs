@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use events::{Category, EventId, EventMark, LogPoint, Position, StreamName, TenantId};
 use jiff::Timestamp;
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
 
 use super::{
@@ -16,7 +13,7 @@ use super::{
 };
 use crate::{
     StoreError, TenantHead,
-    postgres::{beside, foreign, mark},
+    postgres::{beside, foreign, mark, options_of},
 };
 
 /// How long one statement may take, and its answer.
@@ -40,8 +37,7 @@ type HeadRow = (Uuid, i64, i64, Option<Uuid>, Option<i64>);
 impl LogIndex {
     /// In a database that was brought up to date before. Connections are made when they are needed.
     pub(super) fn open(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = url.parse().map_err(|_| StoreError::Broken("the database URL does not parse".into()))?;
-        let options = options.options([
+        let options = options_of(url)?.options([
             ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
             ("jit", "off".into()),
             // By the primary key, whatever the statistics say.

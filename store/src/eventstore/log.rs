@@ -125,7 +125,7 @@ impl EsStore {
             (true, 0) => Ok(Some(Vec::new())),
             (true, _) => Err(unavailable("the index of its logs lacks an event that is there; the relay mends it")),
             (false, _) => {
-                // What decides without a read is not believed; the tail is compared whenever it is read on.
+                // The remembered streams may be of the history that is gone, so they are read again. The tail compares itself.
                 self.indexes().clear();
                 Ok(None)
             }
@@ -323,7 +323,7 @@ impl EsStore {
             if from <= until {
                 match index.entries(tenant, known.generation, from, until, limit).await {
                     Ok(entries) => (found, from) = (entries, Position(until.0 + 1)),
-                    // It was begun anew since.
+                    // The relay has begun the index anew since; the look at the tail below finds the new one.
                     Err(StoreError::Unavailable(_)) if reach == Reach::End => {}
                     Err(error) => return Err(error),
                 }

@@ -10,7 +10,6 @@ use super::{Relay, RelayError};
 use crate::{
     EsStore, TenantHead,
     eventstore::{EntryStream, IndexWriter, Indexed, LOOK, Looked, LookedAt, Progress},
-    feed,
 };
 
 /// Pages that are indexed in one go while nothing can be published.
@@ -164,10 +163,7 @@ impl Relay {
                     continue;
                 }
             };
-            match feed::subject(tenant, stream.category(), &event.event_type) {
-                Ok(subject) => acks.push((tenant, point, self.publish(subject, &event, previous.position).await?)),
-                Err(error) => tracing::error!(%error, position = %event.position, "an event has no subject"),
-            }
+            acks.extend(self.publish(&event, previous.position).await?.map(|ack| (tenant, point, ack)));
             sent.insert(tenant, point);
             metrics::counter!("tenure_relay_published_total").increment(1);
         }

@@ -3,41 +3,28 @@
 
 use std::time::Duration;
 
-use events::{CommandHash, CommandId, CorrelationId, EmployeeId, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope, Version};
+use events::{CommandId, NewEvent, Position, StreamName, TenantId, TenantScope, Version};
 use store::{Append, AppendError, Claim, ClaimDigest, ClaimKind, ClaimOp, EsStore, Expected, Granted, IdScope, Store, StoreError};
 use uuid::Uuid;
 
 use crate::{
     eventstoredb::{Effect, Fault, Kind, StandIn, User, Work},
     servers::eventually,
-    store_conformance::Database,
+    store_conformance::{Database, one, tenant},
 };
 
 fn employee() -> StreamName {
-    let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
-    StreamName::employee(scope, EmployeeId::from_uuid(Uuid::now_v7()))
+    crate::store_conformance::employee(tenant())
 }
 
 /// Another employee of the same tenant.
 fn colleague(of: StreamName) -> StreamName {
-    StreamName::employee(TenantScope::checked(of.tenant()), EmployeeId::from_uuid(Uuid::now_v7()))
+    crate::store_conformance::employee(TenantScope::checked(of.tenant()))
 }
 
 /// One event, under an id that nobody else knows.
 fn change(stream: StreamName) -> Append {
-    let command_id = CommandId::from_uuid(Uuid::now_v7());
-    let metadata = Metadata {
-        actor: "user:test".into(),
-        command_id,
-        command_hash: CommandHash(command_id.uuid()),
-        correlation_id: CorrelationId::from_uuid(command_id.uuid()),
-        causation_id: None,
-        traceparent: None,
-    };
-    let data = serde_json::value::RawValue::from_string("{}".into()).unwrap();
-    let event = NewEvent { id: NewEvent::id_for(command_id, 0), event_type: "EmployeeHired", schema_version: 1, data };
-    let scope = TenantScope::checked(stream.tenant());
-    Append { scope, stream, expected: Expected::Any, events: vec![event], claims: Vec::new(), metadata, id_scope: IdScope::Stream }
+    Append { id_scope: IdScope::Stream, ..one(TenantScope::checked(stream.tenant()), stream) }
 }
 
 /// The first event of a stream, with claims.
@@ -79,7 +66,7 @@ async fn a_command_is_one_append() {
         let (written, read, work) = cost(&server, &store, append).await;
         assert_eq!((written, read), (appends, 0), "{what}: {work:?}");
     }
-    // Of a stream that the process does not know, it reads what there is, once.
+    // A process reads a stream that it does not know once, before its first append there.
     let other = Store::EventStore(EsStore::connect(&server.url()).await.unwrap().reserving(&url).unwrap());
     let (written, read, work) = cost(&server, &other, keyed(change(stream))).await;
     assert_eq!((written, read), (1, 1), "{work:?}");

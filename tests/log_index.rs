@@ -4,15 +4,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::jetstream;
-use events::{
-    CommandHash, CommandId, CorrelationId, EmployeeId, Metadata, NewEvent, Position, RecordedEvent, StreamName, TenantId, TenantScope,
-};
+use events::{Position, RecordedEvent, StreamName, TenantId, TenantScope};
 use futures::{StreamExt as _, stream};
 use platform::Registry;
-use serde_json::value::RawValue;
 use sqlx::{ConnectOptions as _, Executor as _};
 use store::{
-    Append, EsStore, Expected, IdScope, Store, StoreError, feed,
+    Append, EsStore, IdScope, Store, StoreError, feed,
     nats::{NatsSettings, connect},
     relay::Relay,
 };
@@ -25,6 +22,7 @@ use crate::{
     feed::{PATIENCE, until},
     platform::Database,
     servers::own_nats,
+    store_conformance::{employee, several, tenant},
 };
 
 /// Tenant, position, number in the log, category and id of the stream, revision, and number in `$all`.
@@ -114,39 +112,8 @@ impl World {
     }
 }
 
-fn tenant() -> TenantScope {
-    TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()))
-}
-
-fn employee(scope: TenantScope) -> StreamName {
-    StreamName::employee(scope, EmployeeId::from_uuid(Uuid::now_v7()))
-}
-
 fn events(scope: TenantScope, stream: StreamName, event_type: &'static str, count: usize) -> Append {
-    let command_id = CommandId::from_uuid(Uuid::now_v7());
-    let metadata = Metadata {
-        actor: "user:test".into(),
-        command_id,
-        command_hash: CommandHash(command_id.uuid()),
-        correlation_id: CorrelationId::from_uuid(command_id.uuid()),
-        causation_id: None,
-        traceparent: None,
-    };
-    let event = |n| NewEvent {
-        id: NewEvent::id_for(command_id, n),
-        event_type,
-        schema_version: 1,
-        data: RawValue::from_string("{}".into()).unwrap(),
-    };
-    Append {
-        scope,
-        stream,
-        expected: Expected::Any,
-        events: (0..count).map(event).collect(),
-        claims: Vec::new(),
-        metadata,
-        id_scope: IdScope::Stream,
-    }
+    Append { id_scope: IdScope::Stream, ..several(scope, stream, event_type, count) }
 }
 
 async fn register(store: &Store, scope: TenantScope) {

@@ -420,7 +420,13 @@ pub(crate) fn employee(scope: TenantScope) -> StreamName {
     StreamName::employee(scope, EmployeeId::from_uuid(Uuid::now_v7()))
 }
 
+/// An append of one event, under an id of its own.
 pub(crate) fn one(scope: TenantScope, stream: StreamName) -> Append {
+    several(scope, stream, "EmployeeHired", 1)
+}
+
+/// The same of several events of one type.
+pub(crate) fn several(scope: TenantScope, stream: StreamName, event_type: &'static str, count: usize) -> Append {
     let command_id = CommandId::from_uuid(Uuid::now_v7());
     let metadata = Metadata {
         actor: "user:test".into(),
@@ -430,9 +436,10 @@ pub(crate) fn one(scope: TenantScope, stream: StreamName) -> Append {
         causation_id: None,
         traceparent: None,
     };
-    let data = serde_json::value::RawValue::from_string("{}".into()).unwrap();
-    let event = NewEvent { id: NewEvent::id_for(command_id, 0), event_type: "EmployeeHired", schema_version: 1, data };
-    Append { scope, stream, expected: Expected::Any, events: vec![event], claims: Vec::new(), metadata, id_scope: IdScope::Tenant }
+    let data = || serde_json::value::RawValue::from_string("{}".into()).unwrap();
+    let event = |n| NewEvent { id: NewEvent::id_for(command_id, n), event_type, schema_version: 1, data: data() };
+    let events = (0..count).map(event).collect();
+    Append { scope, stream, expected: Expected::Any, events, claims: Vec::new(), metadata, id_scope: IdScope::Tenant }
 }
 
 /// A database that was set up for this test.

@@ -124,7 +124,7 @@ async fn a_stream_is_read_from_both_ends() {
     let ids: Vec<u128> = (1..=100).collect();
     append(&client, "s", StreamState::NoStream, &ids).await.unwrap();
     let options = ReadStreamOptions::default;
-    // What is asked, what comes, and how many records are looked at: the server reads pages of 32.
+    // Each row: the options, the records that come, and how many are looked at. The server reads pages of 32.
     for (options, expected, looked_at) in [
         (options(), ids.clone(), 100),
         (options().position(StreamPosition::Position(90)), (91..=100).collect(), 10),
@@ -157,7 +157,7 @@ async fn all_is_read_from_both_ends_and_filtered() {
     let (own, count) = (records.len() - 100, records.len());
     let rare: Vec<usize> = (0..10).map(|n| own + 10 * n + 5).collect();
     let options = ReadAllOptions::default;
-    // What is asked, what comes, and how many records are looked at: a read goes on for the one after the last that was asked for.
+    // Each row: the options, the records that come, and how many are looked at. A read looks for one more than was asked for.
     for (n, (asked, expected, looked_at)) in [
         (options().position(StreamPosition::Start), named(&(0..count).collect::<Vec<_>>()), count),
         (options().position(at(place(own))).max_count(1), named(&[own]), 2),

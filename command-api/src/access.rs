@@ -37,7 +37,7 @@ async fn check_person(aggregates: &Aggregates, actor: &Actor, command: &Command,
     if sights.iter().any(Sight::is_empty) {
         return Err(actor.forbidden());
     }
-    // Of a person who begins to be known the actor knows all there is.
+    // A command that makes a person known shows the actor nothing new: all about that person is in the command.
     let moves = !is_new && (department.is_some() || manager.is_some());
     let by_place = if moves { actor.grants.by_place() } else { Vec::new() };
     if sights.iter().all(|sight| sight.all) && by_place.is_empty() {

@@ -484,7 +484,7 @@ impl Inner {
                 self.aggregates.keep(stream, Known { aggregate, as_of }).await;
             }
             if stream.tenant() == TenantId::PLATFORM {
-                // It is of tenants. This process is to know at once; the others follow within half a second.
+                // The platform's log registers tenants. This process reads it at once; the others do within half a second.
                 let _ = self.registry.refresh().await;
             }
         }

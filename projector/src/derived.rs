@@ -109,7 +109,7 @@ impl<D: Derived> Notes<D::Source> for WorkedOut<D> {
         self.0.note(before, after)
     }
     fn note_new(&mut self, rows: &D::Source) -> Result<(), CannotFold> {
-        // What SQL fills for all at once needs no list of all.
+        // A table that SQL fills in one statement needs no notes per key.
         if D::FILLED.is_none() { self.0.note(&D::Source::default(), rows) } else { Ok(()) }
     }
 }

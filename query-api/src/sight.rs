@@ -116,7 +116,7 @@ impl Sight {
         for (class, sight) in FieldClass::ALL.into_iter().zip(&self.classes) {
             classes.push(Seen::new(class, sight, if class == FieldClass::Directory { person } else { facts_of }));
         }
-        // What a statement does not name it can't read, and each expression would be parsed for nothing.
+        // A statement reads only tables that it names, so only their expressions are made, which PostgreSQL has to parse.
         let mut tables = Vec::new();
         for table in declared.iter().filter(|table| lower.contains(table.name)) {
             tables.extend(hidden(table, &mut classes, arguments)?);

@@ -20,6 +20,7 @@ use events::TenantScope;
 use platform::{READ_MODEL_VERSION, read_schema};
 use projector::digest::digest;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::servers::{System, own_system, tenant_of};
 
@@ -137,15 +138,24 @@ async fn survive_in(
             tokio::spawn(client.run(Arc::clone(&stop), Arc::clone(&sent)))
         })
         .collect();
-    for _ in 0..times {
-        tokio::time::sleep(Duration::from_millis(random.u64(200..3_000 / u64::from(times)))).await;
-        strike(&system, random).await;
-    }
-    // The load goes on until enough was acknowledged after the last strike.
-    let before = sent.load(Ordering::Relaxed);
-    while sent.load(Ordering::Relaxed) < before + 10 * CLIENTS {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    // A client that ended has failed, and says why when it is joined below. What waits for the load would wait for ever.
+    let failure = async || {
+        while !clients.iter().any(JoinHandle::is_finished) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let struck = async {
+        for _ in 0..times {
+            tokio::time::sleep(Duration::from_millis(random.u64(200..3_000 / u64::from(times)))).await;
+            strike(&system, random).await;
+        }
+        // The load goes on until enough was acknowledged after the last strike.
+        let before = sent.load(Ordering::Relaxed);
+        while sent.load(Ordering::Relaxed) < before + 10 * CLIENTS {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! { () = struck => {}, () = failure() => {} }
     stop.store(true, Ordering::Relaxed);
     let mut acknowledged = Vec::new();
     for client in clients {

@@ -8,7 +8,8 @@
 //! `TENURE_TEST_DATABASE_URL` (a superuser) is used instead of a private PostgreSQL.
 
 use std::{
-    ffi::OsStr,
+    collections::HashMap,
+    ffi::{OsStr, OsString},
     future::Future,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
@@ -355,17 +356,22 @@ impl Drop for System {
 
 /// Waits until something has come about that takes a moment to get around.
 pub(crate) async fn eventually(what: &str, done: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !done().await {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Says that something was not tested, past the capture of the test's output: nobody must think that it was.
+/// Says that something was not tested: nobody must think that it was.
 pub(crate) fn skipped(what: &str) {
+    say(&format!("\nSKIPPED: {what}"));
+}
+
+/// Past the capture of a test's output.
+fn say(text: &str) {
     use std::io::Write as _;
-    std::io::stderr().write_all(format!("\nSKIPPED: {what}\n").as_bytes()).unwrap();
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
 
 /// The tenant that a token names, unverified.
@@ -455,8 +461,35 @@ pub(crate) fn run_dir() -> &'static Path {
         }
         let dir = parent.join(format!("{PREFIX}{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
+        std::thread::spawn(end_what_hangs);
         dir
     })
+}
+
+/// Ends the run once a test has taken longer than 15 minutes (`TENURE_TEST_PATIENCE` seconds), and names it: libtest would wait
+/// for ever. The longest takes two minutes on two quiet cores. A test's thread has the test's name, of which the kernel keeps
+/// fifteen letters.
+fn end_what_hangs() {
+    let patience = std::env::var("TENURE_TEST_PATIENCE").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(900);
+    let patience = Duration::from_secs(patience);
+    let mut since: HashMap<OsString, (String, Instant)> = HashMap::new();
+    loop {
+        std::thread::sleep(Duration::from_secs(5));
+        let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let tests: HashMap<_, _> = threads
+            .filter_map(|thread| Some((thread.file_name(), std::fs::read_to_string(thread.path().join("comm")).ok()?)))
+            .filter(|(_, name)| name.contains("::"))
+            .collect();
+        since.retain(|id, (name, _)| tests.get(id) == Some(name));
+        for (id, name) in tests {
+            since.entry(id).or_insert_with(|| (name, Instant::now()));
+        }
+        let hung: Vec<&str> = since.values().filter(|(_, since)| since.elapsed() > patience).map(|(name, _)| name.trim()).collect();
+        if !hung.is_empty() {
+            say(&format!("\nHUNG: these tests do not end within {patience:?} (their names' first letters): {}\n", hung.join(", ")));
+            std::process::exit(101);
+        }
+    }
 }
 
 /// Starts a server that lives as long as this process.

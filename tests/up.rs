@@ -1,8 +1,8 @@
 //! `tenure up` and `tenure down`: what a newcomer meets first.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use crate::servers::own_system;
+use crate::servers::{eventually, own_system};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_comes_back() {
@@ -10,9 +10,7 @@ async fn whatever_is_killed_comes_back() {
     for name in ["tenure-relay", "tenure-projector", "tenure-query-api", "tenure-command-api", "nats-server", "postgres"] {
         let before = system.pid(name);
         system.signal(name, "KILL").await;
-        while system.pid(name).is_none_or(|pid| Some(pid) == before) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("it is started again", async || system.pid(name).is_some_and(|pid| Some(pid) != before)).await;
     }
     system.ready().await;
 }
@@ -32,9 +30,7 @@ async fn a_second_up_says_the_same_and_a_killed_supervisor_leaves_nothing_in_the
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o777, 0o600);
     let supervisor = first["supervisor"].to_string();
     assert!(std::process::Command::new("kill").args(["-KILL", &supervisor]).status().unwrap().success());
-    while Path::new("/proc").join(&supervisor).exists() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the supervisor is gone", async || !Path::new("/proc").join(&supervisor).exists()).await;
     let third = system.tenure(&up);
     assert_ne!(first["supervisor"], third["supervisor"]);
     assert_eq!(first["query_api"], third["query_api"], "ports are kept");

@@ -10,7 +10,7 @@ use super::{
     proxy::{Cut, Of, Proxy, Upstream},
     seeded, survive_in,
 };
-use crate::servers::{System, own_nats, own_postgres, own_system_with, tenant_of};
+use crate::servers::{System, eventually, own_nats, own_postgres, own_system_with, tenant_of};
 
 /// A system whose processes reach PostgreSQL and NATS through proxies.
 struct Cuttable {
@@ -109,9 +109,7 @@ async fn command_api_killed_around_the_append() {
         assert_eq!(appended, moment != "before-append", "{moment}");
         let killed = system.pid("tenure-command-api");
         system.signal("tenure-command-api", "KILL").await;
-        while system.pid("tenure-command-api").is_none_or(|pid| Some(pid) == killed) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        eventually("it is started again", async || system.pid("tenure-command-api").is_some_and(|pid| Some(pid) != killed)).await;
         // What was on the way is gone with the process that sent it.
         cuttable.postgres.cut(APPENDS, Cut::Closed);
         api.cut(&[], Cut::Closed);

@@ -33,24 +33,32 @@ field() { echo "$system" | sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/"; }
 
 # A position that is ahead of everything is answered 503 with how far the read model is, which is meant.
 try_out() {
-    api=$1 token=$2; shift 2
+    name=$1 api=$2 token=$3 log="$home/contract-$2-$1.log"; shift 3
     SCHEMATHESIS_HOOKS=$PWD/deploy/ndjson.py "$tools/bin/schemathesis" run "$(field "$api")/openapi.json" --url "$(field "$api")" --no-color \
         -H "Authorization: Bearer $token" -H "Tenure-Min-Position: 0" --checks not_a_server_error,no_line_is_a_server_error \
-        "$@" --phases examples,coverage,fuzzing -n "${CASES:-10}" --seed 1 --workers 1 \
-        >"$home/contract.log" 2>&1 || { cat "$home/contract.log"; exit 1; }
-    grep -E ' generated, ' "$home/contract.log"
+        "$@" --phases examples,coverage,fuzzing -n "${CASES:-10}" --seed 1 --workers 1 >"$log" 2>&1 || { cat "$log"; return 1; }
+    echo "$api as $name:$(grep -E ' generated, ' "$log")"
 }
 
 # As somebody who may do everything in a tenant, as one who may do little, and as an operator; each a subject of their own, whose
 # revocations are nobody else's.
-for who in "acme owner" "acme employee" "platform operator"; do
-    fresh_token() { "$bin/tenure" --home "$home" token --tenant "${who% *}" --role "${who#* }" --subject "${who#* }"; }
-    token=$(fresh_token)
+as_one() {
+    fresh_token() { "$bin/tenure" --home "$home" token --tenant "$1" --role "$2" --subject "$2"; }
+    token=$(fresh_token "$@")
     for api in command_api query_api; do
-        echo "== $api as ${who#* } of ${who% *}"
-        try_out "$api" "$token" --exclude-path /v1/auth/revocation
+        try_out "$2 of $1" "$api" "$token" --exclude-path /v1/auth/revocation ${ONLY:+--include-tag "$ONLY"}
     done
     # Ends the token; what comes after it is answered 401.
-    echo "== revocation as ${who#* } of ${who% *}"
-    try_out command_api "$(fresh_token)" --include-path /v1/auth/revocation
+    [ -n "${ONLY:-}" ] || try_out "$2 of $1, revocation" command_api "$(fresh_token "$@")" --include-path /v1/auth/revocation
+}
+
+# Beside each other: each waits for its answers most of the time.
+tried=
+for who in "acme owner" "acme employee" "platform operator"; do
+    # shellcheck disable=SC2086
+    as_one $who &
+    tried="$tried $!"
 done
+failed=0
+for one in $tried; do wait "$one" || failed=1; done
+exit $failed

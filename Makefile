@@ -17,10 +17,10 @@ up: tools build ## start everything privately under .tenure/ with a demo company
 down: ## stop it; `make down WIPE=1` removes all data too
 	@$(TENURE) down $(if $(WIPE),--wipe)
 
-test: tools lint build ## everything that CI checks
-	TENURE_TEST_BUILT=1 cargo test --profile $(PROFILE) --workspace --exclude bench
-	@FOLDER=$(FOLDER) deploy/check-contract.sh
-	@PROFILE=$(PROFILE) bench/instructions
+test: tools lint build ## everything that CI checks (ONLY=employee: one capability, and the rules of the repository)
+	TENURE_TEST_BUILT=1 cargo test --profile $(PROFILE) --workspace --exclude bench $(if $(ONLY),-- $(ONLY) repository:: capabilities::code)
+	@FOLDER=$(FOLDER) ONLY=$(ONLY) deploy/check-contract.sh
+	@$(if $(ONLY),true,PROFILE=$(PROFILE) bench/instructions)
 
 lint: ## formatting, clippy, licences
 	cargo fmt --all --check

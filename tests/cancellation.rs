@@ -7,7 +7,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
 };
-use command_api::{batch, identity::Logins};
+use command_api::batch;
 use events::{
     CommandHash, CommandId, CorrelationId, EventId, Metadata, Position, RecordedEvent, StreamName, TenantScope, Version,
     tenancy::{Subscription, TenancyEvent, TenantProvisioned, TenantRegistered},
@@ -78,7 +78,7 @@ impl Field {
         let store = Store::Postgres(PgStore::open(&self.url("tenure_command"), 4).unwrap());
         let (gate, keys) = (self.gate(pool).await, self.database.keys("tenure_command").await);
         let config = Config { identity_database_url: Some(self.url("tenure_identity").into()), ..self.database.config() };
-        let logins = Logins::open(&config, keys.clone(), gate.clone()).await.unwrap();
+        let logins = command_api::logins(&config, keys.clone(), gate.clone()).await.unwrap();
         let limits = batch::Limits {
             line: Duration::from_secs(9),
             idle: Duration::from_secs(9),

@@ -11,15 +11,10 @@ use events::{CAPABILITIES, Category};
 
 /// Code that serves all capabilities, and so names none.
 const SERVE_ALL: &[&str] = &[
-    "command-api/src/access.rs",
-    "command-api/src/aggregate.rs",
-    "command-api/src/aggregates.rs",
     "command-api/src/batch.rs",
-    "command-api/src/execute.rs",
-    "command-api/src/locks.rs",
     "command-api/src/openapi.rs",
-    "command-api/src/order.rs",
-    "command-api/src/problems.rs",
+    "command-api/src/request.rs",
+    "command-api/src/respond.rs",
     "command-api/src/route.rs",
     "command-api/src/router.rs",
     "domain/src/claim.rs",
@@ -31,6 +26,14 @@ const SERVE_ALL: &[&str] = &[
     "events/src/catalog.rs",
     "events/src/stream.rs",
     "events/src/upcast.rs",
+    "execution/src/access.rs",
+    "execution/src/aggregate.rs",
+    "execution/src/aggregates.rs",
+    "execution/src/answers.rs",
+    "execution/src/execute.rs",
+    "execution/src/locks.rs",
+    "execution/src/order.rs",
+    "execution/src/problems.rs",
 ];
 
 /// Files that may gain a line, the module's.

@@ -289,7 +289,7 @@ async fn serve(config: &Config, url: &str, limits: batch::Limits) -> String {
     .await
     .unwrap();
     let gate = Gate::start(config, pool.clone(), registry.clone()).await.unwrap();
-    let app = command_api::router(App::new(gate, command_api::identity::Logins::default(), store, keys, pool, limits));
+    let app = command_api::router(App::new(gate, command_api::Logins::default(), store, keys, pool, limits));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let served = shell(app, Limits { timeout: Duration::from_secs(5), body: 1 << 20, concurrent: 500 }, None);

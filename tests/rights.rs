@@ -76,14 +76,15 @@ const SHARED: [(&str, &str); 3] =
 
 /// The sources of the process that has a role.
 fn sources(role: &str) -> String {
-    let dir = match role {
-        "tenure_command" | "tenure_identity" => "command-api/src",
-        "tenure_query" => "query-api/src",
-        "tenure_projector" => "projector/src",
-        "tenure_relay" => "relay/src",
+    let folders: &[&str] = match role {
+        "tenure_command" => &["command-api/src", "execution/src"],
+        "tenure_identity" => &["command-api/src", "identity/src"],
+        "tenure_query" => &["query-api/src"],
+        "tenure_projector" => &["projector/src"],
+        "tenure_relay" => &["relay/src"],
         other => panic!("whose role is {other}?"),
     };
-    let (mut text, mut open) = (String::new(), vec![root().join(dir)]);
+    let (mut text, mut open) = (String::new(), folders.iter().map(|folder| root().join(folder)).collect::<Vec<_>>());
     while let Some(path) = open.pop() {
         if path.is_dir() {
             open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));

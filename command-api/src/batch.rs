@@ -13,12 +13,15 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use events::{CorrelationId, TenantId};
+use execution::{Answer, Ask, Executor, Failure, IN_FLIGHT, Order, Places, shared_by};
 use futures::{FutureExt as _, StreamExt as _};
 use http::{StatusCode, header, request::Parts};
 use platform::{
     Actor, Gate, Problem,
     access::{Action, Duty},
     auth::{Share, Shares, check_parameters},
+    openapi::ProblemDocument,
+    request::{MAX_BODY, correlation, malformed, require_media_type, too_large},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -29,18 +32,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
-use crate::{
-    execute::{Answer, Ask, Executor, Failure},
-    openapi::ProblemDocument,
-    order::{Order, shared_by},
-    places::Places,
-    request::{Key, MAX_COMMAND, Parsed, correlation, malformed, require_media_type, too_large},
-};
+use crate::request::{Key, Parsed, ask};
 
-/// Lines of one batch in work at most.
-pub(crate) const IN_FLIGHT: usize = 256;
 /// Bytes of the lines of one batch that wait or run at most.
-const ROOM: usize = 16 * MAX_COMMAND;
+const ROOM: usize = 16 * MAX_BODY;
 /// Lines of all batches that run at most; fewer than the store's queue takes.
 pub const LINES: usize = 2048;
 /// Batches at most; more are answered 503 `overloaded`.
@@ -299,7 +294,7 @@ impl Reader {
         })?;
         let parsed = Parsed::new(&line.command, line.data)?;
         let key = line.key.as_deref().map(str::parse::<Key>).transpose()?;
-        Ok(Ask::new(self.author.0.clone(), parsed, key.as_ref(), None, self.correlation))
+        Ok(ask(self.author.0.clone(), parsed, key.as_ref(), None, self.correlation))
     }
 }
 
@@ -392,10 +387,10 @@ impl Lines {
         if let Some(at) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
             let line = self.buffer.split_to(self.searched + at + 1).freeze();
             self.searched = 0;
-            let too_long = std::mem::take(&mut self.skipping) || line.len() > MAX_COMMAND + 1;
+            let too_long = std::mem::take(&mut self.skipping) || line.len() > MAX_BODY + 1;
             return Some(if too_long { Err(too_large("the line")) } else { Ok(line) });
         }
-        self.skipping |= self.buffer.len() > MAX_COMMAND;
+        self.skipping |= self.buffer.len() > MAX_BODY;
         if self.skipping {
             self.buffer.clear();
         }
@@ -416,7 +411,7 @@ mod tests {
             for piece in text.as_bytes().chunks(size) {
                 lines.feed(piece);
                 out.extend(std::iter::from_fn(|| lines.next()));
-                assert!(lines.buffer.len() <= MAX_COMMAND + size, "a line that is too long is not kept");
+                assert!(lines.buffer.len() <= MAX_BODY + size, "a line that is too long is not kept");
             }
             lines.end();
             out.extend(std::iter::from_fn(|| lines.next()));
@@ -430,7 +425,7 @@ mod tests {
         cut("", &[]);
         cut("a", &[Some("a")]);
         cut("a\r\nbc\n\nd", &[Some("a"), Some("bc"), Some(""), Some("d")]);
-        let longest = "x".repeat(MAX_COMMAND);
+        let longest = "x".repeat(MAX_BODY);
         cut(&format!("{longest}\nb\n"), &[Some(&longest), Some("b")]);
         cut(&format!("{longest}x\nb\n"), &[None, Some("b")]);
         cut(&format!("a\n{longest}{longest}xyz"), &[Some("a"), None]);

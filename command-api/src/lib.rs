@@ -1,31 +1,22 @@
-//! HTTP to command, decide, append.
+//! HTTP to command.
 //!
 //! A handler takes a [`platform::Editor`] or a [`platform::Operator`], so it can't be reached without the checks; it
-//! reads the command, and [`execute`] loads, decides, seals and appends. One module per capability: [`tenancy`],
-//! [`organization`], [`employee`]; [`batch`] for many commands at once; and [`identity`], which decides who gets in.
+//! reads the command, and [`execution`] loads, decides, seals and appends. One module per capability: [`tenancy`],
+//! [`organization`], [`employee`]; and [`batch`] for many commands at once. The routes of [`identity`], which decides who gets in,
+//! are served along.
 
 pub mod batch;
 pub mod employee;
-pub mod execute;
-pub mod identity;
 pub mod organization;
 pub mod tenancy;
 
-mod access;
-mod aggregate;
-mod aggregates;
-mod answers;
-mod locks;
 mod openapi;
-mod order;
-mod places;
-mod problems;
-mod reach;
 mod request;
+mod respond;
 mod route;
 mod router;
 mod service;
-mod turns;
 
+pub use identity::Logins;
 pub use router::{App, openapi_json, router, strangers};
-pub use service::run;
+pub use service::{logins, run};

@@ -3,37 +3,20 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use axum::{http::header, response::IntoResponse};
-use platform::{FieldProblem, page::Page};
-use serde::Serialize;
+use platform::{
+    openapi::{ProblemDocument, problems},
+    page::Page,
+};
 use utoipa::{
-    IntoParams, IntoResponses, Modify, OpenApi, ToSchema,
+    IntoParams, IntoResponses, Modify, OpenApi,
     openapi::{
         Components, RefOr, Response, ResponseBuilder,
-        content::ContentBuilder,
         path::{Operation, PathItem},
-        schema::{Ref, Schema},
+        schema::Schema,
         security::{Http, HttpAuthScheme, SecurityScheme},
         tag::TagBuilder,
     },
 };
-
-/// An RFC 9457 problem document.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ProblemDocument {
-    /// `https://tenure.dev/problems/{code}`
-    r#type: String,
-    /// The status in words.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What happened and what to do about it.
-    detail: String,
-    /// The stable code.
-    error: String,
-    /// The fields at fault, where there are any.
-    #[schema(required = false)]
-    errors: Vec<FieldProblem>,
-}
 
 /// The headers that every command takes.
 #[derive(Debug, IntoParams)]
@@ -84,34 +67,6 @@ impl IntoResponses for CommandProblems {
             ),
         ])
     }
-}
-
-/// What every request about identity may be answered with instead.
-pub(crate) struct IdentityProblems;
-
-impl IntoResponses for IdentityProblems {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems([
-            ("400", "`malformed_json`, `invalid_id`, `invalid_parameter`, `invalid_tenant`"),
-            ("401", "`missing_token`, `invalid_token`"),
-            ("402", "`subscription_expired`"),
-            ("403", "`tenant_mismatch`, `tenant_suspended`, `forbidden`"),
-            ("413", "`body_too_large`"),
-            ("415", "`unsupported_media_type`"),
-            ("429", "`rate_limited`, with `Retry-After`"),
-            ("503", "`overloaded`, `timeout`, `login_unavailable`, `database_unavailable`, `tenant_not_ready`, `rights_changed`"),
-        ])
-    }
-}
-
-fn problems<const N: usize>(all: [(&str, &str); N]) -> BTreeMap<String, RefOr<Response>> {
-    all.into_iter()
-        .map(|(status, description)| {
-            let content = ContentBuilder::new().schema(Some(RefOr::Ref(Ref::from_schema_name("ProblemDocument")))).build();
-            let response = ResponseBuilder::new().description(description).content("application/problem+json", content).build();
-            (status.to_owned(), response.into())
-        })
-        .collect()
 }
 
 #[derive(OpenApi)]

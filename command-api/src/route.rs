@@ -6,35 +6,35 @@ macro_rules! route {
     ($(#[$doc:meta])* $handler:ident: $command:ident at $path:literal for $actor:ident in $tag:literal) => {
         $(#[$doc])*
         #[utoipa::path(post, path = $path, tag = $tag, params($crate::openapi::CommandHeaders), request_body = $command, responses(
-            (status = 201, description = "Created", body = $crate::execute::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
-            (status = 200, description = "It was there already, just so", body = $crate::execute::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
+            (status = 201, description = "Created", body = execution::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
+            (status = 200, description = "It was there already, just so", body = execution::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
             $crate::openapi::CommandProblems,
         ))]
         pub(crate) async fn $handler(
-            axum::extract::State(executor): axum::extract::State<$crate::execute::Executor>,
+            axum::extract::State(executor): axum::extract::State<execution::Executor>,
             platform::$actor(actor): platform::$actor,
             head: $crate::request::Head,
-            body: $crate::request::Body,
-        ) -> Result<axum::response::Response, $crate::execute::Failure> {
-            let ask = head.ask(actor, body.command(stringify!($command))?);
-            Ok(executor.execute(ask).await?.respond(true))
+            body: platform::request::JsonBody,
+        ) -> Result<axum::response::Response, $crate::respond::Failed> {
+            let ask = head.ask(actor, $crate::request::Parsed::new(stringify!($command), body.json())?);
+            Ok($crate::respond::respond(&executor.execute(ask).await?, true))
         }
     };
     ($(#[$doc:meta])* $handler:ident: $command:ident on $id_field:literal: $id:ident at $path:literal for $actor:ident in $tag:literal) => {
         $(#[$doc])*
         #[utoipa::path(post, path = $path, tag = $tag, params(("id" = $id, Path, description = "Whom or what it is about"), $crate::openapi::CommandHeaders), request_body = $command, responses(
-            (status = 200, description = "Done, or so already", body = $crate::execute::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
+            (status = 200, description = "Done, or so already", body = execution::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
             $crate::openapi::CommandProblems,
         ))]
         pub(crate) async fn $handler(
-            axum::extract::State(executor): axum::extract::State<$crate::execute::Executor>,
+            axum::extract::State(executor): axum::extract::State<execution::Executor>,
             platform::$actor(actor): platform::$actor,
-            $crate::request::Id(id): $crate::request::Id<$id>,
+            platform::request::PathId(id): platform::request::PathId<$id>,
             head: $crate::request::Head,
-            body: $crate::request::Body,
-        ) -> Result<axum::response::Response, $crate::execute::Failure> {
-            let ask = head.ask(actor, body.command_on(stringify!($command), $id_field, &id.to_string())?);
-            Ok(executor.execute(ask).await?.respond(false))
+            body: platform::request::JsonBody,
+        ) -> Result<axum::response::Response, $crate::respond::Failed> {
+            let ask = head.ask(actor, $crate::request::Parsed::with_id(stringify!($command), $id_field, &id.to_string(), body.json())?);
+            Ok($crate::respond::respond(&executor.execute(ask).await?, false))
         }
     };
 }

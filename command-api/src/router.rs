@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
 };
 
 use axum::{
@@ -12,8 +12,16 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
+use execution::Executor;
 use http::header::CONTENT_LENGTH;
-use platform::{Gate, Keys, Strangers, auth::QueryParameters, history, http::Limits};
+use identity::Logins;
+use platform::{
+    Gate, Keys, Strangers,
+    auth::QueryParameters,
+    history,
+    http::Limits,
+    request::{MAX_BODY, too_large},
+};
 use sqlx::PgPool;
 use store::Store;
 use utoipa::{
@@ -26,13 +34,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    answers::Answers,
     batch::{self, Batches},
-    execute::Executor,
-    identity::{self, Logins},
-    locks::Locks,
     openapi,
-    request::{MAX_COMMAND, too_large},
 };
 
 /// What handlers need; each takes only its part.
@@ -47,11 +50,8 @@ pub struct App {
 impl App {
     /// The state of a process. `pool` keeps the answers that no event can give again; `limits` are those of a batch.
     pub fn new(gate: Gate, logins: Logins, store: Store, keys: Keys, pool: PgPool, limits: batch::Limits) -> Self {
-        let registry = gate.registry().clone();
-        let locks = Locks::new(&pool);
-        let answers = Answers::new(pool, registry.clone(), store.closes_answered_commands());
-        let executor = Executor::new(store, keys, registry, answers, locks);
-        gate.ask_about_leavers(Arc::new(executor.aggregates().clone()));
+        let executor = Executor::new(store, keys, gate.registry().clone(), pool);
+        gate.ask_about_leavers(executor.employments());
         Self { gate, executor, batches: Batches::new(limits), logins }
     }
 }
@@ -63,7 +63,7 @@ pub fn router(app: App) -> Router {
     let (batches, _) = batches().split_for_parts();
     let parameters = QueryParameters(query_parameters(&document).into());
     commands
-        .layer(DefaultBodyLimit::max(MAX_COMMAND))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(announced_size))
         .merge(batches)
         .layer(Extension(parameters))
@@ -92,7 +92,7 @@ fn batches() -> OpenApiRouter<App> {
 /// Size comes before the token: a body that says it is too large is refused before anything else is looked at.
 async fn announced_size(request: Request, next: Next) -> Response {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > MAX_COMMAND as u64) {
+    if announced.is_some_and(|bytes| bytes > MAX_BODY as u64) {
         return too_large("the body").into_response();
     }
     next.run(request).await
@@ -101,7 +101,7 @@ async fn announced_size(request: Request, next: Next) -> Response {
 /// How requests are admitted to the routes that take no token; as many bodies of theirs may be on their way as requests be in work.
 pub fn strangers(gate: Gate, limits: &Limits) -> Strangers {
     let (_, document) = commands().merge(identity::routes()).split_for_parts();
-    Strangers::new(gate, open_paths(&document), MAX_COMMAND, limits.concurrent)
+    Strangers::new(gate, open_paths(&document), MAX_BODY, limits.concurrent)
 }
 
 /// What may stand in a query string, by the route's path.

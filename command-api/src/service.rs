@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use domain::text::EmailAddress;
 use futures::FutureExt as _;
+use identity::Logins;
 use platform::{
     Config, Gate, Keys, Process, Registry, database,
     health::{self, Check},
@@ -14,7 +16,7 @@ use secrecy::ExposeSecret;
 use store::{Probe, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, batch, identity::Logins, router, strangers};
+use crate::{App, batch, router, strangers};
 
 /// A batch in which nothing moves for so long ends.
 const IDLE: Duration = Duration::from_mins(1);
@@ -32,7 +34,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let keys = Keys::open(&config, pool.clone()).await.context("opening the key store")?;
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
-    let logins = Logins::open(&config, keys.clone(), gate.clone()).await.context("opening the log-in")?;
+    let logins = logins(&config, keys.clone(), gate.clone()).await.context("opening the log-in")?;
     let checks = vec![Check::postgres(pool.clone()), store_check(store.probe()), registry.check(), gate.check(), gate.history_check()];
     let limits = Limits::of(&config);
     let batches = batch::Limits { line: limits.timeout, idle: IDLE, lines: batch::LINES, stop: stop.clone() };
@@ -41,6 +43,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     tracing::info!(listen = %config.listen, "serving commands");
     health::serve_metrics(&config, stop.clone()).await?;
     health::serve(&config, shell(app.merge(health::router(checks)), limits, Some(strangers)), stop, DRAIN).await
+}
+
+/// The log-in, to which addresses are what they are to the domain.
+pub async fn logins(config: &Config, keys: Keys, gate: Gate) -> anyhow::Result<Logins> {
+    Logins::open(config, keys, gate, |text| EmailAddress::parse(text).map(String::from).map_err(|error| error.to_string())).await
 }
 
 fn log_reader(store: Store) -> LogReader {

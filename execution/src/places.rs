@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 /// A bounded number of places. Clones share them.
 #[derive(Debug)]
-pub(crate) struct Places<K: Copy + Eq + Hash> {
+pub struct Places<K: Copy + Eq + Hash> {
     /// So many one holds at most.
     each: usize,
     state: Arc<Mutex<State<K>>>,
@@ -27,7 +27,7 @@ struct State<K: Copy + Eq + Hash> {
 
 /// A place, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place<K: Copy + Eq + Hash> {
+pub struct Place<K: Copy + Eq + Hash> {
     places: Places<K>,
     by: K,
 }
@@ -40,13 +40,13 @@ impl<K: Copy + Eq + Hash> Clone for Places<K> {
 
 impl<K: Copy + Eq + Hash> Places<K> {
     /// So many places, of which a quarter, but one at least, is left to others; a single one is for all.
-    pub(crate) fn of(places: usize) -> Self {
+    pub fn of(places: usize) -> Self {
         let state = State { free: places, held: HashMap::new(), waiting: Vec::new() };
         Self { each: places.saturating_sub((places / 4).max(1)).max(1), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Waits for a place.
-    pub(crate) async fn take(&self, by: K) -> Place<K> {
+    pub async fn take(&self, by: K) -> Place<K> {
         loop {
             let receiver = {
                 let mut state = self.state();

@@ -15,9 +15,9 @@ use super::{
     attempts::{By, Trier},
     audit, earlier_email, exposed,
     hashing::Asker,
-    normalized_email, passwords, scope_of, totp, user_name,
+    passwords, scope_of, totp, user_name,
 };
-use crate::request::Fields;
+use platform::request::Fields;
 
 /// What one logs in with.
 #[derive(Deserialize, ToSchema)]
@@ -91,7 +91,7 @@ pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(as
     // A tenant that can't have log-ins is treated as one without accounts, in the platform's own scope.
     let tenant = found.filter(|tenant| matches!(tenant.state, TenantState::Ready | TenantState::Suspended));
     let scope = tenant.as_deref().map_or(Registry::platform_scope(), scope_of);
-    let email = normalized_email(&ask.email).ok().or_else(|| earlier_email(&ask.email)).unwrap_or_default();
+    let email = identity.normalized_email(&ask.email).ok().or_else(|| earlier_email(&ask.email)).unwrap_or_default();
     let nowhere = if tenant.is_some() { None } else { identity.gate.name_of_tenant(&parts) };
     let name = nowhere.as_ref().map_or_else(|| email.clone(), |nowhere| format!("nowhere\n{nowhere}\n{email}"));
     let account = identity.email_digest(scope, &name).await?;

@@ -9,6 +9,7 @@ mod attempts;
 mod hashing;
 mod login;
 mod machines;
+mod openapi;
 mod own;
 mod passwords;
 mod roles;
@@ -21,12 +22,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{
-    extract::{Request, State},
+    extract::{FromRef, Request, State},
     middleware::Next,
     response::Response,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::text::EmailAddress;
 use events::{EmployeeId, TenantId, TenantScope};
 use http::StatusCode;
 use platform::{
@@ -43,10 +43,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use self::{attempts::Recent, passwords::Passwords};
-use crate::App;
 
-/// The routes.
-pub(crate) fn routes() -> OpenApiRouter<App> {
+/// The routes, for a service whose state holds the gate and the log-in.
+pub fn routes<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Logins: FromRef<S>,
+{
     OpenApiRouter::new()
         .routes(routes!(login::log_in))
         .routes(routes!(login::refresh))
@@ -109,11 +113,15 @@ pub(crate) struct Identity {
     passwords: Passwords,
     recent: Recent,
     signer: Mutex<Option<(Arc<Issuer>, Instant)>>,
+    email_rule: EmailRule,
 }
 
+/// An address in the one form in which addresses are compared, or why the text is none.
+pub type EmailRule = fn(&str) -> Result<String, String>;
+
 impl Logins {
-    /// Opens the way to the identity tables, if the settings name one.
-    pub async fn open(config: &Config, keys: Keys, gate: Gate) -> anyhow::Result<Self> {
+    /// Opens the way to the identity tables, if the settings name one. What an e-mail address is, `email_rule` says.
+    pub async fn open(config: &Config, keys: Keys, gate: Gate, email_rule: EmailRule) -> anyhow::Result<Self> {
         let Some(url) = &config.identity_database_url else {
             tracing::warn!("TENURE_IDENTITY_DATABASE_URL is not set: nobody can log in here");
             return Ok(Self(None));
@@ -125,7 +133,7 @@ impl Logins {
         database::refuse_superuser(&pool).await?;
         let (passwords, recent) = (Passwords::new()?, Recent::new());
         tokio::spawn(attempts::clean(pool.clone()));
-        Ok(Self(Some(Arc::new(Identity { pool, keys, gate, config, passwords, recent, signer: Mutex::new(None) }))))
+        Ok(Self(Some(Arc::new(Identity { pool, keys, gate, config, passwords, recent, signer: Mutex::new(None), email_rule }))))
     }
     fn get(&self) -> Result<&Identity, Problem> {
         let detail = "this server logs nobody in; use another one, or a token of another issuer";
@@ -182,6 +190,13 @@ impl Identity {
         let issuer = Arc::new(issuer);
         *signer = Some((issuer.clone(), Instant::now()));
         Ok(issuer)
+    }
+    /// The address in the one form in which addresses are compared.
+    fn normalized_email(&self, text: &str) -> Result<String, Problem> {
+        (self.email_rule)(text.trim()).map_err(|why| {
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("email {why}"));
+            problem.field("/email", "invalid_email", why)
+        })
     }
     /// What an e-mail address is found by.
     async fn email_digest(&self, scope: TenantScope, email: &str) -> Result<[u8; 32], Problem> {
@@ -268,7 +283,7 @@ impl Identity {
 }
 
 /// Writes down who asks these routes for what they may not; not each time.
-pub(crate) async fn write_down_forbidden(State(logins): State<Logins>, request: Request, next: Next) -> Response {
+pub async fn write_down_forbidden(State(logins): State<Logins>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let asked = parts.clone();
     let response = next.run(Request::from_parts(parts, body)).await;
@@ -340,14 +355,6 @@ fn secret() -> anyhow::Result<String> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes).context("the operating system gives no random bytes")?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
-}
-
-/// The address in the one form in which addresses are compared.
-fn normalized_email(text: &str) -> Result<String, Problem> {
-    EmailAddress::parse(text.trim()).map(String::from).map_err(|error| {
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", format!("email {error}"));
-        problem.field("/email", "invalid_email", error.to_string())
-    })
 }
 
 /// The form in which earlier builds compared addresses: accounts that were made under it, and have another one now or none,

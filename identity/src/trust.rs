@@ -13,7 +13,7 @@ use sqlx::{FromRow, Postgres, postgres::PgArguments, query::Query};
 use utoipa::ToSchema;
 
 use super::{Identity, Logins, audit, check_roles, known_roles, not_found, scope_of};
-use crate::request::{Fields, Id};
+use platform::request::{Fields, PathId};
 
 /// A domain of a tenant's own.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -35,7 +35,7 @@ pub(crate) struct Domain {
 pub(crate) async fn add_domain(
     State(logins): State<Logins>,
     Operator(actor): Operator,
-    Id(tenant): Id<TenantId>,
+    PathId(tenant): PathId<TenantId>,
     Fields(ask): Fields<Domain>,
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
@@ -78,7 +78,7 @@ pub(crate) async fn add_domain(
 pub(crate) async fn remove_domain(
     State(logins): State<Logins>,
     Operator(actor): Operator,
-    Id(tenant): Id<TenantId>,
+    PathId(tenant): PathId<TenantId>,
     Fields(ask): Fields<Domain>,
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
@@ -100,7 +100,11 @@ pub(crate) async fn remove_domain(
     (status = 404, description = "`not_found`"),
     crate::openapi::IdentityProblems,
 ))]
-pub(crate) async fn domains(State(logins): State<Logins>, _: Operator, Id(tenant): Id<TenantId>) -> Result<Json<Vec<Domain>>, Problem> {
+pub(crate) async fn domains(
+    State(logins): State<Logins>,
+    _: Operator,
+    PathId(tenant): PathId<TenantId>,
+) -> Result<Json<Vec<Domain>>, Problem> {
     let identity = logins.get()?;
     identity.domains(identity.known(tenant)?).await.map(Json)
 }
@@ -176,7 +180,7 @@ const fn an_hour() -> i64 {
 pub(crate) async fn trust_issuer(
     State(logins): State<Logins>,
     Operator(actor): Operator,
-    Id(tenant): Id<TenantId>,
+    PathId(tenant): PathId<TenantId>,
     Fields(ask): Fields<ExternalIssuer>,
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
@@ -217,7 +221,7 @@ pub(crate) async fn trust_issuer(
 pub(crate) async fn issuers(
     State(logins): State<Logins>,
     _: Operator,
-    Id(tenant): Id<TenantId>,
+    PathId(tenant): PathId<TenantId>,
 ) -> Result<Json<Vec<RegisteredIssuer>>, Problem> {
     let identity = logins.get()?;
     identity.issuers(identity.known(tenant)?).await.map(Json)
@@ -284,7 +288,7 @@ pub(crate) struct IssuerName {
 pub(crate) async fn distrust_issuer(
     State(logins): State<Logins>,
     Operator(actor): Operator,
-    Id(tenant): Id<TenantId>,
+    PathId(tenant): PathId<TenantId>,
     Fields(ask): Fields<IssuerName>,
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;

@@ -13,10 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    Identity, Logins, TICKET, Void, audit, check_admins_left, check_duties_held, check_roles, check_user_held, normalized_email, not_found,
-    user_name,
+    Identity, Logins, TICKET, Void, audit, check_admins_left, check_duties_held, check_roles, check_user_held, not_found, user_name,
 };
-use crate::request::{Fields, Id};
+use platform::request::{Fields, PathId};
 
 /// Who is to get in, and as what.
 #[derive(Deserialize, ToSchema)]
@@ -109,7 +108,7 @@ pub(crate) async fn invite_user(
     Fields(ask): Fields<InviteUser>,
 ) -> Result<(StatusCode, Json<Invitation>), Problem> {
     let identity = logins.get()?;
-    let email = normalized_email(&ask.email)?;
+    let email = identity.normalized_email(&ask.email)?;
     let (user, digests) = (Uuid::now_v7(), identity.email_digests(actor.scope, &ask.email, &email).await?);
     let mut tx = identity.begin(actor.scope).await?;
     check_roles(&mut tx, &actor, &ask.roles).await?;
@@ -171,7 +170,11 @@ pub(crate) async fn users(
     (status = 404, description = "`not_found`"),
     crate::openapi::IdentityProblems,
 ))]
-pub(crate) async fn user(State(logins): State<Logins>, UserAdmin(actor): UserAdmin, Id(user): Id<Uuid>) -> Result<Json<User>, Problem> {
+pub(crate) async fn user(
+    State(logins): State<Logins>,
+    UserAdmin(actor): UserAdmin,
+    PathId(user): PathId<Uuid>,
+) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
     let row = find(&mut tx, actor.scope, user).await?;
@@ -218,7 +221,7 @@ impl<'de> Deserialize<'de> for Person {
 pub(crate) async fn change_user(
     State(logins): State<Logins>,
     UserAdmin(actor): UserAdmin,
-    Id(user): Id<Uuid>,
+    PathId(user): PathId<Uuid>,
     Fields(ask): Fields<ChangeUser>,
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
@@ -274,7 +277,7 @@ pub(crate) struct AccessAfterLeaving {
 pub(crate) async fn access_after_leaving(
     State(logins): State<Logins>,
     UserAdmin(actor): UserAdmin,
-    Id(user): Id<Uuid>,
+    PathId(user): PathId<Uuid>,
     Fields(ask): Fields<AccessAfterLeaving>,
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
@@ -310,7 +313,7 @@ pub(crate) async fn access_after_leaving(
 pub(crate) async fn invite_again(
     State(logins): State<Logins>,
     UserAdmin(actor): UserAdmin,
-    Id(user): Id<Uuid>,
+    PathId(user): PathId<Uuid>,
 ) -> Result<(StatusCode, Json<Invitation>), Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
@@ -337,7 +340,7 @@ pub(crate) async fn invite_again(
 pub(crate) async fn disable_user(
     State(logins): State<Logins>,
     UserAdmin(actor): UserAdmin,
-    Id(user): Id<Uuid>,
+    PathId(user): PathId<Uuid>,
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;
@@ -364,7 +367,7 @@ pub(crate) async fn disable_user(
 pub(crate) async fn enable_user(
     State(logins): State<Logins>,
     UserAdmin(actor): UserAdmin,
-    Id(user): Id<Uuid>,
+    PathId(user): PathId<Uuid>,
 ) -> Result<Json<User>, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;

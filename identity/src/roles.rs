@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Identity, Logins, TICKET, audit, check_admins_left, check_roles_held, hold_roles, not_found};
-use crate::request::{Fields, Id};
+use platform::request::{Fields, PathId};
 
 /// Roles of a tenant's own at most.
 const ROLES: i64 = 200;
@@ -330,7 +330,7 @@ pub(crate) async fn delegations(State(logins): State<Logins>, Anyone(actor): Any
 pub(crate) async fn revoke_delegation(
     State(logins): State<Logins>,
     Anyone(actor): Anyone,
-    Id(id): Id<Uuid>,
+    PathId(id): PathId<Uuid>,
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;

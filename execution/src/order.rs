@@ -10,26 +10,29 @@ use domain::{ClaimUse, Command, Lock, LockUse, State};
 use events::{CommandId, StreamName, TenantScope};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::batch::IN_FLIGHT;
-
+/// Lines of one batch in work at most.
+pub const IN_FLIGHT: usize = 256;
 /// Entries after which those are looked for that no line in work shares any more. A line has about six.
 const ENTRIES: usize = 16 * IN_FLIGHT;
 
 /// What lines may share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Shared {
+pub enum Shared {
+    /// A stream that it writes to, or looks at.
     Stream(StreamName),
+    /// The identity that its sender chose.
     Command(CommandId),
     /// A value that only one aggregate may have.
     Value(&'static str, String),
     /// All values of this name.
     Values(&'static str),
+    /// A lock.
     Lock(Lock),
 }
 
 /// How a line uses it. Lines that do so alike run side by side, but for [`Manner::Alone`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Manner {
+pub enum Manner {
     /// Looks at a stream.
     Looks,
     /// Takes one of the values.
@@ -43,7 +46,7 @@ pub(crate) enum Manner {
 }
 
 /// All that a command shares with others of its tenant. `key` is its id where the client chose it.
-pub(crate) fn shared_by(command: &Command, scope: TenantScope, key: Option<CommandId>) -> BTreeMap<Shared, Manner> {
+pub fn shared_by(command: &Command, scope: TenantScope, key: Option<CommandId>) -> BTreeMap<Shared, Manner> {
     let mut all = BTreeMap::new();
     let mut add = |shared: Shared, manner: Manner| {
         // Whoever uses it in two ways uses it alone.
@@ -82,7 +85,7 @@ pub(crate) fn shared_by(command: &Command, scope: TenantScope, key: Option<Comma
 
 /// The lines in work, by what they share. A line waits only for lines before it, so no two wait for each other.
 #[derive(Debug, Default)]
-pub(crate) struct Order(HashMap<Shared, Last>);
+pub struct Order(HashMap<Shared, Last>);
 
 /// The last lines that use something in the same manner, and the lines that they wait for.
 #[derive(Debug)]
@@ -101,7 +104,7 @@ impl Last {
 
 impl Order {
     /// What to wait for, and the guard whose drop says that the line is done.
-    pub(crate) fn admit(&mut self, shared: BTreeMap<Shared, Manner>) -> (Vec<CancellationToken>, DropGuard) {
+    pub fn admit(&mut self, shared: BTreeMap<Shared, Manner>) -> (Vec<CancellationToken>, DropGuard) {
         if self.0.len() > ENTRIES {
             self.0.retain(|_, last| {
                 last.forget_done();

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Bearer, Logins, Subject, Void, attempts::By, audit, check_duties_held, check_roles, exposed, not_found, scope_of};
-use crate::request::{Fields, Id};
+use platform::request::{Fields, PathId};
 
 /// A machine that is to get in.
 #[derive(Deserialize, ToSchema)]
@@ -110,7 +110,7 @@ pub(crate) async fn service_accounts(
 pub(crate) async fn disable_service_account(
     State(logins): State<Logins>,
     UserAdmin(actor): UserAdmin,
-    Id(account): Id<Uuid>,
+    PathId(account): PathId<Uuid>,
 ) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
     let mut tx = identity.begin(actor.scope).await?;

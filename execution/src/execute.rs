@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::response::{IntoResponse, Response};
 use domain::{Command, Decided, Facts, Lock, LockUse, Refusal};
 use events::{CommandHash, CommandId, CorrelationId, Event, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope, Version};
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use platform::{Actor, Keys, Problem, Registry, telemetry};
+use http::StatusCode;
+use platform::{Actor, Keys, Problem, Registry, auth::Employments, telemetry};
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 use store::{Append, AppendError, Appended, ClaimDigest, ClaimKind, ClaimOp, Expected, IdScope, Store};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -20,7 +20,6 @@ use crate::{
     answers::{Answers, FirstAnswer},
     locks::Locks,
     problems::{key_reused, precondition_failed, refused, taken},
-    request::IfMatch,
     turns::Turns,
 };
 
@@ -55,7 +54,7 @@ pub struct Answer {
 
 /// Why a command has no [`Answer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// Refused, in conflict, or something is down.
     Problem(Problem),
     /// Refused earlier, with this problem document.
@@ -70,14 +69,14 @@ impl<P: Into<Problem>> From<P> for Failure {
 
 impl Failure {
     /// The HTTP status.
-    pub(crate) const fn status(&self) -> StatusCode {
+    pub const fn status(&self) -> StatusCode {
         match self {
             Self::Problem(problem) => problem.status,
             Self::Earlier(status, _) => *status,
         }
     }
     /// The problem document.
-    pub(crate) fn document(&self) -> serde_json::Value {
+    pub fn document(&self) -> serde_json::Value {
         match self {
             Self::Problem(problem) => problem.document(),
             Self::Earlier(_, document) => document.clone(),
@@ -85,57 +84,42 @@ impl Failure {
     }
 }
 
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Problem(problem) => problem.into_response(),
-            Self::Earlier(status, document) => {
-                let replayed = [(REPLAYED, HeaderValue::from_static("true"))];
-                let mut response = (status, replayed, document.to_string()).into_response();
-                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-                response
-            }
-        }
-    }
+/// The versions on which a client has decided (RFC 9110, section 13.1.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IfMatch {
+    /// `*`: it exists.
+    Any,
+    /// One of these.
+    OneOf(Vec<Version>),
 }
 
-const POSITION: HeaderName = HeaderName::from_static("tenure-position");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-
-impl Answer {
-    /// As an HTTP response; `creates` says whether the command makes something new.
-    pub(crate) fn respond(&self, creates: bool) -> Response {
-        let status = if creates && !self.events.is_empty() { StatusCode::CREATED } else { StatusCode::OK };
-        let mut response = (status, axum::Json(self)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(POSITION, self.position.0.into());
-        if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", self.version)) {
-            headers.insert(header::ETAG, etag);
+impl IfMatch {
+    /// Whether a stream at this version is what the client has seen.
+    pub fn admit(&self, version: Version) -> bool {
+        match self {
+            Self::Any => version > Version::ZERO,
+            Self::OneOf(versions) => versions.contains(&version),
         }
-        if self.replayed {
-            headers.insert(REPLAYED, HeaderValue::from_static("true"));
-        }
-        response
     }
 }
 
 /// A command with who sends it and how.
 #[derive(Debug, Clone)]
-pub(crate) struct Ask {
+pub struct Ask {
     /// Who.
-    pub(crate) actor: Actor,
+    pub actor: Actor,
     /// What; its ids are filled in.
-    pub(crate) command: Command,
+    pub command: Command,
     /// The command's identity.
-    pub(crate) command_id: CommandId,
+    pub command_id: CommandId,
     /// Whether the client chose that identity and so may send the command again.
-    pub(crate) keyed: bool,
+    pub keyed: bool,
     /// Of the body.
-    pub(crate) hash: CommandHash,
+    pub hash: CommandHash,
     /// The versions that the client has seen, where it says so.
-    pub(crate) if_match: Option<IfMatch>,
+    pub if_match: Option<IfMatch>,
     /// The request.
-    pub(crate) correlation: CorrelationId,
+    pub correlation: CorrelationId,
 }
 
 impl Ask {
@@ -175,7 +159,7 @@ enum Verdict {
 
 /// Executes commands. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Executor(Arc<Inner>);
+pub struct Executor(Arc<Inner>);
 
 struct Inner {
     store: Store,
@@ -191,18 +175,21 @@ struct Inner {
 }
 
 impl Executor {
-    pub(crate) fn new(store: Store, keys: Keys, registry: Registry, answers: Answers, locks: Locks) -> Self {
+    /// Executes commands on this store; `pool` keeps the answers that no event can give again, and the locks of tenants.
+    pub fn new(store: Store, keys: Keys, registry: Registry, pool: PgPool) -> Self {
+        let locks = Locks::new(&pool);
+        let answers = Answers::new(pool, registry.clone(), store.closes_answered_commands());
         let aggregates = Aggregates::new(store.clone(), keys.clone());
         let (writers, attempts) = (Turns::default(), Turns::default());
         Self(Arc::new(Inner { store, keys, registry, aggregates, answers, locks, writers, attempts }))
     }
-    /// What commands are decided on.
-    pub(crate) fn aggregates(&self) -> &Aggregates {
-        &self.0.aggregates
+    /// Who has left, by what commands are decided on.
+    pub fn employments(&self) -> Arc<dyn Employments> {
+        Arc::new(self.0.aggregates.clone())
     }
 
     /// Executes a command, once: sent again with its key it gets the first answer (I7).
-    pub(crate) async fn execute(&self, mut ask: Ask) -> Result<Answer, Failure> {
+    pub async fn execute(&self, mut ask: Ask) -> Result<Answer, Failure> {
         let started = Instant::now();
         let name = ask.command.name();
         let span = tracing::info_span!("command", otel.name = name, command = name, command_id = %ask.command_id, stream = %ask.stream());

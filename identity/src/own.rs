@@ -15,7 +15,7 @@ use super::{
     hashing::Asker,
     not_found, passwords, totp, user_name, user_of,
 };
-use crate::request::Fields;
+use platform::request::Fields;
 
 /// Whom a token is for.
 #[derive(Serialize, ToSchema)]

@@ -49,7 +49,7 @@ const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
     ("cli/src/read_model.rs", "an operator at the machine names the tenant, with the projector's own secrets"),
     ("cli/src/status.rs", "an operator at the machine looks at positions, with the query API's own secrets"),
     ("execution/src/answers.rs", "old answers are removed, tenant by tenant, under row-level security"),
-    ("identity/src/lib.rs", "the tenant that a log-in names, before there is a token; a password or secret decides the rest"),
+    ("identity/src/state.rs", "the tenant that a log-in names, before there is a token; a password or secret decides the rest"),
     ("platform/src/auth.rs", "after the token was verified against the registry"),
     ("platform/src/job.rs", "after the job's ticket was opened"),
     ("platform/src/registry.rs", "the platform's own tenant"),

@@ -15,104 +15,26 @@
 //! One that is refused by one counter does not count in the others, and leaves no row. (OWASP, "Slow Down Online Guessing Attacks with
 //! Device Cookies".)
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use events::{TenantId, TenantScope};
+use events::TenantScope;
 use http::StatusCode;
 use platform::{Problem, ScopedTx, auth::Origin};
 use sqlx::PgPool;
-use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Identity, audit};
+use crate::{audit::audit, counters::Limit, state::Identity};
 
-/// How many attempts within how many seconds.
-#[derive(Debug, Clone, Copy)]
-struct Limit {
-    attempts: u32,
-    seconds: u32,
-}
 /// From one place, of one device, or with the tokens of one log-in.
 const FROM_ONE: Limit = Limit { attempts: 10, seconds: 15 * 60 };
 /// From an IPv6 network such as one customer gets: 65,536 of those that one household has.
 const FROM_AROUND: Limit = Limit { attempts: 30, seconds: 60 * 60 };
 /// From all strange places together; of all known devices together; with all tokens together.
 const FROM_ALL: Limit = Limit { attempts: 100, seconds: 60 * 60 };
-/// From one place, for all accounts of all tenants.
-const BY_SOURCE: Limit = Limit { attempts: 300, seconds: 15 * 60 };
-/// What costs nothing to send is written down so often.
-const WRITTEN_DOWN: Limit = Limit { attempts: 10, seconds: 15 * 60 };
-
 /// Of each kind of counter, so many are for all tenants that are not there.
 const NOWHERE: u16 = 4096;
-/// Counters of one kind in this process's memory. Where there are more, those that count least are forgotten.
-const MOST: usize = 65_536;
 /// How often what has expired is deleted.
 const CLEANING: Duration = Duration::from_secs(15);
-
-/// The counters in this process's memory.
-pub(crate) struct Recent {
-    sources: Counters<Origin>,
-    written_down: Counters<(TenantId, &'static str, String)>,
-}
-
-/// Counts by key within a window that begins with the first.
-struct Counters<K> {
-    limit: Limit,
-    windows: Mutex<HashMap<K, Window>>,
-}
-
-struct Window {
-    ends: Instant,
-    attempts: u32,
-}
-
-impl Recent {
-    pub(crate) fn new() -> Self {
-        Self { sources: Counters::new(BY_SOURCE), written_down: Counters::new(WRITTEN_DOWN) }
-    }
-}
-
-impl<K: Eq + Hash> Counters<K> {
-    fn new(limit: Limit) -> Self {
-        Self { limit, windows: Mutex::default() }
-    }
-    /// Counts one. The error is that it is one too many: whether the first such in its window, and how long that lasts.
-    fn count(&self, key: K) -> Result<(), (bool, Duration)> {
-        let now = Instant::now();
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        if windows.len() >= MOST && !windows.contains_key(&key) {
-            windows.retain(|_, window| window.ends > now);
-            if windows.len() >= MOST {
-                let mut counts: Vec<u32> = windows.values().map(|window| window.attempts).collect();
-                let (_, median, _) = counts.select_nth_unstable(MOST / 2);
-                let median = *median;
-                windows.retain(|_, window| window.attempts > median);
-            }
-        }
-        let ends = now + Duration::from_secs(self.limit.seconds.into());
-        let window = windows.entry(key).or_insert(Window { ends, attempts: 0 });
-        if window.ends <= now {
-            *window = Window { ends, attempts: 0 };
-        }
-        window.attempts = (window.attempts + 1).min(self.limit.attempts + 2);
-        if window.attempts <= self.limit.attempts {
-            return Ok(());
-        }
-        Err((window.attempts == self.limit.attempts + 1, window.ends - now))
-    }
-    fn give_back(&self, key: &K) {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(window) = windows.get_mut(key) {
-            window.attempts = window.attempts.saturating_sub(1);
-        }
-    }
-}
 
 /// An attempt that was counted.
 pub(crate) struct Attempt {
@@ -185,7 +107,7 @@ impl Trier<'_> {
 
 impl Identity {
     /// Counts an attempt at an account, of which only a digest is kept; 429 `rate_limited` where there were too many.
-    pub(super) async fn count(
+    pub(crate) async fn count(
         &self,
         scope: TenantScope,
         action: &'static str,
@@ -250,7 +172,7 @@ impl Identity {
         Err(too_many(wait.unsigned_abs()))
     }
     /// It succeeded: what led to it is forgotten where it was about this account, and given back elsewhere.
-    pub(super) async fn succeeded(&self, tx: &mut ScopedTx, attempt: Attempt) -> Result<(), sqlx::Error> {
+    pub(crate) async fn succeeded(&self, tx: &mut ScopedTx, attempt: Attempt) -> Result<(), sqlx::Error> {
         // In the order in which they are counted, so that two can't wait for each other.
         sqlx::query("select from platform.login_attempts where tenant_id = $1 and key = any($2) order by key for update")
             .bind(attempt.scope.tenant().uuid())
@@ -268,7 +190,7 @@ impl Identity {
         Ok(())
     }
     /// Takes as long as to write down a refusal, where there is no tenant to whose audit it would belong.
-    pub(super) async fn write_nothing_down(&self, attempt: &Attempt) -> Result<(), Problem> {
+    pub(crate) async fn write_nothing_down(&self, attempt: &Attempt) -> Result<(), Problem> {
         let mut tx = ScopedTx::begin(&self.pool, attempt.scope).await?;
         sqlx::query("update platform.login_attempts set attempts = attempts where tenant_id = $1 and key = any($2)")
             .bind(attempt.scope.tenant().uuid())
@@ -278,11 +200,11 @@ impl Identity {
         Ok(tx.commit().await?)
     }
     /// Whether one more of these is to be written down.
-    pub(super) fn is_written_down(&self, scope: TenantScope, action: &'static str, subject: &str) -> bool {
+    pub(crate) fn is_written_down(&self, scope: TenantScope, action: &'static str, subject: &str) -> bool {
         self.recent.written_down.count((scope.tenant(), action, subject.to_owned())).is_ok()
     }
     /// Writes down a decision that changed nothing and costs nothing to ask for: only so often of one subject, or one place.
-    pub(super) async fn write_down_seldom(
+    pub(crate) async fn write_down_seldom(
         &self,
         scope: TenantScope,
         action: &'static str,
@@ -302,7 +224,7 @@ impl Identity {
 }
 
 /// Deletes what has expired, of all tenants: row-level security lets a connection without a tenant delete that and nothing else.
-pub(super) async fn clean(pool: PgPool) {
+pub(crate) async fn clean(pool: PgPool) {
     loop {
         tokio::time::sleep(CLEANING).await;
         for table in ["login_attempts", "session", "user_ticket"] {
@@ -341,22 +263,6 @@ async fn give_back(tx: &mut ScopedTx, scope: TenantScope, keys: Vec<Vec<u8>>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn memory_is_bounded_and_who_tries_most_is_remembered() {
-        let counters = Counters::new(Limit { attempts: 10, seconds: 60 });
-        for n in 0..11 {
-            assert_eq!(counters.count(0).is_ok(), n < 10);
-        }
-        for key in 1..3 * MOST {
-            assert!(counters.count(key).is_ok());
-        }
-        assert!(counters.windows.lock().unwrap().len() <= MOST);
-        assert_eq!(counters.count(0).map_err(|(first, _)| first), Err(false), "still the one that is over");
-        counters.give_back(&1);
-        tokio::time::advance(Duration::from_secs(61)).await;
-        assert!(counters.count(0).is_ok(), "a new window");
-    }
 
     /// Each way to try, and by what it is counted: nothing that who tries can choose, and always by account.
     #[test]

@@ -59,7 +59,7 @@ pub(crate) struct HashQueue(Arc<Mutex<State>>);
 
 /// A place, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct HashPermit {
     queue: HashQueue,
     class: Class,
 }
@@ -79,7 +79,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Waiting {
     order: VecDeque<Asker>,
-    by: HashMap<Asker, VecDeque<oneshot::Sender<Place>>>,
+    by: HashMap<Asker, VecDeque<oneshot::Sender<HashPermit>>>,
 }
 
 impl HashQueue {
@@ -88,7 +88,7 @@ impl HashQueue {
         Self(Arc::new(Mutex::new(state)))
     }
     /// Waits for a place. None if those before it take too long.
-    pub(crate) async fn take(&self, asker: Asker) -> Option<Place> {
+    pub(crate) async fn take(&self, asker: Asker) -> Option<HashPermit> {
         let (turn, place) = oneshot::channel();
         let class = asker.class();
         self.state().waiting[class as usize].push(asker.shared(), turn);
@@ -101,7 +101,7 @@ impl HashQueue {
             let next = self.state().next();
             let Some((turn, class)) = next else { return };
             // Of who has gone away the place comes back.
-            let _ = turn.send(Place { queue: self.clone(), class });
+            let _ = turn.send(HashPermit { queue: self.clone(), class });
         }
     }
     fn state(&self) -> MutexGuard<'_, State> {
@@ -109,7 +109,7 @@ impl HashQueue {
     }
 }
 
-impl Drop for Place {
+impl Drop for HashPermit {
     fn drop(&mut self) {
         {
             let mut state = self.queue.state();
@@ -123,7 +123,7 @@ impl Drop for Place {
 }
 
 impl State {
-    fn next(&mut self) -> Option<(oneshot::Sender<Place>, Class)> {
+    fn next(&mut self) -> Option<(oneshot::Sender<HashPermit>, Class)> {
         if self.free == 0 {
             return None;
         }
@@ -146,7 +146,7 @@ impl State {
 }
 
 impl Waiting {
-    fn push(&mut self, asker: Asker, turn: oneshot::Sender<Place>) {
+    fn push(&mut self, asker: Asker, turn: oneshot::Sender<HashPermit>) {
         let turns = self.by.entry(asker.clone()).or_default();
         if turns.is_empty() {
             self.order.push_back(asker);
@@ -154,7 +154,7 @@ impl Waiting {
         turns.push_back(turn);
     }
     /// The next of the first one's, who then is the last one.
-    fn pop(&mut self) -> Option<oneshot::Sender<Place>> {
+    fn pop(&mut self) -> Option<oneshot::Sender<HashPermit>> {
         while let Some(asker) = self.order.pop_front() {
             let Some(turns) = self.by.get_mut(&asker) else { continue };
             let mut next = None;
@@ -187,7 +187,7 @@ mod tests {
     /// Who asks, in this order, behind one who is at work; who is served, in which order.
     async fn served(places: usize, asks: &[(&'static str, Asker)]) -> Vec<&'static str> {
         let queue = HashQueue::of(places);
-        let mut held: VecDeque<Place> = VecDeque::new();
+        let mut held: VecDeque<HashPermit> = VecDeque::new();
         for _ in 0..places {
             held.push_back(queue.take(Asker::Known("at work".into())).await.unwrap());
         }

@@ -1,23 +1,34 @@
 //! Logging in, staying in, getting out.
 
+use std::time::Duration;
+
 use axum::{Json, extract::State};
 use events::{EmployeeId, TenantScope};
 use http::{StatusCode, request::Parts};
-use platform::{Problem, Registry, ScopedTx, Tenant, TenantState};
+use platform::{Problem, Registry, ScopedTx, Tenant, TenantState, request::Fields};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    Bearer, IDLE, Identity, Logins, SESSION, Subject, Void,
+use crate::{
     attempts::{By, Trier},
-    audit, earlier_email, exposed,
+    audit::audit,
+    bearer::Bearer,
+    emails::earlier_email,
     hashing::Asker,
-    passwords, scope_of, totp, user_name,
+    passwords,
+    random::secret,
+    state::{Identity, Logins, scope_of},
+    subjects::user_name,
+    tokens::{Subject, Void, exposed},
+    totp,
 };
-use platform::request::Fields;
+
+/// How long a log-in lasts at most, and without being used.
+const SESSION: Duration = Duration::from_hours(30 * 24);
+const IDLE: Duration = Duration::from_hours(24);
 
 /// What one logs in with.
 #[derive(Deserialize, ToSchema)]
@@ -426,31 +437,6 @@ impl Identity {
         tx.commit().await?;
         Ok(!goes_on)
     }
-    /// Writes down a decision that changed nothing.
-    pub(super) async fn write_down(
-        &self,
-        scope: TenantScope,
-        action: &'static str,
-        outcome: &'static str,
-        subject: Option<&str>,
-    ) -> Result<(), Problem> {
-        let mut tx = self.begin(scope).await?;
-        audit(&mut tx, scope, action, outcome, subject, None).await?;
-        Ok(tx.commit().await?)
-    }
-    /// The tenant that a bearer secret names and the request does not deny.
-    pub(super) fn bearer(&self, kind: &str, text: &str, parts: &Parts) -> Result<Option<(Bearer, std::sync::Arc<Tenant>)>, Problem> {
-        let Some((bearer, id)) = Bearer::read(kind, text) else { return Ok(None) };
-        let named = match self.gate.tenant_named(parts) {
-            Ok(tenant) => tenant,
-            // Neither host nor header name one: then the secret alone does.
-            Err(problem) if problem.code == "invalid_tenant" && self.gate.names_no_tenant(parts) => self.gate.registry().by_id(id),
-            Err(problem) => return Err(problem),
-        };
-        // While a tenant is set up there is no secret of its, and no key to count attempts by.
-        let there = |tenant: &std::sync::Arc<Tenant>| tenant.id == id && tenant.state != TenantState::Registered;
-        Ok(named.filter(there).map(|tenant| (bearer, tenant)))
-    }
     async fn refresh_token(&self, tx: &mut ScopedTx, scope: TenantScope, session: Uuid) -> Result<Bearer, Problem> {
         let token = Bearer::fresh("tr", scope.tenant())?;
         sqlx::query(
@@ -492,7 +478,7 @@ impl Identity {
     /// A proof that an account was logged in to from here with its present password: `{name}.{issued at}.{digest}`, the digest being
     /// one under the tenant's key.
     async fn new_device(&self, scope: TenantScope, account: &[u8], row: &Account) -> Result<String, Problem> {
-        let device = Device::of(row, super::secret().map_err(|error| Problem::internal(&error))?, row.now);
+        let device = Device::of(row, secret().map_err(|error| Problem::internal(&error))?, row.now);
         let proof = self.device_proof(scope, account, row, &device).await?;
         Ok(format!("{}.{}.{proof}", device.name, device.issued_at))
     }

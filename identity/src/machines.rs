@@ -2,14 +2,23 @@
 
 use axum::{Json, extract::State};
 use http::{StatusCode, request::Parts};
-use platform::{Problem, UserAdmin};
+use platform::{
+    Problem, UserAdmin,
+    request::{Fields, PathId},
+};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Bearer, Logins, Subject, Void, attempts::By, audit, check_duties_held, check_roles, exposed, not_found, scope_of};
-use platform::request::{Fields, PathId};
+use crate::{
+    attempts::By,
+    audit::audit,
+    bearer::Bearer,
+    rights::{check_duties_held, check_roles},
+    state::{Logins, not_found, scope_of},
+    tokens::{Subject, Void, exposed},
+};
 
 /// A machine that is to get in.
 #[derive(Deserialize, ToSchema)]

@@ -3,19 +3,21 @@
 use axum::{Json, extract::State};
 use events::TenantId;
 use http::StatusCode;
-use platform::{Actor, Anyone, Problem};
+use platform::{Actor, Anyone, Problem, request::Fields};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    Identity, Logins, Void,
+use crate::{
     attempts::{Attempt, Trier},
-    audit,
+    audit::audit,
     hashing::Asker,
-    not_found, passwords, totp, user_name, user_of,
+    passwords,
+    state::{Identity, Logins, not_found},
+    subjects::{user_name, user_of},
+    tokens::Void,
+    totp,
 };
-use platform::request::Fields;
 
 /// Whom a token is for.
 #[derive(Serialize, ToSchema)]

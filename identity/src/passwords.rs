@@ -9,7 +9,10 @@ use argon2::{
 use http::StatusCode;
 use platform::Problem;
 
-use super::hashing::{Asker, HashQueue};
+use crate::{
+    hashing::{Asker, HashQueue},
+    random::secret,
+};
 
 /// 19 MiB, two passes, one lane: the OWASP recommendation.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -32,7 +35,7 @@ pub(crate) struct Passwords {
 impl Passwords {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let nobody = hash(&super::secret()?, &mut Vec::new()).map_err(|error| anyhow::anyhow!("Argon2id does not work here: {error}"))?;
+        let nobody = hash(&secret()?, &mut Vec::new()).map_err(|error| anyhow::anyhow!("Argon2id does not work here: {error}"))?;
         Ok(Self { turns: HashQueue::of(cores), memories: Arc::default(), nobody: nobody.into() })
     }
     /// Whether the password is that of the hash. Without a hash: no, after as long.

@@ -8,14 +8,19 @@ use platform::{
     Anyone, Problem, RoleAdmin, ScopedTx,
     access::{BUILT_IN, Duty, RoleContent, TenantAccess, is_role_name},
     auth::LONGEST_FOREIGN_LIFETIME,
+    request::{Fields, PathId},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, types::Json as Column};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Identity, Logins, TICKET, audit, check_admins_left, check_roles_held, hold_roles, not_found};
-use platform::request::{Fields, PathId};
+use crate::{
+    audit::audit,
+    rights::{check_admins_left, check_roles_held, hold_roles},
+    state::{Identity, Logins, not_found},
+    tickets::TICKET,
+};
 
 /// Roles of a tenant's own at most.
 const ROLES: i64 = 200;
@@ -356,7 +361,7 @@ pub(crate) async fn revoke_delegation(
 
 impl Identity {
     /// Has every service read the tenant's decisions about access again.
-    pub(super) async fn access_changed(&self, tx: &mut ScopedTx, scope: TenantScope) -> Result<(), Problem> {
+    pub(crate) async fn access_changed(&self, tx: &mut ScopedTx, scope: TenantScope) -> Result<(), Problem> {
         sqlx::query(
             "insert into platform.access_version as v (tenant_id, version) values ($1, 1)
              on conflict (tenant_id) do update set version = v.version + 1",
@@ -367,7 +372,7 @@ impl Identity {
         Ok(())
     }
     /// What somebody delegated ends when their own rights change.
-    pub(super) async fn end_delegations(&self, tx: &mut ScopedTx, scope: TenantScope, subject: &str) -> Result<(), Problem> {
+    pub(crate) async fn end_delegations(&self, tx: &mut ScopedTx, scope: TenantScope, subject: &str) -> Result<(), Problem> {
         self.access_changed(tx, scope).await?;
         sqlx::query("update platform.delegation set revoked_at = now() where tenant_id = $1 and from_subject = $2 and revoked_at is null")
             .bind(scope.tenant().uuid())
@@ -377,7 +382,7 @@ impl Identity {
         Ok(())
     }
     /// Ends what was delegated by people whose issuer is no longer trusted, or otherwise than it was then.
-    pub(super) async fn end_unfounded_delegations(&self, tx: &mut ScopedTx, scope: TenantScope) -> Result<(), Problem> {
+    pub(crate) async fn end_unfounded_delegations(&self, tx: &mut ScopedTx, scope: TenantScope) -> Result<(), Problem> {
         sqlx::query(
             "update platform.delegation d set revoked_at = now()
              where tenant_id = $1 and revoked_at is null and registration is not null and not exists (

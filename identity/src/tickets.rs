@@ -2,6 +2,8 @@
 //! while what it was handed out for still holds: the account is as it was then (a trigger on `platform.user_account` deletes
 //! the tickets of one that changes), and who asked for it could ask for it again.
 
+use std::time::Duration;
+
 use events::{EmployeeId, TenantScope};
 use platform::{
     Actor, Problem, ScopedTx,
@@ -10,7 +12,10 @@ use platform::{
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Bearer, Identity, TICKET, held, user_name};
+use crate::{bearer::Bearer, rights::held, state::Identity, subjects::user_name};
+
+/// How long an invitation is good.
+pub(crate) const TICKET: Duration = Duration::from_hours(7 * 24);
 
 /// Whoever asked for a ticket, as they were then.
 #[derive(FromRow)]
@@ -26,7 +31,7 @@ struct Issuer {
 
 impl Identity {
     /// A ticket that activates an account once.
-    pub(super) async fn ticket(&self, tx: &mut ScopedTx, actor: &Actor, user: Uuid) -> Result<String, Problem> {
+    pub(crate) async fn ticket(&self, tx: &mut ScopedTx, actor: &Actor, user: Uuid) -> Result<String, Problem> {
         let tenant = actor.scope.tenant();
         let ticket = Bearer::fresh("tt", tenant)?;
         sqlx::query("delete from platform.user_ticket where tenant_id = $1 and (user_id = $2 or expires_at < now())")
@@ -50,7 +55,7 @@ impl Identity {
         Ok(ticket.0)
     }
     /// Uses a ticket up. Whether it opens the account, which is held from then on.
-    pub(super) async fn take_ticket(&self, tx: &mut ScopedTx, scope: TenantScope, user: Uuid, ticket: &Bearer) -> Result<bool, Problem> {
+    pub(crate) async fn take_ticket(&self, tx: &mut ScopedTx, scope: TenantScope, user: Uuid, ticket: &Bearer) -> Result<bool, Problem> {
         let tenant = scope.tenant().uuid();
         // Before the ticket, as everybody who changes the account: either they void the ticket, or they come after it.
         let roles =

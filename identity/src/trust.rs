@@ -7,13 +7,20 @@ use std::collections::BTreeMap;
 use axum::{Json, extract::State};
 use events::{TenantId, TenantScope};
 use http::StatusCode;
-use platform::{Actor, Operator, Problem, UserAdmin, auth::LONGEST_FOREIGN_LIFETIME};
+use platform::{
+    Actor, Operator, Problem, UserAdmin,
+    auth::LONGEST_FOREIGN_LIFETIME,
+    request::{Fields, PathId},
+};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, Postgres, postgres::PgArguments, query::Query};
 use utoipa::ToSchema;
 
-use super::{Identity, Logins, audit, check_roles, known_roles, not_found, scope_of};
-use platform::request::{Fields, PathId};
+use crate::{
+    audit::audit,
+    rights::{check_roles, known_roles},
+    state::{Identity, Logins, not_found, scope_of},
+};
 
 /// A domain of a tenant's own.
 #[derive(Serialize, Deserialize, ToSchema)]

@@ -6,16 +6,24 @@ use axum::{
 };
 use events::TenantScope;
 use http::StatusCode;
-use platform::{AuditReader, Problem, ScopedTx, UserAdmin, access::BuiltIn};
+use platform::{
+    AuditReader, Problem, ScopedTx, UserAdmin,
+    access::BuiltIn,
+    request::{Fields, PathId},
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{
-    Identity, Logins, TICKET, Void, audit, check_admins_left, check_duties_held, check_roles, check_user_held, not_found, user_name,
+use crate::{
+    audit::audit,
+    rights::{check_admins_left, check_duties_held, check_roles, check_user_held},
+    state::{Identity, Logins, not_found},
+    subjects::user_name,
+    tickets::TICKET,
+    tokens::Void,
 };
-use platform::request::{Fields, PathId};
 
 /// Who is to get in, and as what.
 #[derive(Deserialize, ToSchema)]

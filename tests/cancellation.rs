@@ -7,7 +7,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
 };
-use command_api::batch;
+use command_api::BatchLimits;
 use events::{
     CommandHash, CommandId, CorrelationId, EventId, Metadata, Position, RecordedEvent, StreamName, TenantScope, Version,
     tenancy::{Subscription, TenancyEvent, TenantProvisioned, TenantRegistered},
@@ -79,10 +79,10 @@ impl Field {
         let (gate, keys) = (self.gate(pool).await, self.database.keys("tenure_command").await);
         let config = Config { identity_database_url: Some(self.url("tenure_identity").into()), ..self.database.config() };
         let logins = command_api::logins(&config, keys.clone(), gate.clone()).await.unwrap();
-        let limits = batch::Limits {
+        let limits = BatchLimits {
             line: Duration::from_secs(9),
             idle: Duration::from_secs(9),
-            lines: batch::LINES,
+            lines: BatchLimits::LINES,
             stop: CancellationToken::new(),
         };
         command_api::router(command_api::App::new(gate, logins, store, keys, pool.clone(), limits))

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use command_api::{App, batch};
+use command_api::{App, BatchLimits};
 use events::{
     CommandHash, CommandId, CorrelationId, NewEvent, StreamName, TenantId, TenantScope,
     tenancy::{Subscription, TenancyEvent, TenantProvisioned, TenantRegistered, TenantSuspended},
@@ -272,12 +272,12 @@ fn raise(day: &str, amount: &str) -> Value {
     json!({"effective_on": day, "pay": pay(amount), "reason": "review"})
 }
 
-fn limits() -> batch::Limits {
-    batch::Limits { line: Duration::from_secs(5), idle: Duration::from_secs(5), lines: batch::LINES, stop: CancellationToken::new() }
+fn limits() -> BatchLimits {
+    BatchLimits { line: Duration::from_secs(5), idle: Duration::from_secs(5), lines: BatchLimits::LINES, stop: CancellationToken::new() }
 }
 
 /// A command API of its own on this database; its address.
-async fn serve(config: &Config, url: &str, limits: batch::Limits) -> String {
+async fn serve(config: &Config, url: &str, limits: BatchLimits) -> String {
     let pool = database::pool_options(8).connect_lazy_with(url.parse().unwrap());
     let store = Store::open(url, None, 8).await.unwrap();
     let keys = Keys::open(config, pool.clone()).await.unwrap();
@@ -529,7 +529,7 @@ fn a_key_that_is_missing_or_damaged_is_a_breakage_and_no_erasure() {
 #[test]
 fn beside_eight_batches_of_one_tenant_another_gets_every_second_place() {
     in_world(|world| async move {
-        let one_place = batch::Limits { lines: 1, ..limits() };
+        let one_place = BatchLimits { lines: 1, ..limits() };
         let url = world.config.database_url.expose_secret();
         let base = serve(&world.config, url, one_place).await;
         let (greedy, other) = (world.tenant().await, world.tenant().await);
@@ -917,8 +917,8 @@ fn a_batch_ends_when_the_service_stops_or_nothing_comes_and_says_where() {
         let tenant = world.tenant().await;
         let url = world.options.clone().username("tenure_command").to_url_lossy().to_string();
         let stop = CancellationToken::new();
-        let stopping = serve(&world.config, &url, batch::Limits { stop: stop.clone(), ..limits() }).await;
-        let idle = serve(&world.config, &url, batch::Limits { idle: Duration::from_millis(300), ..limits() }).await;
+        let stopping = serve(&world.config, &url, BatchLimits { stop: stop.clone(), ..limits() }).await;
+        let idle = serve(&world.config, &url, BatchLimits { idle: Duration::from_millis(300), ..limits() }).await;
         for (base, code, first) in [(stopping, "stopping", 0), (idle, "timeout", 1)] {
             let (more, mut results) = open_batch(world, &base, &tenant).await;
             more.send(job_line(first)).await.unwrap();

@@ -1,8 +1,7 @@
 //! `POST /v1/batch`: commands as NDJSON in, one result per line out, in order, while more come in.
 //!
-//! Lines run side by side so that the store's group commit fills up; [`Order`] sees to it that a line waits for those
-//! before it that share something with it: a stream, a value that only one may have, a lock. Once these are done it takes one of the places that all batches share, and holds it
-//! while it runs. A line that fails does not stop the others.
+//! Lines run side by side in a [`Pipeline`], which sees to it that a line waits for those before it that share something with it: a
+//! stream, a value that only one may have, a lock. A line that fails does not stop the others.
 
 use std::{borrow::Cow, pin::pin, sync::Arc, time::Duration};
 
@@ -13,7 +12,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use events::{CorrelationId, TenantId};
-use execution::{Answer, Ask, Executor, Failure, IN_FLIGHT, Order, Places, shared_by};
+use execution::{Answer, Executor, Failure, FairSemaphore, IN_FLIGHT, Pipeline, SentCommand, Started};
 use futures::{FutureExt as _, StreamExt as _};
 use http::{StatusCode, header, request::Parts};
 use platform::{
@@ -32,12 +31,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
-use crate::request::{Key, Parsed, ask};
+use crate::request::{IdempotencyKey, Parsed, sent};
 
 /// Bytes of the lines of one batch that wait or run at most.
 const ROOM: usize = 16 * MAX_BODY;
-/// Lines of all batches that run at most; fewer than the store's queue takes.
-pub const LINES: usize = 2048;
 /// Batches at most; more are answered 503 `overloaded`.
 const BATCHES: usize = 64;
 /// Batches of one tenant at most; more are answered 429 `rate_limited`.
@@ -50,32 +47,37 @@ const CHECK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What a batch may take.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct BatchLimits {
     /// For one line.
     pub line: Duration,
     /// Without a line from the client, or without it taking anything.
     pub idle: Duration,
-    /// Of all batches, in work at once; [`LINES`], but for tests.
+    /// Of all batches, in work at once; [`Self::LINES`], but for tests.
     pub lines: usize,
     /// Cancelled when the process is to stop: no more lines are taken then.
     pub stop: CancellationToken,
 }
 
+impl BatchLimits {
+    /// Lines of all batches that run at most; fewer than the store's queue takes.
+    pub const LINES: usize = 2048;
+}
+
 /// The batches of this process.
 #[derive(Debug, Clone)]
 pub(crate) struct Batches {
-    limits: Limits,
+    limits: BatchLimits,
     places: Arc<Semaphore>,
     of_tenants: Shares<TenantId>,
-    lines: Places<TenantId>,
+    lines: FairSemaphore<TenantId>,
 }
 
 impl Batches {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: BatchLimits) -> Self {
         Self {
             places: Arc::new(Semaphore::new(BATCHES)),
             of_tenants: Shares::new(BATCHES_OF_TENANT),
-            lines: Places::of(limits.lines),
+            lines: FairSemaphore::of(limits.lines),
             limits,
         }
     }
@@ -174,13 +176,10 @@ pub(crate) async fn execute_batch(
     let (parts, body) = request.into_parts();
     let (pieces, mut out) = mpsc::channel::<Bytes>(PIECES);
     let reader = Reader {
-        executor,
+        pipeline: Pipeline::new(executor, batches.lines, ROOM, batches.limits.line),
         author,
         correlation: correlation(&parts),
-        lines: batches.lines,
-        room: Arc::new(Semaphore::new(ROOM)),
         limits: batches.limits.clone(),
-        order: Order::default(),
     };
     let work = async move {
         let (results, done) = mpsc::channel(IN_FLIGHT);
@@ -197,18 +196,15 @@ pub(crate) async fn execute_batch(
 }
 
 type Outcome = Result<Answer, Failure>;
-type Pending = (u64, AbortOnDropHandle<Outcome>);
+/// A line's number, and what it comes to.
+type Pending = (u64, Started);
 
 /// The half that reads lines and starts them.
 struct Reader {
-    executor: Executor,
+    pipeline: Pipeline,
     author: Author,
     correlation: CorrelationId,
-    lines: Places<TenantId>,
-    /// Bytes that this batch may still hold.
-    room: Arc<Semaphore>,
-    limits: Limits,
-    order: Order,
+    limits: BatchLimits,
 }
 
 impl Reader {
@@ -258,32 +254,15 @@ impl Reader {
         finish(&results, number + 1, end).await;
     }
 
-    /// Starts a line as soon as the batch has room for it. It takes a place when it runs: whoever waited with one would keep it from
-    /// other tenants for as long as those before it take.
-    async fn start(&mut self, line: Result<Bytes, Problem>) -> AbortOnDropHandle<Outcome> {
-        let asked = line.and_then(|line| Ok((self.ask(&line)?, line.len())));
-        let (ask, bytes) = match asked {
-            Ok(asked) => asked,
-            Err(problem) => return AbortOnDropHandle::new(tokio::spawn(async { Err(problem.into()) })),
-        };
-        let (before, done) = self.order.admit(shared_by(&ask.command, ask.actor.scope, ask.keyed.then_some(ask.command_id)));
-        let room = self.room.clone().acquire_many_owned(u32::try_from(bytes.min(ROOM)).unwrap_or(u32::MAX)).await.ok();
-        let (executor, limit, places) = (self.executor.clone(), self.limits.line, self.lines.clone());
-        let work = async move {
-            for line in before {
-                line.cancelled().await;
-            }
-            let place = places.take(ask.actor.tenant.id).await;
-            let outcome = timeout(limit, executor.execute(ask)).await.unwrap_or_else(|_| {
-                Err(Problem::unavailable("timeout", "the command took too long and was given up; send it again with the same key").into())
-            });
-            drop((place, room, done));
-            outcome
-        };
-        AbortOnDropHandle::new(tokio::spawn(work.in_current_span()))
+    /// Starts a line once the batch has room for it.
+    async fn start(&mut self, line: Result<Bytes, Problem>) -> Started {
+        match line.and_then(|line| Ok((self.command(&line)?, line.len()))) {
+            Ok((sent, bytes)) => self.pipeline.start(sent, bytes).await,
+            Err(problem) => ended(problem),
+        }
     }
 
-    fn ask(&self, line: &[u8]) -> Result<Ask, Problem> {
+    fn command(&self, line: &[u8]) -> Result<SentCommand, Problem> {
         let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
             if error.is_data() {
                 let detail = "a line must be {\"command\": \"…\", \"key\": \"…\", \"data\": {…}} and nothing else; key may be left out";
@@ -293,14 +272,19 @@ impl Reader {
             }
         })?;
         let parsed = Parsed::new(&line.command, line.data)?;
-        let key = line.key.as_deref().map(str::parse::<Key>).transpose()?;
-        Ok(ask(self.author.0.clone(), parsed, key.as_ref(), None, self.correlation))
+        let key = line.key.as_deref().map(str::parse::<IdempotencyKey>).transpose()?;
+        Ok(sent(self.author.0.clone(), parsed, key.as_ref(), None, self.correlation))
     }
+}
+
+/// Of a line that is not executed.
+fn ended(problem: Problem) -> Started {
+    AbortOnDropHandle::new(tokio::spawn(async { Err(problem.into()) }))
 }
 
 /// A last result, for the first line that was not executed.
 async fn finish(results: &mpsc::Sender<Pending>, number: u64, problem: Problem) {
-    let _ = results.send((number, AbortOnDropHandle::new(tokio::spawn(async { Err(problem.into()) })))).await;
+    let _ = results.send((number, ended(problem))).await;
 }
 
 /// The half that writes results, in order, what is there at once in one piece.

@@ -7,7 +7,7 @@ use events::EmployeeId;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, route::route};
+use crate::{app::App, route::route};
 
 /// What the contract says of these routes.
 pub(crate) const TAG: &str = "People";

@@ -8,7 +8,7 @@ use events::{DepartmentId, JobId, LocationId};
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, route::route};
+use crate::{app::App, route::route};
 
 /// What the contract says of these routes.
 pub(crate) const TAG: &str = "Departments, locations and jobs";

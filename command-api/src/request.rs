@@ -7,7 +7,7 @@ use std::str::FromStr;
 use axum::extract::FromRequestParts;
 use domain::{Command, ParseError};
 use events::{CommandHash, CommandId, CorrelationId, TenantId, Version};
-use execution::{Ask, IfMatch};
+use execution::{Precondition, SentCommand};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use platform::{
     Actor, Problem, history,
@@ -23,38 +23,46 @@ const MAX_KEY: usize = 200;
 /// The headers of a command.
 #[derive(Debug)]
 pub(crate) struct Head {
-    key: Option<Key>,
-    if_match: Option<IfMatch>,
+    key: Option<IdempotencyKey>,
+    if_match: Option<Precondition>,
     correlation: CorrelationId,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Head {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Ok(Self { key: Key::from_headers(&parts.headers)?, if_match: if_match(&parts.headers)?, correlation: correlation(parts) })
+        Ok(Self {
+            key: IdempotencyKey::from_headers(&parts.headers)?,
+            if_match: if_match(&parts.headers)?,
+            correlation: correlation(parts),
+        })
     }
 }
 
 impl Head {
     /// The command, ready to be executed.
-    pub(crate) fn ask(self, actor: Actor, parsed: Parsed) -> Ask {
-        ask(actor, parsed, self.key.as_ref(), self.if_match, self.correlation)
+    pub(crate) fn sent(self, actor: Actor, parsed: Parsed) -> SentCommand {
+        sent(actor, parsed, self.key.as_ref(), self.if_match, self.correlation)
     }
 }
 
 /// The command with its identity: the key's in this tenant, or a new one.
-pub(crate) fn ask(actor: Actor, parsed: Parsed, key: Option<&Key>, if_match: Option<IfMatch>, correlation: CorrelationId) -> Ask {
-    let command_id = key.map_or_else(|| CommandId::from_uuid(Uuid::now_v7()), |key| key.command(actor.tenant.id));
-    let Parsed { mut command, hash } = parsed;
-    command.fill_ids(command_id);
-    Ask { actor, command, command_id, keyed: key.is_some(), hash, if_match, correlation }
+pub(crate) fn sent(
+    actor: Actor,
+    parsed: Parsed,
+    key: Option<&IdempotencyKey>,
+    if_match: Option<Precondition>,
+    correlation: CorrelationId,
+) -> SentCommand {
+    let id = key.map(|key| key.command(actor.tenant.id));
+    SentCommand::new(actor, parsed.command, parsed.hash, id, if_match, correlation)
 }
 
 /// A client's name for a command: 1 to 200 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Key(String);
+pub(crate) struct IdempotencyKey(String);
 
-impl FromStr for Key {
+impl FromStr for IdempotencyKey {
     type Err = Problem;
     fn from_str(text: &str) -> Result<Self, Problem> {
         if (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
@@ -65,7 +73,7 @@ impl FromStr for Key {
     }
 }
 
-impl Key {
+impl IdempotencyKey {
     /// The same key names another command in another tenant.
     fn command(&self, tenant: TenantId) -> CommandId {
         CommandId::derive(tenant.uuid(), &self.0)
@@ -85,12 +93,12 @@ fn invalid_key(why: &str) -> Problem {
 }
 
 /// The versions that the client has seen, from `If-Match`.
-fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
+fn if_match(headers: &HeaderMap) -> Result<Option<Precondition>, Problem> {
     let mut versions = Vec::new();
     for value in headers.get_all(header::IF_MATCH) {
         let text = value.to_str().unwrap_or_default().trim();
         if text == "*" {
-            return Ok(Some(IfMatch::Any));
+            return Ok(Some(Precondition::Any));
         }
         for tag in text.split(',') {
             // The gate has seen to it that the epoch is this one.
@@ -103,14 +111,14 @@ fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
             versions.push(Version(version));
         }
     }
-    Ok((!versions.is_empty()).then_some(IfMatch::OneOf(versions)))
+    Ok((!versions.is_empty()).then_some(Precondition::OneOf(versions)))
 }
 
 /// A command and the hash of what it was read from.
 #[derive(Debug)]
 pub(crate) struct Parsed {
-    pub(crate) command: Command,
-    pub(crate) hash: CommandHash,
+    command: Command,
+    hash: CommandHash,
 }
 
 impl Parsed {

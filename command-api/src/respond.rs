@@ -41,8 +41,8 @@ impl From<Problem> for Failed {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         match self.0 {
-            Failure::Problem(problem) => problem.into_response(),
-            Failure::Earlier(status, document) => {
+            Failure::Refused(problem) | Failure::Conflict(problem) | Failure::Broken(problem) => problem.into_response(),
+            Failure::RefusedEarlier(status, document) => {
                 let replayed = [(REPLAYED, HeaderValue::from_static("true"))];
                 let mut response = (status, replayed, document.to_string()).into_response();
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -5,10 +5,10 @@
 macro_rules! route {
     ($(#[$doc:meta])* $handler:ident: $command:ident at $path:literal for $actor:ident in $tag:literal) => {
         $(#[$doc])*
-        #[utoipa::path(post, path = $path, tag = $tag, params($crate::openapi::CommandHeaders), request_body = $command, responses(
+        #[utoipa::path(post, path = $path, tag = $tag, params($crate::contract::CommandHeaders), request_body = $command, responses(
             (status = 201, description = "Created", body = execution::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
             (status = 200, description = "It was there already, just so", body = execution::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
-            $crate::openapi::CommandProblems,
+            $crate::contract::CommandProblems,
         ))]
         pub(crate) async fn $handler(
             axum::extract::State(executor): axum::extract::State<execution::Executor>,
@@ -16,15 +16,15 @@ macro_rules! route {
             head: $crate::request::Head,
             body: platform::request::JsonBody,
         ) -> Result<axum::response::Response, $crate::respond::Failed> {
-            let ask = head.ask(actor, $crate::request::Parsed::new(stringify!($command), body.json())?);
-            Ok($crate::respond::respond(&executor.execute(ask).await?, true))
+            let sent = head.sent(actor, $crate::request::Parsed::new(stringify!($command), body.json())?);
+            Ok($crate::respond::respond(&executor.execute(sent).await?, true))
         }
     };
     ($(#[$doc:meta])* $handler:ident: $command:ident on $id_field:literal: $id:ident at $path:literal for $actor:ident in $tag:literal) => {
         $(#[$doc])*
-        #[utoipa::path(post, path = $path, tag = $tag, params(("id" = $id, Path, description = "Whom or what it is about"), $crate::openapi::CommandHeaders), request_body = $command, responses(
+        #[utoipa::path(post, path = $path, tag = $tag, params(("id" = $id, Path, description = "Whom or what it is about"), $crate::contract::CommandHeaders), request_body = $command, responses(
             (status = 200, description = "Done, or so already", body = execution::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
-            $crate::openapi::CommandProblems,
+            $crate::contract::CommandProblems,
         ))]
         pub(crate) async fn $handler(
             axum::extract::State(executor): axum::extract::State<execution::Executor>,
@@ -33,8 +33,8 @@ macro_rules! route {
             head: $crate::request::Head,
             body: platform::request::JsonBody,
         ) -> Result<axum::response::Response, $crate::respond::Failed> {
-            let ask = head.ask(actor, $crate::request::Parsed::with_id(stringify!($command), $id_field, &id.to_string(), body.json())?);
-            Ok($crate::respond::respond(&executor.execute(ask).await?, false))
+            let sent = head.sent(actor, $crate::request::Parsed::with_id(stringify!($command), $id_field, &id.to_string(), body.json())?);
+            Ok($crate::respond::respond(&executor.execute(sent).await?, false))
         }
     };
 }

@@ -7,23 +7,19 @@ use std::{
 
 use axum::{
     Extension, Router,
-    extract::{DefaultBodyLimit, FromRef, Request},
+    extract::{DefaultBodyLimit, Request},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use execution::Executor;
 use http::header::CONTENT_LENGTH;
-use identity::Logins;
 use platform::{
-    Gate, Keys, Strangers,
+    Gate, Strangers,
     auth::QueryParameters,
     history,
     http::Limits,
     request::{MAX_BODY, too_large},
 };
-use sqlx::PgPool;
-use store::Store;
 use utoipa::{
     Modify as _, OpenApi as _,
     openapi::{
@@ -33,28 +29,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    batch::{self, Batches},
-    openapi,
-};
-
-/// What handlers need; each takes only its part.
-#[derive(Clone, FromRef)]
-pub struct App {
-    gate: Gate,
-    executor: Executor,
-    batches: Batches,
-    logins: Logins,
-}
-
-impl App {
-    /// The state of a process. `pool` keeps the answers that no event can give again; `limits` are those of a batch.
-    pub fn new(gate: Gate, logins: Logins, store: Store, keys: Keys, pool: PgPool, limits: batch::Limits) -> Self {
-        let executor = Executor::new(store, keys, gate.registry().clone(), pool);
-        gate.ask_about_leavers(executor.employments());
-        Self { gate, executor, batches: Batches::new(limits), logins }
-    }
-}
+use crate::{app::App, batch, openapi};
 
 /// Every route. `platform::http::shell` goes around it.
 pub fn router(app: App) -> Router {

@@ -16,7 +16,11 @@ use secrecy::ExposeSecret;
 use store::{Probe, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, batch, router, strangers};
+use crate::{
+    app::App,
+    batch::BatchLimits,
+    router::{router, strangers},
+};
 
 /// A batch in which nothing moves for so long ends.
 const IDLE: Duration = Duration::from_mins(1);
@@ -37,7 +41,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let logins = logins(&config, keys.clone(), gate.clone()).await.context("opening the log-in")?;
     let checks = vec![Check::postgres(pool.clone()), store_check(store.probe()), registry.check(), gate.check(), gate.history_check()];
     let limits = Limits::of(&config);
-    let batches = batch::Limits { line: limits.timeout, idle: IDLE, lines: batch::LINES, stop: stop.clone() };
+    let batches = BatchLimits { line: limits.timeout, idle: IDLE, lines: BatchLimits::LINES, stop: stop.clone() };
     let strangers = strangers(gate.clone(), &limits);
     let app = router(App::new(gate, logins, store, keys, pool, batches));
     tracing::info!(listen = %config.listen, "serving commands");

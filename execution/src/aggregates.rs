@@ -14,7 +14,7 @@ use platform::{Keys, Problem, keys::KeyError};
 use store::{Store, StoreError};
 use tokio::time::Instant;
 
-use crate::{aggregate::Aggregate, turns::Turns};
+use crate::{aggregate::Aggregate, keyed_locks::KeyedLocks, problems::unavailable};
 
 /// Bytes of aggregates kept in memory, roughly.
 const CAPACITY: u64 = 256 << 20;
@@ -22,7 +22,6 @@ const CAPACITY: u64 = 256 << 20;
 const IDLE: Duration = Duration::from_mins(10);
 /// Events per read.
 const PAGE: usize = 500;
-
 /// Questions that are answered for one command at most; far more than there are managers above one person in any organization.
 const QUESTIONS: usize = 4_096;
 
@@ -33,13 +32,13 @@ pub(crate) struct Aggregates(Arc<Inner>);
 struct Inner {
     store: Store,
     keys: Keys,
-    cache: Cache<StreamName, Known>,
-    reading: Turns<StreamName>,
+    cache: Cache<StreamName, CachedAggregate>,
+    reading: KeyedLocks<StreamName>,
 }
 
 /// An aggregate, and since when that is known to be its newest state.
 #[derive(Clone)]
-pub(crate) struct Known {
+pub(crate) struct CachedAggregate {
     /// The aggregate.
     pub(crate) aggregate: Arc<Aggregate>,
     /// When the read or the append that told so was begun.
@@ -48,23 +47,27 @@ pub(crate) struct Known {
 
 impl Aggregates {
     pub(crate) fn new(store: Store, keys: Keys) -> Self {
-        let cache = Cache::builder().weigher(|_, known: &Known| known.aggregate.weight()).max_capacity(CAPACITY).time_to_idle(IDLE).build();
-        Self(Arc::new(Inner { store, keys, cache, reading: Turns::default() }))
+        let cache = Cache::builder()
+            .weigher(|_, known: &CachedAggregate| known.aggregate.weight())
+            .max_capacity(CAPACITY)
+            .time_to_idle(IDLE)
+            .build();
+        Self(Arc::new(Inner { store, keys, cache, reading: KeyedLocks::default() }))
     }
 
     /// The aggregate as the cache has it, of any age.
-    pub(crate) async fn cached(&self, stream: StreamName) -> Option<Known> {
+    pub(crate) async fn cached(&self, stream: StreamName) -> Option<CachedAggregate> {
         self.0.cache.get(&stream).await
     }
 
     /// The aggregate as the store had it at `since` or later. Reads only what the cache lacks; those who ask for one
     /// stream share a read.
-    pub(crate) async fn read_since(&self, scope: TenantScope, stream: StreamName, since: Instant) -> Result<Known, Problem> {
-        let fresh = |known: &Known| known.as_of >= since;
+    pub(crate) async fn read_since(&self, scope: TenantScope, stream: StreamName, since: Instant) -> Result<CachedAggregate, Problem> {
+        let fresh = |known: &CachedAggregate| known.as_of >= since;
         if let Some(known) = self.cached(stream).await.filter(fresh) {
             return Ok(known);
         }
-        let _turn = self.0.reading.take(stream).await;
+        let _reading = self.0.reading.lock(stream).await;
         let cached = self.cached(stream).await;
         if let Some(known) = cached.clone().filter(fresh) {
             return Ok(known);
@@ -78,7 +81,7 @@ impl Aggregates {
         }
         let changes = || unavailable(&StoreError::Unavailable("the stream changes while it is read".into()));
         let aggregate = aggregate.ok_or_else(changes)?;
-        let known = Known { aggregate, as_of };
+        let known = CachedAggregate { aggregate, as_of };
         self.keep(stream, known.clone()).await;
         Ok(known)
     }
@@ -110,8 +113,8 @@ impl Aggregates {
     }
 
     /// Remembers an aggregate, unless a newer one is known.
-    pub(crate) async fn keep(&self, stream: StreamName, known: Known) {
-        let newer = |cached: &Known| cached.aggregate.version > known.aggregate.version;
+    pub(crate) async fn keep(&self, stream: StreamName, known: CachedAggregate) {
+        let newer = |cached: &CachedAggregate| cached.aggregate.version > known.aggregate.version;
         if !self.cached(stream).await.as_ref().is_some_and(newer) {
             self.0.cache.insert(stream, known).await;
         }
@@ -165,19 +168,5 @@ fn unopened(error: &SealError) -> Problem {
         SealError::KeyMissing(_) => KeyError::Missing.into(),
         SealError::DoesNotOpen(_) => KeyError::DoesNotUnwrap.into(),
         SealError::Unreadable(_) => Problem::internal(error),
-    }
-}
-
-/// The store is away (503) or broken (500).
-pub(crate) fn unavailable(error: &StoreError) -> Problem {
-    match error {
-        StoreError::Unavailable(reason) => {
-            tracing::warn!(reason, "the event store is unavailable");
-            Problem::unavailable(
-                "store_unavailable",
-                "the event store does not answer at the moment; retry the command with the same Idempotency-Key",
-            )
-        }
-        StoreError::Broken(_) | StoreError::Unreadable { .. } => Problem::internal(error),
     }
 }

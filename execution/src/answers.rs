@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// Questions that wait at most; more wait for a place.
 const QUEUE: usize = 4096;
 /// Questions in one statement at most.
-const BATCH: usize = 1024;
+const PER_STATEMENT: usize = 1024;
 /// Tenants that are asked about at the same time at most.
 const READERS: usize = 4;
 /// How long the database may take.
@@ -40,7 +40,7 @@ pub(crate) struct FirstAnswer {
 
 /// The remembered answers. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Answers {
+pub(crate) struct FirstAnswers {
     pool: PgPool,
     /// Whether the event store is in the same database, so that remembering an answer closes its command there.
     closes: bool,
@@ -55,7 +55,7 @@ struct Question {
 
 type Row = (Uuid, Uuid, i16, String);
 
-impl Answers {
+impl FirstAnswers {
     pub(crate) fn new(pool: PgPool, registry: Registry, closes: bool) -> Self {
         let (questions, asked) = mpsc::channel(QUEUE);
         tokio::spawn(answer_questions(pool.clone(), asked));
@@ -131,10 +131,10 @@ async fn within_patience<T>(work: impl Future<Output = Result<T, sqlx::Error>>) 
 
 /// Answers what was asked while the round before was under way, each tenant's questions in one statement.
 async fn answer_questions(pool: PgPool, mut asked: mpsc::Receiver<Question>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while asked.recv_many(&mut batch, BATCH).await > 0 {
+    let mut round = Vec::with_capacity(PER_STATEMENT);
+    while asked.recv_many(&mut round, PER_STATEMENT).await > 0 {
         let mut tenants: BTreeMap<TenantId, Vec<Question>> = BTreeMap::new();
-        for question in batch.drain(..) {
+        for question in round.drain(..) {
             tenants.entry(question.scope.tenant()).or_default().push(question);
         }
         let mut reads = JoinSet::new();

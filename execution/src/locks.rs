@@ -10,7 +10,7 @@ use events::{TenantId, TenantScope};
 use platform::{Problem, ScopedTx, database};
 use sqlx::PgPool;
 
-use crate::turns::{Turn, Turns};
+use crate::keyed_locks::{KeyedGuard, KeyedLocks};
 
 /// Connections on which locks are held, at most. They are apart from those that the holder of a lock asks for meanwhile: on one
 /// pool the holders would wait for each other.
@@ -19,35 +19,35 @@ const CONNECTIONS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The locks of all tenants.
-pub(crate) struct Locks {
+pub(crate) struct TenantLocks {
     pool: PgPool,
-    turns: Turns<(TenantId, Lock)>,
+    here: KeyedLocks<(TenantId, Lock)>,
 }
 
 /// A lock that is held.
-pub(crate) struct Held<'t> {
+pub(crate) struct HeldLock<'t> {
     tx: ScopedTx,
     /// At most one connection of this process waits for a row.
-    _here: Turn<'t, (TenantId, Lock)>,
+    _here: KeyedGuard<'t, (TenantId, Lock)>,
 }
 
-impl Held<'_> {
+impl HeldLock<'_> {
     /// Lets the next one. Dropped instead, the connection is closed, which does the same later.
     pub(crate) async fn release(self) {
         let _ = tokio::time::timeout(PATIENCE, self.tx.rollback()).await;
     }
 }
 
-impl Locks {
+impl TenantLocks {
     /// On connections of their own to this pool's database.
     pub(crate) fn new(pool: &PgPool) -> Self {
         let pool = database::apart(pool, CONNECTIONS.min(pool.options().get_max_connections()));
-        Self { pool, turns: Turns::default() }
+        Self { pool, here: KeyedLocks::default() }
     }
 
     /// Waits for the tenant's lock.
-    pub(crate) async fn hold(&self, scope: TenantScope, lock: Lock) -> Result<Held<'_>, Problem> {
-        let here = self.turns.take((scope.tenant(), lock)).await;
+    pub(crate) async fn hold(&self, scope: TenantScope, lock: Lock) -> Result<HeldLock<'_>, Problem> {
+        let here = self.here.lock((scope.tenant(), lock)).await;
         let locked = tokio::time::timeout(PATIENCE, async {
             let mut tx = ScopedTx::begin(&self.pool, scope).await?;
             let sql = "insert into platform.turn values ($1, $2) on conflict (tenant_id, what) do update set what = excluded.what";
@@ -55,6 +55,6 @@ impl Locks {
             Ok(tx)
         });
         let tx = locked.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(Problem::from)?;
-        Ok(Held { tx, _here: here })
+        Ok(HeldLock { tx, _here: here })
     }
 }

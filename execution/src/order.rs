@@ -1,7 +1,7 @@
-//! Which lines of a batch wait for which: a line sees the effects of all lines before it that share something with it.
+//! Which commands of a pipeline wait for which: a command sees the effects of all before it that share something with it.
 //!
-//! Lines share streams that they write or look at, values that only one aggregate may have, and locks. Most of it lines use side
-//! by side, if they use it alike: many may look at one stream, or hire people with numbers of their own. Which value a line
+//! Commands share streams that they write or look at, values that only one aggregate may have, and locks. Most of it they use side
+//! by side, if they use it alike: many may look at one stream, or hire people with numbers of their own. Which value a command
 //! gives up only the state knows, so whoever takes one of the kind waits for it, and it for them.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,14 +10,14 @@ use domain::{ClaimUse, Command, Lock, LockUse, State};
 use events::{CommandId, StreamName, TenantScope};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Lines of one batch in work at most.
+/// Commands of one pipeline in work at most.
 pub const IN_FLIGHT: usize = 256;
-/// Entries after which those are looked for that no line in work shares any more. A line has about six.
+/// Entries after which those are looked for that no command in work shares any more. A command has about six.
 const ENTRIES: usize = 16 * IN_FLIGHT;
 
-/// What lines may share.
+/// What commands may share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Shared {
+pub(crate) enum Shared {
     /// A stream that it writes to, or looks at.
     Stream(StreamName),
     /// The identity that its sender chose.
@@ -30,9 +30,9 @@ pub enum Shared {
     Lock(Lock),
 }
 
-/// How a line uses it. Lines that do so alike run side by side, but for [`Manner::Alone`].
+/// How a command uses it. Those that do so alike run side by side, but for [`Manner::Alone`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub(crate) enum Manner {
     /// Looks at a stream.
     Looks,
     /// Takes one of the values.
@@ -45,8 +45,8 @@ pub enum Manner {
     Alone,
 }
 
-/// All that a command shares with others of its tenant. `key` is its id where the client chose it.
-pub fn shared_by(command: &Command, scope: TenantScope, key: Option<CommandId>) -> BTreeMap<Shared, Manner> {
+/// All that a command shares with others of its tenant. `key` is its id where the sender chose it.
+pub(crate) fn shared_by(command: &Command, scope: TenantScope, key: Option<CommandId>) -> BTreeMap<Shared, Manner> {
     let mut all = BTreeMap::new();
     let mut add = |shared: Shared, manner: Manner| {
         // Whoever uses it in two ways uses it alone.
@@ -83,11 +83,11 @@ pub fn shared_by(command: &Command, scope: TenantScope, key: Option<CommandId>) 
     all
 }
 
-/// The lines in work, by what they share. A line waits only for lines before it, so no two wait for each other.
+/// The commands in work, by what they share. One waits only for those before it, so no two wait for each other.
 #[derive(Debug, Default)]
-pub struct Order(HashMap<Shared, Last>);
+pub(crate) struct Order(HashMap<Shared, Last>);
 
-/// The last lines that use something in the same manner, and the lines that they wait for.
+/// The last commands that use something in the same manner, and those that they wait for.
 #[derive(Debug)]
 struct Last {
     manner: Manner,
@@ -103,8 +103,8 @@ impl Last {
 }
 
 impl Order {
-    /// What to wait for, and the guard whose drop says that the line is done.
-    pub fn admit(&mut self, shared: BTreeMap<Shared, Manner>) -> (Vec<CancellationToken>, DropGuard) {
+    /// What to wait for, and the guard whose drop says that the command is done.
+    pub(crate) fn admit(&mut self, shared: BTreeMap<Shared, Manner>) -> (Vec<CancellationToken>, DropGuard) {
         if self.0.len() > ENTRIES {
             self.0.retain(|_, last| {
                 last.forget_done();

@@ -4,7 +4,7 @@ use domain::{ClaimUse, Command};
 use events::Version;
 use http::StatusCode;
 use platform::Problem;
-use store::ClaimKind;
+use store::{ClaimKind, StoreError};
 
 /// What a rule said no to: 422, or 404 where there is no such thing.
 pub(crate) fn refused(refusal: &domain::Refusal) -> Problem {
@@ -41,4 +41,18 @@ pub(crate) fn precondition_failed(version: Version) -> Problem {
 pub(crate) fn key_reused() -> Problem {
     let detail = "the Idempotency-Key was used for another command; use a new key for each command, and the same only to send it again";
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail)
+}
+
+/// The store is away (503) or broken (500).
+pub(crate) fn unavailable(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Unavailable(reason) => {
+            tracing::warn!(reason, "the event store is unavailable");
+            Problem::unavailable(
+                "store_unavailable",
+                "the event store does not answer at the moment; retry the command with the same Idempotency-Key",
+            )
+        }
+        StoreError::Broken(_) | StoreError::Unreadable { .. } => Problem::internal(error),
+    }
 }

@@ -1,4 +1,4 @@
-//! Places for work that many want: a place that gets free goes to whoever has the fewest, and nobody has all of them.
+//! A semaphore among holders: a permit that gets free goes to whoever holds the fewest, and nobody holds all of them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,9 +8,9 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// A bounded number of places. Clones share them.
+/// A bounded number of permits. Clones share them.
 #[derive(Debug)]
-pub struct Places<K: Copy + Eq + Hash> {
+pub struct FairSemaphore<K: Copy + Eq + Hash> {
     /// So many one holds at most.
     each: usize,
     state: Arc<Mutex<State<K>>>,
@@ -22,31 +22,31 @@ struct State<K: Copy + Eq + Hash> {
     /// How many each holds, of those that hold any.
     held: HashMap<K, usize>,
     /// Those that wait, each with its own in the order in which they came; who was served last stands last.
-    waiting: Vec<(K, VecDeque<oneshot::Sender<Place<K>>>)>,
+    waiting: Vec<(K, VecDeque<oneshot::Sender<FairPermit<K>>>)>,
 }
 
-/// A place, until it is dropped.
+/// A permit, until it is dropped.
 #[derive(Debug)]
-pub struct Place<K: Copy + Eq + Hash> {
-    places: Places<K>,
+pub struct FairPermit<K: Copy + Eq + Hash> {
+    of: FairSemaphore<K>,
     by: K,
 }
 
-impl<K: Copy + Eq + Hash> Clone for Places<K> {
+impl<K: Copy + Eq + Hash> Clone for FairSemaphore<K> {
     fn clone(&self) -> Self {
         Self { each: self.each, state: self.state.clone() }
     }
 }
 
-impl<K: Copy + Eq + Hash> Places<K> {
-    /// So many places, of which a quarter, but one at least, is left to others; a single one is for all.
-    pub fn of(places: usize) -> Self {
-        let state = State { free: places, held: HashMap::new(), waiting: Vec::new() };
-        Self { each: places.saturating_sub((places / 4).max(1)).max(1), state: Arc::new(Mutex::new(state)) }
+impl<K: Copy + Eq + Hash> FairSemaphore<K> {
+    /// So many permits, of which a quarter, but one at least, is left to others; a single one is for all.
+    pub fn of(permits: usize) -> Self {
+        let state = State { free: permits, held: HashMap::new(), waiting: Vec::new() };
+        Self { each: permits.saturating_sub((permits / 4).max(1)).max(1), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Waits for a place.
-    pub async fn take(&self, by: K) -> Place<K> {
+    /// Waits for a permit.
+    pub async fn take(&self, by: K) -> FairPermit<K> {
         loop {
             let receiver = {
                 let mut state = self.state();
@@ -61,16 +61,16 @@ impl<K: Copy + Eq + Hash> Places<K> {
                 }
                 receiver
             };
-            if let Ok(place) = receiver.await {
-                return place;
+            if let Ok(permit) = receiver.await {
+                return permit;
             }
         }
     }
 
-    fn give(&self, state: &mut State<K>, by: K) -> Place<K> {
+    fn give(&self, state: &mut State<K>, by: K) -> FairPermit<K> {
         state.free -= 1;
         *state.held.entry(by).or_default() += 1;
-        Place { places: self.clone(), by }
+        FairPermit { of: self.clone(), by }
     }
 
     fn state(&self) -> MutexGuard<'_, State<K>> {
@@ -84,7 +84,7 @@ impl<K: Copy + Eq + Hash> State<K> {
     }
 
     /// Who is next: the first of whoever holds the fewest, and of several of them whoever was not served for longest.
-    fn next(&mut self, each: usize) -> Option<(K, oneshot::Sender<Place<K>>)> {
+    fn next(&mut self, each: usize) -> Option<(K, oneshot::Sender<FairPermit<K>>)> {
         self.waiting.retain_mut(|(_, own)| {
             own.retain(|one| !one.is_closed());
             !own.is_empty()
@@ -100,10 +100,10 @@ impl<K: Copy + Eq + Hash> State<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Drop for Place<K> {
+impl<K: Copy + Eq + Hash> Drop for FairPermit<K> {
     fn drop(&mut self) {
         let next = {
-            let mut state = self.places.state();
+            let mut state = self.of.state();
             state.free += 1;
             if let Some(held) = state.held.get_mut(&self.by) {
                 *held -= 1;
@@ -111,12 +111,12 @@ impl<K: Copy + Eq + Hash> Drop for Place<K> {
                     state.held.remove(&self.by);
                 }
             }
-            let next = state.next(self.places.each);
-            next.map(|(by, sender)| (sender, self.places.give(&mut state, by)))
+            let next = state.next(self.of.each);
+            next.map(|(by, sender)| (sender, self.of.give(&mut state, by)))
         };
-        // A place whose receiver is gone by now comes back here.
-        if let Some((sender, place)) = next {
-            let _ = sender.send(place);
+        // A permit whose receiver is gone by now comes back here.
+        if let Some((sender, permit)) = next {
+            let _ = sender.send(permit);
         }
     }
 }
@@ -128,12 +128,12 @@ mod tests {
     use super::*;
 
     /// Serves all who wait, one after the other; in which order.
-    fn order<const N: usize>(places: &Places<u8>, first: Place<u8>, who: [u8; N]) -> Vec<u8> {
-        let mut waiting: Vec<_> = who.iter().map(|by| Box::pin(places.take(*by))).collect();
+    fn order<const N: usize>(all: &FairSemaphore<u8>, first: FairPermit<u8>, who: [u8; N]) -> Vec<u8> {
+        let mut waiting: Vec<_> = who.iter().map(|by| Box::pin(all.take(*by))).collect();
         assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
         let (mut served, mut held) = (Vec::new(), Some(first));
-        while let Some(place) = held.take() {
-            drop(place);
+        while let Some(permit) = held.take() {
+            drop(permit);
             let mut at = 0;
             while at < waiting.len() && held.is_none() {
                 held = (&mut waiting[at]).now_or_never();
@@ -142,7 +142,7 @@ mod tests {
             if held.is_some() {
                 let served_now = waiting.remove(at - 1);
                 drop(served_now);
-                served.extend(held.as_ref().map(|place| place.by));
+                served.extend(held.as_ref().map(|permit| permit.by));
             }
         }
         served
@@ -150,24 +150,24 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_asks_for_many_alternates_with_whoever_asks_for_few() {
-        let places = Places::of(1);
-        let first = places.take(1).await;
-        assert_eq!(order(&places, first, [1, 1, 1, 1, 1, 1, 2, 2, 3]), [1, 2, 3, 1, 2, 1, 1, 1, 1]);
-        let state = places.state();
+        let all = FairSemaphore::of(1);
+        let first = all.take(1).await;
+        assert_eq!(order(&all, first, [1, 1, 1, 1, 1, 1, 2, 2, 3]), [1, 2, 3, 1, 2, 1, 1, 1, 1]);
+        let state = all.state();
         assert!(state.free == 1 && state.held.is_empty() && state.waiting.is_empty(), "{state:?}");
     }
 
     #[tokio::test]
     async fn nobody_holds_all_and_whoever_holds_the_fewest_is_next() {
-        let places = Places::of(8);
+        let all = FairSemaphore::of(8);
         let mut held = Vec::new();
         for _ in 0..6 {
-            held.push(places.take(1).await);
+            held.push(all.take(1).await);
         }
-        let mut more = Box::pin(places.take(1));
+        let mut more = Box::pin(all.take(1));
         assert!((&mut more).now_or_never().is_none(), "a quarter is left to others");
-        let others = [places.take(2).await, places.take(2).await];
-        let (mut second, mut third) = (Box::pin(places.take(2)), Box::pin(places.take(3)));
+        let others = [all.take(2).await, all.take(2).await];
+        let (mut second, mut third) = (Box::pin(all.take(2)), Box::pin(all.take(3)));
         assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
         held.pop();
         assert!((&mut third).now_or_never().is_some(), "whoever has none goes before who came earlier");
@@ -176,10 +176,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_gives_up_loses_nobody_a_place() {
-        let places = Places::of(1);
-        let first = places.take(1).await;
-        let (mut gone, mut served, mut last) = (Box::pin(places.take(2)), Box::pin(places.take(3)), Box::pin(places.take(4)));
+    async fn whoever_gives_up_loses_nobody_a_permit() {
+        let all = FairSemaphore::of(1);
+        let first = all.take(1).await;
+        let (mut gone, mut served, mut last) = (Box::pin(all.take(2)), Box::pin(all.take(3)), Box::pin(all.take(4)));
         for waiting in [&mut gone, &mut served, &mut last] {
             assert!(waiting.now_or_never().is_none());
         }

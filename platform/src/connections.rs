@@ -109,7 +109,7 @@ struct Open {
 }
 
 /// A connection's place, until this is dropped.
-pub(crate) struct Place {
+pub(crate) struct ConnectionSlot {
     of: Arc<Connections>,
     address: IpAddr,
     number: u64,
@@ -146,7 +146,7 @@ impl Connections {
         self.open().in_all
     }
     /// A place for a new one; others make room for it if they must. `None` where the server works for all of them.
-    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionSlot> {
         let address = network(peer.to_canonical());
         let mut open = self.open();
         let own = open.by_address.get(&address).map_or(0, HashMap::len);
@@ -163,7 +163,7 @@ impl Connections {
         open.in_all += 1;
         let number = open.last;
         open.by_address.entry(address).or_default().insert(number, connection.clone());
-        Some(Place { of: self.clone(), address, number, connection })
+        Some(ConnectionSlot { of: self.clone(), address, number, connection })
     }
     /// Closes some that ask for nothing, where the process can't open more files.
     pub(crate) fn make_room(&self) {
@@ -211,7 +211,7 @@ impl Open {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.of.open().remove(self.address, self.number);
     }
@@ -256,17 +256,17 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The server's turn, until this is dropped.
-struct Turn(Arc<Connection>);
+/// The server works for the connection until this is dropped.
+struct WorkGuard(Arc<Connection>);
 
-impl Turn {
+impl WorkGuard {
     fn begin(connection: &Arc<Connection>) -> Self {
         connection.working.fetch_add(1, Relaxed);
         Self(connection.clone())
     }
 }
 
-impl Drop for Turn {
+impl Drop for WorkGuard {
     fn drop(&mut self) {
         self.0.put_off();
         self.0.working.fetch_sub(1, Relaxed);
@@ -277,7 +277,7 @@ impl Drop for Turn {
 /// not take the last one.
 struct InParts {
     body: Body,
-    turn: Option<Turn>,
+    turn: Option<WorkGuard>,
     connection: Arc<Connection>,
 }
 
@@ -296,7 +296,7 @@ impl HttpBody for InParts {
         if polled.is_ready() {
             self.turn = None;
         } else if self.turn.is_none() {
-            self.turn = Some(Turn::begin(&self.connection));
+            self.turn = Some(WorkGuard::begin(&self.connection));
         }
         polled
     }
@@ -430,7 +430,7 @@ pub(crate) struct Shared {
     pub(crate) closing: CancellationToken,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Serves a client until it goes, nothing is heard of it for too long, or the server stops.
     pub(crate) async fn serve(self, stream: TcpStream, peer: IpAddr, Shared { app, protocol, stopping, closing }: Shared) {
         let connection = &self.connection;
@@ -440,7 +440,7 @@ impl Place {
             let framed = request.version() == Version::HTTP_2;
             asked.framed.store(framed, Relaxed);
             asked.asked.store(true, Relaxed);
-            let (turn, stopping) = (Turn::begin(&asked), stopping.clone());
+            let (works, stopping) = (WorkGuard::begin(&asked), stopping.clone());
             let answering = app.clone().call(request);
             async move {
                 let Ok(mut response): Result<Response, Infallible> = answering.await;
@@ -449,9 +449,9 @@ impl Place {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 if framed || response.body().size_hint().exact().is_none() {
-                    response = response.map(|body| InParts::of(body, turn.0.clone()));
+                    response = response.map(|body| InParts::of(body, works.0.clone()));
                 }
-                drop(turn);
+                drop(works);
                 Ok::<_, Infallible>(response)
             }
         });
@@ -517,12 +517,12 @@ mod tests {
     async fn those_that_ask_for_nothing_go_first_and_those_in_work_stay() {
         let connections = Connections::new(limits(4, 9));
         let enter = |n: u8| connections.enter(IpAddr::from([192, 0, 2, n]));
-        let is_there = |place: &Option<Place>| {
+        let is_there = |place: &Option<ConnectionSlot>| {
             let place = place.as_ref().unwrap();
             connections.open().by_address.get(&place.address).is_some_and(|own| own.contains_key(&place.number))
         };
         let [works, asked, silent, newer] = [1, 2, 3, 4].map(enter);
-        let turn = Turn::begin(&works.as_ref().unwrap().connection);
+        let turn = WorkGuard::begin(&works.as_ref().unwrap().connection);
         for place in [&works, &asked] {
             place.as_ref().unwrap().connection.asked.store(true, Relaxed);
         }
@@ -536,7 +536,7 @@ mod tests {
         }
         let seventh = enter(7);
         assert!(!is_there(&asked) && is_there(&works), "of those that asked, the one that did so first");
-        let turns: Vec<_> = [&fifth, &sixth, &seventh].map(|place| Turn::begin(&place.as_ref().unwrap().connection)).into();
+        let turns: Vec<_> = [&fifth, &sixth, &seventh].map(|place| WorkGuard::begin(&place.as_ref().unwrap().connection)).into();
         assert!(enter(8).is_none(), "the server works for all of them");
         drop(turn);
         assert!(enter(8).is_some() && !is_there(&works));
@@ -565,7 +565,7 @@ mod tests {
         assert_eq!(left(), FIRST_REQUEST);
         connection.took(10_000);
         assert_eq!(left(), FIRST_REQUEST, "nothing was asked for yet");
-        let turn = Turn::begin(connection);
+        let turn = WorkGuard::begin(connection);
         connection.asked.store(true, Relaxed);
         tokio::time::advance(Duration::from_mins(5)).await;
         assert!(!connection.is_over());

@@ -4,6 +4,7 @@ pub mod access;
 pub mod auth;
 pub mod build;
 pub mod config;
+mod connection_queue;
 mod connections;
 pub mod database;
 pub mod declared;
@@ -25,7 +26,6 @@ pub mod telemetry;
 pub mod tenant_pool;
 pub mod tenant_tx;
 pub mod tls;
-mod turns;
 
 pub use auth::{Actor, Anyone, AuditReader, Editor, Gate, Operator, Reader, RoleAdmin, UserAdmin};
 pub use config::{Config, Process};

@@ -6,8 +6,9 @@ use events::TenantScope;
 use sqlx::{PgConnection, PgPool};
 
 use crate::{
-    Access, TenantTx, database,
-    turns::{Turn, Turns},
+    Access, TenantTx,
+    connection_queue::{ConnectionQueue, ConnectionTurn},
+    database,
 };
 
 /// A bounded number of connections that tenants' transactions take turns on. Clones share them.
@@ -15,7 +16,7 @@ use crate::{
 pub struct TenantPool {
     /// Each of one connection, by the number that a turn says.
     connections: Arc<[PgPool]>,
-    turns: Turns,
+    queue: ConnectionQueue,
 }
 
 impl TenantPool {
@@ -27,8 +28,8 @@ impl TenantPool {
     /// Of these pools, each of which should be of one connection: which tenant has which is decided here.
     pub fn of(connections: impl IntoIterator<Item = PgPool>) -> Self {
         let connections: Arc<[_]> = connections.into_iter().collect();
-        let turns = Turns::of(connections.len());
-        Self { connections, turns }
+        let queue = ConnectionQueue::of(connections.len());
+        Self { connections, queue }
     }
     /// So many connections to the same database, which are not taken from these.
     #[must_use]
@@ -37,7 +38,7 @@ impl TenantPool {
     }
     /// Begins a transaction, as [`TenantTx::begin`] does, once it is the tenant's turn.
     pub async fn begin(&self, scope: TenantScope, schema: &str, access: Access) -> Result<TurnTx, NotBegun> {
-        let turn = self.turns.take(scope.tenant()).await.ok_or(NotBegun::NoTurn)?;
+        let turn = self.queue.take(scope.tenant()).await.ok_or(NotBegun::NoTurn)?;
         let tx = TenantTx::begin(&self.connections[turn.connection()], scope, schema, access).await?;
         Ok(TurnTx { tx, turn })
     }
@@ -67,7 +68,7 @@ impl From<NotBegun> for sqlx::Error {
 /// A [`TenantTx`] in one of the tenant's turns, which is over when the connection is given back, not before.
 pub struct TurnTx {
     tx: TenantTx,
-    turn: Turn,
+    turn: ConnectionTurn,
 }
 
 impl TurnTx {

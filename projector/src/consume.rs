@@ -28,7 +28,7 @@ use crate::{
     apply::{Applied, Applier, ApplyError, BATCH, Sequenced},
     foreign::Unknown,
     lease::Leases,
-    rebuilder::{FAR_BEHIND, Rebuilder, Turn},
+    rebuilder::{FAR_BEHIND, RebuildOutcome, Rebuilder},
 };
 
 /// Tenants of a partition that are applied at the same time.
@@ -570,9 +570,9 @@ impl Projector {
         }
         loop {
             match rebuilder.run(scope).await {
-                Turn::Done => {}
-                Turn::Later => return,
-                Turn::Park(position, reason) => return self.park(tenant, position, "unprojectable", &reason).await,
+                RebuildOutcome::Done => {}
+                RebuildOutcome::Later => return,
+                RebuildOutcome::Park(position, reason) => return self.park(tenant, position, "unprojectable", &reason).await,
             }
             tokio::select! {
                 caught_up = self.catch_up(tenant, fence, cancel) => {

@@ -87,7 +87,7 @@ enum Due {
 
 /// What [`Rebuilder::run`] came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
+pub enum RebuildOutcome {
     /// Whatever is still missing is to be caught up with.
     Done,
     /// Another tenant of this process is being rebuilt, or this one was just now.
@@ -157,7 +157,7 @@ impl Rebuilder {
 
     /// Rebuilds a tenant's read model if it is damaged or far behind. What fails is logged, and does not keep from catching up
     /// with one that is whole.
-    pub async fn run(&self, scope: TenantScope) -> Turn {
+    pub async fn run(&self, scope: TenantScope) -> RebuildOutcome {
         let is_far_behind = match self.is_to_be_rebuilt(scope).await {
             Ok(is_to_be_rebuilt) => is_to_be_rebuilt,
             Err(error) => {
@@ -168,11 +168,11 @@ impl Rebuilder {
         let tenant = scope.tenant();
         let due = lock(&self.damaged).get(&tenant).and_then(|one| one.due(self.applier.store.is_dense()));
         let Ok(_one) = self.one_at_a_time.try_lock() else {
-            return if due.is_some() || is_far_behind { Turn::Later } else { Turn::Done };
+            return if due.is_some() || is_far_behind { RebuildOutcome::Later } else { RebuildOutcome::Done };
         };
         match due {
-            Some(Due::Parking(position, reason)) => Turn::Park(position, reason),
-            Some(Due::Waiting) => Turn::Later,
+            Some(Due::Parking(position, reason)) => RebuildOutcome::Park(position, reason),
+            Some(Due::Waiting) => RebuildOutcome::Later,
             Some(Due::Rebuilding) => self.mend(scope).await,
             None if is_far_behind => {
                 tracing::info!(%tenant, "a read model is far behind its log; it is rebuilt");
@@ -181,18 +181,18 @@ impl Rebuilder {
                     tracing::warn!(%tenant, %error, "the read model is not rebuilt; it catches up batch by batch");
                     lock(&self.failed).insert(tenant, Instant::now());
                 }
-                Turn::Done
+                RebuildOutcome::Done
             }
-            None => Turn::Done,
+            None => RebuildOutcome::Done,
         }
     }
 
     /// Rebuilds a read model that is damaged.
-    async fn mend(&self, scope: TenantScope) -> Turn {
+    async fn mend(&self, scope: TenantScope) -> RebuildOutcome {
         let tenant = scope.tenant();
         let mended = self.rebuild(scope).await;
         if matches!(mended, Err(RebuildError::Running)) {
-            return Turn::Later;
+            return RebuildOutcome::Later;
         }
         let mut damaged = lock(&self.damaged);
         let one = damaged.entry(tenant).or_default();
@@ -200,16 +200,16 @@ impl Rebuilder {
         match mended {
             Ok(()) => {
                 one.why = None;
-                Turn::Done
+                RebuildOutcome::Done
             }
             // The log itself can't be folded.
             Err(RebuildError::Apply(ApplyError::Unprojectable { position, reason })) => {
                 one.why = None;
-                Turn::Park(position, reason)
+                RebuildOutcome::Park(position, reason)
             }
             Err(error) => {
                 tracing::warn!(%tenant, %error, "a damaged read model is not rebuilt; trying again");
-                Turn::Later
+                RebuildOutcome::Later
             }
         }
     }

@@ -20,8 +20,9 @@ use crate::history::History;
 /// Signing keys by `kid`.
 pub(super) type KeySet = HashMap<String, VerificationKey>;
 
+/// What tokens are verified against.
 #[derive(Clone, Default)]
-pub(super) struct Known {
+pub(super) struct VerificationData {
     pub(super) keys: KeySet,
     pub(super) revoked: Revoked,
     /// By issuer; one issuer may serve several tenants, each by an audience of its own.
@@ -108,7 +109,7 @@ pub fn token_name(subject: &str, token_id: &str) -> String {
 
 /// What is known, and since when.
 #[derive(Clone)]
-pub(super) struct Following(watch::Receiver<(Arc<Known>, Instant)>);
+pub(super) struct Following(watch::Receiver<(Arc<VerificationData>, Instant)>);
 
 /// How often it is read.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -118,7 +119,7 @@ const STALE: Duration = Duration::from_secs(5);
 
 impl Following {
     pub(super) async fn start(pool: PgPool) -> anyhow::Result<Self> {
-        let known = read(&pool, &Known::default()).await.context("reading the signing keys")?;
+        let known = read(&pool, &VerificationData::default()).await.context("reading the signing keys")?;
         let (sender, receiver) = watch::channel((Arc::new(known), Instant::now()));
         tokio::spawn(async move {
             while !sender.is_closed() {
@@ -134,20 +135,20 @@ impl Following {
         Ok(Self(receiver))
     }
     #[cfg(any(test, fuzzing))]
-    pub(super) fn fixed(known: Known) -> Self {
+    pub(super) fn fixed(known: VerificationData) -> Self {
         Self(watch::channel((Arc::new(known), Instant::now())).1)
     }
     pub(super) fn is_fresh(&self) -> bool {
         self.0.borrow().1.elapsed() < STALE
     }
-    pub(super) fn now(&self) -> Arc<Known> {
+    pub(super) fn now(&self) -> Arc<VerificationData> {
         self.0.borrow().0.clone()
     }
 }
 
-async fn read(pool: &PgPool, before: &Known) -> anyhow::Result<Known> {
+async fn read(pool: &PgPool, before: &VerificationData) -> anyhow::Result<VerificationData> {
     let mut conn = pool.acquire().await?;
-    let mut known = Known::default();
+    let mut known = VerificationData::default();
     let keys: Vec<(String, String, Vec<u8>)> =
         sqlx::query_as("select kid, algorithm, public_key from platform.signing_key where retired_at is null")
             .fetch_all(&mut *conn)

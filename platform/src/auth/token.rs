@@ -23,7 +23,7 @@ use sqlx::PgPool;
 use super::known::KeySet;
 use super::{
     external::{Registration, UniqueMap, the_one_meant},
-    known::{Following, Known},
+    known::{Following, VerificationData},
 };
 use crate::Config;
 
@@ -200,12 +200,12 @@ impl Verifier {
     }
     #[cfg(any(test, fuzzing))]
     pub(super) fn fixed(expected: Expected, keys: KeySet) -> Arc<Self> {
-        Arc::new(Self { expected, known: Following::fixed(Known { keys, ..Known::default() }) })
+        Arc::new(Self { expected, known: Following::fixed(VerificationData { keys, ..VerificationData::default() }) })
     }
     pub(super) fn is_fresh(&self) -> bool {
         self.known.is_fresh()
     }
-    pub(super) fn known(&self) -> Arc<Known> {
+    pub(super) fn known(&self) -> Arc<VerificationData> {
         self.known.now()
     }
     pub(super) fn jwks(&self) -> serde_json::Value {

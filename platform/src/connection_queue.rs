@@ -28,9 +28,9 @@ const LAST: usize = 16;
 /// So often among the last it has served a tenant that it knows well, and that will come again soon.
 const WELL: u32 = 8;
 
-/// The turns of all tenants. Clones share them.
+/// Those who wait for a connection, and who holds which. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns {
+pub(crate) struct ConnectionQueue {
     /// So many connections one tenant holds at most.
     each: usize,
     state: Arc<Mutex<State>>,
@@ -58,19 +58,19 @@ struct Connection {
 struct Waiting {
     tenant: TenantId,
     since: Instant,
-    turn: oneshot::Sender<Turn>,
+    turn: oneshot::Sender<ConnectionTurn>,
 }
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn {
-    turns: Turns,
+pub(crate) struct ConnectionTurn {
+    queue: ConnectionQueue,
     tenant: TenantId,
     connection: usize,
     well: bool,
 }
 
-impl Turn {
+impl ConnectionTurn {
     /// Whether the connection knows the tenant well.
     pub(crate) fn is_well_known(&self) -> bool {
         self.well
@@ -81,16 +81,16 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ConnectionTurn {
     fn drop(&mut self) {
         // A turn whose receiver is gone by now comes back here.
-        if let Some((next, turn)) = self.turns.pass_on(self.tenant, self.connection) {
+        if let Some((next, turn)) = self.queue.pass_on(self.tenant, self.connection) {
             let _ = next.send(turn);
         }
     }
 }
 
-impl Turns {
+impl ConnectionQueue {
     /// Of so many connections a quarter, but one at least, is left to others; a single one is for all.
     pub(crate) fn of(connections: usize) -> Self {
         let left = (connections / 4).max(1);
@@ -103,7 +103,7 @@ impl Turns {
     }
 
     /// Waits for a turn of this tenant's. None if those before it take too long.
-    pub(crate) async fn take(&self, tenant: TenantId) -> Option<Turn> {
+    pub(crate) async fn take(&self, tenant: TenantId) -> Option<ConnectionTurn> {
         let turn = {
             let mut state = self.state();
             if state.may_hold(tenant, self.each)
@@ -118,13 +118,13 @@ impl Turns {
         timeout(LONGEST, turn).await.ok().and_then(Result::ok)
     }
 
-    fn give(&self, state: &mut State, tenant: TenantId, connection: usize) -> Turn {
+    fn give(&self, state: &mut State, tenant: TenantId, connection: usize) -> ConnectionTurn {
         let well = state.hold(tenant, connection) > WELL;
-        Turn { turns: self.clone(), tenant, connection, well }
+        ConnectionTurn { queue: self.clone(), tenant, connection, well }
     }
 
     /// Takes a connection back, and gives it to the next one.
-    fn pass_on(&self, tenant: TenantId, connection: usize) -> Option<(oneshot::Sender<Turn>, Turn)> {
+    fn pass_on(&self, tenant: TenantId, connection: usize) -> Option<(oneshot::Sender<ConnectionTurn>, ConnectionTurn)> {
         let mut state = self.state();
         state.let_go(tenant, connection);
         let next = state.next_for(connection, self.each)?;
@@ -216,38 +216,38 @@ mod tests {
 
     #[test]
     fn some_connections_are_left_to_others() {
-        let each = |connections| Turns::of(connections).each;
+        let each = |connections| ConnectionQueue::of(connections).each;
         assert_eq!([1, 2, 4, 8, 16, 1000].map(each), [1, 1, 3, 6, 12, 750]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_tenant_waits_for_its_own() {
-        let turns = Turns::of(4);
+        let queue = ConnectionQueue::of(4);
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(turns.take(tenant(1)).await.unwrap());
+            held.push(queue.take(tenant(1)).await.unwrap());
         }
-        assert!(turns.take(tenant(1)).await.is_none());
-        assert!(turns.take(tenant(2)).await.is_some());
-        let (next, ()) = tokio::join!(turns.take(tenant(1)), async { drop(held.pop()) });
+        assert!(queue.take(tenant(1)).await.is_none());
+        assert!(queue.take(tenant(2)).await.is_some());
+        let (next, ()) = tokio::join!(queue.take(tenant(1)), async { drop(held.pop()) });
         assert!(next.is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_tenant_comes_back_to_a_connection_that_knows_it() {
-        let turns = Turns::of(3);
-        let (one, two) = (turns.take(tenant(1)).await.unwrap(), turns.take(tenant(2)).await.unwrap());
+        let queue = ConnectionQueue::of(3);
+        let (one, two) = (queue.take(tenant(1)).await.unwrap(), queue.take(tenant(2)).await.unwrap());
         let (at, other) = (one.connection(), two.connection());
         assert!(at != other);
         drop((one, two));
         for (n, connection) in [(2, other), (1, at), (1, at), (2, other)] {
-            assert_eq!(turns.take(tenant(n)).await.unwrap().connection(), connection);
+            assert_eq!(queue.take(tenant(n)).await.unwrap().connection(), connection);
         }
-        let stranger = turns.take(tenant(3)).await.unwrap();
+        let stranger = queue.take(tenant(3)).await.unwrap();
         assert!(stranger.connection() != at && stranger.connection() != other, "it goes to the connection that knows the fewest");
         let mut well = Vec::new();
         for _ in 0..WELL {
-            well.push(turns.take(tenant(2)).await.unwrap().is_well_known());
+            well.push(queue.take(tenant(2)).await.unwrap().is_well_known());
         }
         // It had been there three times.
         assert_eq!(well.iter().position(|well| *well), Some(WELL as usize - 3));
@@ -256,9 +256,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whom_a_connection_knows_has_a_head_start_and_no_more() {
         for (later, expected) in [(HEAD_START / 2, [1, 2]), (HEAD_START * 2, [2, 1])] {
-            let turns = Turns::of(1);
-            let held = turns.take(tenant(1)).await.unwrap();
-            let wait = async |n: u128| turns.take(tenant(n)).await.map(|turn| (n, turn));
+            let queue = ConnectionQueue::of(1);
+            let held = queue.take(tenant(1)).await.unwrap();
+            let wait = async |n: u128| queue.take(tenant(n)).await.map(|turn| (n, turn));
             let mut stranger = Box::pin(wait(2));
             assert!((&mut stranger).now_or_never().is_none());
             tokio::time::advance(later).await;
@@ -279,22 +279,22 @@ mod tests {
     }
 
     /// Two connections that both serve more tenants than `LAST`, each its own.
-    async fn two_with_their_own(turns: &Turns) -> [Turn; 2] {
+    async fn two_with_their_own(queue: &ConnectionQueue) -> [ConnectionTurn; 2] {
         for n in 0..2 * LAST as u128 {
-            let (one, other) = (turns.take(tenant(n)).await.unwrap(), turns.take(tenant(1_000 + n)).await.unwrap());
+            let (one, other) = (queue.take(tenant(n)).await.unwrap(), queue.take(tenant(1_000 + n)).await.unwrap());
             assert!(one.connection() == 0 && other.connection() == 1);
         }
-        [turns.take(tenant(0)).await.unwrap(), turns.take(tenant(1_000)).await.unwrap()]
+        [queue.take(tenant(0)).await.unwrap(), queue.take(tenant(1_000)).await.unwrap()]
     }
 
     #[tokio::test(start_paused = true)]
     async fn tenants_come_back_to_where_they_were_met_however_many_they_are() {
-        let turns = Turns::of(2);
-        let [one, other] = two_with_their_own(&turns).await;
+        let queue = ConnectionQueue::of(2);
+        let [one, other] = two_with_their_own(&queue).await;
         assert_eq!([one.connection(), other.connection()], [0, 1]);
         // The first serves, in this order: whom it served lately, whom it met, whom nobody met, whom the other met.
         let who = [1_001, 9_999, 1, 2 * LAST as u128 - 1];
-        let mut waiting = who.map(|n| Box::pin(turns.take(tenant(n))));
+        let mut waiting = who.map(|n| Box::pin(queue.take(tenant(n))));
         assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
         let (mut order, mut held) = (Vec::new(), Some(one));
         while let Some(turn) = held.take() {
@@ -313,11 +313,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_loses_nobody_a_turn() {
-        let turns = Turns::of(1);
-        let held = turns.take(tenant(1)).await.unwrap();
-        let mut before = Box::pin(turns.take(tenant(2)));
-        let mut served = Box::pin(turns.take(tenant(3)));
-        let mut last = Box::pin(turns.take(tenant(4)));
+        let queue = ConnectionQueue::of(1);
+        let held = queue.take(tenant(1)).await.unwrap();
+        let mut before = Box::pin(queue.take(tenant(2)));
+        let mut served = Box::pin(queue.take(tenant(3)));
+        let mut last = Box::pin(queue.take(tenant(4)));
         for waiting in [&mut before, &mut served, &mut last] {
             assert!(waiting.now_or_never().is_none());
         }
@@ -325,17 +325,17 @@ mod tests {
         drop(held);
         drop(served); // it was its turn, and nobody had looked yet
         assert!((&mut last).now_or_never().is_some_and(|turn| turn.is_some()));
-        let state = turns.state();
+        let state = queue.state();
         assert!(state.held.is_empty() && state.waiting.is_empty() && !state.connections[0].taken, "{state:?}");
     }
 
     #[tokio::test]
     async fn what_is_remembered_is_bounded() {
-        let turns = Turns::of(4);
+        let queue = ConnectionQueue::of(4);
         for n in 0..1_000 {
-            turns.take(tenant(n)).await.unwrap();
+            queue.take(tenant(n)).await.unwrap();
         }
-        let state = turns.state();
+        let state = queue.state();
         assert!(state.held.is_empty() && state.connections.iter().all(|connection| connection.last.len() == LAST));
         assert!(state.connections.iter().any(|connection| connection.last[0].0 == tenant(999)));
         drop(state);

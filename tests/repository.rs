@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use events::Category;
+use events::{CAPABILITIES, Category};
 
 /// Which of our crates each crate may depend on, tests and build included. A new crate needs a line, and so a decision.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
@@ -168,6 +168,75 @@ fn crates_depend_in_one_direction() {
         }
     }
     none_of(&problems, "these directions are not allowed; move the code, or change MAY_DEPEND_ON on purpose:");
+}
+
+/// Crates whose modules use each other in one direction, so that each can be read, and moved, with what it uses alone.
+const WITHOUT_CIRCLES: &[&str] = &["command-api", "execution", "identity"];
+
+/// What a source names right after `crate::`, in a `use` with braces too; `$name` is a macro's variable.
+fn named_in_crate(text: &str) -> BTreeSet<String> {
+    let code = production_lines(text).fold(String::new(), |code, (_, line)| code + line + "\n");
+    let name = |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '$')).collect::<String>();
+    let mut names = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        let Some(list) = rest.strip_prefix('{') else {
+            names.insert(name(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let ends = list.char_indices().find(|(_, c)| {
+            depth += i32::from(*c == '{') - i32::from(*c == '}');
+            depth < 0
+        });
+        let mut outer = 0;
+        let items = list[..ends.map_or(list.len(), |(at, _)| at)].split(|c| {
+            outer += i32::from(c == '{') - i32::from(c == '}');
+            c == ',' && outer == 0
+        });
+        names.extend(items.map(name).filter(|name| !name.is_empty()));
+    }
+    names
+}
+
+#[test]
+fn what_a_file_names_in_its_crate_is_found() {
+    let text = "use crate::{\n    a,\n    b::{self, C, d::{E}},\n    f::G,\n};\nfn x() { crate::h::i(); $crate::j!(); crate::$k::L }\n// crate::m\n";
+    assert_eq!(named_in_crate(text), ["$k", "a", "b", "f", "h", "j"].map(str::to_owned).into());
+}
+
+#[test]
+fn modules_of_a_crate_use_each_other_in_one_direction() {
+    let mut problems = Vec::new();
+    for name in WITHOUT_CIRCLES {
+        let folder = format!("{name}/src/");
+        let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (path, text) in production_files() {
+            let Some(module) = path.strip_prefix(&folder).and_then(|path| path.split(['/', '.']).next()) else { continue };
+            if !["lib", "main"].contains(&module) {
+                uses.entry(module.to_owned()).or_default().extend(named_in_crate(&text));
+            }
+        }
+        let modules: BTreeSet<String> = uses.keys().cloned().collect();
+        for (module, used) in &mut uses {
+            // A macro over all capabilities names each of them.
+            if used.iter().any(|name| name.starts_with('$')) {
+                used.retain(|name| !name.starts_with('$'));
+                used.extend(CAPABILITIES.iter().map(|name| (*name).to_owned()));
+            }
+            used.remove(module);
+            let elsewhere = used.iter().filter(|name| !modules.contains(*name));
+            problems.extend(
+                elsewhere.map(|what| format!("{folder}{module} names crate::{what}, which is no module: name the one that has it")),
+            );
+        }
+        // Whatever uses only what is gone already goes; what is left then uses each other in circles.
+        while let Some(free) = uses.iter().find(|(_, used)| used.iter().all(|name| !uses.contains_key(name))).map(|(name, _)| name.clone())
+        {
+            uses.remove(&free);
+        }
+        problems.extend(uses.iter().map(|(module, used)| format!("{folder}{module} is in a circle, or uses one: {used:?}")));
+    }
+    none_of(&problems, "move what both need to a module of its own:");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use projector::digest::digest;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::servers::{System, own_system, tenant_of};
+use crate::servers::{System, eventually, own_system, tenant_of};
 
 mod clients;
 mod disk;
@@ -90,10 +90,11 @@ async fn a_killed_nats() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_nats() {
     let wipe = async |system: &System| {
+        // After the last time it takes a moment until it is started and has some again.
+        let store = system.home.join("nats/jetstream");
+        eventually("NATS keeps streams", async || store.is_dir()).await;
         // Stopped, so that it can't write again what is removed under it.
         system.signal("nats-server", "STOP").await;
-        let store = system.home.join("nats/jetstream");
-        assert!(store.is_dir(), "{} is where NATS keeps its streams", store.display());
         std::fs::remove_dir_all(store).unwrap();
         system.signal("nats-server", "KILL").await;
     };

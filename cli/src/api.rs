@@ -68,6 +68,8 @@ pub struct Tenant {
     pub state: String,
     /// What it subscribed to.
     pub subscription: Value,
+    /// The IANA name of the time zone of its lists and reports.
+    pub time_zone: String,
 }
 
 #[derive(Deserialize)]

@@ -28,7 +28,7 @@ pub async fn seed(home: &Home, addresses: &Addresses, seed: u64, steps: &mut Ste
         Some(tenant) if tenant.state == "ready" => tenant,
         Some(tenant) if tenant.state == "registered" => tenant::wait_for(&operator, SLUG, "ready").await?,
         Some(_) => return Ok(()), // suspended by whoever plays with it
-        None => tenant::create(&operator, SLUG, NAME, None, None).await?,
+        None => tenant::create(&operator, SLUG, NAME, []).await?,
     };
     // Another seed would be another company in the same place.
     let done = format!("demo-{}-{seed}.json", demo.tenant_id);

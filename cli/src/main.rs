@@ -59,7 +59,7 @@ Example:
   DATABASE_URL=postgres://postgres@db:5432/tenure tenure --home keys bootstrap --hand-out secrets"
     )]
     Bootstrap(bootstrap::Options),
-    /// Create, list, suspend and resume tenants
+    /// Create, list, suspend and resume tenants, and set their time zones
     #[command(subcommand)]
     Tenant(tenant::Command),
     /// Print an access token

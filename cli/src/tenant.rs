@@ -1,8 +1,9 @@
-//! `tenure tenant`: registering, listing, suspending and resuming tenants, through the APIs.
+//! `tenure tenant`: registering, listing, suspending and resuming tenants, and their time zones, through the APIs.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use domain::text::TimeZoneName;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -29,6 +30,9 @@ pub enum Command {
         /// The instant at which the subscription ends, such as 2030-01-01T00:00:00Z
         #[arg(long, value_name = "INSTANT")]
         expires_at: Option<String>,
+        /// The IANA name of the time zone by which its lists and reports say what day it is, such as Europe/Vienna [default: UTC]
+        #[arg(long, value_name = "NAME")]
+        time_zone: Option<String>,
     },
     /// List all tenants
     List,
@@ -36,6 +40,14 @@ pub enum Command {
     Show {
         /// Its slug
         slug: String,
+    },
+    /// Change the time zone by which a tenant's lists and reports say what day it is
+    #[command(after_help = "Example:\n  tenure tenant time-zone acme Europe/Vienna")]
+    TimeZone {
+        /// Its slug
+        slug: String,
+        /// The IANA name of the time zone
+        time_zone: String,
     },
     /// Refuse a tenant's requests until it is resumed
     #[command(after_help = "Example:\n  tenure tenant suspend acme --reason 'unpaid since March'")]
@@ -60,7 +72,10 @@ const READY: Duration = Duration::from_mins(1);
 pub async fn run(home: &Home, endpoints: &Endpoints, command: Command, json: bool) -> anyhow::Result<()> {
     let api = Api::operator(home, endpoints).await?;
     let shown = match command {
-        Command::Create { slug, name, plan, expires_at } => create(&api, &slug, &name, plan, expires_at).await?,
+        Command::Create { slug, name, plan, expires_at, time_zone } => {
+            let optional = [("plan", plan), ("expires_at", expires_at), ("time_zone", time_zone)];
+            create(&api, &slug, &name, optional).await?
+        }
         Command::List => {
             let tenants = api.tenants().await?;
             if json {
@@ -71,8 +86,15 @@ pub async fn run(home: &Home, endpoints: &Endpoints, command: Command, json: boo
             return Ok(());
         }
         Command::Show { slug } => api.tenant(&slug).await?,
-        Command::Suspend { slug, reason } => change(&api, &slug, "suspension", &json!({ "reason": reason }), "suspended").await?,
-        Command::Resume { slug } => change(&api, &slug, "resumption", &json!({}), "ready").await?,
+        Command::TimeZone { slug, time_zone } => {
+            // In the database's own spelling, in which it is shown; what is no name is refused by the API, with the reason.
+            let shown = TimeZoneName::parse(&time_zone).map_or_else(|_| time_zone.clone(), |name| name.to_text());
+            change(&api, &slug, "time-zone", &json!({ "time_zone": time_zone }), |tenant| tenant.time_zone == shown).await?
+        }
+        Command::Suspend { slug, reason } => {
+            change(&api, &slug, "suspension", &json!({ "reason": reason }), |tenant| tenant.state == "suspended").await?
+        }
+        Command::Resume { slug } => change(&api, &slug, "resumption", &json!({}), |tenant| tenant.state == "ready").await?,
     };
     if json {
         println!("{}", serde_json::to_string(&shown)?);
@@ -83,41 +105,50 @@ pub async fn run(home: &Home, endpoints: &Endpoints, command: Command, json: boo
 }
 
 fn print(tenant: &Tenant) {
-    println!("{:<24} {:<11} {}  {}", tenant.slug, tenant.state, tenant.tenant_id, tenant.name);
+    println!("{:<24} {:<11} {}  {:<20} {}", tenant.slug, tenant.state, tenant.tenant_id, tenant.time_zone, tenant.name);
 }
 
-/// Registers a tenant, or finds it, and waits until it is ready.
-pub async fn create(api: &Api, slug: &str, name: &str, plan: Option<String>, expires_at: Option<String>) -> anyhow::Result<Tenant> {
+/// Registers a tenant, or finds it, and waits until it is ready. `optional` are further fields of the command, where they are given.
+pub async fn create(
+    api: &Api,
+    slug: &str,
+    name: &str,
+    optional: impl IntoIterator<Item = (&'static str, Option<String>)>,
+) -> anyhow::Result<Tenant> {
     let mut body = json!({ "slug": slug, "name": name });
-    if let Some(plan) = plan {
-        body["plan"] = plan.into();
-    }
-    if let Some(instant) = expires_at {
-        body["expires_at"] = instant.into();
+    for (field, value) in optional {
+        if let Some(value) = value {
+            body[field] = value.into();
+        }
     }
     api.post("/v1/tenants", &Uuid::now_v7().to_string(), &body).await?;
     wait_for(api, slug, "ready").await
 }
 
-async fn change(api: &Api, slug: &str, what: &str, body: &serde_json::Value, becomes: &str) -> anyhow::Result<Tenant> {
+async fn change(api: &Api, slug: &str, what: &str, body: &serde_json::Value, is_done: impl Fn(&Tenant) -> bool) -> anyhow::Result<Tenant> {
     let tenant = api.tenant(slug).await?;
     api.post(&format!("/v1/tenants/{}/{what}", tenant.tenant_id), &Uuid::now_v7().to_string(), body).await?;
-    wait_for(api, slug, becomes).await
+    wait_until(api, slug, what, is_done).await
 }
 
 /// Waits until a tenant is in a state.
 pub async fn wait_for(api: &Api, slug: &str, state: &str) -> anyhow::Result<Tenant> {
+    wait_until(api, slug, state, |tenant| tenant.state == state).await
+}
+
+/// Waits until something has come true of a tenant; `what` names it.
+async fn wait_until(api: &Api, slug: &str, what: &str, is_done: impl Fn(&Tenant) -> bool) -> anyhow::Result<Tenant> {
     let deadline = tokio::time::Instant::now() + READY;
     loop {
         let found = api.tenant(slug).await;
         if let Ok(tenant) = &found
-            && tenant.state == state
+            && is_done(tenant)
         {
             return found;
         }
         if tokio::time::Instant::now() > deadline {
             let now = found.context("the registration was taken, but the tenant does not appear")?.state;
-            bail!("the tenant is {now}, not {state}, after {} s; `tenure status` shows what is wrong", READY.as_secs());
+            bail!("waited {} s for {what}, and the tenant is {now}; `tenure status` shows what is wrong", READY.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

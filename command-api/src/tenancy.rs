@@ -1,6 +1,6 @@
 //! Commands about tenants, for operators of the platform's own tenant.
 
-use domain::tenancy::{ChangeSubscription, CloseTenant, RegisterTenant, RenameTenant, ResumeTenant, SuspendTenant};
+use domain::tenancy::{ChangeSubscription, ChangeTenantTimeZone, CloseTenant, RegisterTenant, RenameTenant, ResumeTenant, SuspendTenant};
 use events::TenantId;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -16,6 +16,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(register_tenant))
         .routes(routes!(rename_tenant))
         .routes(routes!(change_subscription))
+        .routes(routes!(change_time_zone))
         .routes(routes!(suspend_tenant))
         .routes(routes!(resume_tenant))
         .routes(routes!(close_tenant))
@@ -32,6 +33,10 @@ route! {
 route! {
     /// Change what a tenant subscribed to, or until when.
     change_subscription: ChangeSubscription on "tenant_id": TenantId at "/v1/tenants/{id}/subscription" for Operator in "tenancy"
+}
+route! {
+    /// Change the time zone by which a tenant's lists and reports say what day it is.
+    change_time_zone: ChangeTenantTimeZone on "tenant_id": TenantId at "/v1/tenants/{id}/time-zone" for Operator in "tenancy"
 }
 route! {
     /// Refuse a tenant until it is resumed.

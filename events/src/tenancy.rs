@@ -15,6 +15,7 @@ events! {
     TenantSuspended = 1;
     TenantResumed = 1;
     TenantClosed = 1;
+    TenantTimeZoneChanged = 1;
 }
 
 impl StreamName {
@@ -108,6 +109,16 @@ pub struct TenantClosed {
     pub reason: String,
 }
 
+/// Another time zone for what the tenant's lists and reports call today. Before the first of these it is UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantTimeZoneChanged {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The IANA name of the time zone from now on.
+    pub time_zone: String,
+}
+
 /// One event of every type, for golden files and for folds.
 #[cfg(test)]
 pub(crate) fn samples() -> Vec<Event> {
@@ -121,5 +132,6 @@ pub(crate) fn samples() -> Vec<Event> {
         TenantSuspended { tenant_id, reason: "payment overdue".into() }.into(),
         TenantResumed { tenant_id }.into(),
         TenantClosed { tenant_id, reason: "contract ended".into() }.into(),
+        TenantTimeZoneChanged { tenant_id, time_zone: "Europe/Vienna".into() }.into(),
     ]
 }

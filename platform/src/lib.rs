@@ -26,6 +26,7 @@ pub mod telemetry;
 pub mod tenant_pool;
 pub mod tenant_tx;
 pub mod tls;
+pub mod today;
 
 pub use auth::{Actor, Anyone, AuditReader, Editor, Gate, Operator, Reader, RoleAdmin, UserAdmin};
 pub use config::{Config, Process};
@@ -36,6 +37,7 @@ pub use registry::{Registry, Tenant, TenantState};
 pub use strangers::Strangers;
 pub use tenant_pool::{NotBegun, TenantPool, TurnTx};
 pub use tenant_tx::{Access, ScopedTx, TenantTx};
+pub use today::TenantClock;
 
 /// The version of the read models that this build writes and reads: the `r` in `t_{namespace}_r{version}`.
 pub const READ_MODEL_VERSION: u32 = 3;

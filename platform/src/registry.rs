@@ -10,12 +10,13 @@ use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable as _};
 use events::{Category, Event, LogPoint, Position, RecordedEvent, TenantId, TenantScope, tenancy::Subscription, tenancy::TenancyEvent};
 use futures::future::BoxFuture;
+use jiff::tz::TimeZone;
 use tokio::{
     sync::{Mutex, watch},
     time::Instant,
 };
 
-use crate::health::Check;
+use crate::{health::Check, today::time_zone};
 
 /// Reads the platform tenant's log after a point that was read before; none where the log has another event there now, or none.
 /// Handed in by the service, which has the store.
@@ -47,6 +48,8 @@ pub struct Tenant {
     pub state: TenantState,
     /// What it subscribed to.
     pub subscription: Subscription,
+    /// By which its lists and reports say what day it is.
+    pub time_zone: TimeZone,
 }
 
 /// The platform's own slug; no tenant can have it.
@@ -238,6 +241,7 @@ impl Default for Tenants {
             name: "Tenure".into(),
             state: TenantState::Ready,
             subscription: Subscription { plan: PLATFORM_SLUG.into(), expires_at: None },
+            time_zone: TimeZone::UTC,
         };
         Self {
             by_id: HashMap::from([(platform.id, Entry { tenant: Arc::new(platform), provisioned: true })]),
@@ -272,7 +276,8 @@ impl Tenants {
     }
     fn fold(&mut self, id: TenantId, event: TenancyEvent) {
         if let TenancyEvent::TenantRegistered(e) = event {
-            let tenant = Tenant { id, slug: e.slug, name: e.name, state: TenantState::Registered, subscription: e.subscription };
+            let (state, subscription, time_zone) = (TenantState::Registered, e.subscription, TimeZone::UTC);
+            let tenant = Tenant { id, slug: e.slug, name: e.name, state, subscription, time_zone };
             self.by_slug.insert(tenant.slug.clone(), id);
             self.by_id.insert(id, Entry { tenant: Arc::new(tenant), provisioned: false });
             return;
@@ -297,6 +302,7 @@ impl Tenants {
                 (tenant.slug, tenant.name) = (e.slug, e.name);
             }
             TenancyEvent::SubscriptionChanged(e) => tenant.subscription = e.subscription,
+            TenancyEvent::TenantTimeZoneChanged(e) => tenant.time_zone = zone_of(id, &e.time_zone),
             TenancyEvent::TenantSuspended(_) => tenant.state = TenantState::Suspended,
             TenancyEvent::TenantResumed(_) => tenant.state = if entry.provisioned { TenantState::Ready } else { TenantState::Registered },
             TenancyEvent::TenantClosed(_) => {
@@ -305,6 +311,15 @@ impl Tenants {
             }
         }
     }
+}
+
+/// The zone of a name that was in the database of the build that recorded it. Where this build's has it no more, the tenant goes by
+/// UTC: it is served, and no day is wrong by more than one.
+fn zone_of(id: TenantId, name: &str) -> TimeZone {
+    time_zone(name).unwrap_or_else(|| {
+        tracing::error!(tenant = %id, name, "this build does not know the tenant's time zone: its days are those of UTC");
+        TimeZone::UTC
+    })
 }
 
 /// Frees a slug, unless another tenant took it in between.
@@ -320,6 +335,7 @@ fn tenant_of(event: &TenancyEvent) -> TenantId {
         TenancyEvent::TenantProvisioned(e) => e.tenant_id,
         TenancyEvent::TenantRenamed(e) => e.tenant_id,
         TenancyEvent::SubscriptionChanged(e) => e.tenant_id,
+        TenancyEvent::TenantTimeZoneChanged(e) => e.tenant_id,
         TenancyEvent::TenantSuspended(e) => e.tenant_id,
         TenancyEvent::TenantResumed(e) => e.tenant_id,
         TenancyEvent::TenantClosed(e) => e.tenant_id,
@@ -395,6 +411,18 @@ pub(crate) mod tests {
         assert_eq!((registry.by_slug("apex"), registry.position()), (None, Position(10)));
         assert_eq!(registry.all().iter().map(|t| t.slug.as_str()).collect::<Vec<_>>(), ["acme", "apex"]);
         assert_eq!(registry.by_slug("platform").unwrap().id, TenantId::PLATFORM);
+    }
+
+    #[test]
+    fn a_tenant_has_the_time_zone_that_was_said_last_and_utc_before() {
+        let a = tenant(1);
+        let zone = |name: &str| (a, TenantTimeZoneChanged { tenant_id: a, time_zone: name.into() }.into());
+        let recorded = record(&[(a, registered(a, "a")), zone("Asia/Tokyo"), zone("America/Lima"), zone("Atlantis/Poseidonis")]);
+        for (n, name) in ["UTC", "Asia/Tokyo", "America/Lima", "UTC"].into_iter().enumerate() {
+            let registry = Registry::from_events(&recorded[..=n]);
+            assert_eq!(registry.by_id(a).unwrap().time_zone.iana_name(), Some(name), "after event {n}");
+            assert!(!registry.is_unreadable(a));
+        }
     }
 
     #[test]

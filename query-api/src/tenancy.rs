@@ -40,6 +40,8 @@ pub struct Tenant {
     pub state: TenantStanding,
     /// What it subscribed to.
     pub subscription: Subscription,
+    /// The IANA name of the time zone by which its lists and reports say what day it is.
+    pub time_zone: String,
 }
 
 /// Where a tenant stands.
@@ -69,6 +71,7 @@ impl From<&registry::Tenant> for Tenant {
                 TenantState::Closed => TenantStanding::Closed,
             },
             subscription: tenant.subscription.clone(),
+            time_zone: tenant.time_zone.iana_name().unwrap_or("UTC").to_owned(),
         }
     }
 }

@@ -10,13 +10,13 @@ use super::SLUG;
 use crate::{
     ClaimUse, LockUse, Touches,
     command::{chosen, commands},
-    text::{Code, Name, Reason, Slug},
+    text::{Code, Name, Reason, Slug, TimeZoneName},
 };
 
 commands! {
     /// A command about a tenant.
     pub enum Command {
-        RegisterTenant, RenameTenant, ChangeSubscription, SuspendTenant, ResumeTenant, CloseTenant; internal ConfirmProvisioned
+        RegisterTenant, RenameTenant, ChangeSubscription, ChangeTenantTimeZone, SuspendTenant, ResumeTenant, CloseTenant; internal ConfirmProvisioned
     }
 }
 
@@ -38,6 +38,9 @@ pub struct RegisterTenant {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+    /// The IANA name of the time zone by which its lists and reports say what day it is, such as `Europe/Vienna`; UTC if absent.
+    #[serde(default)]
+    pub time_zone: Option<TimeZoneName>,
 }
 
 /// Give a tenant another slug or name.
@@ -64,6 +67,16 @@ pub struct ChangeSubscription {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+}
+
+/// Change the time zone by which a tenant's lists and reports say what day it is.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeTenantTimeZone {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The IANA name of the time zone from now on, such as `Europe/Vienna`.
+    pub time_zone: TimeZoneName,
 }
 
 /// Refuse a tenant until it is resumed.
@@ -137,7 +150,11 @@ impl Command {
             Self::RegisterTenant(c) => vec![ClaimUse::takes(&SLUG, c.slug.as_str(), "/slug")],
             Self::RenameTenant(c) => vec![ClaimUse::GivesUp(&SLUG), ClaimUse::takes(&SLUG, c.slug.as_str(), "/slug")],
             Self::CloseTenant(_) => vec![ClaimUse::GivesUp(&SLUG)],
-            Self::ChangeSubscription(_) | Self::SuspendTenant(_) | Self::ResumeTenant(_) | Self::ConfirmProvisioned(_) => Vec::new(),
+            Self::ChangeSubscription(_)
+            | Self::ChangeTenantTimeZone(_)
+            | Self::SuspendTenant(_)
+            | Self::ResumeTenant(_)
+            | Self::ConfirmProvisioned(_) => Vec::new(),
         }
     }
     /// None: one stream decides.
@@ -150,6 +167,7 @@ impl Command {
             Self::RegisterTenant(c) => c.tenant_id,
             Self::RenameTenant(c) => c.tenant_id,
             Self::ChangeSubscription(c) => c.tenant_id,
+            Self::ChangeTenantTimeZone(c) => c.tenant_id,
             Self::SuspendTenant(c) => c.tenant_id,
             Self::ResumeTenant(c) => c.tenant_id,
             Self::CloseTenant(c) => c.tenant_id,
@@ -157,6 +175,9 @@ impl Command {
         }
     }
 }
+
+/// The time zone of a tenant of which nothing is said.
+pub(super) const UTC: &str = "UTC";
 
 pub(super) fn subscription(plan: Option<&Code>, expires_at: Option<Timestamp>) -> Subscription {
     Subscription { plan: plan.map_or_else(|| "standard".to_owned(), Code::to_text), expires_at }
@@ -169,6 +190,7 @@ pub(crate) fn samples() -> Vec<(&'static str, String)> {
         ("RegisterTenant", r#"{"slug":"acme","name":"Acme","expires_at":"2030-01-01T00:00:00Z"}"#.into()),
         ("RenameTenant", r#"{"tenant_id":"TENANT","slug":"acme","name":"Acme"}"#.into()),
         ("ChangeSubscription", r#"{"tenant_id":"TENANT","plan":"standard"}"#.into()),
+        ("ChangeTenantTimeZone", r#"{"tenant_id":"TENANT","time_zone":"Europe/Vienna"}"#.into()),
         ("SuspendTenant", r#"{"tenant_id":"TENANT","reason":"overdue"}"#.into()),
         ("ResumeTenant", r#"{"tenant_id":"TENANT"}"#.into()),
         ("CloseTenant", r#"{"tenant_id":"TENANT","reason":"ended"}"#.into()),

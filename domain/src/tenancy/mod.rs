@@ -9,14 +9,14 @@ use events::{
     EmployeeId, StreamName, TenantId, TenantScope,
     tenancy::{
         Subscription, SubscriptionChanged, TenancyEvent, TenantClosed, TenantProvisioned, TenantRegistered, TenantRenamed, TenantResumed,
-        TenantSuspended,
+        TenantSuspended, TenantTimeZoneChanged,
     },
 };
 
 pub use commands::*;
 pub use refusal::Refusal;
 
-use crate::{Claim, Facts, Unique, facts::facts};
+use crate::{Claim, Facts, Unique, facts::facts, text::TimeZoneName};
 
 /// A tenant's name in hosts.
 pub static SLUG: Unique = Unique { name: "slug", code: "slug_taken", detail: "the slug is another tenant's; choose another one" };
@@ -57,12 +57,13 @@ pub enum State {
     Closed,
 }
 
-/// What a tenant is called and may use.
+/// What a tenant is called and may use, and by which clock it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Particulars {
     slug: String,
     name: String,
     subscription: Subscription,
+    time_zone: String,
 }
 
 impl State {
@@ -73,15 +74,22 @@ impl State {
         use State::{Absent, Closed, Ready, Registered, Suspended};
         match (self, command) {
             (_, C::RegisterTenant(c)) if c.tenant_id == TenantId::PLATFORM => Err(Refusal::ReservedId),
-            (Absent, C::RegisterTenant(c)) => Ok(one(TenantRegistered {
-                tenant_id: c.tenant_id,
-                slug: c.slug.to_text(),
-                name: c.name.to_text(),
-                subscription: subscription(c.plan.as_ref(), c.expires_at),
-            })),
+            (Absent, C::RegisterTenant(c)) => {
+                let mut events = one(TenantRegistered {
+                    tenant_id: c.tenant_id,
+                    slug: c.slug.to_text(),
+                    name: c.name.to_text(),
+                    subscription: subscription(c.plan.as_ref(), c.expires_at),
+                });
+                let time_zone = c.time_zone.as_ref().map(TimeZoneName::to_text).filter(|name| name != UTC);
+                events.extend(time_zone.map(|time_zone| TenancyEvent::from(TenantTimeZoneChanged { tenant_id: c.tenant_id, time_zone })));
+                Ok(events)
+            }
             (Registered(p) | Ready(p) | Suspended(p, _), C::RegisterTenant(c)) => {
-                let same =
-                    p.slug == c.slug.as_str() && p.name == c.name.as_str() && p.subscription == subscription(c.plan.as_ref(), c.expires_at);
+                let same = p.slug == c.slug.as_str()
+                    && p.name == c.name.as_str()
+                    && p.subscription == subscription(c.plan.as_ref(), c.expires_at)
+                    && p.time_zone == c.time_zone.as_ref().map_or(UTC, TimeZoneName::as_str);
                 if same { Ok(Vec::new()) } else { Err(Refusal::AlreadyRegistered) }
             }
 
@@ -91,6 +99,7 @@ impl State {
                 C::ConfirmProvisioned(_)
                 | C::RenameTenant(_)
                 | C::ChangeSubscription(_)
+                | C::ChangeTenantTimeZone(_)
                 | C::SuspendTenant(_)
                 | C::ResumeTenant(_)
                 | C::CloseTenant(_),
@@ -101,6 +110,7 @@ impl State {
                 | C::ConfirmProvisioned(_)
                 | C::RenameTenant(_)
                 | C::ChangeSubscription(_)
+                | C::ChangeTenantTimeZone(_)
                 | C::SuspendTenant(_)
                 | C::ResumeTenant(_),
             ) => Err(Refusal::Closed),
@@ -120,6 +130,13 @@ impl State {
                     return Ok(Vec::new());
                 }
                 Ok(one(SubscriptionChanged { tenant_id: c.tenant_id, subscription }))
+            }
+
+            (Registered(p) | Ready(p) | Suspended(p, _), C::ChangeTenantTimeZone(c)) => {
+                if p.time_zone == c.time_zone.as_str() {
+                    return Ok(Vec::new());
+                }
+                Ok(one(TenantTimeZoneChanged { tenant_id: c.tenant_id, time_zone: c.time_zone.to_text() }))
             }
 
             (Registered(_), C::SuspendTenant(_) | C::ResumeTenant(_)) => Err(Refusal::NotReady),
@@ -172,6 +189,7 @@ impl State {
                 TenancyEvent::TenantClosed(_) => claims.extend(held.take().map(|slug| Claim::release(&SLUG, slug))),
                 TenancyEvent::TenantProvisioned(_)
                 | TenancyEvent::SubscriptionChanged(_)
+                | TenancyEvent::TenantTimeZoneChanged(_)
                 | TenancyEvent::TenantSuspended(_)
                 | TenancyEvent::TenantResumed(_) => {}
             }
@@ -184,7 +202,8 @@ impl State {
         use State::{Absent, Closed, Ready, Registered, Suspended};
         match event {
             TenancyEvent::TenantRegistered(e) => {
-                Registered(Particulars { slug: e.slug.clone(), name: e.name.clone(), subscription: e.subscription.clone() })
+                let (slug, name, subscription) = (e.slug.clone(), e.name.clone(), e.subscription.clone());
+                Registered(Particulars { slug, name, subscription, time_zone: UTC.to_owned() })
             }
             TenancyEvent::TenantProvisioned(_) => match self {
                 Registered(p) => Ready(p),
@@ -195,6 +214,7 @@ impl State {
                 p.name.clone_from(&e.name);
             }),
             TenancyEvent::SubscriptionChanged(e) => self.change(|p| p.subscription.clone_from(&e.subscription)),
+            TenancyEvent::TenantTimeZoneChanged(e) => self.change(|p| p.time_zone.clone_from(&e.time_zone)),
             TenancyEvent::TenantSuspended(e) => match self {
                 Ready(p) | Suspended(p, _) => Suspended(p, e.reason.clone()),
                 other @ (Absent | Registered(_) | Closed) => other,

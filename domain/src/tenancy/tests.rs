@@ -17,6 +17,7 @@ fn command(text: &str) -> Command {
 
 const REGISTER: &str = r#"RegisterTenant "slug":"acme","name":"Acme""#;
 const RENAME: &str = r#"RenameTenant "slug":"acme-2","name":"Acme""#;
+const VIENNA: &str = r#"ChangeTenantTimeZone "time_zone":"Europe/Vienna""#;
 const SUSPEND: &str = r#"SuspendTenant "reason":"overdue""#;
 const CLOSE: &str = r#"CloseTenant "reason":"ended""#;
 
@@ -63,7 +64,7 @@ fn a_tenant_is_registered_once() {
 
 #[test]
 fn the_lifecycle_goes_one_way() {
-    for text in ["ConfirmProvisioned", RENAME, r#"ChangeSubscription "plan":"big""#, SUSPEND, "ResumeTenant", CLOSE] {
+    for text in ["ConfirmProvisioned", RENAME, r#"ChangeSubscription "plan":"big""#, VIENNA, SUSPEND, "ResumeTenant", CLOSE] {
         check(&[], text, "not_found", &[]);
         check(&[REGISTER, CLOSE], text, if text == CLOSE { "" } else { "tenant_closed" }, &[]);
     }
@@ -87,6 +88,26 @@ fn a_slug_is_held_by_one_tenant_at_a_time() {
     check(&[REGISTER, RENAME], CLOSE, "TenantClosed", &["-acme-2"]);
     check(&[REGISTER], r#"ChangeSubscription "plan":"big""#, "SubscriptionChanged", &[]);
     check(&[REGISTER], r#"ChangeSubscription "plan":"standard""#, "", &[]);
+}
+
+#[test]
+fn a_tenant_goes_by_utc_until_something_else_is_said() {
+    const UTC: &str = r#"ChangeTenantTimeZone "time_zone":"UTC""#;
+    check(&[REGISTER], UTC, "", &[]);
+    check(&[REGISTER], VIENNA, "TenantTimeZoneChanged", &[]);
+    check(&[REGISTER, "ConfirmProvisioned", SUSPEND], VIENNA, "TenantTimeZoneChanged", &[]);
+    check(&[REGISTER, VIENNA], VIENNA, "", &[]);
+    // The database's own spelling.
+    check(&[REGISTER, VIENNA], r#"ChangeTenantTimeZone "time_zone":"europe/vienna""#, "", &[]);
+    check(&[REGISTER, VIENNA], UTC, "TenantTimeZoneChanged", &[]);
+    // With the registration.
+    let register = |zone: &str| format!("{REGISTER},\"time_zone\":\"{zone}\"");
+    check(&[], &register("Europe/Vienna"), "TenantRegistered TenantTimeZoneChanged", &["+acme"]);
+    check(&[], &register("UTC"), "TenantRegistered", &["+acme"]);
+    check(&[REGISTER], &register("UTC"), "", &[]);
+    check(&[&register("Europe/Vienna")], VIENNA, "", &[]);
+    check(&[&register("Europe/Vienna")], REGISTER, "already_registered", &[]);
+    check(&[REGISTER], &register("Europe/Vienna"), "already_registered", &[]);
 }
 
 #[test]

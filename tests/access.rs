@@ -6,10 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::ToSpan as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::servers::{System, eventually, system};
+use crate::{
+    servers::{System, eventually, system},
+    today::{Days, EAST, WEST},
+};
 
 /// A small company: Sales with Field below it, and Works. Ceo above Head (Sales) above Rep (Field) and Former (Field, left);
 /// Smith (Works) below Ceo; Novice (Field) starts under Head in years.
@@ -697,8 +701,8 @@ async fn who_waits_is_looked_at_again() {
     assert_eq!((status, answer["pay"].is_null()), (200, false), "{answer}");
 }
 
-/// Careers of all kinds (left, back again, yet to come, moved, rings of managers): who may change a person is whom the
-/// explanation, which asks the read model, says.
+/// Careers of all kinds (left, back again, yet to come, moved, rings of managers), at places whose dates differ, with changes around
+/// today: who may change a person is whom the explanation, which asks the read model, says.
 #[tokio::test(flavor = "multi_thread")]
 async fn reading_and_changing_reach_the_same_people_whatever_their_careers() {
     let mut company = Company::new("careers").await;
@@ -718,14 +722,23 @@ async fn reading_and_changing_reach_the_same_people_whatever_their_careers() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(state >> 33).unwrap() % below
     };
+    let (days, mut places) = (Days::now(), vec![Value::Null]);
+    let near = [days.west - 1.day(), days.west, days.west + 1.day(), days.east, days.east + 1.day()].map(|day| day.to_string());
+    for (code, zone) in [("east", EAST), ("west", WEST), ("moves", WEST)] {
+        let body = json!({"effective_on": "2000-01-01", "code": code, "name": code, "time_zone": zone});
+        places.push(company.must(&company.hr, "/v1/locations", &body).await.into());
+    }
+    let moves = format!("/v1/locations/{}/changes", places[3].as_str().unwrap());
+    company.must(&company.hr, &moves, &json!({"effective_on": days.east, "time_zone": EAST})).await;
     let departments: Vec<String> = company.departments.values().cloned().collect();
     let (_, jobs) = company.get(&company.hr, "/v1/jobs").await;
     let job = jobs["items"][0]["job_id"].clone();
     let mut ids: Vec<String> = company.people.values().cloned().collect();
     let hr = company.hr.clone();
-    for n in 0..40 {
-        let hired = ["2005-01-01", "2010-06-01", "2019-01-01", "2097-01-01"][random(4)];
-        let assignment = json!({"department_id": departments[random(3)], "job_id": job, "manager_id": ids[random(ids.len())]});
+    for n in 0..60 {
+        let hired = ["2005-01-01", "2010-06-01", "2019-01-01", "2097-01-01", &near[1], &near[3]][random(6)];
+        let assignment = json!({"department_id": departments[random(3)], "job_id": job, "manager_id": ids[random(ids.len())],
+            "location_id": places[random(4)]});
         let mut hire = json!({"hire_date": hired, "employee_number": format!("c{n}"),
             "person": {"given_name": "C", "family_name": format!("{n}")}, "assignment": assignment});
         let (mut status, mut answer) = company.post(&hr, "/v1/employees", &hire).await;
@@ -739,17 +752,20 @@ async fn reading_and_changing_reach_the_same_people_whatever_their_careers() {
         for _ in 0..random(4) {
             let (path, body) = match random(4) {
                 0 => {
-                    let day = ["2004-12-31", "2012-01-01", "2022-01-01", "2096-12-31", "2098-01-01"][random(5)];
+                    let day =
+                        ["2004-12-31", "2012-01-01", "2022-01-01", "2096-12-31", "2098-01-01", &near[0], &near[1], &near[2]][random(8)];
                     ("termination", json!({"last_day_worked": day, "reason": "resignation"}))
                 }
                 1 => {
-                    let assignment = json!({"department_id": departments[random(3)], "job_id": job, "manager_id": ids[random(ids.len())]});
-                    let day = ["2015-01-01", "2023-01-01", "2099-01-01"][random(3)];
+                    let assignment = json!({"department_id": departments[random(3)], "job_id": job, "manager_id": ids[random(ids.len())],
+                        "location_id": places[random(4)]});
+                    let day = ["2015-01-01", "2023-01-01", "2099-01-01", &near[2], &near[3]][random(5)];
                     ("rehire", json!({"hire_date": day, "assignment": assignment}))
                 }
                 _ => {
-                    let changes = json!({"department_id": departments[random(3)], "manager_id": ids[random(ids.len())]});
-                    let day = ["2011-01-01", "2020-01-01", "2024-01-01", "2097-06-01"][random(4)];
+                    let changes = json!({"department_id": departments[random(3)], "manager_id": ids[random(ids.len())],
+                        "location_id": places[random(4)]});
+                    let day = ["2011-01-01", "2020-01-01", "2097-06-01", &near[1], &near[2], &near[3], &near[4]][random(7)];
                     ("assignment-changes", json!({"effective_on": day, "changes": changes, "reason": "transfer"}))
                 }
             };
@@ -786,7 +802,7 @@ async fn reading_and_changing_reach_the_same_people_whatever_their_careers() {
                 401 if read == 401 => continue,
                 _ => panic!("{read} {why}, {status} {answer}"),
             };
-            assert_eq!(why["allowed"].as_bool(), Some(allowed), "{role} of {root} and {id}: {why} {answer}");
+            days.check(&why["allowed"].as_bool(), &Some(allowed), &format!("{role} of {root} and {id}: {why} {answer}"));
             if allowed { reached += 1 } else { beyond += 1 }
         }
     }

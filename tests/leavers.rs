@@ -54,29 +54,29 @@ impl Company {
         let id = self.must(&self.hr, "/v1/employees", &body).await;
         self.people.insert(name, id);
     }
-    async fn leaves(&self, name: &str, last_day: Date) {
+    pub(crate) async fn leaves(&self, name: &str, last_day: Date) {
         let body = json!({"last_day_worked": last_day, "reason": "resignation"});
         self.must(&self.hr, &format!("/v1/employees/{}/termination", self.people[name]), &body).await;
     }
     /// Without a token, at the tenant's host.
-    async fn open(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn open(&self, path: &str, body: &Value) -> (u16, Value) {
         let request =
             self.system.client.post(format!("{}{path}", self.system.command_api)).header("host", format!("{}.localhost", self.slug));
         let response = request.json(body).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or_default())
     }
-    async fn log_in(&self, name: &str) -> (u16, Value) {
+    pub(crate) async fn log_in(&self, name: &str) -> (u16, Value) {
         self.open("/v1/auth/login", &json!({"email": format!("{name}@work.example"), "password": PASSWORD})).await
     }
     /// An active user who is this person; the id.
-    async fn user(&self, owner: &str, name: &str, roles: &[&str]) -> String {
+    pub(crate) async fn user(&self, owner: &str, name: &str, roles: &[&str]) -> String {
         let body = json!({"email": format!("{name}@work.example"), "roles": roles, "employee_id": self.people[name]});
         let (status, invited) = self.post(owner, "/v1/users", &body).await;
         assert_eq!(status, 201, "{invited}");
         assert_eq!(self.open("/v1/auth/activation", &json!({"ticket": invited["ticket"], "password": PASSWORD})).await.0, 204);
         invited["user_id"].as_str().unwrap().to_owned()
     }
-    async fn me(&self, token: &str) -> (u16, Value) {
+    pub(crate) async fn me(&self, token: &str) -> (u16, Value) {
         let request = self.system.client.get(format!("{}/v1/auth/me", self.system.command_api)).bearer_auth(token);
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())

@@ -32,4 +32,5 @@ mod rights;
 mod store_conformance;
 mod telemetry;
 mod tls;
+mod today;
 mod up;

@@ -1,15 +1,15 @@
-//! Whom an actor reaches, by where people work today: the departments and the lines of managers that grants speak of.
+//! Whom an actor reaches, by where people work today: the departments and the lines of managers that grants speak of. Today is the
+//! day at a person's place of work; the tree of departments is that of the tenant's today.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use domain::{
     employee::{Place, PlaceOn},
-    organization::DepartmentsAbove,
+    organization::{DepartmentsAbove, TimeZoneOn},
 };
 use events::{DepartmentId, EmployeeId, TenantScope};
 use futures::{FutureExt as _, future::BoxFuture};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use platform::{Actor, Problem, access::Sight, auth::Employments};
+use platform::{Actor, Problem, TenantClock, access::Sight, auth::Employments, today::time_zone};
 use tokio::time::Instant;
 
 use crate::aggregates::Aggregates;
@@ -25,17 +25,32 @@ pub(crate) fn recently() -> Instant {
     now.checked_sub(PLACE_AGE).unwrap_or(now)
 }
 
-/// The day by which rights are looked at.
-fn today() -> Date {
-    Timestamp::now().to_zoned(TimeZone::UTC).date()
+/// Where a person works today, by the clock of their place of work: that of the tenant's today, or the last one.
+async fn place_today(
+    aggregates: &Aggregates,
+    scope: TenantScope,
+    clock: &TenantClock,
+    person: EmployeeId,
+) -> Result<Option<Place>, Problem> {
+    let on = clock.today();
+    let place = aggregates.ask(scope, PlaceOn { employee: person, on }, recently()).await?;
+    let Some(location) = place.and_then(|place| place.location_id) else { return Ok(place) };
+    let zone = aggregates.ask(scope, TimeZoneOn { location, on }, recently()).await?;
+    let there = clock.today_at(zone.as_deref().and_then(time_zone).as_ref());
+    if there == on { Ok(place) } else { aggregates.ask(scope, PlaceOn { employee: person, on: there }, recently()).await }
 }
 
 impl Employments for Aggregates {
-    fn left(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>> {
+    fn left(
+        &self,
+        scope: TenantScope,
+        clock: TenantClock,
+        people: BTreeSet<EmployeeId>,
+    ) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>> {
         async move {
             let mut left = BTreeSet::new();
             for person in people {
-                let place = self.ask(scope, PlaceOn { employee: person, on: today() }, recently()).await?;
+                let place = place_today(self, scope, &clock, person).await?;
                 if place.is_some_and(|place| place.left) {
                     left.insert(person);
                 }
@@ -53,12 +68,12 @@ impl Employments for Aggregates {
 pub(crate) struct Looker<'l> {
     aggregates: &'l Aggregates,
     actor: &'l Actor,
-    today: Date,
+    clock: TenantClock,
 }
 
 impl<'l> Looker<'l> {
     pub(crate) fn new(aggregates: &'l Aggregates, actor: &'l Actor) -> Self {
-        Self { aggregates, actor, today: today() }
+        Self { aggregates, actor, clock: TenantClock::read(&actor.tenant) }
     }
     /// Whether the person's facts are within the reach.
     pub(crate) async fn reaches(&self, sight: &Sight, person: EmployeeId) -> Result<bool, Problem> {
@@ -96,10 +111,10 @@ impl<'l> Looker<'l> {
         if sight.departments.is_empty() {
             return Ok(false);
         }
-        let chain = self.aggregates.ask(self.actor.scope, DepartmentsAbove { department, on: self.today }, recently()).await?;
+        let chain = self.aggregates.ask(self.actor.scope, DepartmentsAbove { department, on: self.clock.today() }, recently()).await?;
         Ok(chain.iter().any(|department| sight.departments.contains(department)))
     }
     async fn place(&self, person: EmployeeId) -> Result<Option<Place>, Problem> {
-        self.aggregates.ask(self.actor.scope, PlaceOn { employee: person, on: self.today }, recently()).await
+        place_today(self.aggregates, self.actor.scope, &self.clock, person).await
     }
 }

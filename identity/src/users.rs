@@ -273,7 +273,7 @@ pub(crate) struct AccessAfterLeaving {
     keeps_access: bool,
 }
 
-/// Say whether a user's access goes on after the last day of their employment. It ends with that day, by UTC, unless somebody who
+/// Say whether a user's access goes on after the last day of their employment. It ends with that day at the place of work, unless somebody who
 /// holds all that `owner` grants says otherwise; of oneself nobody says it. For another person in the user's place it is to be said anew.
 #[utoipa::path(post, path = "/v1/users/{id}/access-after-leaving", tag = "identity", params(("id" = Uuid, Path, description = "The user")),
     request_body = AccessAfterLeaving, responses(

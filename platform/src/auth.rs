@@ -35,7 +35,7 @@ pub use signing::{Issuer, TokenRequest};
 use token::{Claims, LEEWAY, Verified, Verifier};
 
 use crate::{
-    Config, Problem, Registry, Tenant, TenantState,
+    Config, Problem, Registry, Tenant, TenantClock, TenantState,
     access::{AccessBook, Action, Duty, FieldClass, Grants, Holder},
     config::TrustedProxies,
     database,
@@ -148,9 +148,14 @@ const MAX_TOKEN: usize = 8 * 1024;
 
 /// Knows whose employment has ended; each API asks what it works with.
 pub trait Employments: Send + Sync {
-    /// Those of these people whose last day of work is over and who were not hired again, by the day in UTC. Whoever is not known,
-    /// or starts later, has not left.
-    fn left(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>>;
+    /// Those of these people whose last day of work is over at their place of work and who were not hired again. Whoever is not
+    /// known, or starts later, has not left.
+    fn left(
+        &self,
+        scope: TenantScope,
+        clock: TenantClock,
+        people: BTreeSet<EmployeeId>,
+    ) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>>;
     /// Whether those who ask are looked at when they are let in. Else whoever answers them looks along with what is read, by
     /// [`Actor::ends_with`], and says [`Actor::has_left`].
     fn at_admission(&self) -> bool;
@@ -201,7 +206,10 @@ impl Gate {
             return Ok(people);
         }
         match self.employments.get() {
-            Some(employments) => employments.left(scope, people).await,
+            Some(employments) => {
+                let tenant = self.registry.by_id(scope.tenant()).ok_or_else(tenant_not_found)?;
+                employments.left(scope, TenantClock::read(&tenant), people).await
+            }
             None => Err(Problem::unavailable("store_unavailable", "employments can't be looked up at the moment; try again shortly")),
         }
     }

@@ -35,14 +35,15 @@ impl std::fmt::Debug for Sha256State {
 }
 
 impl Listing {
-    /// The list, and the key after which its next page starts. Without `as_of` a list goes on with its cursor's day, so
-    /// that midnight does not tear it apart.
+    /// The list, and the key after which its next page starts. Without `as_of` a list begins today, and goes on with its cursor's day,
+    /// so that midnight does not tear it apart.
     pub(crate) fn open(
         scope: TenantScope,
         epoch: &Epoch,
         route: &str,
         filters: &[(&str, Option<String>)],
         as_of: Option<Day>,
+        today: Day,
         cursor: Option<&Cursor>,
     ) -> Result<(Self, Option<Vec<u8>>), Problem> {
         let mut hash = Sha256::new();
@@ -59,7 +60,7 @@ impl Listing {
         }
         let (binding, epoch) = (Sha256State(hash), epoch.clone());
         let Some(Cursor(Received { tag, bytes })) = cursor else {
-            return Ok((Self { binding, epoch, as_of: as_of.unwrap_or_else(Day::today) }, None));
+            return Ok((Self { binding, epoch, as_of: as_of.unwrap_or(today) }, None));
         };
         let refused = || {
             let detail = "the cursor does not belong to this list: it was altered, or a parameter differs from the request that it came from; start again without it";
@@ -140,6 +141,7 @@ mod tests {
             "/v1/things",
             &[("q", Some(q.into()))],
             as_of.map(|day| day.parse().unwrap()),
+            "2001-02-03".parse().unwrap(),
             cursor.as_ref(),
         )
         .map(|(listing, key)| (listing.as_of, key))
@@ -150,7 +152,9 @@ mod tests {
     fn a_cursor_fits_only_the_list_it_came_from() {
         let scope = TenantScope::checked(TenantId::from_uuid(uuid::Uuid::max()));
         let day: Day = "2000-01-31".parse().unwrap();
-        let (listing, _) = Listing::open(scope, &Epoch::default(), "/v1/things", &[("q", Some("a".into()))], Some(day), None).unwrap();
+        assert_eq!(open(scope, "a", None, None), Ok(("2001-02-03".parse().unwrap(), None)));
+        let filters = [("q", Some("a".into()))];
+        let (listing, _) = Listing::open(scope, &Epoch::default(), "/v1/things", &filters, Some(day), day, None).unwrap();
         let cursor = listing.after(b"d001");
         assert_eq!(open(scope, "a", Some("2000-01-31"), Some(&cursor)), Ok((day, Some(b"d001".to_vec()))));
         assert_eq!(open(scope, "a", None, Some(&cursor)), Ok((day, Some(b"d001".to_vec()))));

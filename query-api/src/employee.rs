@@ -21,7 +21,7 @@ pub(crate) use list::{__path_employees, employees};
 
 use ::events::EmployeeId;
 use axum::extract::State;
-use platform::{Problem, Reader};
+use platform::{Problem, Reader, TenantClock, today::time_zone};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::ToSchema;
@@ -30,10 +30,10 @@ use uuid::Uuid;
 
 use crate::{
     App,
-    organization::OneParams,
-    params::{Day, Fresh, Id},
+    params::{Day, Fresh, Id, params},
     read::{Answer, Positioned, Reads, compact, not_found},
     sight::Sight,
+    today::zone_of_person,
 };
 
 /// What the contract says of these routes.
@@ -282,6 +282,8 @@ struct Found {
     position: i64,
     version: Option<i64>,
     body: Option<String>,
+    /// Of the place of work, where it was asked for and there is one.
+    time_zone: Option<String>,
 }
 impl Positioned for Found {
     fn position(&self) -> i64 {
@@ -289,19 +291,47 @@ impl Positioned for Found {
     }
 }
 
+params! {
+    /// For one person.
+    PersonParams {
+        /// The day to answer for, past or future; today at the person's place of work if absent, or in the tenant's time zone where
+        /// there is no fixed place.
+        as_of: Day,
+    }
+}
+
 /// One person as of a day.
-#[utoipa::path(get, path = "/v1/employees/{id}", tag = "employee", params(("id" = Uuid, Path), OneParams),
+#[utoipa::path(get, path = "/v1/employees/{id}", tag = "employee", params(("id" = Uuid, Path), PersonParams),
     responses((status = 200, description = "The answer", body = Employee, headers(("Tenure-Position" = String), ("ETag" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn employee(
     State(reads): State<Reads>,
     reader: Reader,
     Id(id): Id<EmployeeId>,
-    params: OneParams,
+    params: PersonParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
-    let as_of = params.as_of.unwrap_or_else(Day::today);
-    let sql = format!(
-        "select c.position, e.stream_version as version, json_build_object(
+    let sight = Sight::of(&reader.0).facts_of(id.uuid());
+    let clock = TenantClock::read(&reader.0.tenant);
+    let find = async |as_of: Day, asks_for_zone: bool| {
+        let sql = person_on(asks_for_zone);
+        reads.one_as::<Found>(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid()).bind(as_of)).await
+    };
+    let mut found = find(params.as_of.unwrap_or(Day(clock.today())), params.as_of.is_none()).await?;
+    // Where the person works it may be another day than for the tenant.
+    let there = Day(clock.today_at(found.time_zone.as_deref().and_then(time_zone).as_ref()));
+    if params.as_of.is_none() && there.0 != clock.today() {
+        found = find(there, false).await?;
+    }
+    match (found.version, found.body) {
+        (Some(version), Some(json)) => Ok(Answer { position: found.position, version: Some(version), json: compact(json) }),
+        _ => Err(not_found()),
+    }
+}
+
+/// SQL for person $1 as of day $2, and perhaps for the time zone of the place of work.
+fn person_on(with_zone: bool) -> String {
+    format!(
+        "select c.position, e.stream_version as version, {zone} as time_zone, json_build_object(
             'as_of', $2, 'position', c.position,
             'employee_id', e.employee_id, 'employee_number', e.employee_number, 'original_hire_date', e.original_hire_date,
             'version', e.stream_version, 'status', {status},
@@ -322,6 +352,7 @@ pub(crate) async fn employee(
             select * from employment m where m.employee_id = e.employee_id
             order by m.starts_on > $2, abs(m.starts_on - $2), m.ends_on desc, m.employment_id desc limit 1
         ) m on true",
+        zone = if with_zone { zone_of_person("e.employee_id", "$2") } else { "null::text".to_owned() },
         status = status_on("m", "$2"),
         nearest_p = nearest("p", "$2"),
         nearest_t = nearest("t", "$2"),
@@ -329,11 +360,5 @@ pub(crate) async fn employee(
         job = job_on("a.job_id", "$2"),
         location = location_on("a.location_id", "$2"),
         manager = manager_on("a.manager_id", "$2"),
-    );
-    let sight = Sight::of(&reader.0).facts_of(id.uuid());
-    let found: Found = reads.one_as(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid()).bind(as_of)).await?;
-    match (found.version, found.body) {
-        (Some(version), Some(json)) => Ok(Answer { position: found.position, version: Some(version), json: compact(json) }),
-        _ => Err(not_found()),
-    }
+    )
 }

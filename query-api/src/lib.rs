@@ -18,6 +18,7 @@ mod progress;
 mod read;
 mod service;
 mod sight;
+mod today;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;

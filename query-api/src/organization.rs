@@ -140,7 +140,7 @@ pub struct JobPage {
 params! {
     /// For one object.
     OneParams {
-        /// The day to answer for, past or future; today in UTC if absent.
+        /// The day to answer for, past or future; today in the tenant's time zone if absent.
         as_of: Day,
     }
 }
@@ -148,7 +148,7 @@ params! {
 params! {
     /// For a list of locations or jobs.
     ListParams {
-        /// The day to answer for, past or future; today in UTC if absent.
+        /// The day to answer for, past or future; today in the tenant's time zone if absent.
         as_of: Day,
         /// How many rows at most.
         limit: Limit,
@@ -160,7 +160,7 @@ params! {
 params! {
     /// For a list of departments.
     DepartmentListParams {
-        /// The day to answer for, past or future; today in UTC if absent.
+        /// The day to answer for, past or future; today in the tenant's time zone if absent.
         as_of: Day,
         /// Only the departments directly below this one.
         parent: IdParam,
@@ -313,8 +313,9 @@ pub(crate) async fn departments(
 ) -> Result<Answer, Problem> {
     let parent = params.parent.map(|id| id.0);
     let filters = [("parent", parent.map(|id| id.to_string()))];
+    let today = Day::today(&reader.0.tenant);
     let (listing, after) =
-        Listing::open(reader.0.scope, &reader.0.epoch, "/v1/departments", &filters, params.as_of, params.cursor.as_ref())?;
+        Listing::open(reader.0.scope, &reader.0.epoch, "/v1/departments", &filters, params.as_of, today, params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default().0;
     let sql = page(TREE, "($4::uuid is null or parent_id = $4)");
     let query = sqlx::query_as(&sql).bind(listing.as_of).bind(text_key(after)?).bind(limit).bind(parent);
@@ -370,7 +371,7 @@ async fn find<T: for<'r> FromRow<'r, PgRow> + Serialize + Send + Unpin>(
     id: Uuid,
     params: OneParams,
 ) -> Result<Answer, Problem> {
-    let as_of = params.as_of.unwrap_or_else(Day::today);
+    let as_of = params.as_of.unwrap_or_else(|| Day::today(&reader.0.tenant));
     let found: Found<T> = reads.one(reader, fresh, sqlx::query_as(sql).bind(as_of).bind(id)).await?;
     Answer::json(found.position, &found.thing.ok_or_else(not_found)?)
 }
@@ -383,7 +384,8 @@ async fn list<T: for<'r> FromRow<'r, PgRow> + Serialize + Send + Unpin>(
     things: &str,
     params: ListParams,
 ) -> Result<Answer, Problem> {
-    let (listing, after) = Listing::open(reader.0.scope, &reader.0.epoch, route, &[], params.as_of, params.cursor.as_ref())?;
+    let today = Day::today(&reader.0.tenant);
+    let (listing, after) = Listing::open(reader.0.scope, &reader.0.epoch, route, &[], params.as_of, today, params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default().0;
     let sql = page(things, "true");
     let query = sqlx::query_as(&sql).bind(listing.as_of).bind(text_key(after)?).bind(limit);

@@ -7,8 +7,8 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use axum::extract::{FromRequestParts, Path, Query};
 use events::InvalidId;
 use http::{StatusCode, header::HeaderMap, request::Parts};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use platform::{Problem, history};
+use jiff::civil::Date;
+use platform::{Problem, Tenant, TenantClock, history};
 use sqlx::{
     Decode, Encode, Postgres, Type,
     encode::IsNull,
@@ -90,9 +90,12 @@ params! {
 pub struct Day(pub Date);
 
 impl Day {
-    /// Today in UTC: the edge's clock, read nowhere else.
-    pub fn today() -> Self {
-        Self(Timestamp::now().to_zoned(TimeZone::UTC).date())
+    /// Of a list of what has no day.
+    pub(crate) const NONE: Self = Self(Date::constant(2000, 1, 1));
+
+    /// Today in a tenant's time zone, for what is no single person's: lists, reports, and whatever else takes no place of work.
+    pub fn today(tenant: &Tenant) -> Self {
+        Self(TenantClock::read(tenant).today())
     }
     /// Days since 2000-01-01, PostgreSQL's binary form of a date.
     pub(crate) fn to_days(self) -> i32 {

@@ -4,14 +4,15 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::response::{IntoResponse, Response};
-use events::{EmployeeId, EventId, EventMark, LogPoint, Position, TenantScope};
+use events::{EmployeeId, EventId, EventMark, LogPoint, Position, TenantId, TenantScope};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
-use platform::{Access, NotBegun, Problem, Reader, TenantPool, TurnTx, auth::Employments, read_schema};
+use platform::{Access, NotBegun, Problem, Reader, TenantClock, TenantPool, TurnTx, auth::Employments, read_schema};
 use serde::Serialize;
 use sqlx::{
     Execute as _, FromRow, Postgres, Row as _,
+    error::BoxDynError,
     postgres::{PgArguments, PgRow},
     query::QueryAs,
 };
@@ -23,8 +24,12 @@ use crate::{
     histories::Histories,
     params::{Day, Fresh},
     progress::Progress,
-    sight::{LEFT, Sight, is_there},
+    sight::{LEFT, Sight, bind},
+    today::{KnownZones, Todays, UNKNOWN_ZONES},
 };
+
+/// How often a statement runs that was not told of all places of work. Once more is enough, unless another place opens in between.
+const ROUNDS: usize = 3;
 
 /// The tenants' read models.
 #[derive(Debug, Clone)]
@@ -32,6 +37,7 @@ pub struct Reads {
     connections: TenantPool,
     progress: Arc<Progress>,
     histories: Histories,
+    zones: KnownZones,
 }
 
 /// A tenant's transaction.
@@ -89,12 +95,13 @@ impl Positioned for Body {
 impl Reads {
     /// On these connections, of read models that are derived from this store.
     pub fn new(connections: TenantPool, store: Store) -> Self {
-        Self { connections, progress: Arc::default(), histories: Histories::of(store) }
+        Self { connections, progress: Arc::default(), histories: Histories::of(store), zones: KnownZones::default() }
     }
 
     /// The same read models on a connection of its own: who is looked at again may hold one of the others.
     pub(crate) fn beside(&self) -> Self {
-        Self { connections: self.connections.beside(1), progress: Arc::default(), histories: self.histories.clone() }
+        let (histories, zones) = (self.histories.clone(), self.zones.clone());
+        Self { connections: self.connections.beside(1), progress: Arc::default(), histories, zones }
     }
 
     /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.
@@ -136,20 +143,25 @@ impl Reads {
         fresh: Fresh,
         mut query: QueryAs<'_, Postgres, R, PgArguments>,
     ) -> Result<(i64, Vec<R>), Problem> {
-        let mut arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
-        let statement = if sight.is_whole() {
-            query.sql().to_owned()
-        } else {
-            sight.restrict(query.sql(), &mut arguments, reader.0.scope.tenant()).map_err(|error| Problem::internal(&error))?
-        };
-        let schema = read_schema(reader.0.scope.tenant(), platform::READ_MODEL_VERSION);
+        let statement = query.sql().to_owned();
+        let arguments = query.take_arguments().map_err(|error| Problem::internal(&error))?.unwrap_or_default();
+        let tenant = &reader.0.tenant;
+        let schema = read_schema(tenant.id, platform::READ_MODEL_VERSION);
         let mut reading = self.begin_at(reader, &schema, fresh).await?;
         // The turn may have been waited for, too.
         if let Err(problem) = reader.0.after_waiting().await {
             reading.tx.end();
             return Err(problem);
         }
-        let rows = sqlx::query_with(&reading.own(statement), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?;
+        let rows = if sight.is_whole() {
+            sqlx::query_with(&reading.own(statement), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?
+        } else {
+            let restricted = |todays: &Todays| {
+                let mut arguments = arguments.clone();
+                sight.restrict(&statement, &mut arguments, tenant.id, todays).map(|sql| (sql, arguments))
+            };
+            self.rows_of_today(&mut reading, tenant.id, || TenantClock::read(tenant), restricted).await?
+        };
         reading.tx.end();
         if sight.asks_for_leavers() {
             let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
@@ -164,6 +176,29 @@ impl Reads {
             return Err(behind(position, fresh.position));
         }
         Ok((position, rows))
+    }
+
+    /// The rows of a statement that may judge by the day; it runs again where it was not told the day of each of the tenant's places.
+    async fn rows_of_today(
+        &self,
+        reading: &mut Reading,
+        tenant: TenantId,
+        clock: impl Fn() -> TenantClock,
+        statement: impl Fn(&Todays) -> Result<(String, PgArguments), BoxDynError>,
+    ) -> Result<Vec<PgRow>, Problem> {
+        for _ in 0..ROUNDS {
+            let (sql, arguments) = statement(&self.zones.todays(tenant, &clock())).map_err(|error| Problem::internal(&error))?;
+            let rows = sqlx::query_with(&reading.own(sql), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?;
+            let unknown = match rows.first() {
+                Some(row) if row.try_column(UNKNOWN_ZONES).is_ok() => row.try_get::<Vec<String>, _>(UNKNOWN_ZONES)?,
+                Some(_) | None => Vec::new(),
+            };
+            if unknown.is_empty() {
+                return Ok(rows);
+            }
+            self.zones.learn(tenant, unknown);
+        }
+        Err(Problem::unavailable("overloaded", "your organization's locations change while they are read; try again shortly"))
     }
 
     /// A transaction whose read model is fresh enough.
@@ -232,15 +267,30 @@ impl Reads {
 
 impl Employments for Reads {
     /// For who acts for others: their own employment is looked at together with what they read.
-    fn left(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>> {
+    fn left(
+        &self,
+        scope: TenantScope,
+        clock: TenantClock,
+        people: BTreeSet<EmployeeId>,
+    ) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>> {
         async move {
             let schema = read_schema(scope.tenant(), platform::READ_MODEL_VERSION);
             let mut reading = self.begin(scope, &schema).await?;
             let ids: Vec<_> = people.iter().map(|id| id.uuid()).collect();
-            let statement = reading.own(format!("select r.id from unnest($1::uuid[]) as r (id) where not {}", is_there("r.id")));
-            let left: Vec<Uuid> = sqlx::query_scalar(&statement).bind(ids).fetch_all(reading.tx.conn()).await.map_err(unreadable)?;
+            let statement = |todays: &Todays| {
+                let mut arguments = PgArguments::default();
+                let people = bind(&mut arguments, ids.clone())?;
+                let (expressions, unknown) = todays.expressions(&mut arguments)?;
+                let with = if expressions.is_empty() { String::new() } else { format!("with {} ", expressions.join(", ")) };
+                let is_there = todays.is_there("r.id");
+                let sql =
+                    format!("{with}select array(select r.id from unnest({people}) as r (id) where not {is_there}) as gone, {unknown}");
+                Ok((sql, arguments))
+            };
+            let rows = self.rows_of_today(&mut reading, scope.tenant(), || clock.clone(), statement).await?;
             reading.tx.end();
-            Ok(left.into_iter().map(EmployeeId::from_uuid).collect())
+            let gone: Vec<Uuid> = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get("gone")?;
+            Ok(gone.into_iter().map(EmployeeId::from_uuid).collect())
         }
         .boxed()
     }

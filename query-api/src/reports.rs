@@ -122,11 +122,11 @@ params! {
         /// What to group by.
         #[param(required)]
         group_by: GroupBy,
-        /// The day to answer for, past or future; today in UTC if absent. Not by month.
+        /// The day to answer for, past or future; today in the tenant's time zone if absent. Not by month.
         as_of: Day,
         /// By month: the first month; eleven before the last if absent.
         from: Month,
-        /// By month: the last month, at most 600 in all; this month if absent.
+        /// By month: the last month, at most 600 in all; this month in the tenant's time zone if absent.
         to: Month,
         /// By department: count each department's people with those of the departments below it. The total still counts
         /// each person once.
@@ -155,7 +155,7 @@ pub(crate) async fn headcount(
     if params.from.is_some() || params.to.is_some() {
         return Err(invalid(if params.from.is_some() { "from" } else { "to" }, "goes with group_by=month"));
     }
-    let as_of = params.as_of.unwrap_or_else(Day::today);
+    let as_of = params.as_of.unwrap_or_else(|| Day::today(&reader.0.tenant));
     let rollup = params.include_subdepartments.unwrap_or(false);
     let sql = by_unit(group_by, rollup, Sight::of(&reader.0).counts_everyone());
     let (position, cells) = reads.all(&reader, fresh, sqlx::query_as(&sql).bind(as_of)).await?;
@@ -364,7 +364,7 @@ async fn by_month(reads: &Reads, reader: &Reader, fresh: Fresh, params: &Headcou
     if params.as_of.is_some() {
         return Err(invalid("as_of", "does not go with group_by=month; use from and to"));
     }
-    let to = params.to.map_or_else(|| Day::today().0.first_of_month(), |month| month.0);
+    let to = params.to.map_or_else(|| Day::today(&reader.0.tenant).0.first_of_month(), |month| month.0);
     let from = match params.from {
         Some(month) => month.0,
         None => Some(to).and_then(|to| to.checked_sub(11.months()).ok()).filter(|from| from.year() > 0).unwrap_or(to),

@@ -17,6 +17,8 @@ use platform::{
 use sqlx::{Arguments as _, Encode, Postgres, Type, TypeInfo as _, error::BoxDynError, postgres::PgArguments};
 use uuid::Uuid;
 
+use crate::today::Todays;
+
 /// What a reader may see of each class of fields.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sight {
@@ -94,8 +96,14 @@ impl Sight {
 
     /// The statement, which then sees only that. Whom it is for is bound behind its own arguments, so that one text, and in a
     /// tenant's schema one plan, serves all who see by rules of the same form.
-    pub(crate) fn restrict(&self, statement: &str, arguments: &mut PgArguments, tenant: TenantId) -> Result<String, BoxDynError> {
-        self.restrict_in(&Declared::read_model().tables, statement, arguments, tenant)
+    pub(crate) fn restrict(
+        &self,
+        statement: &str,
+        arguments: &mut PgArguments,
+        tenant: TenantId,
+        todays: &Todays,
+    ) -> Result<String, BoxDynError> {
+        self.restrict_in(&Declared::read_model().tables, statement, arguments, tenant, todays)
     }
 
     fn restrict_in(
@@ -104,6 +112,7 @@ impl Sight {
         statement: &str,
         arguments: &mut PgArguments,
         tenant: TenantId,
+        todays: &Todays,
     ) -> Result<String, BoxDynError> {
         let lower = statement.to_ascii_lowercase();
         refuse_detours(&lower, tenant)?;
@@ -121,23 +130,29 @@ impl Sight {
         for table in declared.iter().filter(|table| lower.contains(table.name)) {
             tables.extend(hidden(table, &mut classes, arguments)?);
         }
-        let mut expressions = Vec::new();
-        let mut also = "";
+        let (mut expressions, mut also) = (Vec::new(), String::new());
         if let Some(reader) = self.ends_with {
             // Before what hides the reader from themselves.
             let reader = bind(arguments, reader)?;
-            expressions.push(format!("reader (gone) as (select not {})", is_there(&reader)));
-            also = ", (select gone from reader) as reader_left";
+            expressions.push(format!("reader (gone) as (select not {})", todays.is_there(&reader)));
+            also.push_str(", (select gone from reader) as reader_left");
         }
+        let mut judges_by_day = self.ends_with.is_some();
         for class in &mut classes {
             // Whom nothing asks for need not be looked for.
             if lower.contains(&class.name) || tables.iter().any(|table| table.contains(&class.name)) {
-                expressions.push(class.expression(arguments)?);
+                judges_by_day |= class.is_by_place();
+                expressions.push(class.expression(arguments, todays)?);
             }
         }
         expressions.append(&mut tables);
         if expressions.is_empty() {
             return Ok(statement.to_owned());
+        }
+        if judges_by_day {
+            let (days, unknown) = todays.expressions(arguments)?;
+            expressions.splice(..0, days);
+            also = format!(", {unknown}{also}");
         }
         // Not `recursive`: up to the end of the expression that hides it, a name stands for the table itself.
         Ok(format!("with {} select *{also} from ({statement}) as answer", expressions.join(", ")))
@@ -218,9 +233,6 @@ fn expression_of(class: FieldClass) -> String {
 /// The column beside a statement's rows that says whether the reader's employment is over.
 pub(crate) const LEFT: &str = "reader_left";
 
-/// Of UTC, whatever the server's zone.
-const TODAY: &str = "(now() at time zone 'utc')::date";
-
 /// The people whom a class of fields may be seen of, in one statement.
 struct Seen<'a> {
     class: FieldClass,
@@ -242,11 +254,15 @@ impl<'a> Seen<'a> {
     fn among(&mut self, whose: &str, arguments: &mut PgArguments) -> Result<Option<String>, BoxDynError> {
         Ok(if self.sight.all {
             None
-        } else if self.sight.lines.is_empty() && self.sight.departments.is_empty() {
-            Some(format!("x.{whose} = any ({})", self.named(arguments)?))
-        } else {
+        } else if self.is_by_place() {
             Some(format!("x.{whose} in (select employee_id from {})", self.name))
+        } else {
+            Some(format!("x.{whose} = any ({})", self.named(arguments)?))
         })
+    }
+    /// Whether it depends on where people work today.
+    fn is_by_place(&self) -> bool {
+        !self.sight.lines.is_empty() || !self.sight.departments.is_empty()
     }
     fn named(&mut self, arguments: &mut PgArguments) -> Result<String, BoxDynError> {
         if self.named.is_none() {
@@ -255,8 +271,8 @@ impl<'a> Seen<'a> {
         Ok(self.named.clone().unwrap_or_default())
     }
     /// A common table expression of the class's name: the people, as of today.
-    fn expression(&mut self, arguments: &mut PgArguments) -> Result<String, BoxDynError> {
-        let (name, place, mut steps) = (self.name.clone(), place(), Vec::new());
+    fn expression(&mut self, arguments: &mut PgArguments, todays: &Todays) -> Result<String, BoxDynError> {
+        let (name, mut steps) = (self.name.clone(), Vec::new());
         let mut sets = vec![if self.sight.all {
             "select employee_id from employee".to_owned()
         } else {
@@ -265,8 +281,8 @@ impl<'a> Seen<'a> {
         if !self.sight.lines.is_empty() {
             // Only through people who have not left; `union` ends a ring.
             let roots = bind(arguments, employees(&self.sight.lines))?;
-            let roots = format!("array(select r.id from unnest({roots}) as r (id) where {})", is_there("r.id"));
-            let place = format!("{place} and {TODAY} < m.ends_on");
+            let roots = format!("array(select r.id from unnest({roots}) as r (id) where {})", todays.is_there("r.id"));
+            let place = todays.place(true);
             if let Some(person) = self.about {
                 let person = bind(arguments, person)?;
                 steps.push(format!(
@@ -286,11 +302,12 @@ impl<'a> Seen<'a> {
         }
         if !self.sight.departments.is_empty() {
             let roots = bind(arguments, self.sight.departments.iter().map(|id| id.uuid()).collect::<Vec<_>>())?;
+            let (today, place) = (todays.of_tenant(), todays.place(false));
             steps.push(format!(
                 "tree (department_id) as (
                     select unnest({roots})
                     union select s.department_id from tree t join department_span s on s.parent_id = t.department_id
-                        and s.valid_from <= {TODAY} and {TODAY} < s.valid_to)"
+                        and s.valid_from <= {today} and {today} < s.valid_to)"
             ));
             sets.push(format!("select a.employee_id from tree t join assignment_span a on a.department_id = t.department_id {place}"));
         }
@@ -304,33 +321,12 @@ fn employees(ids: &BTreeSet<EmployeeId>) -> Vec<Uuid> {
 }
 
 /// Adds an argument: SQL for it.
-fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres> + 'q>(arguments: &mut PgArguments, value: T) -> Result<String, BoxDynError> {
+pub(crate) fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres> + 'q>(
+    arguments: &mut PgArguments,
+    value: T,
+) -> Result<String, BoxDynError> {
     arguments.add(value)?;
     Ok(format!("${}::{}", arguments.len(), T::type_info().name()))
-}
-
-/// SQL for whether somebody has not left: is employed today, or starts later, or is not known. The same as
-/// `domain::employee::Place::left`.
-pub(crate) fn is_there(person: &str) -> String {
-    format!(
-        "coalesce((select max(m.ends_on) > {TODAY} from employment m
-             where m.employee_id = {person} and m.starts_on <= {TODAY} and m.starts_on < m.ends_on), true)"
-    )
-}
-
-/// Where and for whom somebody works: the assignment `a` of today in the employment `m` of today; else the last one of the
-/// employment that ended last, else the first one of the next. The same as `domain::employee::State::place`.
-fn place() -> String {
-    format!(
-        "join employment m on m.employment_id = a.employment_id
-             and a.valid_from <= greatest(least({TODAY}, m.ends_on - 1), m.starts_on)
-             and greatest(least({TODAY}, m.ends_on - 1), m.starts_on) < a.valid_to
-             and m.starts_on < m.ends_on
-             and (m.starts_on <= {TODAY} and {TODAY} < m.ends_on or not exists (
-                 select from employment n where n.employee_id = m.employee_id and n.starts_on < n.ends_on
-                 and case when m.starts_on <= {TODAY} then m.starts_on < n.starts_on and n.starts_on <= {TODAY}
-                          else n.starts_on < m.starts_on end))"
-    )
 }
 
 #[cfg(test)]
@@ -338,6 +334,7 @@ mod tests {
     use super::*;
 
     const TENANT: TenantId = TenantId::PLATFORM;
+    const DAY: &str = "2026-11-30";
 
     #[test]
     fn a_statement_is_kept_whole_behind_what_hides() {
@@ -357,7 +354,7 @@ mod tests {
             ),
         ] {
             let mut arguments = PgArguments::default();
-            let sql = sight.restrict(statement, &mut arguments, TENANT).unwrap();
+            let sql = sight.restrict(statement, &mut arguments, TENANT, &Todays::one(DAY)).unwrap();
             let expected = if before.is_empty() { statement.to_owned() } else { format!("{before}select * from ({statement}) as answer") };
             assert_eq!((sql, arguments.len()), (expected, usize::from(!before.is_empty())));
         }
@@ -382,6 +379,7 @@ mod tests {
                     "select * from person_span join compensation_span using (employee_id) where employee_id = $1",
                     &mut arguments,
                     TENANT,
+                    &Todays::one(DAY),
                 )
                 .unwrap()
         });
@@ -394,7 +392,7 @@ mod tests {
         let all = |class| access::Sight { all: seen.contains(&class), ..Default::default() };
         let sight = Sight { classes: FieldClass::ALL.map(all), ..Sight::default() };
         let declared = Declared::of(&[sql]);
-        sight.restrict_in(&declared.tables, statement, &mut PgArguments::default(), TENANT).unwrap()
+        sight.restrict_in(&declared.tables, statement, &mut PgArguments::default(), TENANT, &Todays::one(DAY)).unwrap()
     }
 
     #[test]
@@ -437,7 +435,8 @@ mod tests {
             "select * from U&\"\\0065mployee\"".to_owned(),
             "select most_common_vals from pg_stats".to_owned(),
         ] {
-            assert!(Sight::default().restrict(&statement, &mut PgArguments::default(), TENANT).is_err(), "{statement}");
+            let restricted = Sight::default().restrict(&statement, &mut PgArguments::default(), TENANT, &Todays::one(DAY));
+            assert!(restricted.is_err(), "{statement}");
         }
     }
 }

@@ -124,9 +124,9 @@ pub(crate) async fn tenants(
 ) -> Result<Answer, Problem> {
     let slug = params.slug.map(|slug| slug.0);
     // Tenants are not dated; every cursor carries the same day.
-    let filters = [("slug", slug.clone())];
+    let (filters, day) = ([("slug", slug.clone())], Day::NONE);
     let (listing, after) =
-        Listing::open(operator.0.scope, &operator.0.epoch, "/v1/tenants", &filters, Day::from_days(0), params.cursor.as_ref())?;
+        Listing::open(operator.0.scope, &operator.0.epoch, "/v1/tenants", &filters, Some(day), day, params.cursor.as_ref())?;
     let after = text_key(after)?.map(key_of).transpose()?;
     let limit = usize::try_from(params.limit.unwrap_or_default().0).unwrap_or(usize::MAX);
     let position = reach(&registry, &operator, fresh).await?;

@@ -12,7 +12,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use events::{
-    Change, DepartmentId, Effective, EmployeeId, EmploymentId, Personal, StreamName, TenantScope, Timeline,
+    Change, DepartmentId, Effective, EmployeeId, EmploymentId, LocationId, Personal, StreamName, TenantScope, Timeline,
     employee::{
         Assignment, AssignmentChange, AssignmentChanged, CompensationChanged, ContactDetails, ContactDetailsChange, ContactDetailsChanged,
         EmployeeEvent, EmployeeHired, EmployeeRehired, EmployeeTerminated, Patch, Pay, PersonalDetails, PersonalDetailsChange,
@@ -423,9 +423,9 @@ impl State {
         let day = on.min(last_day).max(employment.from);
         let held = employment.assignments.changes().iter().rev().filter(|(at, _)| at.on <= day);
         let department_id = held.clone().find_map(|(_, change)| change.department_id)?;
-        let manager = held.map(|(_, change)| change.manager_id).find(|change| !change.is_keep());
-        let manager_id = if let Some(Patch::Set(manager)) = manager { Some(manager) } else { None };
-        Some(Place { department_id, manager_id, left: last_day < on })
+        let location_id = last_set(held.clone().map(|(_, change)| change.location_id));
+        let manager_id = last_set(held.map(|(_, change)| change.manager_id));
+        Some(Place { department_id, location_id, manager_id, left: last_day < on })
     }
 }
 
@@ -434,6 +434,8 @@ impl State {
 pub struct Place {
     /// The department.
     pub department_id: DepartmentId,
+    /// The place of work, where there is a fixed one.
+    pub location_id: Option<LocationId>,
     /// The person reported to.
     pub manager_id: Option<EmployeeId>,
     /// Whether the employment has ended before the day.
@@ -509,6 +511,14 @@ impl Employment {
 
     fn started_as(&self, on: Date, assignment: &Assignment, pay: Option<Pay>) -> bool {
         self.from == on && self.hired_pay == pay && first(&self.assignments) == Some(&AssignmentChange::from(*assignment))
+    }
+}
+
+/// The value that the newest of these changes left, newest first; none where it was cleared or never set.
+fn last_set<T>(mut newest_first: impl Iterator<Item = Patch<T>>) -> Option<T> {
+    match newest_first.find(|change| !change.is_keep()) {
+        Some(Patch::Set(value)) => Some(value),
+        Some(Patch::Keep | Patch::Clear) | None => None,
     }
 }
 

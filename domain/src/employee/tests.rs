@@ -269,6 +269,31 @@ fn a_person_who_never_started_is_never_employed() {
 }
 
 #[test]
+fn the_place_of_work_is_that_of_the_day() {
+    let to = |day: &str, location: &str| {
+        format!(r##"ChangeAssignment "effective_on":"{day}","changes":{{"location_id":{location}}},"reason":"transfer""##)
+    };
+    let (moves, leaves_it) = (to("2020-03-01", r##""#6""##), to("2020-04-01", "null"));
+    let state = given(&[HIRE, &moves, &leaves_it, LEAVE, REHIRE]);
+    for (day, location, left) in [
+        // Before the first day the first place, and after the last day the last one.
+        ("2019-12-31", Some(4), false),
+        ("2020-01-01", Some(4), false),
+        ("2020-02-29", Some(4), false),
+        ("2020-03-01", Some(6), false),
+        ("2020-04-01", None, false),
+        ("2020-07-01", None, true),
+        ("2021-01-01", None, false),
+    ] {
+        let place = state.place(day.parse().unwrap()).unwrap();
+        let location = location.map(|n| LocationId::from_uuid(uuid::Uuid::from_u128(n)));
+        assert_eq!((place.location_id, place.left), (location, left), "{day}");
+    }
+    let left = given(&[HIRE, &moves, LEAVE]).place("2022-01-01".parse().unwrap()).unwrap();
+    assert_eq!((left.location_id, left.left), (Some(LocationId::from_uuid(uuid::Uuid::from_u128(6))), true));
+}
+
+#[test]
 fn a_rehire_follows_an_end() {
     let rehire = |day: &str| REHIRE.replace("2021-01-01", day);
     check(&[HIRE], REHIRE, "still_employed -");

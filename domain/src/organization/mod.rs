@@ -49,6 +49,14 @@ facts! { Organization answers {
         /// The day.
         on: Date,
     } -> Standing;
+    /// The IANA name of a location's time zone on a day. Before the location opens it is the first one, after it was closed the last
+    /// one; none of a location that the tenant does not have.
+    TimeZoneOn {
+        /// The location.
+        location: LocationId,
+        /// The day.
+        on: Date,
+    } -> Option<String>;
     /// How a job stands on a day.
     JobOn {
         /// The job.
@@ -293,6 +301,9 @@ impl State {
         match *question {
             Question::DepartmentOn(q) => Fact::DepartmentOn(self.departments.standing(q.department, q.on)),
             Question::LocationOn(q) => Fact::LocationOn(self.locations.standing(q.location, q.on)),
+            Question::TimeZoneOn(q) => {
+                Fact::TimeZoneOn(self.locations.get(q.location).and_then(|location| location.time_zone_on(q.on)).map(str::to_owned))
+            }
             Question::JobOn(q) => Fact::JobOn(self.jobs.standing(q.job, q.on)),
             Question::DepartmentsAbove(q) => Fact::DepartmentsAbove(self.chain_of(q.department, q.on)),
         }
@@ -345,6 +356,15 @@ impl State {
 
 fn created_department(name: String, parent: Option<DepartmentId>) -> DepartmentChange {
     DepartmentChange { name: Some(name), parent: parent.map_or(Patch::Clear, Patch::Set) }
+}
+
+impl Unit<LocationChange> {
+    fn time_zone_on(&self, day: Date) -> Option<&str> {
+        let last = self.closed_from().map_or(Date::MAX, |end| end.yesterday().unwrap_or(Date::MIN));
+        let day = day.min(last).max(self.opened_on());
+        let mut held = self.changes().iter().rev().filter(|(at, _)| at.on <= day);
+        held.find_map(|(_, change)| change.time_zone.as_deref())
+    }
 }
 
 impl Unit<DepartmentChange> {

@@ -183,6 +183,35 @@ fn what_others_refer_to_stands_from_its_first_day_to_its_last() {
     assert_eq!(state.answer(&Question::JobOn(job)), Fact::JobOn(Standing::Unknown));
 }
 
+#[test]
+fn a_location_has_a_time_zone_on_every_day() {
+    let open = r##"OpenLocation "location_id":"#1","effective_on":"2020-01-01","code":"vie","name":"Vienna","time_zone":"Europe/Vienna""##;
+    let to = |day: &str, zone: &str| format!(r##"ChangeLocation "location_id":"#1","effective_on":"{day}","time_zone":"{zone}""##);
+    let renamed = r##"ChangeLocation "location_id":"#1","effective_on":"2020-02-15","name":"Elsewhere""##;
+    let close = r##"CloseLocation "location_id":"#1","effective_on":"2020-04-01""##;
+    let commands =
+        [open, &to("2020-01-01", "Asia/Tokyo"), &to("2020-02-01", "America/Lima"), renamed, &to("2020-05-01", "Asia/Tokyo"), close];
+    let state = given(&commands.map(str::to_owned));
+    let zone = |n: u128, on: Date| {
+        let location = LocationId::from_uuid(uuid::Uuid::from_u128(n));
+        let Fact::TimeZoneOn(zone) = state.answer(&Question::TimeZoneOn(TimeZoneOn { location, on })) else { panic!("another") };
+        zone
+    };
+    for (on, expected) in [
+        (date(2019, 12, 31), "Asia/Tokyo"),
+        (date(2020, 1, 1), "Asia/Tokyo"),
+        (date(2020, 1, 31), "Asia/Tokyo"),
+        (date(2020, 2, 1), "America/Lima"),
+        (date(2020, 3, 1), "America/Lima"),
+        // Closed: what was to come after that never was.
+        (date(2020, 4, 1), "America/Lima"),
+        (date(2020, 6, 1), "America/Lima"),
+    ] {
+        assert_eq!(zone(1, on).as_deref(), Some(expected), "{on}");
+    }
+    assert_eq!(zone(2, date(2020, 1, 1)), None);
+}
+
 fn any_command() -> impl Strategy<Value = String> {
     let on = (0..20_i32).prop_map(|n| date(2020, 1, 1).checked_add(n.days()).unwrap().to_string());
     let parent = prop::option::weighted(0.8, 1..7_u8);

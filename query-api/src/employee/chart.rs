@@ -81,7 +81,7 @@ impl std::str::FromStr for Nodes {
 params! {
     /// For the org chart.
     ChartParams {
-        /// The day to answer for, past or future; today in UTC if absent.
+        /// The day to answer for, past or future; today in the tenant's time zone if absent.
         as_of: Day,
         /// The person to start from; absent, everyone at the top.
         root: IdParam,
@@ -176,7 +176,7 @@ fn nodes(people: Vec<(Uuid, Day, Part)>, referred: &Referred) -> Vec<ChartNode> 
 #[utoipa::path(get, path = "/v1/org-chart", tag = "employee", params(ChartParams),
     responses((status = 200, description = "The answer", body = OrgChart, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params: ChartParams, fresh: Fresh) -> Result<Answer, Problem> {
-    let as_of = params.as_of.unwrap_or_else(Day::today);
+    let as_of = params.as_of.unwrap_or_else(|| Day::today(&reader.0.tenant));
     let root = params.root.map(|id| id.0);
     let start = match root {
         Some(_) => Start::Person,

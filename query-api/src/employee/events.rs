@@ -52,9 +52,9 @@ pub(crate) async fn recorded_events(
 ) -> Result<Answer, Problem> {
     let scope = reader.0.scope;
     // Events have no day; every cursor carries the same one.
-    let filters = [("employee", Some(id.to_string()))];
+    let (filters, day) = ([("employee", Some(id.to_string()))], Day::NONE);
     let (listing, after) =
-        Listing::open(scope, &reader.0.epoch, "/v1/employees/{id}/events", &filters, Day::from_days(0), params.cursor.as_ref())?;
+        Listing::open(scope, &reader.0.epoch, "/v1/employees/{id}/events", &filters, Some(day), day, params.cursor.as_ref())?;
     let after = match after.map(|key| <[u8; 8]>::try_from(key.as_slice())) {
         None => Version::ZERO,
         Some(Ok(bytes)) => Version(u64::from_be_bytes(bytes)),

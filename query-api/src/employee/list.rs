@@ -52,7 +52,7 @@ impl std::str::FromStr for Words {
 params! {
     /// For a list of people.
     EmployeeListParams {
-        /// The day to answer for, past or future; today in UTC if absent.
+        /// The day to answer for, past or future; today in the tenant's time zone if absent.
         as_of: Day,
         /// Only those of this department and of the departments below it on that day.
         department: IdParam,
@@ -104,7 +104,9 @@ pub(crate) async fn employees(
         ("status", params.status.map(|status| status.name().into())),
         ("q", params.q.as_ref().map(|words| words.0.join(" "))),
     ];
-    let (listing, after) = Listing::open(reader.0.scope, &reader.0.epoch, "/v1/employees", &filters, params.as_of, params.cursor.as_ref())?;
+    let today = Day::today(&reader.0.tenant);
+    let (listing, after) =
+        Listing::open(reader.0.scope, &reader.0.epoch, "/v1/employees", &filters, params.as_of, today, params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default();
     let mut sql = statement(&params, listing.as_of, id_key(after)?, limit.0);
     let (position, parts) = reads.all(&reader, fresh, sql.build_query_as()).await?;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
+    contract::checked,
     servers::{System, eventually, system},
     today::{Days, EAST, WEST},
 };
@@ -71,7 +72,7 @@ impl Company {
     }
     pub(crate) async fn get(&self, token: &str, path: &str) -> (u16, Value) {
         let response = self.system.client.get(format!("{}{path}", self.system.query_api)).bearer_auth(token).send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap())
+        checked(&reqwest::Method::GET, response).await
     }
     /// A token with these roles; of a person, where it says so.
     pub(crate) fn token(&self, roles: &[&str], person: Option<&str>) -> String {

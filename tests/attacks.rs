@@ -197,13 +197,18 @@ impl Battlefield {
     /// Sends, and looks for what belongs to the other tenant in every byte that comes back.
     async fn send(&self, request: RequestBuilder) -> (u16, Value) {
         SENT.fetch_add(1, Ordering::Relaxed);
-        let response = request.send().await.unwrap();
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = client.execute(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), format!("{:?}", response.headers()));
         let body = response.text().await.unwrap();
         for bytes in [&headers, &body] {
             assert!(!bytes.contains(&self.other.canary), "a canary of the other tenant: {status} {headers} {body}");
         }
-        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+        let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
+        crate::contract::check(method.as_str(), &path, status, &body);
+        (status, body)
     }
     /// Sends bytes as they are, and takes what comes back before the server closes the connection.
     async fn send_raw(&self, base: &str, bytes: &str) -> (u16, Value) {

@@ -34,6 +34,8 @@ use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::contract;
+
 /// Two command APIs on one database.
 pub(crate) struct World {
     bases: [String; 2],
@@ -210,7 +212,9 @@ impl World {
         let response = request.body(body).send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.text().await.unwrap();
-        Reply { status, headers, body: serde_json::from_str(&body).unwrap_or(Value::String(body)) }
+        let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
+        contract::check("POST", path, status, &body);
+        Reply { status, headers, body }
     }
     /// A command to one of the services; no key if that is empty.
     pub(crate) async fn on(&self, service: usize, tenant: &Tenant, path: &str, key: &str, body: &Value) -> Reply {

@@ -7,7 +7,10 @@ use sqlx::Executor as _;
 use totp_rs::TOTP;
 use uuid::Uuid;
 
-use crate::servers::{System, own_static_system_with, system};
+use crate::{
+    contract,
+    servers::{System, own_static_system_with, system},
+};
 
 /// A tenant of its own, and who decides there who gets in.
 pub(crate) struct Company {
@@ -84,7 +87,7 @@ impl Company {
 
 async fn open_at(system: &System, host: &str, path: &str, body: &Value) -> (u16, Value) {
     let response = system.client.post(format!("{}{path}", system.command_api)).header("host", host).json(body).send().await.unwrap();
-    (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
+    contract::checked(&reqwest::Method::POST, response).await
 }
 
 pub(crate) fn text(value: &Value, field: &str) -> String {
@@ -767,8 +770,7 @@ async fn asked(company: &Company, host: &str, path: &str, address: &str, token: 
     let url = format!("{}{path}", company.system.command_api);
     let request = company.system.client.post(url).header("host", host).header("x-forwarded-for", address).json(body);
     let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
-    let response = request.send().await.unwrap();
-    (response.status().as_u16(), response.json().await.unwrap_or_default())
+    contract::checked(&reqwest::Method::POST, request.send().await.unwrap()).await
 }
 
 /// Each device has ten wrong guesses, all of an account's a hundred, and a new password makes them strangers.

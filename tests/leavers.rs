@@ -7,7 +7,7 @@ use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{access::Company, servers::eventually};
+use crate::{access::Company, contract::checked, servers::eventually};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -62,8 +62,7 @@ impl Company {
     pub(crate) async fn open(&self, path: &str, body: &Value) -> (u16, Value) {
         let request =
             self.system.client.post(format!("{}{path}", self.system.command_api)).header("host", format!("{}.localhost", self.slug));
-        let response = request.json(body).send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap_or_default())
+        checked(&reqwest::Method::POST, request.json(body).send().await.unwrap()).await
     }
     pub(crate) async fn log_in(&self, name: &str) -> (u16, Value) {
         self.open("/v1/auth/login", &json!({"email": format!("{name}@work.example"), "password": PASSWORD})).await

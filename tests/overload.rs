@@ -16,7 +16,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::servers::{System, eventually, own_system_with, tenant_of};
+use crate::{
+    contract::checked,
+    servers::{System, eventually, own_system_with, tenant_of},
+};
 
 /// Of one tenant or address; half may wait.
 const PLACES: usize = 8;
@@ -370,9 +373,8 @@ async fn live(system: &System, tokens: [&str; 3], routes: &[Route]) {
         if let Some(media_type) = &route.media_type {
             request = request.header("content-type", media_type).body("{}");
         }
-        let response = request.send().await.unwrap();
-        let status = response.status();
-        assert!(!status.is_server_error(), "{} {}: {status} {}", route.method, route.path, response.text().await.unwrap());
+        let (status, answer) = checked(&route.method, request.send().await.unwrap()).await;
+        assert!(status < 500, "{} {}: {status} {answer}", route.method, route.path);
     }
 }
 

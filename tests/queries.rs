@@ -335,7 +335,9 @@ async fn ask(token: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
         request = request.header(*name, *value);
     }
     let response = request.send().await.unwrap();
-    Reply { status: response.status().as_u16(), headers: response.headers().clone(), body: response.text().await.unwrap() }
+    let (status, headers, body) = (response.status().as_u16(), response.headers().clone(), response.text().await.unwrap());
+    crate::contract::check("GET", path, status, &serde_json::from_str(&body).unwrap_or_default());
+    Reply { status, headers, body }
 }
 
 /// What a path answers, strictly in the documented shape.

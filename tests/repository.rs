@@ -104,7 +104,7 @@ fn root() -> &'static Path {
 }
 
 /// Every file of ours with this extension, by its path from the root.
-fn files(extension: &str) -> Vec<(String, String)> {
+pub(crate) fn files(extension: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open: Vec<PathBuf> = vec![root().to_owned()];
     while let Some(directory) = open.pop() {

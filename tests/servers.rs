@@ -33,7 +33,7 @@ use tenure::{
 };
 use tokio::sync::OnceCell;
 
-use crate::eventstoredb::StandIn;
+use crate::{contract, eventstoredb::StandIn};
 
 /// The URL of a superuser of this run's PostgreSQL.
 pub(crate) async fn database_url() -> String {
@@ -258,8 +258,7 @@ impl System {
     /// A command: status and body. `key` is its `Idempotency-Key`.
     pub(crate) async fn post(&self, token: &str, path: &str, key: &str, body: &Value) -> (u16, Value) {
         let request = self.client.post(format!("{}{path}", self.command_api)).bearer_auth(token).header("idempotency-key", key);
-        let response = request.json(body).send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
+        contract::checked(&reqwest::Method::POST, request.json(body).send().await.unwrap()).await
     }
     /// The events of a tenant, straight from the event store, in the order of its log.
     pub(crate) async fn stored(&self, tenant: TenantId) -> Vec<Stored> {

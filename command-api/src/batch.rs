@@ -159,11 +159,8 @@ struct LineSchema {
     request_body(content = LineSchema, content_type = "application/x-ndjson"),
     responses(
         (status = 200, description = "One result per line", body = Answer, content_type = "application/x-ndjson"),
-        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 415, body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`: eight batches of the tenant are in work already, or it sends too much; with `Retry-After`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported_media_type`"),
+        (status = 429, description = "`rate_limited`: eight batches of the tenant are in work already, or it sends too much; with `Retry-After`"),
     ))]
 pub(crate) async fn execute_batch(
     State(executor): State<Executor>,

@@ -1,12 +1,7 @@
 //! What the contract says of every command: its headers, and the problems that it may be answered with.
 
-use std::{collections::BTreeMap, sync::LazyLock};
-
-use platform::openapi::problems;
-use utoipa::{
-    IntoParams, IntoResponses,
-    openapi::{RefOr, Response},
-};
+use platform::contract::{Shared, Takes, shared};
+use utoipa::IntoParams;
 
 /// The headers that every command takes.
 #[derive(Debug, IntoParams)]
@@ -22,39 +17,22 @@ pub(crate) struct CommandHeaders {
     if_match: Option<String>,
 }
 
-/// The codes of 409.
-static CONFLICTS: LazyLock<String> = LazyLock::new(|| {
-    let taken: Vec<_> = domain::uniques().map(|unique| format!("`{}`", unique.code)).collect();
-    format!(
-        "{}; `conflict`: others were faster, try again; `history_restored`: what `If-Match` holds is of before a restore",
-        taken.join(", ")
-    )
-});
-
-/// What every command may be answered with instead.
-pub(crate) struct CommandProblems;
-
-impl IntoResponses for CommandProblems {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems([
-            ("400", "`malformed_json`, `invalid_id`, `invalid_idempotency_key`, `invalid_if_match`"),
-            ("401", "`missing_token`, `invalid_token`"),
-            ("402", "`subscription_expired`"),
-            ("403", "`tenant_mismatch`, `tenant_suspended`, `forbidden`"),
-            ("404", "`tenant_not_found`; `not_found`: there is no such thing in this tenant"),
-            ("409", CONFLICTS.as_str()),
-            ("412", "`precondition_failed`: not at the version in `If-Match`"),
-            ("413", "`body_too_large`"),
-            ("415", "`unsupported_media_type`"),
-            ("429", "`rate_limited`: the tenant sends too much; with `Retry-After`"),
-            (
-                "422",
-                "`unknown_field`, `missing_field`, `invalid_field`, `unknown_reference`, `idempotency_key_reused`, or a rule's own code",
-            ),
-            (
-                "503",
-                "`overloaded`, `timeout`, `store_unavailable`, `database_unavailable`, `tenant_not_ready`, `rights_changed`, `history_changing`, `history_diverged`: try again with the same key",
-            ),
-        ])
-    }
+/// Adds the problems that routes share to each of them.
+pub(crate) fn describe(document: &mut utoipa::openapi::OpenApi) {
+    let taken = domain::uniques().map(|unique| (unique.code, "")).collect();
+    let of_commands = vec![
+        shared(Takes::is_command, 400, [("invalid_idempotency_key", ""), ("invalid_if_match", "")]),
+        shared(Takes::is_command, 404, [("not_found", "")]),
+        Shared { of: Takes::is_command, status: 409, codes: taken },
+        shared(Takes::is_command, 409, [("conflict", "others were faster, try again")]),
+        shared(Takes::is_command, 410, [("person_erased", "the person's key was destroyed")]),
+        shared(Takes::is_command, 412, [("precondition_failed", "it is not at the version in `If-Match`")]),
+        shared(Takes::is_command, 422, [("idempotency_key_reused", ""), ("unknown_reference", "or another rule's own code")]),
+        shared(Takes::is_command, 503, [("store_unavailable", "try again with the same key")]),
+    ];
+    let of_all = vec![
+        shared(|_| true, 500, [("key_missing", "an operator must restore a key"), ("key_damaged", "an operator must restore a key")]),
+        shared(|takes| !takes.is_command() && takes.path != "/v1/batch", 503, [("login_unavailable", "")]),
+    ];
+    platform::contract::describe(document, of_commands.into_iter().chain(of_all).collect());
 }

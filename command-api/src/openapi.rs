@@ -3,12 +3,12 @@
 use std::sync::LazyLock;
 
 use axum::{http::header, response::IntoResponse};
-use platform::{openapi::ProblemDocument, page::Page};
+use platform::{contract::ProblemDocument, page::Page};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        Components, RefOr, ResponseBuilder,
-        path::{Operation, PathItem},
+        Components, RefOr,
+        path::Operation,
         schema::Schema,
         security::{Http, HttpAuthScheme, SecurityScheme},
         tag::TagBuilder,
@@ -19,7 +19,7 @@ use utoipa::{
 #[openapi(
     info(
         title = "Tenure command API",
-        description = "Every change to an organization and its people, each a command of its own.\n\nA command is answered once its events are durable. The answer carries the stream's version (also as `ETag`) and the position to send to the query API as `Tenure-Min-Position` (also as the header `Tenure-Position`).\n\nSend every command with an `Idempotency-Key`: then it can be sent again after a timeout or a lost connection and gets its first answer. Send `If-Match` with the `ETag` that you have seen to be sure that nobody changed it meanwhile.\n\nErrors are RFC 9457 problem documents with a stable `error` code, and `errors` that point at the fields at fault. A refusal changes nothing."
+        description = "Every change to an organization and its people, each a command of its own.\n\nA command is answered once its events are durable. The answer carries the stream's version (also as `ETag`) and the position to send to the query API as `Tenure-Min-Position` (also as the header `Tenure-Position`).\n\nSend every command with an `Idempotency-Key`: then it can be sent again after a timeout or a lost connection and gets its first answer. Send `If-Match` with the `ETag` that you have seen to be sure that nobody changed it meanwhile.\n\nErrors are RFC 9457 problem documents with a stable `error` code, which each route lists, and `errors` that point at the fields at fault. A refusal changes nothing."
     ),
     components(schemas(ProblemDocument)),
     modifiers(&Token, &Tags, &IdsInPaths),
@@ -54,14 +54,6 @@ impl Modify for Token {
         let mut http = Http::new(HttpAuthScheme::Bearer);
         http.bearer_format = Some("JWT".into());
         openapi.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(http));
-    }
-}
-
-/// What takes no token waits for its body only so long.
-pub(crate) fn may_be_too_slow(item: &mut PathItem) {
-    let response = ResponseBuilder::new().description("`body_timeout`: the body did not come within five seconds").build();
-    if let Some(operation) = &mut item.post {
-        operation.responses.responses.insert("408".into(), response.into());
     }
 }
 

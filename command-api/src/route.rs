@@ -8,7 +8,6 @@ macro_rules! route {
         #[utoipa::path(post, path = $path, tag = $tag, params($crate::contract::CommandHeaders), request_body = $command, responses(
             (status = 201, description = "Created", body = execution::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
             (status = 200, description = "It was there already, just so", body = execution::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
-            $crate::contract::CommandProblems,
         ))]
         pub(crate) async fn $handler(
             axum::extract::State(executor): axum::extract::State<execution::Executor>,
@@ -24,7 +23,6 @@ macro_rules! route {
         $(#[$doc])*
         #[utoipa::path(post, path = $path, tag = $tag, params(("id" = $id, Path, description = "Whom or what it is about"), $crate::contract::CommandHeaders), request_body = $command, responses(
             (status = 200, description = "Done, or so already", body = execution::Answer, headers(("Tenure-Position" = String), ("ETag" = String))),
-            $crate::contract::CommandProblems,
         ))]
         pub(crate) async fn $handler(
             axum::extract::State(executor): axum::extract::State<execution::Executor>,

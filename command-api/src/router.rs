@@ -29,7 +29,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::App, batch, openapi};
+use crate::{app::App, batch, contract, openapi};
 
 /// Every route. `platform::http::shell` goes around it.
 pub fn router(app: App) -> Router {
@@ -108,8 +108,7 @@ pub fn openapi_json() -> String {
         .merge(batches())
         .split_for_parts();
     openapi::IdsInPaths.modify(&mut document);
-    let open = open_paths(&document);
-    document.paths.paths.iter_mut().filter(|(path, _)| open.contains(*path)).for_each(|(_, item)| openapi::may_be_too_slow(item));
+    contract::describe(&mut document);
     let mut json = document.to_pretty_json().expect("the document holds only text, numbers and lists");
     json.push('\n');
     json

@@ -14,7 +14,6 @@ mod emails;
 mod hashing;
 mod login;
 mod machines;
-mod openapi;
 mod own;
 mod passwords;
 mod random;

@@ -86,15 +86,11 @@ const ACCOUNT: &str = "a.user_id, a.state, a.roles, a.employee_id, a.password_ha
 /// Whoever is not let in gets the same answer after the same time, whether or not account or tenant exist.
 #[utoipa::path(post, path = "/v1/auth/login", tag = "identity", security(()), request_body = LogIn, responses(
     (status = 200, description = "Logged in", body = Tokens),
-    (status = 400, description = "`malformed_json`; `invalid_tenant`: neither host nor header name a tenant"),
+    (status = 400, description = "`invalid_tenant`: neither host nor header name a tenant"),
     (status = 401, description = "`invalid_credentials`; `totp_required`: the password was right, now the six digits"),
     (status = 402, description = "`subscription_expired`"),
     (status = 403, description = "`tenant_suspended`"),
-    (status = 413, description = "`body_too_large`"),
-    (status = 415, description = "`unsupported_media_type`"),
-    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
-    (status = 429, description = "`rate_limited`, with `Retry-After`"),
-    (status = 503, description = "`login_unavailable`, `overloaded`, `database_unavailable`"),
+    (status = 503, description = "`store_unavailable`"),
 ))]
 pub(crate) async fn log_in(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<LogIn>) -> Result<Json<Tokens>, Problem> {
     let identity = logins.get()?;
@@ -219,14 +215,12 @@ struct Family {
 /// Get the next access token. A refresh token works once: its second use ends the log-in, for whoever holds it.
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "identity", security(()), request_body = Refresh, responses(
     (status = 200, description = "The next tokens", body = Tokens),
-    (status = 400, description = "`malformed_json`; `invalid_grant`: log in again; `invalid_tenant`"),
+    (status = 400, description = "`invalid_grant`: log in again"),
     (status = 401, description = "`access_ended`: with the last day of the employment"),
     (status = 402, description = "`subscription_expired`"),
     (status = 403, description = "`tenant_suspended`"),
-    (status = 413, description = "`body_too_large`"),
-    (status = 415, description = "`unsupported_media_type`"),
-    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
-    (status = 503, description = "`login_unavailable`, `database_unavailable`"),
+    (status = 404, description = "`tenant_not_found`"),
+    (status = 503, description = "`store_unavailable`"),
 ))]
 pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<Refresh>) -> Result<Json<Tokens>, Problem> {
     let identity = logins.get()?;
@@ -310,11 +304,6 @@ pub(crate) async fn refresh(State(logins): State<Logins>, parts: Parts, Fields(a
 /// End a log-in: its refresh tokens at once, its access tokens within seconds. An unknown one is ended already.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "identity", security(()), request_body = Refresh, responses(
     (status = 204, description = "Logged out"),
-    (status = 400, description = "`malformed_json`, `invalid_tenant`"),
-    (status = 413, description = "`body_too_large`"),
-    (status = 415, description = "`unsupported_media_type`"),
-    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
-    (status = 503, description = "`login_unavailable`, `database_unavailable`"),
 ))]
 pub(crate) async fn log_out(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<Refresh>) -> Result<StatusCode, Problem> {
     let identity = logins.get()?;
@@ -354,14 +343,11 @@ pub(crate) struct Activation {
 /// Take up an invitation, or set a new password with one. All earlier log-ins end.
 #[utoipa::path(post, path = "/v1/auth/activation", tag = "identity", security(()), request_body = Activation, responses(
     (status = 204, description = "The account is active; log in"),
-    (status = 400, description = "`malformed_json`; `invalid_ticket`: unknown, used, too old, or for an account that has changed since; ask for another; `invalid_tenant`"),
+    (status = 400, description = "`invalid_ticket`: unknown, used, too old, or for an account that has changed since; ask for another"),
     (status = 402, description = "`subscription_expired`"),
     (status = 403, description = "`tenant_suspended`"),
     (status = 404, description = "`tenant_not_found`"),
-    (status = 413, description = "`body_too_large`"),
-    (status = 415, description = "`unsupported_media_type`"),
-    (status = 422, description = "`weak_password`, `missing_field`, `unknown_field`, `invalid_field`"),
-    (status = 503, description = "`login_unavailable`, `overloaded`, `database_unavailable`"),
+    (status = 422, description = "`weak_password`"),
 ))]
 pub(crate) async fn activate(State(logins): State<Logins>, parts: Parts, Fields(ask): Fields<Activation>) -> Result<StatusCode, Problem> {
     let invalid = || {

@@ -59,8 +59,7 @@ fn subject(account: Uuid) -> String {
 /// Make a service account. The answer holds its credential.
 #[utoipa::path(post, path = "/v1/service-accounts", tag = "identity", request_body = CreateServiceAccount, responses(
     (status = 201, description = "Made", body = Credential),
-    (status = 422, description = "`unknown_role`, `invalid_field`, `missing_field`, `unknown_field`"),
-    crate::openapi::IdentityProblems,
+    (status = 422, description = "`unknown_role`"),
 ))]
 pub(crate) async fn create_service_account(
     State(logins): State<Logins>,
@@ -91,7 +90,6 @@ pub(crate) async fn create_service_account(
 /// List service accounts.
 #[utoipa::path(get, path = "/v1/service-accounts", tag = "identity", responses(
     (status = 200, description = "At most 1,000", body = Vec<ServiceAccount>),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn service_accounts(
     State(logins): State<Logins>,
@@ -114,7 +112,6 @@ pub(crate) async fn service_accounts(
     params(("id" = Uuid, Path, description = "The account")), responses(
     (status = 204, description = "Disabled, or so already"),
     (status = 404, description = "`not_found`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn disable_service_account(
     State(logins): State<Logins>,
@@ -166,15 +163,11 @@ pub(crate) struct ServiceToken {
 /// Get an access token for a machine.
 #[utoipa::path(post, path = "/v1/auth/service-token", tag = "identity", security(()), request_body = ServiceLogIn, responses(
     (status = 200, description = "The token", body = ServiceToken),
-    (status = 400, description = "`malformed_json`, `invalid_tenant`"),
     (status = 401, description = "`invalid_credentials`"),
     (status = 402, description = "`subscription_expired`"),
     (status = 403, description = "`tenant_suspended`"),
-    (status = 413, description = "`body_too_large`"),
-    (status = 415, description = "`unsupported_media_type`"),
-    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
+    (status = 404, description = "`tenant_not_found`"),
     (status = 429, description = "`rate_limited`: too many at once from there"),
-    (status = 503, description = "`login_unavailable`, `database_unavailable`"),
 ))]
 pub(crate) async fn service_token(
     State(logins): State<Logins>,

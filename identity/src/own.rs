@@ -38,7 +38,6 @@ pub(crate) struct Me {
 /// Who you are to this tenant.
 #[utoipa::path(get, path = "/v1/auth/me", tag = "identity", responses(
     (status = 200, description = "You", body = Me),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn who_am_i(Anyone(actor): Anyone) -> Json<Me> {
     Json(Me {
@@ -65,10 +64,9 @@ pub(crate) struct ChangePassword {
 /// Change your password. Your other log-ins end.
 #[utoipa::path(post, path = "/v1/auth/password", tag = "identity", request_body = ChangePassword, responses(
     (status = 204, description = "Changed"),
-    (status = 422, description = "`weak_password`, `wrong_password`, `missing_field`, `unknown_field`, `invalid_field`"),
     (status = 404, description = "`not_found`: the token is not a user's"),
-    (status = 429, description = "`rate_limited`, with `Retry-After`"),
-    crate::openapi::IdentityProblems,
+    (status = 409, description = "`conflict`: the account was changed meanwhile"),
+    (status = 422, description = "`weak_password`, `wrong_password`"),
 ))]
 pub(crate) async fn change_password(
     State(logins): State<Logins>,
@@ -163,9 +161,7 @@ pub(crate) struct TotpSecret {
     (status = 201, description = "The secret", body = TotpSecret),
     (status = 404, description = "`not_found`: the token is not a user's"),
     (status = 409, description = "`totp_active`: remove it first; `conflict`: the account was changed meanwhile"),
-    (status = 422, description = "`wrong_password`, `missing_field`, `unknown_field`, `invalid_field`"),
-    (status = 429, description = "`rate_limited`, with `Retry-After`"),
-    crate::openapi::IdentityProblems,
+    (status = 422, description = "`wrong_password`"),
 ))]
 pub(crate) async fn set_up_totp(
     State(logins): State<Logins>,
@@ -217,9 +213,7 @@ pub(crate) struct Code {
 #[utoipa::path(post, path = "/v1/auth/totp/confirmation", tag = "identity", request_body = Code, responses(
     (status = 204, description = "Confirmed"),
     (status = 404, description = "`not_found`: there is nothing to confirm"),
-    (status = 422, description = "`wrong_code`, `missing_field`, `unknown_field`, `invalid_field`"),
-    (status = 429, description = "`rate_limited`, with `Retry-After`"),
-    crate::openapi::IdentityProblems,
+    (status = 422, description = "`wrong_code`"),
 ))]
 pub(crate) async fn confirm_totp(
     State(logins): State<Logins>,
@@ -233,9 +227,7 @@ pub(crate) async fn confirm_totp(
 #[utoipa::path(post, path = "/v1/auth/totp/removal", tag = "identity", request_body = Code, responses(
     (status = 204, description = "Removed"),
     (status = 404, description = "`not_found`: there is none"),
-    (status = 422, description = "`wrong_code`, `missing_field`, `unknown_field`, `invalid_field`"),
-    (status = 429, description = "`rate_limited`, with `Retry-After`"),
-    crate::openapi::IdentityProblems,
+    (status = 422, description = "`wrong_code`"),
 ))]
 pub(crate) async fn remove_totp(
     State(logins): State<Logins>,
@@ -290,8 +282,6 @@ pub(crate) struct RevokeToken {
 /// an hour all are made void.
 #[utoipa::path(post, path = "/v1/auth/revocation", tag = "identity", request_body = RevokeToken, responses(
     (status = 204, description = "Void"),
-    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn revoke_token(
     State(logins): State<Logins>,

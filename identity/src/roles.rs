@@ -70,7 +70,6 @@ pub(crate) struct RoleName {
 /// List the roles: the built-in ones and the tenant's own.
 #[utoipa::path(get, path = "/v1/roles", tag = "identity", responses(
     (status = 200, description = "The roles", body = Vec<Role>),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn roles(State(logins): State<Logins>, Anyone(actor): Anyone) -> Result<Json<Vec<Role>>, Problem> {
     let mut tx = logins.get()?.begin(actor.scope).await?;
@@ -87,8 +86,6 @@ pub(crate) async fn roles(State(logins): State<Logins>, Anyone(actor): Anyone) -
 #[utoipa::path(post, path = "/v1/roles", tag = "identity", request_body = MakeRole, responses(
     (status = 204, description = "Made"),
     (status = 409, description = "`too_many_roles`; `last_admin`: nobody would be left who decides who gets in"),
-    (status = 422, description = "`invalid_field`, `missing_field`, `unknown_field`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn make_role(
     State(logins): State<Logins>,
@@ -146,8 +143,6 @@ pub(crate) async fn make_role(
 #[utoipa::path(post, path = "/v1/roles/removal", tag = "identity", request_body = RoleName, responses(
     (status = 204, description = "Removed, or never there"),
     (status = 409, description = "`last_admin`: nobody would be left who decides who gets in"),
-    (status = 422, description = "`invalid_field`, `missing_field`, `unknown_field`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn remove_role(
     State(logins): State<Logins>,
@@ -231,8 +226,7 @@ pub(crate) struct Delegated {
 #[utoipa::path(post, path = "/v1/delegations", tag = "identity", request_body = Delegate, responses(
     (status = 201, description = "Delegated", body = Delegated),
     (status = 409, description = "`too_many_delegations`"),
-    (status = 422, description = "`unknown_role`: not one of yours; `invalid_field`, `missing_field`, `unknown_field`"),
-    crate::openapi::IdentityProblems,
+    (status = 422, description = "`unknown_role`: not one of yours"),
 ))]
 pub(crate) async fn delegate(
     State(logins): State<Logins>,
@@ -307,7 +301,6 @@ pub(crate) async fn delegate(
 /// List the delegations from you and to you; who makes roles sees all. At most 1,000, newest first.
 #[utoipa::path(get, path = "/v1/delegations", tag = "identity", responses(
     (status = 200, description = "The delegations", body = Vec<Delegation>),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn delegations(State(logins): State<Logins>, Anyone(actor): Anyone) -> Result<Json<Vec<Delegation>>, Problem> {
     let mut tx = logins.get()?.begin(actor.scope).await?;
@@ -330,7 +323,6 @@ pub(crate) async fn delegations(State(logins): State<Logins>, Anyone(actor): Any
 #[utoipa::path(post, path = "/v1/delegations/{id}/revocation", tag = "identity", params(("id" = Uuid, Path, description = "The delegation")), responses(
     (status = 204, description = "Ended, or so already"),
     (status = 404, description = "`not_found`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn revoke_delegation(
     State(logins): State<Logins>,

@@ -36,8 +36,6 @@ pub(crate) struct Domain {
     (status = 204, description = "It is, or was already"),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`domain_taken`"),
-    (status = 422, description = "`invalid_field`, `missing_field`, `unknown_field`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn add_domain(
     State(logins): State<Logins>,
@@ -79,8 +77,6 @@ pub(crate) async fn add_domain(
     request_body = Domain, responses(
     (status = 204, description = "It is not, or was not before"),
     (status = 404, description = "`not_found`"),
-    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn remove_domain(
     State(logins): State<Logins>,
@@ -105,7 +101,6 @@ pub(crate) async fn remove_domain(
 #[utoipa::path(get, path = "/v1/tenants/{id}/domains", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")), responses(
     (status = 200, description = "Its domains", body = Vec<Domain>),
     (status = 404, description = "`not_found`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn domains(
     State(logins): State<Logins>,
@@ -119,7 +114,6 @@ pub(crate) async fn domains(
 /// List the domains under which your tenant is reached.
 #[utoipa::path(get, path = "/v1/domains", tag = "identity", responses(
     (status = 200, description = "Its domains", body = Vec<Domain>),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn own_domains(State(logins): State<Logins>, UserAdmin(actor): UserAdmin) -> Result<Json<Vec<Domain>>, Problem> {
     logins.get()?.domains(actor.scope).await.map(Json)
@@ -181,8 +175,7 @@ const fn an_hour() -> i64 {
     (status = 204, description = "Written down"),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`issuer_taken`: another tenant has this issuer with this audience"),
-    (status = 422, description = "`unknown_role`, `invalid_field`, `missing_field`, `unknown_field`"),
-    crate::openapi::IdentityProblems,
+    (status = 422, description = "`unknown_role`"),
 ))]
 pub(crate) async fn trust_issuer(
     State(logins): State<Logins>,
@@ -223,7 +216,6 @@ pub(crate) async fn trust_issuer(
 #[utoipa::path(get, path = "/v1/tenants/{id}/issuers", tag = "tenancy", params(("id" = TenantId, Path, description = "The tenant")), responses(
     (status = 200, description = "Its issuers", body = Vec<RegisteredIssuer>),
     (status = 404, description = "`not_found`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn issuers(
     State(logins): State<Logins>,
@@ -237,7 +229,6 @@ pub(crate) async fn issuers(
 /// List the issuers that are written down for your tenant. Tokens of those that are confirmed are taken.
 #[utoipa::path(get, path = "/v1/issuers", tag = "identity", responses(
     (status = 200, description = "Its issuers", body = Vec<RegisteredIssuer>),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn own_issuers(State(logins): State<Logins>, UserAdmin(actor): UserAdmin) -> Result<Json<Vec<RegisteredIssuer>>, Problem> {
     logins.get()?.issuers(actor.scope).await.map(Json)
@@ -248,8 +239,7 @@ pub(crate) async fn own_issuers(State(logins): State<Logins>, UserAdmin(actor): 
 #[utoipa::path(post, path = "/v1/issuers/confirmation", tag = "identity", request_body = ExternalIssuer, responses(
     (status = 204, description = "Confirmed, or so already"),
     (status = 404, description = "`not_found`: it is not written down, or otherwise"),
-    (status = 422, description = "`unknown_role`, `invalid_field`, `missing_field`, `unknown_field`"),
-    crate::openapi::IdentityProblems,
+    (status = 422, description = "`unknown_role`"),
 ))]
 pub(crate) async fn confirm_issuer(
     State(logins): State<Logins>,
@@ -289,8 +279,6 @@ pub(crate) struct IssuerName {
     request_body = IssuerName, responses(
     (status = 204, description = "Not taken, or not before"),
     (status = 404, description = "`not_found`"),
-    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn distrust_issuer(
     State(logins): State<Logins>,
@@ -305,8 +293,6 @@ pub(crate) async fn distrust_issuer(
 /// Have an issuer's tokens taken no longer for your tenant, from a second or two on. What its users delegated ends.
 #[utoipa::path(post, path = "/v1/issuers/removal", tag = "identity", request_body = IssuerName, responses(
     (status = 204, description = "Not taken, or not before"),
-    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn distrust_own_issuer(
     State(logins): State<Logins>,

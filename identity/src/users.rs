@@ -107,8 +107,7 @@ pub(crate) struct After {
 #[utoipa::path(post, path = "/v1/users", tag = "identity", request_body = InviteUser, responses(
     (status = 201, description = "Invited", body = Invitation),
     (status = 409, description = "`user_exists`"),
-    (status = 422, description = "`unknown_role`, `invalid_field`, `missing_field`, `unknown_field`"),
-    crate::openapi::IdentityProblems,
+    (status = 422, description = "`unknown_role`"),
 ))]
 pub(crate) async fn invite_user(
     State(logins): State<Logins>,
@@ -149,7 +148,6 @@ pub(crate) async fn invite_user(
 /// List users.
 #[utoipa::path(get, path = "/v1/users", tag = "identity", params(After), responses(
     (status = 200, description = "A page of users", body = Users),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn users(
     State(logins): State<Logins>,
@@ -176,7 +174,6 @@ pub(crate) async fn users(
 #[utoipa::path(get, path = "/v1/users/{id}", tag = "identity", params(("id" = Uuid, Path, description = "The user")), responses(
     (status = 200, description = "The user", body = User),
     (status = 404, description = "`not_found`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn user(
     State(logins): State<Logins>,
@@ -223,8 +220,7 @@ impl<'de> Deserialize<'de> for Person {
     (status = 200, description = "Changed", body = User),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`last_admin`: nobody would be left who decides who gets in"),
-    (status = 422, description = "`unknown_role`, `missing_field`, `unknown_field`, `invalid_field`"),
-    crate::openapi::IdentityProblems,
+    (status = 422, description = "`unknown_role`"),
 ))]
 pub(crate) async fn change_user(
     State(logins): State<Logins>,
@@ -279,8 +275,6 @@ pub(crate) struct AccessAfterLeaving {
     request_body = AccessAfterLeaving, responses(
     (status = 200, description = "So it is", body = User),
     (status = 404, description = "`not_found`"),
-    (status = 422, description = "`missing_field`, `unknown_field`, `invalid_field`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn access_after_leaving(
     State(logins): State<Logins>,
@@ -316,7 +310,6 @@ pub(crate) async fn access_after_leaving(
     (status = 201, description = "Invited again", body = Invitation),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`user_disabled`: enable them first"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn invite_again(
     State(logins): State<Logins>,
@@ -343,7 +336,6 @@ pub(crate) async fn invite_again(
     (status = 200, description = "Disabled, or so already", body = User),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`last_admin`: nobody would be left who decides who gets in"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn disable_user(
     State(logins): State<Logins>,
@@ -370,7 +362,6 @@ pub(crate) async fn disable_user(
 #[utoipa::path(post, path = "/v1/users/{id}/enabling", tag = "identity", params(("id" = Uuid, Path, description = "The user")), responses(
     (status = 200, description = "Enabled, or so already", body = User),
     (status = 404, description = "`not_found`"),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn enable_user(
     State(logins): State<Logins>,
@@ -418,7 +409,6 @@ pub(crate) struct Since {
 /// Read what was decided about identity: at most 1,000 entries, oldest first.
 #[utoipa::path(get, path = "/v1/identity-audit", tag = "identity", params(Since), responses(
     (status = 200, description = "Decisions", body = Vec<Decision>),
-    crate::openapi::IdentityProblems,
 ))]
 pub(crate) async fn identity_audit(
     State(logins): State<Logins>,

@@ -58,7 +58,7 @@ params! {
 
 /// Whether you may do something, and which of your roles or delegations says so.
 #[utoipa::path(get, path = "/v1/access/explain", tag = "access", params(ExplainParams),
-    responses((status = 200, description = "The decision", body = Explanation), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The decision", body = Explanation), (status = 404, description = "`not_found`: there is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn explain(State(reads): State<Reads>, reader: Reader, params: ExplainParams, fresh: Fresh) -> Result<Answer, Problem> {
     let Some(class) = params.class else { return Err(invalid("class", "is needed: directory, personal, pay or medical")) };
     let action = params.action.unwrap_or(Action::Read);

@@ -302,7 +302,7 @@ params! {
 
 /// One person as of a day.
 #[utoipa::path(get, path = "/v1/employees/{id}", tag = "employee", params(("id" = Uuid, Path), PersonParams),
-    responses((status = 200, description = "The answer", body = Employee, headers(("Tenure-Position" = String), ("ETag" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Employee, headers(("Tenure-Position" = String), ("ETag" = String))), (status = 404, description = "`not_found`: there is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn employee(
     State(reads): State<Reads>,
     reader: Reader,

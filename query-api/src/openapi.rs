@@ -3,50 +3,34 @@
 use std::sync::LazyLock;
 
 use axum::{http::header, response::IntoResponse};
-use platform::{FieldProblem, page::Page};
-use serde::Serialize;
+pub(crate) use platform::contract::ProblemDocument;
+use platform::{
+    FieldProblem,
+    contract::{describe, shared},
+    page::Page,
+};
 use utoipa::{
-    OpenApi, ToSchema,
+    OpenApi,
     openapi::{
-        Content, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder,
+        ObjectBuilder, RefOr, Required,
         path::{ParameterBuilder, ParameterIn},
         schema::Type,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
 
-/// An RFC 9457 problem document.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ProblemDocument {
-    /// `https://tenure.dev/problems/{code}`
-    r#type: String,
-    /// The status in words.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What happened and what to do about it.
-    detail: String,
-    /// The stable code.
-    error: String,
-    /// The fields at fault.
-    #[schema(required = false)]
-    #[schema(required = false)]
-    errors: Vec<FieldProblem>,
-}
-
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Tenure query API",
-        description = "Every read of Tenure, as of any day.\n\nEvery answer carries `Tenure-Position`, the position of the tenant's log that it stands at: take it as an opaque text. Send it back as `Tenure-Min-Position` to read your own writes: the answer is then at least that new, or 503 `projection_behind`; `Prefer: wait=S` waits for it up to S seconds (at most 30).\n\nErrors are RFC 9457 problem documents with a stable `error` code. 400: `invalid_parameter`, `unknown_parameter`, `invalid_cursor`, `invalid_id`, `invalid_header`. 401: `missing_token`, `invalid_token`. 402: `subscription_expired`. 403: `tenant_mismatch`, `forbidden`. 404: `not_found`, `tenant_not_found`. 409: `history_restored`, where a position or cursor is of before a restore. 503: `history_changing`, `history_diverged`, `projection_behind`, `rights_changed`, `read_model_not_ready`, `tenant_not_ready`, `timeout`, `overloaded`."
+        description = "Every read of Tenure, as of any day.\n\nEvery answer carries `Tenure-Position`, the position of the tenant's log that it stands at: take it as an opaque text. Send it back as `Tenure-Min-Position` to read your own writes: the answer is then at least that new, or 503 `projection_behind`; `Prefer: wait=S` waits for it up to S seconds (at most 30).\n\nErrors are RFC 9457 problem documents with a stable `error` code; each route says which, and docs/http.md in which order they are looked for."
     ),
     components(schemas(ProblemDocument, FieldProblem)),
     security(("token" = []))
 )]
 pub(crate) struct Document;
 
-/// Adds what holds for every route: the token, how fresh the answer must be, and that whatever is no answer is a problem
-/// document.
+/// Adds what holds for every route: the token, how fresh the answer must be, and the problems that it may be answered with.
 pub(crate) fn everywhere(document: &mut utoipa::openapi::OpenApi) {
     let mut token = Http::new(HttpAuthScheme::Bearer);
     token.bearer_format = Some("JWT".into());
@@ -64,13 +48,15 @@ pub(crate) fn everywhere(document: &mut utoipa::openapi::OpenApi) {
         ),
         header("Prefer", "`wait=S`: wait for that position up to S seconds.", ObjectBuilder::new().schema_type(Type::String)),
     ];
-    let problem = Content::new(Some(Ref::from_schema_name("ProblemDocument")));
-    let problem =
-        ResponseBuilder::new().description("What is wrong, and what to do about it").content("application/problem+json", problem).build();
     for operation in document.paths.paths.values_mut().filter_map(|path| path.get.as_mut()) {
         operation.parameters.get_or_insert_default().extend(headers.clone());
-        operation.responses.responses.insert("default".into(), RefOr::T(problem.clone()));
     }
+    let of_reads = vec![
+        shared(|_| true, 400, [("invalid_header", "of `Tenure-Min-Position` or `Prefer`")]),
+        shared(|takes| takes.query.iter().any(|name| name == "cursor"), 400, [("invalid_cursor", "")]),
+        shared(|_| true, 503, [("projection_behind", "with the lag"), ("read_model_not_ready", "")]),
+    ];
+    describe(document, of_reads);
 }
 
 /// `/openapi.json`

@@ -291,7 +291,7 @@ fn page(things: &str, filter: &str) -> String {
 
 /// One department as of a day.
 #[utoipa::path(get, path = "/v1/departments/{id}", tag = "organization", params(("id" = Uuid, Path), OneParams),
-    responses((status = 200, description = "The answer", body = Department, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Department, headers(("Tenure-Position" = String))), (status = 404, description = "`not_found`: there is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn department(
     State(reads): State<Reads>,
     reader: Reader,
@@ -325,7 +325,7 @@ pub(crate) async fn departments(
 
 /// One location as of a day.
 #[utoipa::path(get, path = "/v1/locations/{id}", tag = "organization", params(("id" = Uuid, Path), OneParams),
-    responses((status = 200, description = "The answer", body = Location, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Location, headers(("Tenure-Position" = String))), (status = 404, description = "`not_found`: there is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn location(
     State(reads): State<Reads>,
     reader: Reader,
@@ -345,7 +345,7 @@ pub(crate) async fn locations(State(reads): State<Reads>, reader: Reader, params
 
 /// One job as of a day.
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "organization", params(("id" = Uuid, Path), OneParams),
-    responses((status = 200, description = "The answer", body = Job, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Job, headers(("Tenure-Position" = String))), (status = 404, description = "`not_found`: there is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn job(
     State(reads): State<Reads>,
     reader: Reader,

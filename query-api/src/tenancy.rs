@@ -150,7 +150,7 @@ fn key_of(key: String) -> Result<(String, TenantId), Problem> {
 
 /// One tenant.
 #[utoipa::path(get, path = "/v1/tenants/{id}", tag = "tenancy", params(("id" = TenantId, Path)),
-    responses((status = 200, description = "The answer", body = Tenant, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = Tenant, headers(("Tenure-Position" = String))), (status = 404, description = "`not_found`: there is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn tenant(
     State(registry): State<Registry>,
     operator: Operator,
@@ -183,7 +183,7 @@ async fn reach(registry: &Registry, operator: &Operator, fresh: Fresh) -> Result
         registry
             .refresh()
             .await
-            .map_err(|_| Problem::unavailable("unavailable", "the platform's log can't be read just now; try again"))?;
+            .map_err(|_| Problem::unavailable("store_unavailable", "the platform's log can't be read just now; try again"))?;
         tokio::time::sleep(Duration::from_millis(50).min(deadline.saturating_duration_since(Instant::now()))).await;
         operator.0.after_waiting().await?;
     }

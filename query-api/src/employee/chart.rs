@@ -174,7 +174,7 @@ fn nodes(people: Vec<(Uuid, Day, Part)>, referred: &Referred) -> Vec<ChartNode> 
 
 /// The org chart as of a day.
 #[utoipa::path(get, path = "/v1/org-chart", tag = "employee", params(ChartParams),
-    responses((status = 200, description = "The answer", body = OrgChart, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = OrgChart, headers(("Tenure-Position" = String))), (status = 404, description = "`not_found`: there is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn org_chart(State(reads): State<Reads>, reader: Reader, params: ChartParams, fresh: Fresh) -> Result<Answer, Problem> {
     let as_of = params.as_of.unwrap_or_else(|| Day::today(&reader.0.tenant));
     let root = params.root.map(|id| id.0);

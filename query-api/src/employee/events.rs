@@ -41,7 +41,7 @@ const IN_EVENTS: [FieldClass; 3] = [FieldClass::Directory, FieldClass::Personal,
 
 /// A person's recorded events, first to last; for those who may see directory, personal facts and pay of the person.
 #[utoipa::path(get, path = "/v1/employees/{id}/events", tag = "employee", params(("id" = uuid::Uuid, Path), EventListParams),
-    responses((status = 200, description = "The answer", body = EventPage, headers(("Tenure-Position" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = EventPage, headers(("Tenure-Position" = String))), (status = 404, description = "`not_found`: there is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn recorded_events(
     State(store): State<Store>,
     State(reads): State<Reads>,

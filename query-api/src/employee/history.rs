@@ -176,7 +176,7 @@ fn when(span: &str, to: &str) -> String {
 
 /// A person's whole effective-dated history.
 #[utoipa::path(get, path = "/v1/employees/{id}/history", tag = "employee", params(("id" = Uuid, Path)),
-    responses((status = 200, description = "The answer", body = History, headers(("Tenure-Position" = String), ("ETag" = String))), (status = 404, description = "There is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The answer", body = History, headers(("Tenure-Position" = String), ("ETag" = String))), (status = 404, description = "`not_found`: there is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
 pub(crate) async fn history(
     State(reads): State<Reads>,
     reader: Reader,

@@ -58,6 +58,12 @@ impl Company {
         let body = json!({"last_day_worked": last_day, "reason": "resignation"});
         self.must(&self.hr, &format!("/v1/employees/{}/termination", self.people[name]), &body).await;
     }
+    async fn returns(&self, name: &str, first_day: Date) {
+        let assignment = json!({"department_id": self.departments["works"], "job_id": self.job});
+        let pay = json!({"rate": {"amount": "1000", "currency": "EUR"}, "per": "month"});
+        let body = json!({"hire_date": first_day, "assignment": assignment, "pay": pay});
+        self.must(&self.hr, &format!("/v1/employees/{}/rehire", self.people[name]), &body).await;
+    }
     /// Without a token, at the tenant's host.
     pub(crate) async fn open(&self, path: &str, body: &Value) -> (u16, Value) {
         let request =
@@ -120,10 +126,7 @@ async fn access_ends_with_the_last_day_of_the_employment() {
             company.leaves(case.name, last_day).await;
         }
         if let Some(rehired) = case.rehired {
-            let assignment = json!({"department_id": company.departments["works"], "job_id": company.job});
-            let pay = json!({"rate": {"amount": "1000", "currency": "EUR"}, "per": "month"});
-            let path = format!("/v1/employees/{}/rehire", company.people[case.name]);
-            company.must(&company.hr, &path, &json!({"hire_date": rehired, "assignment": assignment, "pay": pay})).await;
+            company.returns(case.name, rehired).await;
         }
     }
     company.system.settled(&company.hr).await;
@@ -247,4 +250,39 @@ async fn who_left_leads_nobody_and_nobody_acts_for_them() {
     let url = format!("{}/v1/identity-audit", company.system.command_api);
     let audit = company.system.client.get(url).bearer_auth(&owner).send().await.unwrap().text().await.unwrap();
     assert!(audit.contains("keep_access_after_leaving") && audit.contains("end_access_with_employment"), "{audit}");
+}
+
+/// What somebody delegated before they left stays ended when they are hired again; what they delegate then counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_hired_again_has_delegated_nothing_until_they_do_it_again() {
+    let day = today();
+    let mut company = Company::new("again").await;
+    let owner = company.system.token(&company.slug, "owner");
+    let class = |action: &str, class: &str| json!({"action": action, "class": class, "reach": "all"});
+    let lead = json!({"name": "lead", "permissions": [class("read", "directory"), class("read", "pay"), class("change", "directory")]});
+    assert_eq!(company.post(&owner, "/v1/roles", &lead).await.0, 204);
+    company.hires("boss", day - 3.years(), None).await;
+    company.hires("report", day - 2.years(), None).await;
+    company.system.settled(&company.hr).await;
+    company.user(&owner, "boss", &["lead"]).await;
+    let until = (Timestamp::now() + 10.hours()).to_string();
+    let delegates = async |to: &str| {
+        let token = text(&company.log_in("boss").await.1, "access_token");
+        let body = json!({"to": to, "roles": ["lead"], "ends_at": until});
+        eventually("the giver may delegate", async || company.post(&token, "/v1/delegations", &body).await.0 == 201).await;
+    };
+    delegates("test-ceo").await;
+    let stand_ins = [company.token(&["employee"], Some("ceo")), company.token(&["employee"], Some("smith"))];
+    eventually("the delegation is known", async || company.reaches(&stand_ins[0], "report").await == (true, true)).await;
+    // It was made a month ago; what is cached is read again once something else changes.
+    let pool = company.system.pool().await;
+    let long_ago = "update platform.delegation set made_at = made_at - interval '30 days', starts_at = starts_at - interval '30 days' where tenant_id = $1";
+    sqlx::query(long_ago).bind(crate::servers::tenant_of(&owner).uuid()).execute(&pool).await.unwrap();
+    pool.close().await;
+    company.leaves("boss", day - 20.days()).await;
+    company.returns("boss", day - 10.days()).await;
+    company.system.settled(&company.hr).await;
+    delegates("test-smith").await;
+    eventually("what is delegated now counts", async || company.reaches(&stand_ins[1], "report").await == (true, true)).await;
+    eventually("what was delegated before is ended", async || company.reaches(&stand_ins[0], "report").await == (false, false)).await;
 }

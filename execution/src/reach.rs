@@ -9,7 +9,12 @@ use domain::{
 };
 use events::{DepartmentId, EmployeeId, TenantScope};
 use futures::{FutureExt as _, future::BoxFuture};
-use platform::{Actor, Problem, TenantClock, access::Sight, auth::Employments, today::time_zone};
+use platform::{
+    Actor, Problem, TenantClock,
+    access::{Departure, Departures, Sight},
+    auth::Employments,
+    today::time_zone,
+};
 use tokio::time::Instant;
 
 use crate::aggregates::Aggregates;
@@ -41,21 +46,23 @@ async fn place_today(
 }
 
 impl Employments for Aggregates {
-    fn left(
+    fn departures(
         &self,
         scope: TenantScope,
         clock: TenantClock,
         people: BTreeSet<EmployeeId>,
-    ) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>> {
+    ) -> BoxFuture<'_, Result<Departures, Problem>> {
         async move {
-            let mut left = BTreeSet::new();
+            let mut departures = Departures::new();
             for person in people {
                 let place = place_today(self, scope, &clock, person).await?;
-                if place.is_some_and(|place| place.left) {
-                    left.insert(person);
+                match place {
+                    Some(Place { left: true, .. }) => drop(departures.insert(person, Departure::Left)),
+                    Some(Place { back_since: Some(day), .. }) => drop(departures.insert(person, Departure::BackSince(day))),
+                    Some(Place { left: false, back_since: None, .. }) | None => {}
                 }
             }
-            Ok(left)
+            Ok(departures)
         }
         .boxed()
     }

@@ -410,7 +410,7 @@ impl Identity {
     /// Whether the access of an account has ended with the employment of its person.
     async fn has_left(&self, scope: TenantScope, account: &Account) -> Result<bool, Problem> {
         let Some(employee) = account.employee_id.map(EmployeeId::from_uuid) else { return Ok(false) };
-        if self.gate.left(scope, [employee].into()).await?.is_empty() {
+        if !self.gate.has_left(scope, employee).await? {
             return Ok(false);
         }
         let mut tx = self.begin(scope).await?;

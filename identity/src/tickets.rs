@@ -7,7 +7,7 @@ use std::time::Duration;
 use events::{EmployeeId, TenantScope};
 use platform::{
     Actor, Problem, ScopedTx,
-    access::{Duty, Grants, Holder, TenantAccess},
+    access::{Departures, Duty, Grants, Holder, TenantAccess},
 };
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -81,12 +81,14 @@ impl Identity {
         let access = TenantAccess::read(tx, scope).await?;
         let Some((issuer_roles, employee)) = self.roles_of_issuer(tx, scope, &access, subject, &issuer).await? else { return Ok(false) };
         // Who has left can't ask for one either.
-        let left = self.gate.left(scope, access.ends_with(subject, employee).into_iter().collect()).await?;
-        if !left.is_empty() {
+        if let Some(person) = access.ends_with(subject, employee)
+            && self.gate.has_left(scope, person).await?
+        {
             return Ok(false);
         }
         let holder = Holder { subject, roles: &issuer_roles, employee, named_since: None };
-        let grants = Grants::of(scope.tenant(), &access, holder, &left);
+        // What is delegated can't be handed on, so that it does not matter who delegated it.
+        let grants = Grants::of(scope.tenant(), &access, holder, &Departures::new());
         let may_issue = held(&access, scope, &user_name(user), &roles).all(|content| grants.cover(&content));
         Ok(grants.has(Duty::ManageUsers) && may_issue)
     }

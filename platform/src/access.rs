@@ -6,7 +6,7 @@
 //! changing before it decides.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     str::FromStr,
     sync::Arc,
@@ -15,7 +15,7 @@ use std::{
 
 pub use events::FieldClass;
 use events::{DepartmentId, EmployeeId, TenantId, TenantScope};
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use moka::future::Cache;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, types::Json};
@@ -294,13 +294,29 @@ pub struct Holder<'h> {
     pub named_since: Option<Timestamp>,
 }
 
+/// That somebody's employment has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// They are not employed now.
+    Left,
+    /// They were hired again, after a time without employment, and are employed since this day.
+    BackSince(Date),
+}
+
+/// Of those who left, by person: whoever never did is not in it.
+pub type Departures = BTreeMap<EmployeeId, Departure>;
+
 impl Grants {
     /// What somebody's roles grant in a tenant, and what others delegated to them. A name that is neither a built-in nor the
-    /// tenant's own grants nothing, nor does what was delegated by somebody who has left.
-    pub fn of(tenant: TenantId, access: &TenantAccess, holder: Holder<'_>, left: &BTreeSet<EmployeeId>) -> Self {
+    /// tenant's own grants nothing, nor does what somebody delegated who has left since, even if they were hired again.
+    pub fn of(tenant: TenantId, access: &TenantAccess, holder: Holder<'_>, departures: &Departures) -> Self {
         let mut inner = Inner::default();
         inner.add(tenant, access, holder.roles, holder.employee, None);
-        let stays = |d: &&Delegation| access.ends_with(&d.from, d.anchor).is_none_or(|giver| !left.contains(&giver));
+        let stays = |d: &&Delegation| match access.ends_with(&d.from, d.anchor).and_then(|giver| departures.get(&giver)) {
+            None => true,
+            Some(Departure::Left) => false,
+            Some(Departure::BackSince(day)) => d.made_at.to_zoned(TimeZone::UTC).date() >= *day,
+        };
         for delegation in access.in_force(holder).filter(stays) {
             inner.add(tenant, access, &delegation.roles, delegation.anchor, Some(delegation.id));
         }
@@ -519,8 +535,8 @@ mod tests {
     fn tenant() -> TenantId {
         TenantId::from_uuid(Uuid::from_u128(7))
     }
-    fn nobody() -> BTreeSet<EmployeeId> {
-        BTreeSet::new()
+    fn nobody() -> Departures {
+        Departures::new()
     }
     fn grants(roles: &[&str], employee: Option<u128>) -> Grants {
         let roles: Vec<_> = roles.iter().map(|role| (*role).to_owned()).collect();
@@ -612,12 +628,23 @@ mod tests {
             assert_eq!(of(&access, Holder { named_since: Some(named_since), ..holder("s", &[]) }).any_of(Read), theirs);
         }
         // A delegation ends with its giver's employment, unless an owner lets the giver keep access.
-        let giver = BTreeSet::from([EmployeeId::from_uuid(Uuid::from_u128(9))]);
-        assert_eq!((access.givers(holder("s", &[])), access.givers(holder("t", &[]))), (giver.clone(), nobody()));
-        assert_eq!(Grants::of(tenant(), &access, holder("s", &[]), &giver), Grants::default());
+        let giver = EmployeeId::from_uuid(Uuid::from_u128(9));
+        assert_eq!((access.givers(holder("s", &[])), access.givers(holder("t", &[]))), ([giver].into(), BTreeSet::new()));
+        let made_on = (Timestamp::now() - day).to_zoned(TimeZone::UTC).date();
+        let left = Departures::from([(giver, Departure::Left)]);
+        // What was delegated before somebody left stays ended when they are hired again, and what they delegate then counts.
+        for (departure, stands) in [
+            (Departure::Left, false),
+            (Departure::BackSince(made_on.tomorrow().unwrap()), false),
+            (Departure::BackSince(made_on), true),
+            (Departure::BackSince(made_on.yesterday().unwrap()), true),
+        ] {
+            let counted = Grants::of(tenant(), &access, holder("s", &[]), &[(giver, departure)].into());
+            assert_eq!(counted, if stands { grants.clone() } else { Grants::default() }, "{departure:?}");
+        }
         access.after_leaving.insert("g".into());
         assert!(access.givers(holder("s", &[])).is_empty());
-        assert_eq!(Grants::of(tenant(), &access, holder("s", &[]), &giver), grants);
+        assert_eq!(Grants::of(tenant(), &access, holder("s", &[]), &left), grants);
     }
     fn grants_pay(content: &RoleContent) -> bool {
         content.permissions.iter().any(|permission| permission.class == Pay)

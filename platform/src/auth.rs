@@ -36,7 +36,7 @@ use token::{Claims, LEEWAY, Verified, Verifier};
 
 use crate::{
     Config, Problem, Registry, Tenant, TenantClock, TenantState,
-    access::{AccessBook, Action, Duty, FieldClass, Grants, Holder},
+    access::{AccessBook, Action, Departure, Departures, Duty, FieldClass, Grants, Holder},
     config::TrustedProxies,
     database,
     health::Check,
@@ -148,14 +148,14 @@ const MAX_TOKEN: usize = 8 * 1024;
 
 /// Knows whose employment has ended; each API asks what it works with.
 pub trait Employments: Send + Sync {
-    /// Those of these people whose last day of work is over at their place of work and who were not hired again. Whoever is not
-    /// known, or starts later, has not left.
-    fn left(
+    /// Those of these people whose last day of work is over at their place of work, and whether they were hired again after it. Whoever
+    /// is not known, starts later, or was never without employment since the first, has not left.
+    fn departures(
         &self,
         scope: TenantScope,
         clock: TenantClock,
         people: BTreeSet<EmployeeId>,
-    ) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>>;
+    ) -> BoxFuture<'_, Result<Departures, Problem>>;
     /// Whether those who ask are looked at when they are let in. Else whoever answers them looks along with what is read, by
     /// [`Actor::ends_with`], and says [`Actor::has_left`].
     fn at_admission(&self) -> bool;
@@ -200,15 +200,19 @@ impl Gate {
     pub fn ask_about_leavers(&self, employments: Arc<dyn Employments>) {
         let _ = self.employments.set(employments);
     }
-    /// Those of these people who have left.
-    pub async fn left(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> Result<BTreeSet<EmployeeId>, Problem> {
+    /// Whether this person has left, and is not employed now.
+    pub async fn has_left(&self, scope: TenantScope, person: EmployeeId) -> Result<bool, Problem> {
+        Ok(self.departures(scope, [person].into()).await?.get(&person) == Some(&Departure::Left))
+    }
+    /// Those of these people who left, also if they were hired again.
+    async fn departures(&self, scope: TenantScope, people: BTreeSet<EmployeeId>) -> Result<Departures, Problem> {
         if people.is_empty() {
-            return Ok(people);
+            return Ok(Departures::new());
         }
         match self.employments.get() {
             Some(employments) => {
                 let tenant = self.registry.by_id(scope.tenant()).ok_or_else(tenant_not_found)?;
-                employments.left(scope, TenantClock::read(&tenant), people).await
+                employments.departures(scope, TenantClock::read(&tenant), people).await
             }
             None => Err(Problem::unavailable("store_unavailable", "employments can't be looked up at the moment; try again shortly")),
         }
@@ -281,11 +285,11 @@ impl Gate {
         if self.employments.get().is_none_or(|employments| employments.at_admission()) {
             people.extend(ends_with);
         }
-        let left = self.left(scope, people).await?;
-        if ends_with.is_some_and(|person| left.contains(&person)) {
+        let departures = self.departures(scope, people).await?;
+        if ends_with.and_then(|person| departures.get(&person)) == Some(&Departure::Left) {
             return Err(has_left(tenant));
         }
-        Ok((Grants::of(tenant, &access, holder, &left), ends_with))
+        Ok((Grants::of(tenant, &access, holder, &departures), ends_with))
     }
     /// The tenant that a request without a token names by its host or header. `None` where there is no such tenant: the
     /// answer must then be that of a wrong password, after as long: it is not looked for again.

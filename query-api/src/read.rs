@@ -8,7 +8,12 @@ use events::{EmployeeId, EventId, EventMark, LogPoint, Position, TenantId, Tenan
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
-use platform::{Access, NotBegun, Problem, Reader, TenantClock, TenantPool, TurnTx, auth::Employments, read_schema};
+use platform::{
+    Access, NotBegun, Problem, Reader, TenantClock, TenantPool, TurnTx,
+    access::{Departure, Departures},
+    auth::Employments,
+    read_schema,
+};
 use serde::Serialize;
 use sqlx::{
     Execute as _, FromRow, Postgres, Row as _,
@@ -267,12 +272,12 @@ impl Reads {
 
 impl Employments for Reads {
     /// For who acts for others: their own employment is looked at together with what they read.
-    fn left(
+    fn departures(
         &self,
         scope: TenantScope,
         clock: TenantClock,
         people: BTreeSet<EmployeeId>,
-    ) -> BoxFuture<'_, Result<BTreeSet<EmployeeId>, Problem>> {
+    ) -> BoxFuture<'_, Result<Departures, Problem>> {
         async move {
             let schema = read_schema(scope.tenant(), platform::READ_MODEL_VERSION);
             let mut reading = self.begin(scope, &schema).await?;
@@ -282,15 +287,21 @@ impl Employments for Reads {
                 let people = bind(&mut arguments, ids.clone())?;
                 let (expressions, unknown) = todays.expressions(&mut arguments)?;
                 let with = if expressions.is_empty() { String::new() } else { format!("with {} ", expressions.join(", ")) };
-                let is_there = todays.is_there("r.id");
-                let sql =
-                    format!("{with}select array(select r.id from unnest({people}) as r (id) where not {is_there}) as gone, {unknown}");
+                let (there, back) = (todays.is_there("r.id"), todays.back_since("r.id"));
+                let sql = format!("{with}select r.id, not {there} as gone, {back}::text as back, {unknown} from unnest({people}) as r (id)");
                 Ok((sql, arguments))
             };
             let rows = self.rows_of_today(&mut reading, scope.tenant(), || clock.clone(), statement).await?;
             reading.tx.end();
-            let gone: Vec<Uuid> = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get("gone")?;
-            Ok(gone.into_iter().map(EmployeeId::from_uuid).collect())
+            let mut departures = Departures::new();
+            for row in rows {
+                let back: Option<String> = row.try_get("back")?;
+                let back = back.map(|day| day.parse().map(Departure::BackSince)).transpose().map_err(|error| Problem::internal(&error))?;
+                if let Some(departure) = if row.try_get("gone")? { Some(Departure::Left) } else { back } {
+                    departures.insert(EmployeeId::from_uuid(row.try_get("id")?), departure);
+                }
+            }
+            Ok(departures)
         }
         .boxed()
     }

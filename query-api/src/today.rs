@@ -107,16 +107,33 @@ impl Todays {
     /// SQL for whether somebody has not left: is employed today, or starts later, or is not known. The same as
     /// `domain::employee::Place::left`.
     pub(crate) fn is_there(&self, person: &str) -> String {
-        let is_there = |day: &str| {
+        self.judged(person, |day| {
             format!(
                 "coalesce((select max(m.ends_on) > {day} from employment m
                      where m.employee_id = {person} and m.starts_on <= {day} and m.starts_on < m.ends_on), true)"
             )
-        };
+        })
+    }
+
+    /// SQL for the first day after the last time without employment, of whoever was hired again after one; else null. The same as
+    /// `domain::employee::Place::back_since`.
+    pub(crate) fn back_since(&self, person: &str) -> String {
+        self.judged(person, |day| {
+            format!(
+                "(select max(m.starts_on) from employment m
+                     where m.employee_id = {person} and m.starts_on <= {day} and m.starts_on < m.ends_on
+                         and (select max(n.ends_on) from employment n
+                              where n.employee_id = m.employee_id and n.starts_on < m.starts_on and n.starts_on < n.ends_on) < m.starts_on)"
+            )
+        })
+    }
+
+    /// SQL for what is judged by a person's today.
+    fn judged(&self, person: &str, by: impl Fn(&str) -> String) -> String {
         if self.is_one_day() {
-            return is_there(&self.of_tenant());
+            return by(&self.of_tenant());
         }
-        format!("(select {} from (select {} as day offset 0) own)", is_there("own.day"), self.of(person))
+        format!("(select {} from (select {} as day offset 0) own)", by("own.day"), self.of(person))
     }
 
     /// SQL that joins to an assignment `a` its employment `m`, where the person works by it today: in the employment of today; else

@@ -425,7 +425,7 @@ impl State {
         let department_id = held.clone().find_map(|(_, change)| change.department_id)?;
         let location_id = last_set(held.clone().map(|(_, change)| change.location_id));
         let manager_id = last_set(held.map(|(_, change)| change.manager_id));
-        Some(Place { department_id, location_id, manager_id, left: last_day < on })
+        Some(Place { department_id, location_id, manager_id, left: last_day < on, back_since: person.back_since(on) })
     }
 }
 
@@ -440,11 +440,27 @@ pub struct Place {
     pub manager_id: Option<EmployeeId>,
     /// Whether the employment has ended before the day.
     pub left: bool,
+    /// The first day after the last time without employment, of whoever was hired again after one.
+    pub back_since: Option<Date>,
 }
 
 impl Person {
     fn employed_on(&self, day: Date) -> Option<&Employment> {
         self.employments.iter().rev().find(|e| e.covers(day))
+    }
+
+    /// The first day after the last time without employment that was over on a day; none where there was no such time.
+    fn back_since(&self, on: Date) -> Option<Date> {
+        let mut started = self.employments.iter().filter(|e| e.from <= on && e.end.as_ref().is_none_or(|(last, _)| e.from <= *last));
+        let mut last_day = started.next()?.end.as_ref().map(|(last, _)| *last);
+        let mut back = None;
+        for employment in started {
+            if last_day.and_then(|last| last.tomorrow().ok()).is_some_and(|next| next < employment.from) {
+                back = Some(employment.from);
+            }
+            last_day = employment.end.as_ref().map(|(last, _)| *last);
+        }
+        back
     }
 
     /// The first day of employment or of service, whichever is earlier.

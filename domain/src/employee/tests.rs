@@ -301,6 +301,12 @@ fn a_rehire_follows_an_end() {
     check(&[HIRE, LEAVE], &rehire("2020-07-01"), "EmployeeRehired 2020-07-01/0");
     check(&[HIRE, LEAVE, REHIRE], REHIRE, "");
     check(&[HIRE, LEAVE, REHIRE], &rehire("2021-01-02"), "still_employed -");
+    // Back is who was without employment for a day at least, and only from the first day on.
+    let back = |rehired: &str, on: &str| given(&[HIRE, LEAVE, &rehire(rehired)]).place(on.parse().unwrap()).unwrap().back_since;
+    assert_eq!(back("2020-07-01", "2021-01-01"), None);
+    assert_eq!(back("2020-07-02", "2020-07-01"), None);
+    assert_eq!(back("2020-07-02", "2020-07-02"), Some("2020-07-02".parse().unwrap()));
+    assert_eq!(back("2021-01-01", "2030-01-01"), Some("2021-01-01".parse().unwrap()));
     let twice = given(&[HIRE, LEAVE, REHIRE]);
     let State::Known(person) = twice else { panic!("known") };
     assert_ne!(person.employments[0].id, person.employments[1].id);

@@ -533,6 +533,16 @@ fn containers_are_contained() {
             }
         }
     }
+    for line in fs::read_to_string(root().join("deploy/Containerfile")).unwrap().lines().filter(|line| line.starts_with("FROM ")) {
+        let image = line.split_whitespace().nth(1).unwrap_or_default();
+        let version =
+            image.split('@').next().unwrap_or_default().rsplit_once(':').map_or("", |(_, tag)| tag.split('-').next().unwrap_or_default());
+        // Debian's point releases have two numbers.
+        let parts = if image.starts_with("debian:") { 2 } else { 3 };
+        if version.split('.').count() != parts || version.split('.').any(|part| part.parse::<u32>().is_err()) {
+            problems.push(format!("deploy/Containerfile builds on {image:?}, which is no patch release"));
+        }
+    }
     if top.get("x-logging").is_none_or(|logging| !(logging.contains("max-size") && logging.contains("max-file"))) {
         problems.push("logs grow without a bound".into());
     }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use events::Position;
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +19,11 @@ use tokio_rustls::{
     },
 };
 
-use crate::servers::{System, eventually, own_nats, own_system_with, own_tls_servers, program, run_dir, skipped};
+use crate::{
+    eventstoredb::StandIn,
+    servers::{System, eventually, own_nats, own_system_with, own_tls_servers, program, run_dir, skipped},
+    store_conformance::{employee, one, tenant},
+};
 
 /// An authority, and a server's certificate of it for `localhost` alone.
 struct Authority {
@@ -48,6 +53,15 @@ impl Authority {
         }
         Some(Self { own: dir.join("ca.pem"), certificate: dir.join("server.pem"), key: dir.join("server.key") })
     }
+    /// Answers TLS with the server's certificate; with these protocols, if a client must name one.
+    fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+        let chain = CertificateDer::pem_file_iter(&self.certificate).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_file(&self.key).unwrap();
+        platform::tls::use_one_provider();
+        let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| (*protocol).into()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
 }
 
 /// A collector of traces with TLS: answers 200 to all, and keeps what it was sent.
@@ -58,10 +72,7 @@ struct Collector {
 
 impl Collector {
     async fn start(authority: &Authority) -> Self {
-        let chain = CertificateDer::pem_file_iter(&authority.certificate).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
-        let key = PrivateKeyDer::from_pem_file(&authority.key).unwrap();
-        platform::tls::use_one_provider();
-        let acceptor = TlsAcceptor::from(Arc::new(ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap()));
+        let acceptor = authority.acceptor(&[]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}/v1/traces", listener.local_addr().unwrap().port());
         let received = Arc::<Mutex<Vec<u8>>>::default();
@@ -165,6 +176,13 @@ async fn what_can_not_work_is_refused(system: &System, ours: &Authority, theirs:
             &ours.own,
             "UnknownIssuer",
         ),
+        (
+            "a mode of half a check",
+            database("localhost", &format!("sslmode=verify-ca&sslrootcert={ca}")),
+            &broker,
+            &ours.own,
+            "verify-full",
+        ),
         ("public authorities only", database("localhost", "sslmode=verify-full"), &broker, &ours.own, "UnknownIssuer"),
         ("another name", database("127.0.0.1", &format!("sslmode=verify-full&sslrootcert={ca}")), &broker, &ours.own, "not valid for name"),
         ("no file", database("localhost", "sslmode=verify-full&sslrootcert=/nowhere/ca.pem"), &broker, &ours.own, "/nowhere/ca.pem"),
@@ -239,6 +257,27 @@ async fn a_collector_of_strangers_gets_nothing_and_the_log_says_so(system: &Syst
     assert!(collector.received.lock().unwrap().is_empty());
 }
 
+/// A server that speaks TLS with a certificate of this authority; its URL. The stand-in itself speaks none.
+async fn eventstoredb_behind(authority: &Authority) -> String {
+    let (server, acceptor) = (Arc::new(StandIn::start()), authority.acceptor(&["h2"]));
+    let address = server.url().trim_start_matches("esdb://").split('?').next().unwrap().to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, address, server) = (acceptor.clone(), address.clone(), Arc::clone(&server));
+            tokio::spawn(async move {
+                let Ok(mut client) = acceptor.accept(stream).await else { return };
+                let mut behind = tokio::net::TcpStream::connect(&address).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut behind).await;
+                drop(server); // It runs for as long as somebody is connected.
+            });
+        }
+    });
+    format!("esdb://localhost:{port}?tlsCAFile={}", authority.own.display())
+}
+
 /// EventStoreDB's client says of each of these only that it could not connect.
 #[tokio::test(flavor = "multi_thread")]
 async fn why_eventstoredb_can_not_be_reached_is_told_with_the_remedy() {
@@ -246,6 +285,11 @@ async fn why_eventstoredb_can_not_be_reached_is_told_with_the_remedy() {
         skipped("EventStoreDB's certificates are not tested: there is no `openssl` to make them with");
         return;
     };
+    let store = store::EsStore::connect(&eventstoredb_behind(&ours).await).await.unwrap();
+    let (store, scope) = (store::Store::EventStore(store), tenant());
+    let written = store.append(one(scope, employee(scope))).await.unwrap();
+    let read = store.read_log(scope, Position::ZERO, 10).await.unwrap();
+    assert_eq!(read.iter().map(|event| event.id).collect::<Vec<_>>(), written.event_ids, "over TLS, with an authority of one's own");
     let server = Collector::start(&theirs).await; // Whatever it answers, the certificate comes first.
     let port = server.url.rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
     let (ours, theirs) = (ours.own.display(), theirs.own.display());

@@ -31,14 +31,17 @@ pub fn check_database_url(name: &str, url: &str) -> anyhow::Result<()> {
     }
     let mode = options.get_ssl_mode();
     let files = certificate_files(&options);
-    let verifies = matches!(mode, PgSslMode::VerifyFull | PgSslMode::VerifyCa);
+    if matches!(mode, PgSslMode::VerifyCa) {
+        // sqlx means to pass over a wrong name there, but knows one of the two errors by which rustls tells of it.
+        bail!("{name} has sslmode=verify-ca, with which this client may check the server's name or not; put sslmode=verify-full");
+    }
     if matches!(mode, PgSslMode::Allow) {
         bail!("{name} has sslmode=allow, with which the client never encrypts; put sslmode=verify-full, or disable");
     }
     if options.get_socket().is_some() && !matches!(mode, PgSslMode::Prefer | PgSslMode::Disable) {
         bail!("{name} names a Unix socket, over which there is no TLS; leave sslmode out");
     }
-    if files.iter().any(|(key, _)| *key == ROOT) && !verifies {
+    if files.iter().any(|(key, _)| *key == ROOT) && !matches!(mode, PgSslMode::VerifyFull) {
         bail!("{name} has sslrootcert, which is looked at with sslmode=verify-full only; put that too");
     }
     for (key, path) in &files {
@@ -174,6 +177,8 @@ mod tests {
             ("?channel_binding=require", Some("channel_binding")),
             ("?sslmode=verify-full&ssl_min_protocol_version=TLSv1.3", Some("ssl_min_protocol_version")),
             ("?gssencmode=require", Some("gssencmode")),
+            ("?sslmode=verify-ca", Some("sslmode=verify-full")),
+            ("?sslmode=verify-ca&sslrootcert=/nowhere/ca.pem", Some("sslmode=verify-full")),
             ("?sslrootcert=/x", Some("verify-full only")),
             ("?sslmode=require&sslrootcert=/x", Some("verify-full only")),
             ("?sslmode=verify-full&sslrootcert=/nowhere/ca.pem", Some("can't be read")),

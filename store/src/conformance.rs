@@ -50,12 +50,16 @@ pub async fn all(store: &Store, other: &Store) {
         a_race_for_a_claim_has_one_winner,
         a_refused_append_leaves_no_claim,
         who_goes_away_leaves_nothing_half_done,
+        a_value_that_somebody_lost_wanted_has_one_holder with other,
         a_value_has_one_holder_whoever_writes with other,
         whoever_wants_two_values_gets_both_or_is_refused with other,
         a_stream_is_read_in_pages,
+        a_long_stream_is_like_a_short_one with other,
         a_log_is_read_in_pages,
+        a_tenant_among_many_has_its_own_log with other,
         an_empty_log_is_empty,
         a_follower_sees_every_event_in_order,
+        a_follower_that_is_started_again_goes_on_where_it_was with other,
         sixty_four_writers_on_one_tenant,
         sixty_four_writers_on_fifty_tenants,
         two_tenants_see_only_their_own,
@@ -468,6 +472,38 @@ pub async fn who_goes_away_leaves_nothing_half_done(store: &Store) {
     }
 }
 
+/// Whoever reaches for a value is lost with its append under way, on which the network may still sit, and somebody in another process
+/// wants the value, too: however late the first append arrives, the value has one holder, which both processes know.
+pub async fn a_value_that_somebody_lost_wanted_has_one_holder(one: &Store, other: &Store) {
+    let scope = tenant();
+    let mut pairs = Vec::new();
+    for value in 0..24 {
+        let (lost, second) = (employee(scope), employee(scope));
+        let under_way = tokio::spawn(append_to(one, an(lost).take("work_email", value).build()));
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(1..10_000))).await;
+        under_way.abort();
+        match until_known(other, an(second).take("work_email", value).build()).await {
+            Ok(_) | Err(AppendError::ClaimTaken { .. }) => pairs.push((value, [lost, second])),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    // By now what was late has arrived, if it ever does.
+    for (value, pair) in pairs {
+        let mut holders = Vec::new();
+        for stream in pair {
+            if !stream_of(one, stream).await.is_empty() {
+                holders.push(stream);
+            }
+        }
+        assert_eq!(holders.len(), 1, "value {value} is held by {holders:?}");
+        for store in [one, other] {
+            let wanted = until_known(store, an(employee(scope)).take("work_email", value).build()).await;
+            assert!(matches!(wanted, Err(AppendError::ClaimTaken { .. })), "value {value}: {wanted:?}");
+        }
+        expect_written(until_known(other, an(holders[0]).release("work_email", value).build()).await);
+    }
+}
+
 /// Two processes write the same streams, and take and give back the same values, some in vain: at no point of the log do two
 /// streams hold one value.
 pub async fn a_value_has_one_holder_whoever_writes(one: &Store, other: &Store) {
@@ -579,6 +615,35 @@ pub async fn a_stream_is_read_in_pages(store: &Store) {
     assert!(store.read_stream(stream, Version(99), 10).await.expect("beyond the end").is_empty());
 }
 
+/// Versions, conflicts, retries and pages at the end of a thousand events are those of a young stream; what one process has written
+/// there, another goes on from. What an append costs there is counted where calls can be counted, by the stand-in of the tests.
+pub async fn a_long_stream_is_like_a_short_one(one: &Store, other: &Store) {
+    const APPENDS: u64 = 10;
+    const EVENTS: u64 = 100;
+    let scope = tenant();
+    let stream = employee(scope);
+    let (mut first, mut answers) = (None, Vec::new());
+    for n in 0..APPENDS {
+        let append = an(stream).at(n * EVENTS).events(100).build();
+        answers.push(expect_written(one.append(append.clone()).await));
+        first.get_or_insert(append);
+    }
+    let (first, long) = (first.expect("an append"), APPENDS * EVENTS);
+    for (n, store) in [other, one, other, one].into_iter().enumerate() {
+        let at = long + n as u64;
+        let behind = store.append(an(stream).at(at - 1).build()).await;
+        assert!(matches!(behind, Err(AppendError::WrongVersion { actual }) if actual == Version(at)), "at {at}: {behind:?}");
+        assert_eq!(written(store, an(stream).at(at)).await.version, Version(at + 1));
+        replays(store, &first, &answers[0]).await;
+        let found = store.find_command(stream, first.metadata.command_id).await.expect("looking for it");
+        assert_eq!(found, Some(Appended { replayed: true, ..answers[0].clone() }));
+        let page = store.read_stream(stream, Version(at - 1), 100).await.expect("the last page");
+        assert_eq!(versions(&page), [at, at + 1]);
+    }
+    assert_eq!(versions(&stream_of(other, stream).await), (1..=long + 4).collect::<Vec<_>>());
+    ordered(one, &log_of(one, scope).await);
+}
+
 /// Pages of a log join without gap or overlap, at any size.
 pub async fn a_log_is_read_in_pages(store: &Store) {
     let scope = tenant();
@@ -593,6 +658,43 @@ pub async fn a_log_is_read_in_pages(store: &Store) {
     }
     let head = store.head(scope).await.expect("the head");
     assert!(store.read_log(scope, head, 10).await.expect("beyond the end").is_empty());
+}
+
+/// A tenant of a hundred events among forty others, whose events stand between its own: its log, its head and its places are its own,
+/// in the process that wrote them and in one that did not. Whose the others are, the store does not ask.
+pub async fn a_tenant_among_many_has_its_own_log(one: &Store, other: &Store) {
+    let (scope, others) = (tenant(), (0..40).map(|_| tenant()).collect::<Vec<_>>());
+    let (stream, mut ids, mut of_others) = (employee(scope), Vec::new(), BTreeMap::<_, u64>::new());
+    for round in 0..20 {
+        for (n, foreign) in others.iter().enumerate().filter(|(n, _)| (n + round) % 5 == 0) {
+            let events = 1 + n % 3;
+            written(one, an(employee(*foreign)).events(events)).await;
+            *of_others.entry(foreign.tenant()).or_default() += events as u64;
+        }
+        // Its own stream, and new ones.
+        ids.extend(written(one, an(stream).events(3)).await.event_ids);
+        ids.extend(written(one, an(employee(scope)).events(2)).await.event_ids);
+    }
+    for store in [one, other] {
+        for limit in [1, 7, 100, 1_000] {
+            let log = log_in_pages(store, scope, limit).await;
+            assert_eq!(log.iter().map(|e| e.id).collect::<Vec<_>>(), ids, "in pages of {limit}");
+            ordered(store, &log);
+        }
+        let log = log_of(store, scope).await;
+        assert_eq!(store.head(scope).await.expect("the head"), log[99].position);
+        let rest = store.read_log_on(scope, log[41].log_point(), 1_000).await.expect("the log");
+        assert_eq!(rest.map(|rest| rest.len()), Some(58));
+        assert_eq!(store.point_at(scope, log[41].position).await.expect("the point"), log[41].log_point());
+        let heads: BTreeMap<_, _> = store.heads().await.expect("the heads").into_iter().map(|head| (head.tenant, head)).collect();
+        assert_eq!((heads[&scope.tenant()].position, heads[&scope.tenant()].events), (log[99].position, 100));
+        for (foreign, events) in &of_others {
+            let log = log_of(store, TenantScope::checked(*foreign)).await;
+            assert!(log.iter().all(|e| e.tenant == *foreign));
+            assert_eq!((log.len() as u64, heads[foreign].events), (*events, *events));
+            assert_eq!(heads[foreign].position, log[log.len() - 1].position);
+        }
+    }
 }
 
 /// A tenant without events has neither head nor log.
@@ -638,6 +740,44 @@ pub async fn a_follower_sees_every_event_in_order(store: &Store) {
     ordered(store, &followed);
     let ids = |events: &[RecordedEvent]| events.iter().map(|e| e.id).collect::<Vec<_>>();
     assert_eq!(ids(&followed), ids(&log_of(store, scope).await));
+}
+
+/// Whoever followed a log and is gone, and whoever takes over from the place that was kept, see every event once between them, while the
+/// tenant and others beside it are written to. At rest there is nothing after the last.
+pub async fn a_follower_that_is_started_again_goes_on_where_it_was(one: &Store, other: &Store) {
+    const EVENTS: usize = 8 * 15;
+    let scope = tenant();
+    let mut writers = JoinSet::new();
+    for n in 0..8 {
+        let store = if n % 2 == 0 { one.clone() } else { other.clone() };
+        writers.spawn(async move {
+            for _ in 0..15 {
+                written(&store, an(employee(scope))).await;
+                written(&store, an(employee(tenant()))).await;
+            }
+        });
+    }
+    let (mut followed, mut lives, started) = (Vec::<RecordedEvent>::new(), 0_usize, Instant::now());
+    while followed.len() < EVENTS {
+        assert!(started.elapsed().as_secs() < 60, "{} of {EVENTS} events seen after a minute", followed.len());
+        // Each life is another process's, and reads a page.
+        let at = followed.last().map(RecordedEvent::log_point).unwrap_or_default();
+        let store = if lives.is_multiple_of(2) { one } else { other };
+        let page = store.read_log_on(scope, at, 13).await.expect("a page").expect("the place is known by its event");
+        lives += 1;
+        if page.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        followed.extend(page);
+    }
+    finished(writers).await;
+    ordered(one, &followed);
+    let ids = |events: &[RecordedEvent]| events.iter().map(|e| e.id).collect::<Vec<_>>();
+    assert_eq!(ids(&followed), ids(&log_of(other, scope).await));
+    let end = followed[EVENTS - 1].log_point();
+    for store in [one, other] {
+        assert_eq!(store.read_log_on(scope, end, 13).await.expect("the end"), Some(Vec::new()));
+    }
 }
 
 /// Order and, where promised, density under concurrent writers on one log.

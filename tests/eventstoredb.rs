@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 mod behaviour;
-mod bounds;
+pub(crate) mod bounds;
 mod calls;
 mod faults;
 mod log;

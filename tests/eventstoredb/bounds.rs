@@ -87,7 +87,7 @@ impl Crowd {
 }
 
 /// An event such as another one that the engine wrote, of another command, at a revision of its stream.
-fn like(template: &Record, revision: u64) -> Proposed {
+pub(crate) fn like(template: &Record, revision: u64) -> Proposed {
     let mut envelope: serde_json::Value = serde_json::from_slice(&template.metadata).unwrap();
     let id = Uuid::now_v7().to_string();
     for field in ["event_id", "command_id", "correlation_id"] {

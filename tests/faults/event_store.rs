@@ -2,10 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{seeded, survive_in};
+use serde_json::{Value, json};
+use store::{EsStore, Store};
+
+use super::{prepare, seeded, survive_in};
 use crate::{
-    eventstoredb::{Effect, Kind, StandIn},
-    servers::{System, own_system_on},
+    eventstoredb::{Effect, Kind, StandIn, bounds::like},
+    servers::{System, eventually, own_system_on, tenant_of},
+    store_conformance::{employee, one, tenant},
 };
 
 /// Runs load on a system whose event store is struck.
@@ -71,4 +75,81 @@ async fn a_network_that_holds_requests_to_the_event_store() {
         drop(held);
     };
     survive_on("requests held", 3, held).await;
+}
+
+/// Tenants of somebody else's in the same store, as the conformance suite leaves them: they cost nothing, are told of, and stand in
+/// nobody's way, nor in that of a projector that is started beside them.
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_of_somebody_else_in_the_event_store() {
+    const TENANTS: usize = 75;
+    let server = Arc::new(StandIn::start());
+    let theirs: Vec<_> = (0..TENANTS).map(|_| tenant()).collect();
+    let store = Store::EventStore(EsStore::connect(&server.url()).await.unwrap());
+    store.append(one(theirs[0], employee(theirs[0]))).await.unwrap();
+    let first = theirs[0].tenant().to_string();
+    let template = server.records().into_iter().rfind(|record| record.stream.starts_with(&first)).unwrap();
+    server.preload((0..30 * TENANTS).map(|n| (employee(theirs[n % TENANTS]).to_string(), like(&template, 0))));
+    let system = own_system_on(&server).await;
+    let token = system.tenant("ours");
+    let (department, job) = prepare(&system, &token).await;
+    let hire = |number: &str| {
+        json!({"hire_date": "2001-02-03", "employee_number": number, "person": {"given_name": "A", "family_name": "B"},
+            "assignment": {"department_id": department, "job_id": job},
+            "pay": {"rate": {"amount": "1000", "currency": "EUR"}, "per": "month"}})
+    };
+    assert_eq!(system.post(&token, "/v1/employees", "hire", &hire("1")).await.0, 201);
+    system.settled(&token).await;
+    system.tenure(&["read-model", "rebuild", "--tenant", "ours"]);
+    rests(&server).await;
+    let told = || system.tenure(&["status"]);
+    let state = told();
+    assert_eq!((&state["foreign_tenants"], &state["problems"]), (&json!(TENANTS), &json!([])), "{state}");
+    assert_eq!(state["tenants"].as_array().unwrap().iter().filter(|tenant| tenant["slug"] == "ours").count(), 1, "{state}");
+    let [of_relay, of_projector] = ["relay", "projector"].map(|process| metric(&system, process, "tenure_foreign_tenants"));
+    assert_eq!((of_relay.await, of_projector.await), (75.0, 75.0));
+    let ours = system.stored(tenant_of(&token)).await.len();
+    assert_eq!(metric(&system, "projector", "tenure_projector_applied_total").await, ours as f64, "each event is counted once");
+
+    // A projector that finds them there when it starts. It is caught up with once its lease is its own.
+    system.signal("tenure-projector", "KILL").await;
+    assert_eq!(system.post(&token, "/v1/employees", "another", &hire("2")).await.0, 201);
+    system.settled(&token).await;
+    rests(&server).await;
+    let counted = async || metric(&system, "projector", "tenure_foreign_tenants").await == 75.0;
+    eventually("the new projector has counted them", counted).await;
+    assert_eq!(told()["foreign_tenants"], json!(TENANTS));
+    let log = |process: &str| std::fs::read_to_string(system.home.join(format!("log/{process}.log"))).unwrap();
+    assert!(!log("postgres").contains("role \"w_"), "a role of somebody else's tenant was asked for");
+    for process in ["tenure-relay", "tenure-projector"] {
+        // Two projectors have said so, and each again while the number still grew.
+        let warnings = log(process).matches("tenants that are not registered here").count();
+        assert!((1..=8).contains(&warnings), "{process} warned {warnings} times");
+        for foreign in &theirs {
+            assert!(!log(process).contains(&foreign.tenant().to_string()), "{process} tries {}", foreign.tenant());
+        }
+    }
+}
+
+/// Waits until nobody reads more than the end.
+async fn rests(server: &StandIn) {
+    for _ in 0..20 {
+        let mark = server.mark();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let work = server.since(mark).await;
+        if work.looked_at() <= 2 * work.count() as u64 {
+            return;
+        }
+        eprintln!("not at rest: {work:?}");
+    }
+    panic!("the system never rests");
+}
+
+/// What a process counts, all labels together.
+async fn metric(system: &System, process: &str, name: &str) -> f64 {
+    let state: Value = serde_json::from_slice(&std::fs::read(system.home.join("run/state.json")).unwrap()).unwrap();
+    let url = format!("{}/metrics", state["addresses"][process].as_str().unwrap());
+    let Ok(answer) = system.client.get(url).send().await else { return f64::NAN };
+    let text = answer.text().await.unwrap();
+    let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }

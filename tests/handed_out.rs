@@ -1,17 +1,19 @@
 //! Rights that were handed out: tickets, delegations, tokens, registrations. Each is looked at again when it is used, and ends
 //! with what it was handed out for.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use axum::{Json, Router, routing::get};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use regex::Regex;
 use serde_json::{Value, json};
 use totp_rs::TOTP;
 use uuid::Uuid;
 
 use crate::{
-    identity::{Company, PASSWORD, text},
+    identity::{Company, PASSWORD, claims, text},
+    repository::files,
     servers::{eventually, tenant_of},
 };
 
@@ -448,5 +450,172 @@ async fn an_address_is_one_account_however_it_is_typed() {
     {
         let (status, answer) = company.post(&company.owner, "/v1/users", &json!({"email": unseen, "roles": ["hr"]})).await;
         assert_eq!((status, answer["error"].as_str()), (422, Some("invalid_field")), "{unseen:?}: {answer}");
+    }
+}
+
+/// What an account of an earlier build, whose address is kept in a form that the rule makes no more, is found by: the text that it was
+/// invited with, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_of_an_earlier_form_is_found_by_the_text_that_it_was_invited_with() {
+    let company = Company::new("earlier").await;
+    let subject = async |email: &str| claim(&company.log_in(email).await, "sub");
+    // The text of the invitation, another that the rule takes for the same, and whether the rule takes the first one at all.
+    for (n, (text, same, is_address)) in
+        [("jose\u{301}@old.example", "josé@old.example", true), ("a\u{200d}da@old.example", "ada@old.example", false)]
+            .into_iter()
+            .enumerate()
+    {
+        let user = company.user(&format!("earlier-{n}@example.com"), "hr").await;
+        company.keep_under(&user, text).await;
+        assert_eq!(subject(text).await, format!("user:{user}"));
+        assert_eq!(subject(&text.to_uppercase()).await, format!("user:{user}"));
+        let wrong = company.open("/v1/auth/login", &json!({"email": same, "password": PASSWORD})).await;
+        assert_eq!((wrong.0, &wrong.1["error"]), (401, &json!("invalid_credentials")), "{same:?} is another address");
+        let again = company.post(&company.owner, "/v1/users", &json!({"email": text, "roles": ["hr"]})).await;
+        let refused = if is_address { (409, "user_exists") } else { (422, "invalid_field") };
+        assert_eq!((again.0, again.1["error"].as_str().unwrap()), refused, "{text:?}: {}", again.1);
+        // A second account under the form of now is another one, and each text goes to its own.
+        let second = company.user(same, "hr").await;
+        assert_eq!((subject(same).await, subject(text).await), (format!("user:{second}"), format!("user:{user}")));
+    }
+}
+
+impl Company {
+    /// Has a user's address kept under the digest of a text as it stands, as builds before the rule kept it.
+    async fn keep_under(&self, user: &str, text: &str) {
+        let pool = self.system.pool().await;
+        let config = platform::Config::from_sources(platform::Process::CommandApi, None, |variable| match variable {
+            "TENURE_DATABASE_URL" => Some(self.system.database_url.clone()),
+            "TENURE_MASTER_KEY_FILE" => Some(self.system.home.join("secrets/master.key").display().to_string()),
+            _ => None,
+        })
+        .unwrap();
+        let (keys, tenant) = (platform::Keys::open(&config, pool.clone()).await.unwrap(), tenant_of(&self.owner));
+        let digest = keys.claim_digest(events::TenantScope::checked(tenant), "login_email", text).await.unwrap();
+        let moved = sqlx::query("update platform.user_account set email_digest = $3 where tenant_id = $1 and user_id = $2")
+            .bind(tenant.uuid())
+            .bind(user.parse::<Uuid>().unwrap())
+            .bind(&digest[..])
+            .execute(&pool)
+            .await
+            .unwrap();
+        assert_eq!(moved.rows_affected(), 1);
+        pool.close().await;
+    }
+}
+
+/// A claim of the access token in the answer to a log-in.
+fn claim(log_in: &Value, name: &str) -> String {
+    text(&claims(&text(log_in, "access_token")), name)
+}
+
+/// A slug is a name: a token of the tenant that had it is no token of the one that has it now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_freed_slug_is_another_tenants() {
+    let company = Company::new("freed").await;
+    let operator = company.system.token("platform", "operator");
+    let before = company.system.token(&company.slug, "hr");
+    assert!(company.works(&before).await);
+    let (tenant, renamed) = (tenant_of(&before), format!("{}-moved", company.slug));
+    company.must(&operator, &format!("/v1/tenants/{}/name", tenant.namespace()), &json!({"slug": renamed, "name": "Moved"})).await;
+    let other = company.system.tenant(&company.slug);
+    assert_ne!(tenant_of(&other), tenant);
+    let answers = async |token: &str, host: &str| {
+        let mut codes = Vec::new();
+        for url in [format!("{}/v1/departments", company.system.query_api), format!("{}/v1/auth/me", company.system.command_api)] {
+            let request = company.system.client.get(url).bearer_auth(token).header("host", format!("{host}.localhost"));
+            let answer: Value = request.send().await.unwrap().json().await.unwrap();
+            codes.push(answer["error"].as_str().unwrap_or("none").to_owned());
+        }
+        codes
+    };
+    let now = company.system.token(&renamed, "hr");
+    for (token, host, code) in [
+        (&before, company.slug.as_str(), "tenant_mismatch"),
+        (&before, &renamed, "tenant_mismatch"),
+        (&now, &company.slug, "tenant_mismatch"),
+        (&now, &renamed, "none"),
+        (&other, &company.slug, "none"),
+    ] {
+        eventually(&format!("{code} at {host}"), async || answers(token, host).await == [code, code]).await;
+    }
+}
+
+/// The claims of our access tokens, and how each is kept from meaning something else later: what never does, and the test of what could.
+const CLAIMS: &[(&str, &str)] = &[
+    ("aud", "this installation, by its settings"),
+    ("employee_id", "an id, which is nobody else's"),
+    ("exp", "an instant"),
+    ("iat", "an instant"),
+    ("iss", "this installation, by its settings"),
+    ("jti", "an id, which is no other token's"),
+    ("roles", "names: a_role_made_anew_under_its_name_is_another"),
+    ("schema_name", "made of the tenant's id"),
+    ("sid", "an id, which is no other log-in's"),
+    ("sub", "a kind and an id"),
+    ("tenant_id", "an id, which is no other tenant's"),
+    ("tenant_slug", "a name: a_freed_slug_is_another_tenants"),
+];
+
+/// What processes keep by text: the file, the field or type, and what keeps it from serving something else under the same text.
+const KEPT_BY_TEXT: &[(&str, &str, &str)] = &[
+    ("auth.rs", "QueryParameters", "routes of this build"),
+    (
+        "auth/external.rs",
+        "roles",
+        "words of another issuer for roles: those are looked up each time, and a_role_made_anew_under_its_name_is_another",
+    ),
+    ("auth/external.rs", "KeySet", "keys of one registration, with which they go: delegations_end_with_the_trust_in_their_issuer"),
+    ("auth/known.rs", "KeySet", "our own signing keys by ids that are drawn for each"),
+    ("auth/known.rs", "issuers", "registrations, each with an id, read every second: delegations_end_with_the_trust_in_their_issuer"),
+    ("auth/known.rs", "domains", "read every second; whose token it is decides"),
+    ("auth/known.rs", "all", "what is void: a name too many there refuses, and lets nobody in"),
+    ("auth/origin.rs", "domains", "the domains of known.rs"),
+    ("access.rs", "after_leaving", "subjects of users, which are ids"),
+    ("access.rs", "removed", "names of roles that are gone: a_role_made_anew_under_its_name_is_another"),
+    ("auth/external.rs", "UniqueMap", "one token's claims"),
+    ("organization/units.rs", "codes", "codes that are never reused"),
+    ("registry.rs", "by_slug", "folded anew from the log: a_freed_slug_is_another_tenants"),
+    ("strangers.rs", "paths", "routes of this build"),
+    ("trust.rs", "roles", "a request's own body"),
+    ("eventstore/mod.rs", "contested", "streams of reservations, each of one value of one tenant, for seconds"),
+];
+
+/// Whatever a token or a process keeps by a name is in one of the two tables, with what holds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_kept_by_a_name_is_held_to_the_thing() {
+    let company = Company::new("names").await;
+    company.user("a@example.com", "hr").await;
+    let log_in = company.log_in("a@example.com").await;
+    let person = Uuid::now_v7().to_string();
+    let of_person = company.system.tenure(&["token", "--tenant", &company.slug, "--role", "hr", "--employee", &person]);
+    let mut found = BTreeSet::new();
+    for token in [text(&log_in, "access_token"), text(&of_person, "token")] {
+        found.extend(claims(&token).as_object().unwrap().keys().cloned());
+    }
+    let listed = CLAIMS.iter().map(|(claim, _)| (*claim).to_owned()).collect();
+    assert_eq!(found, listed, "say in CLAIMS what keeps a claim from meaning something else later");
+
+    let sources = files("rs");
+    let kept = r"(?m)^ *(?:pub(?:\([a-z]+\))? )?(?:type |struct )?(\w+)(?:: | = |\().*(?:Map|Set|Cache|Shares)<(?:\([^)]*\b(?:String|str)\b[^)]*\)|String|Arc<str>|Box<str>)[,>]";
+    let kept = Regex::new(kept).unwrap();
+    let mut fields = BTreeSet::new();
+    for (path, source) in
+        sources.iter().filter(|(path, _)| path.contains("/src/") && !path.starts_with("cli/") && !path.starts_with("bench/"))
+    {
+        let source = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for field in kept.captures_iter(source).map(|captures| captures[1].to_owned()).filter(|field| field != "let" && field != "fn") {
+            let place = KEPT_BY_TEXT.iter().find(|(file, name, _)| path.ends_with(&format!("/{file}")) && *name == field);
+            let (file, name, _) =
+                place.unwrap_or_else(|| panic!("{path} keeps `{field}` by text: say in KEPT_BY_TEXT what keeps that to one thing"));
+            fields.insert((*file, *name));
+        }
+    }
+    let listed: BTreeSet<_> = KEPT_BY_TEXT.iter().map(|(file, name, _)| (*file, *name)).collect();
+    assert_eq!(fields, listed, "KEPT_BY_TEXT names what is not there");
+    let grounds = CLAIMS.iter().map(|(_, ground)| *ground).chain(KEPT_BY_TEXT.iter().map(|(_, _, ground)| *ground));
+    let test = Regex::new(r"\b[a-z]+(?:_[a-z]+){3,}\b").unwrap();
+    for name in grounds.flat_map(|ground| test.find_iter(ground)).map(|found| found.as_str()) {
+        assert!(sources.iter().any(|(_, source)| source.contains(&format!("fn {name}("))), "there is no test {name}");
     }
 }

@@ -230,7 +230,7 @@ async fn what_is_revoked_is_void_everywhere() {
     assert_eq!(company.open("/v1/auth/refresh", &json!({"refresh_token": here["refresh_token"]})).await.1["error"], "invalid_grant");
 }
 
-fn claims(token: &str) -> Value {
+pub(crate) fn claims(token: &str) -> Value {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
 }

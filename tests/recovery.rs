@@ -12,7 +12,7 @@ use sqlx::Executor as _;
 use crate::{
     feed::{Feed, PATIENCE, until},
     projection::{World, history, ticket},
-    servers::{eventually, system, tenant_of},
+    servers::{eventually, own_system, system, tenant_of},
 };
 
 /// A tenant beside the world's own, with a few departments.
@@ -291,4 +291,31 @@ async fn rebuilds_that_lose_their_lock_anywhere_leave_a_whole_read_model() {
         assert_eq!(world.number(&indexes).await, INDEXES, "after {first:?} and {second:?}");
     }
     assert!(both > 3, "a lock was lost in {both} rounds");
+}
+
+/// What else a relay is asked about is well: its database answers, and so does NATS.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_fails_for_a_minute_is_not_ready_and_its_log_says_why() {
+    let system = own_system().await;
+    let token = system.tenant("unready");
+    let pool = system.pool().await;
+    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(system.home.join("run/state.json")).unwrap()).unwrap();
+    let url = format!("{}/readyz", state["addresses"]["relay"].as_str().unwrap());
+    let ready = async || {
+        let answer = system.client.get(&url).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap()["checks"].clone())
+    };
+    let well = json!({"postgres": "ok", "nats": "ok", "relay": "ok"});
+    assert_eq!(ready().await, (200, well.clone()));
+    pool.execute("revoke insert, update on event_store.relay_cursor from tenure_relay").await.unwrap();
+    let department = json!({"effective_on": "2000-01-01", "code": "d", "name": "D"});
+    assert_eq!(system.post(&token, "/v1/departments", "department", &department).await.0, 201);
+    let failing = (503, json!({"postgres": "ok", "nats": "ok", "relay": "failing"}));
+    until("the relay is not ready", Duration::from_mins(3), async || ready().await == failing).await;
+    let log = std::fs::read_to_string(system.home.join("log/tenure-relay.log")).unwrap();
+    let told = log.lines().any(|line| line.contains("not ready") && line.contains("nothing is relayed") && line.contains("relay_cursor"));
+    assert!(told, "the log does not say why the relay is not ready");
+    pool.execute("grant insert, update on event_store.relay_cursor to tenure_relay").await.unwrap();
+    until("the relay is ready again", PATIENCE, async || ready().await == (200, well.clone())).await;
+    pool.close().await;
 }

@@ -509,3 +509,26 @@ async fn listen(pool: PgPool, woken: Arc<Notify>, stop: CancellationToken) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_that_fails_for_a_minute_says_why_until_it_gets_on() {
+        let progress = Progress::default();
+        assert_eq!(progress.complaint(), None);
+        progress.note(Some(&RelayError::JetStream("no room".into())));
+        assert_eq!(progress.complaint(), None, "it has just begun to fail");
+        let since = Instant::now().checked_sub(PATIENCE + Duration::from_secs(5)).expect("the machine runs for longer than a minute");
+        progress.0.lock().unwrap().as_mut().unwrap().since = since;
+        assert!(progress.complaint().is_some_and(|why| why.contains("65 s") && why.contains("no room")));
+        // With another reason it has failed for as long.
+        progress.note(Some(&RelayError::Lost));
+        assert!(progress.complaint().is_some_and(|why| why.contains("65 s") && why.contains("another relay")));
+        progress.note(None);
+        assert_eq!(progress.complaint(), None);
+        progress.note(Some(&RelayError::Lost));
+        assert_eq!(progress.complaint(), None, "a new failure has a minute of its own");
+    }
+}

@@ -226,6 +226,7 @@ mod tests {
             (PROXY, vec![host], Ok(vec![slug("a")])),
             (PROXY, vec![host, forwarded, forwarded], Err(())),
             (PROXY, vec![host, ("x-forwarded-host", "b.tenure.example, c.tenure.example")], Err(())),
+            (PROXY, vec![host, ("forwarded", "host=b.tenure.example")], Ok(vec![slug("a")])),
             (STRANGER, vec![("host", "HR.Acme.example:443")], Ok(vec![Name::Id(tenant)])),
             (STRANGER, vec![("host", "hr.acme.example"), (TENANT_HEADER, "a")], Ok(vec![Name::Id(tenant), slug("a")])),
             (STRANGER, vec![("host", "other.example")], Err(())),
@@ -247,6 +248,14 @@ mod tests {
             }
             origin(&parts, &proxies)
         };
+        // RFC 7239's own header is not read: a proxy that sends no other one speaks for nobody, and a stranger gains nothing.
+        let standard = |peer, also: &[(&'static str, &str)]| {
+            let header = ("forwarded", "for=203.0.113.7;host=b.tenure.example;proto=https");
+            origin(&request(peer, &[&[header][..], also].concat()), &proxies)
+        };
+        assert_eq!(standard(PROXY, &[]), behind(PROXY));
+        assert_eq!(standard(PROXY, &[("x-forwarded-for", "1.2.3.4")]), from("1.2.3.4"));
+        assert_eq!(standard(STRANGER, &[]), from(STRANGER));
         // The last item, as the nearest proxy wrote it.
         for (item, expected) in [
             ("203.0.113.7", from("203.0.113.7")),

@@ -19,7 +19,6 @@ use platform::{
     Actor, Gate, Problem,
     access::{Action, Duty},
     auth::{Share, Shares, check_parameters},
-    openapi::ProblemDocument,
     request::{MAX_BODY, correlation, malformed, require_media_type, too_large},
 };
 use serde::{Deserialize, Serialize};

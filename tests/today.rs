@@ -46,9 +46,7 @@ impl Days {
     /// Fails unless both are the same, or another day has begun somewhere: then something else is true.
     #[track_caller]
     pub(crate) fn check<T: PartialEq + std::fmt::Debug>(self, actual: &T, expected: &T, what: &str) {
-        if actual != expected && Self::now() == self {
-            panic!("{what}: {actual:?}, not {expected:?}, with {self:?}");
-        }
+        assert!(actual == expected || Self::now() != self, "{what}: {actual:?}, not {expected:?}, with {self:?}");
     }
 }
 

@@ -12,8 +12,7 @@ pub fn parameters(text: &str) {
     let scope = TenantScope::checked(TenantId::PLATFORM);
     let filters = [("q", Some(text.to_owned()))];
     if let Ok(cursor) = text.parse::<Cursor>()
-        && let Some(today) = Day::from_days(0)
-        && let Ok((_, key)) = Listing::open(scope, &platform::history::Epoch::default(), "/v1/x", &filters, None, today, Some(&cursor))
+        && let Ok((_, key)) = Listing::open(scope, &platform::history::Epoch::default(), "/v1/x", &filters, None, Day::NONE, Some(&cursor))
     {
         drop(id_key(key.clone()));
         drop(text_key(key));

@@ -288,7 +288,8 @@ impl Employments for Reads {
                 let (expressions, unknown) = todays.expressions(&mut arguments)?;
                 let with = if expressions.is_empty() { String::new() } else { format!("with {} ", expressions.join(", ")) };
                 let (there, back) = (todays.is_there("r.id"), todays.back_since("r.id"));
-                let sql = format!("{with}select r.id, not {there} as gone, {back}::text as back, {unknown} from unnest({people}) as r (id)");
+                let sql =
+                    format!("{with}select r.id, not {there} as gone, {back}::text as back, {unknown} from unnest({people}) as r (id)");
                 Ok((sql, arguments))
             };
             let rows = self.rows_of_today(&mut reading, scope.tenant(), || clock.clone(), statement).await?;

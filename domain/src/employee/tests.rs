@@ -271,7 +271,7 @@ fn a_person_who_never_started_is_never_employed() {
 #[test]
 fn the_place_of_work_is_that_of_the_day() {
     let to = |day: &str, location: &str| {
-        format!(r##"ChangeAssignment "effective_on":"{day}","changes":{{"location_id":{location}}},"reason":"transfer""##)
+        format!(r#"ChangeAssignment "effective_on":"{day}","changes":{{"location_id":{location}}},"reason":"transfer""#)
     };
     let (moves, leaves_it) = (to("2020-03-01", r##""#6""##), to("2020-04-01", "null"));
     let state = given(&[HIRE, &moves, &leaves_it, LEAVE, REHIRE]);

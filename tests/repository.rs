@@ -400,6 +400,23 @@ fn listed(findings: &[(String, String)], list: &[(&str, &str)], what_to_do: &str
     none_of(&stale, "no longer needed, take it off the list:");
 }
 
+/// `platform::today` alone says which day it is. An instant may be written in UTC.
+#[test]
+fn nobody_takes_the_day_of_the_server_or_of_utc() {
+    const TAKEN: [&str; 7] =
+        ["current_date", "localtimestamp", "now()::date", "'utc')::date", "timezone::system", "zoned::now", "to_zoned(timezone::utc)"];
+    let mut problems = Vec::new();
+    for (path, text) in production_files().chain(files("sql")) {
+        for (n, line) in production_lines(&text) {
+            let code = line.to_lowercase().replace("at time zone 'utc', '", "");
+            if code.contains("at time zone") || TAKEN.iter().any(|taken| code.contains(taken)) {
+                problems.push(format!("{path}:{n}: {}", line.trim()));
+            }
+        }
+    }
+    none_of(&problems, "ask platform::TenantClock for the day, and give it to PostgreSQL, which may not know the zone:");
+}
+
 #[test]
 fn nothing_is_left_half_done() {
     let mut problems = Vec::new();

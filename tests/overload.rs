@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
+    sync::Barrier,
 };
 use uuid::Uuid;
 
@@ -343,13 +344,14 @@ async fn one_connection_for_each_purpose_is_enough_and_late_bodies_are_looked_at
         })
         .collect();
     let routes = Route::all(&system).await;
-    let lives = tenants.iter().map(|(hr, owner)| live(&system, [hr.as_str(), owner, &operator], &routes));
+    let hired = Barrier::new(tenants.len());
+    let lives = tenants.iter().map(|(hr, owner)| live(&system, [hr.as_str(), owner, &operator], &routes, &hired));
     tokio::time::timeout(Duration::from_mins(2), join_all(lives)).await.expect("whoever holds a connection waits for no other");
     late_bodies(&system, &tenants[0].0, &tenants[0].1, &routes).await;
 }
 
 /// A company whose people get managers, several at a time, and then every route.
-async fn live(system: &System, tokens: [&str; 3], routes: &[Route]) {
+async fn live(system: &System, tokens: [&str; 3], routes: &[Route], hired: &Barrier) {
     let hr = tokens[0];
     let post = async |path: String, body: Value| {
         let (status, answer) = system.post(hr, &path, &uuid::Uuid::now_v7().to_string(), &body).await;
@@ -364,6 +366,12 @@ async fn live(system: &System, tokens: [&str; 3], routes: &[Route]) {
             "assignment": {"department_id": department, "job_id": job}, "pay": {"rate": {"amount": "1", "currency": "EUR"}, "per": "month"}})
     };
     let people = join_all((0..4).map(|n| post("/v1/employees".into(), hire(n)))).await;
+    // Nobody's key is in memory then: whoever holds a lock asks for the keys of those whom its command touches.
+    if hired.wait().await.is_leader() {
+        system.signal("tenure-command-api", "KILL").await;
+        system.ready().await;
+    }
+    hired.wait().await;
     let under = |n: usize| json!({"effective_on": "2011-01-01", "reason": "x", "changes": {"manager_id": people[n - 1]}});
     join_all((1..4).map(|n| post(format!("/v1/employees/{}/assignment-changes", people[n]), under(n)))).await;
     // Refused, which is remembered.

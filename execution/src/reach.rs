@@ -9,6 +9,7 @@ use domain::{
 };
 use events::{DepartmentId, EmployeeId, TenantScope};
 use futures::{FutureExt as _, future::BoxFuture};
+use jiff::tz::TimeZone;
 use platform::{
     Actor, Problem, TenantClock,
     access::{Departure, Departures, Sight},
@@ -30,19 +31,22 @@ pub(crate) fn recently() -> Instant {
     now.checked_sub(PLACE_AGE).unwrap_or(now)
 }
 
-/// Where a person works today, by the clock of their place of work: that of the tenant's today, or the last one.
+/// Where a person works today, by the clock of their place of work, and its time zone. The place of work is that of the tenant's today,
+/// or the last one.
 async fn place_today(
     aggregates: &Aggregates,
     scope: TenantScope,
     clock: &TenantClock,
     person: EmployeeId,
-) -> Result<Option<Place>, Problem> {
+) -> Result<(Option<Place>, Option<TimeZone>), Problem> {
     let on = clock.today();
     let place = aggregates.ask(scope, PlaceOn { employee: person, on }, recently()).await?;
-    let Some(location) = place.and_then(|place| place.location_id) else { return Ok(place) };
+    let Some(location) = place.and_then(|place| place.location_id) else { return Ok((place, None)) };
     let zone = aggregates.ask(scope, TimeZoneOn { location, on }, recently()).await?;
-    let there = clock.today_at(zone.as_deref().and_then(time_zone).as_ref());
-    if there == on { Ok(place) } else { aggregates.ask(scope, PlaceOn { employee: person, on: there }, recently()).await }
+    let zone = zone.as_deref().and_then(time_zone);
+    let there = clock.today_at(zone.as_ref());
+    let place = if there == on { place } else { aggregates.ask(scope, PlaceOn { employee: person, on: there }, recently()).await? };
+    Ok((place, zone))
 }
 
 impl Employments for Aggregates {
@@ -55,10 +59,12 @@ impl Employments for Aggregates {
         async move {
             let mut departures = Departures::new();
             for person in people {
-                let place = place_today(self, scope, &clock, person).await?;
+                let (place, zone) = place_today(self, scope, &clock, person).await?;
                 match place {
                     Some(Place { left: true, .. }) => drop(departures.insert(person, Departure::Left)),
-                    Some(Place { back_since: Some(day), .. }) => drop(departures.insert(person, Departure::BackSince(day))),
+                    Some(Place { back_since: Some(day), .. }) => {
+                        departures.insert(person, Departure::BackSince(clock.start_of(day, zone.as_ref())));
+                    }
                     Some(Place { left: false, back_since: None, .. }) | None => {}
                 }
             }
@@ -122,6 +128,6 @@ impl<'l> Looker<'l> {
         Ok(chain.iter().any(|department| sight.departments.contains(department)))
     }
     async fn place(&self, person: EmployeeId) -> Result<Option<Place>, Problem> {
-        place_today(self.aggregates, self.actor.scope, &self.clock, person).await
+        Ok(place_today(self.aggregates, self.actor.scope, &self.clock, person).await?.0)
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 pub use events::FieldClass;
 use events::{DepartmentId, EmployeeId, TenantId, TenantScope};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::Timestamp;
 use moka::future::Cache;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, types::Json};
@@ -299,8 +299,9 @@ pub struct Holder<'h> {
 pub enum Departure {
     /// They are not employed now.
     Left,
-    /// They were hired again, after a time without employment, and are employed since this day.
-    BackSince(Date),
+    /// They were hired again, after a time without employment, and are employed since this instant, at which their first day began at
+    /// the place of work.
+    BackSince(Timestamp),
 }
 
 /// Of those who left, by person: whoever never did is not in it.
@@ -315,7 +316,7 @@ impl Grants {
         let stays = |d: &&Delegation| match access.ends_with(&d.from, d.anchor).and_then(|giver| departures.get(&giver)) {
             None => true,
             Some(Departure::Left) => false,
-            Some(Departure::BackSince(day)) => d.made_at.to_zoned(TimeZone::UTC).date() >= *day,
+            Some(Departure::BackSince(start)) => d.made_at >= *start,
         };
         for delegation in access.in_force(holder).filter(stays) {
             inner.add(tenant, access, &delegation.roles, delegation.anchor, Some(delegation.id));
@@ -630,14 +631,14 @@ mod tests {
         // A delegation ends with its giver's employment, unless an owner lets the giver keep access.
         let giver = EmployeeId::from_uuid(Uuid::from_u128(9));
         assert_eq!((access.givers(holder("s", &[])), access.givers(holder("t", &[]))), ([giver].into(), BTreeSet::new()));
-        let made_on = (Timestamp::now() - day).to_zoned(TimeZone::UTC).date();
+        let made_at = access.delegations[0].made_at;
         let left = Departures::from([(giver, Departure::Left)]);
         // What was delegated before somebody left stays ended when they are hired again, and what they delegate then counts.
         for (departure, stands) in [
             (Departure::Left, false),
-            (Departure::BackSince(made_on.tomorrow().unwrap()), false),
-            (Departure::BackSince(made_on), true),
-            (Departure::BackSince(made_on.yesterday().unwrap()), true),
+            (Departure::BackSince(made_at + jiff::SignedDuration::from_nanos(1)), false),
+            (Departure::BackSince(made_at), true),
+            (Departure::BackSince(made_at - day), true),
         ] {
             let counted = Grants::of(tenant(), &access, holder("s", &[]), &[(giver, departure)].into());
             assert_eq!(counted, if stands { grants.clone() } else { Grants::default() }, "{departure:?}");

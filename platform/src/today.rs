@@ -50,6 +50,11 @@ impl TenantClock {
     pub fn today(&self) -> Date {
         today(&self.zone, self.now)
     }
+    /// The first instant of a day at a place of work in this time zone; in the tenant's where there is no such place, or no such zone.
+    pub fn start_of(&self, day: Date, place: Option<&TimeZone>) -> Timestamp {
+        // A day that no instant is of has not begun.
+        day.to_zoned(place.unwrap_or(&self.zone).clone()).map_or(Timestamp::MAX, |start| start.timestamp())
+    }
     /// Today at a place of work in this time zone; the tenant's today where there is no such place, or no such zone.
     pub fn today_at(&self, place: Option<&TimeZone>) -> Date {
         today(place.unwrap_or(&self.zone), self.now)
@@ -148,5 +153,8 @@ mod tests {
         assert_eq!((clock.today().to_string(), clock.today_at(None).to_string()), ("2026-12-01".to_owned(), "2026-12-01".to_owned()));
         assert_eq!((at("UTC"), at("Pacific/Pago_Pago")), ("2026-11-30".to_owned(), "2026-11-29".to_owned()));
         assert_eq!(at("Atlantis/Poseidonis"), "2026-12-01");
+        let start = |name: &str| clock.start_of("2018-11-04".parse().unwrap(), time_zone(name).as_ref()).to_string();
+        assert_eq!(start("America/Sao_Paulo"), "2018-11-04T03:00:00Z");
+        assert_eq!((start("UTC"), start("Atlantis/Poseidonis")), ("2018-11-04T00:00:00Z".to_owned(), "2018-11-03T10:00:00Z".to_owned()));
     }
 }

@@ -13,6 +13,7 @@ use platform::{
     access::{Departure, Departures},
     auth::Employments,
     read_schema,
+    today::time_zone,
 };
 use serde::Serialize;
 use sqlx::{
@@ -30,7 +31,7 @@ use crate::{
     params::{Day, Fresh},
     progress::Progress,
     sight::{LEFT, Sight, bind},
-    today::{KnownZones, Todays, UNKNOWN_ZONES},
+    today::{KnownZones, Todays, UNKNOWN_ZONES, zone_of_person},
 };
 
 /// How often a statement runs that was not told of all places of work. Once more is enough, unless another place opens in between.
@@ -288,16 +289,19 @@ impl Employments for Reads {
                 let (expressions, unknown) = todays.expressions(&mut arguments)?;
                 let with = if expressions.is_empty() { String::new() } else { format!("with {} ", expressions.join(", ")) };
                 let (there, back) = (todays.is_there("r.id"), todays.back_since("r.id"));
-                let sql =
-                    format!("{with}select r.id, not {there} as gone, {back}::text as back, {unknown} from unnest({people}) as r (id)");
+                let zone = zone_of_person("r.id", &todays.of_tenant());
+                let sql = format!(
+                    "{with}select r.id, not {there} as gone, {back} as back, {zone} as time_zone, {unknown} from unnest({people}) as r (id)"
+                );
                 Ok((sql, arguments))
             };
             let rows = self.rows_of_today(&mut reading, scope.tenant(), || clock.clone(), statement).await?;
             reading.tx.end();
             let mut departures = Departures::new();
             for row in rows {
-                let back: Option<String> = row.try_get("back")?;
-                let back = back.map(|day| day.parse().map(Departure::BackSince)).transpose().map_err(|error| Problem::internal(&error))?;
+                let (back, zone): (Option<Day>, Option<String>) = (row.try_get("back")?, row.try_get("time_zone")?);
+                let zone = zone.as_deref().and_then(time_zone);
+                let back = back.map(|day| Departure::BackSince(clock.start_of(day.0, zone.as_ref())));
                 if let Some(departure) = if row.try_get("gone")? { Some(Departure::Left) } else { back } {
                     departures.insert(EmployeeId::from_uuid(row.try_get("id")?), departure);
                 }

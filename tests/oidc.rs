@@ -4,7 +4,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -28,9 +28,13 @@ impl Issuer {
             return None;
         }
         if !folder.join("node_modules/oidc-provider").is_dir() {
-            let install = Command::new("npm").args(["ci", "--omit=dev", "--no-audit", "--no-fund"]).current_dir(&folder).output();
-            if !install.as_ref().is_ok_and(|output| output.status.success()) {
-                skipped(&format!("tokens of an OpenID Connect server are not tested; `npm ci` failed in tests/oidc: {install:?}"));
+            let mut install = Command::new("npm");
+            install
+                .args(["ci", "--omit=dev", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"])
+                .current_dir(&folder);
+            let installed = ends_within(install, Duration::from_mins(3));
+            if !matches!(installed, Ok(Some(status)) if status.success()) {
+                skipped(&format!("tokens of an OpenID Connect server are not tested; `npm ci` failed in tests/oidc: {installed:?}"));
                 return None;
             }
         }
@@ -60,9 +64,23 @@ impl Issuer {
     }
 }
 
+/// Runs a program to its end; none if it took longer, and was killed.
+fn ends_within(mut command: Command, patience: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    child.kill()?;
+    child.wait().map(|_| None)
+}
+
 impl Drop for Issuer {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

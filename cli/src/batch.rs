@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio_util::{
+    codec::{FramedRead, LinesCodec, LinesCodecError},
+    io::StreamReader,
+};
 
 use crate::api::{Api, refusal};
 
@@ -71,6 +75,9 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// How often in a row a request may bring no answer at all, with pauses up to [`LONGEST_PAUSE`]: some five minutes.
 const PATIENCE: u32 = 40;
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Bytes of one line of an answer at most; far above what there is.
+const LONGEST_RESULT: usize = 1 << 20;
+const UNEXPECTED: &str = "the batch endpoint answered with something unexpected";
 
 /// Sends lines in order and tells `answered` of each, by its number from 0. What is interrupted goes on at the first line
 /// without an answer.
@@ -129,28 +136,25 @@ async fn request(api: &Api, lines: &[Line], mut answered: impl FnMut(Outcome)) -
         }
         bail!("{reason}");
     }
-    let mut parts = response.bytes_stream();
-    let mut text = Vec::new();
+    let parts = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other));
+    let mut results = FramedRead::new(parts, LinesCodec::new_with_max_length(LONGEST_RESULT));
     loop {
-        match tokio::time::timeout(SILENCE, parts.next()).await {
-            Ok(Some(Ok(part))) => text.extend_from_slice(&part),
-            Ok(Some(Err(error))) => return Ok(Some(Interrupted::by(error))),
-            Ok(None) if text.iter().all(u8::is_ascii_whitespace) => return Ok(None),
-            Ok(None) => text.push(b'\n'), // the last line may come without its end
+        let line = match tokio::time::timeout(SILENCE, results.next()).await {
+            Ok(Some(Ok(line))) => line,
+            Ok(Some(Err(LinesCodecError::Io(error)))) => return Ok(Some(Interrupted::by(error))),
+            Ok(Some(Err(error @ LinesCodecError::MaxLineLengthExceeded))) => return Err(error).context(UNEXPECTED),
+            Ok(None) => return Ok(None),
             Err(_) => return Ok(Some(Interrupted::by("no answer in time"))),
+        };
+        if line.trim().is_empty() {
+            continue;
         }
-        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = text.drain(..=end).collect();
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            let answer: Answer = serde_json::from_slice(&line).context("the batch endpoint answered with something unexpected")?;
-            let reason = format!("{} ({}): {}", answer.error, answer.status, answer.detail);
-            match answer.outcome() {
-                Some(outcome) => answered(outcome),
-                // What follows may rest on this line, so all of it is sent again.
-                None => return Ok(Some(Interrupted::by(reason))),
-            }
+        let answer: Answer = serde_json::from_str(&line).context(UNEXPECTED)?;
+        let reason = format!("{} ({}): {}", answer.error, answer.status, answer.detail);
+        match answer.outcome() {
+            Some(outcome) => answered(outcome),
+            // What follows may rest on this line, so all of it is sent again.
+            None => return Ok(Some(Interrupted::by(reason))),
         }
     }
 }

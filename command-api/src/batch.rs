@@ -27,7 +27,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, sleep_until, timeout, timeout_at},
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::{
+    codec::{AnyDelimiterCodec, Decoder as _},
+    sync::CancellationToken,
+    task::AbortOnDropHandle,
+};
 use tracing::Instrument as _;
 
 use crate::request::{IdempotencyKey, Parsed, sent};
@@ -342,14 +346,18 @@ struct Done<'a> {
 }
 
 /// Cuts a body into lines. One that is too long is an error in its place, and is not kept in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lines {
     buffer: BytesMut,
-    /// How much of the buffer holds no line break.
-    searched: usize,
-    /// Inside a line that is too long already.
-    skipping: bool,
+    codec: AnyDelimiterCodec,
     ended: bool,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), b"\n".to_vec(), MAX_BODY);
+        Self { buffer: BytesMut::new(), codec, ended: false }
+    }
 }
 
 impl Lines {
@@ -357,25 +365,13 @@ impl Lines {
         self.buffer.extend_from_slice(chunk);
     }
     /// The last line may lack its line break.
-    fn end(&mut self) {
+    const fn end(&mut self) {
         self.ended = true;
-        if !self.buffer.is_empty() || self.skipping {
-            self.buffer.extend_from_slice(b"\n");
-        }
     }
     fn next(&mut self) -> Option<Result<Bytes, Problem>> {
-        if let Some(at) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
-            let line = self.buffer.split_to(self.searched + at + 1).freeze();
-            self.searched = 0;
-            let too_long = std::mem::take(&mut self.skipping) || line.len() > MAX_BODY + 1;
-            return Some(if too_long { Err(too_large("the line")) } else { Ok(line) });
-        }
-        self.skipping |= self.buffer.len() > MAX_BODY;
-        if self.skipping {
-            self.buffer.clear();
-        }
-        self.searched = self.buffer.len();
-        None
+        let line = if self.ended { self.codec.decode_eof(&mut self.buffer) } else { self.codec.decode(&mut self.buffer) };
+        // It fails for no other reason.
+        line.map_err(|_| too_large("the line")).transpose()
     }
 }
 

@@ -577,6 +577,7 @@ const KEPT_BY_TEXT: &[(&str, &str, &str)] = &[
     ("organization/units.rs", "codes", "codes that are never reused"),
     ("registry.rs", "by_slug", "folded anew from the log: a_freed_slug_is_another_tenants"),
     ("strangers.rs", "paths", "routes of this build"),
+    ("today.rs", "Zones", "time zones of this build, by the names of their rules"),
     ("trust.rs", "roles", "a request's own body"),
     ("eventstore/mod.rs", "contested", "streams of reservations, each of one value of one tenant, for seconds"),
 ];

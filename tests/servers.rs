@@ -460,16 +460,16 @@ pub(crate) fn run_dir() -> &'static Path {
         }
         let dir = parent.join(format!("{PREFIX}{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        std::thread::spawn(end_what_hangs);
+        std::thread::Builder::new().name("watchdog".into()).spawn(end_what_hangs).unwrap();
         dir
     })
 }
 
-/// Ends the run once a test has taken longer than 15 minutes (`TENURE_TEST_PATIENCE` seconds), and names it: libtest would wait
+/// Ends the run once a test has taken longer than half an hour (`TENURE_TEST_PATIENCE` seconds), and names it: libtest would wait
 /// for ever. The longest takes two minutes on two quiet cores. A test's thread has the test's name, of which the kernel keeps
-/// fifteen letters.
+/// fifteen letters; so has a thread without a name of its own that a test began, so those that outlive their test have one.
 fn end_what_hangs() {
-    let patience = std::env::var("TENURE_TEST_PATIENCE").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(900);
+    let patience = std::env::var("TENURE_TEST_PATIENCE").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(1_800);
     let patience = Duration::from_secs(patience);
     let mut since: HashMap<OsString, (String, Instant)> = HashMap::new();
     loop {
@@ -495,7 +495,7 @@ fn end_what_hangs() {
 async fn start(program: Program, signal: &'static str, ready: impl Future<Output = anyhow::Result<()>>) {
     let (started, pid) = tokio::sync::oneshot::channel();
     // A thread that never ends: where the kernel stops a server with its parent, it means the thread.
-    std::thread::spawn(move || {
+    let serve = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut child = program.spawn().unwrap();
@@ -503,7 +503,8 @@ async fn start(program: Program, signal: &'static str, ready: impl Future<Output
             let status = child.wait().await;
             panic!("{} ended: {status:?}\n{}", program.name, program.last_words());
         });
-    });
+    };
+    std::thread::Builder::new().name("server".into()).spawn(serve).unwrap();
     remove_after(pid.await.unwrap().into(), signal, run_dir());
     ready.await.unwrap();
 }

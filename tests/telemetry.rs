@@ -26,7 +26,7 @@ impl Collector {
         let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
         let bodies = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&bodies);
-        std::thread::spawn(move || {
+        let collect = move || {
             for stream in listener.incoming().flatten() {
                 let kept = Arc::clone(&kept);
                 std::thread::spawn(move || {
@@ -35,7 +35,8 @@ impl Collector {
                     }
                 });
             }
-        });
+        };
+        std::thread::Builder::new().name("collector".into()).spawn(collect).unwrap();
         Self { url, bodies }
     }
     /// Whether some text stands in anything that was sent.

@@ -240,6 +240,8 @@ impl Serialize for Object<'_> {
                 "INT2" => object.serialize_entry(name, &row.try_get::<Option<i16>, _>(at).map_err(S::Error::custom)?),
                 "INT4" => object.serialize_entry(name, &row.try_get::<Option<i32>, _>(at).map_err(S::Error::custom)?),
                 "INT8" => object.serialize_entry(name, &row.try_get::<Option<i64>, _>(at).map_err(S::Error::custom)?),
+                "BOOL" => object.serialize_entry(name, &row.try_get::<Option<bool>, _>(at).map_err(S::Error::custom)?),
+                "TEXT[]" => object.serialize_entry(name, &row.try_get::<Option<Vec<String>>, _>(at).map_err(S::Error::custom)?),
                 "UUID" => object.serialize_entry(name, &row.try_get::<Option<Uuid>, _>(at).map_err(S::Error::custom)?),
                 "DATE" => {
                     let days = row.try_get_unchecked::<Option<i32>, _>(at).map_err(S::Error::custom)?;

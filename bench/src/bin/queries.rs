@@ -143,8 +143,11 @@ fn kinds(employees: u32, token: impl Fn(&str, Option<EmployeeId>) -> anyhow::Res
     // Three levels below the top.
     let by_manager: Arc<str> = token("manager", Some(manager(100)))?.into();
     let by_manager = |_| Ok(by_manager.clone());
-    let oneself = |n: u32| anyhow::Ok(token("employee", Some(careers::employee(sample(n))))?.into());
+    // Who has left gets in no more.
+    let there = |n: u32| careers::employee(employees / 5 + sample(n) % (employees - employees / 5));
+    let oneself = |n: u32| anyhow::Ok(token("employee", Some(there(n)))?.into());
     let person = |n: u32, day| format!("/v1/employees/{}?as_of={}", careers::employee(sample(n)).uuid(), day_of(n, day));
+    let own = |n: u32| format!("/v1/employees/{}?as_of={}", there(n).uuid(), day_of(n, 16));
     Ok(vec![
         of(SAMPLES, "person", &by_hr, &|n| person(n, 15))?,
         of(SAMPLES, "list, first page", &by_hr, &|n| format!("/v1/employees?limit=50&as_of={}", day(n)))?,
@@ -161,7 +164,7 @@ fn kinds(employees: u32, token: impl Fn(&str, Option<EmployeeId>) -> anyhow::Res
         of(SAMPLES, "org chart of a person", &by_hr, &|n| format!("/v1/org-chart?root={}&as_of={}", manager(n).uuid(), day(n)))?,
         of(FEW_SAMPLES, "org chart from the top", &by_hr, &|n| format!("/v1/org-chart?as_of={}", day(n)))?,
         of(FEW_SAMPLES, "headcount", &by_hr, &|n| format!("/v1/reports/headcount?group_by=department&as_of={}", day(n)))?,
-        of(SAMPLES, "person, by themselves", &oneself, &|n| person(n, 16))?,
+        of(SAMPLES, "person, by themselves", &oneself, &own)?,
         of(SAMPLES, "person, by a manager", &by_manager, &|n| person(n, 17))?,
         of(SAMPLES, "list, by a manager", &by_manager, &|n| {
             format!("/v1/employees?limit=50&as_of={}&manager={}", day(n), manager(100).uuid())

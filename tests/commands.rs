@@ -432,6 +432,35 @@ fn a_retry_gets_the_first_answer() {
     });
 }
 
+/// Keys and first answers are looked up by their primary keys, also in tables of which there are no statistics yet. One that read all
+/// of a tenant's rows for each look-up was slower with every person hired.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_looks_up_one_key_or_answer_reads_one_however_young_the_table() {
+    const COMMANDS: u32 = 150;
+    let world = World::start().await;
+    for table in ["person_key", "command_answer"] {
+        sqlx::query(&format!("alter table platform.{table} set (autovacuum_enabled = off)")).execute(world.owner()).await.unwrap();
+    }
+    let tenant = world.tenant().await;
+    let c = world.company(&tenant).await;
+    let nowhere = json!({"effective_on": "2000-01-01", "code": "X", "name": "X", "parent_id": Uuid::now_v7()});
+    for n in 0..COMMANDS {
+        world.on(0, &tenant, "/v1/employees", &format!("hire-{n}"), &c.hire(&format!("p{n}"))).await.done();
+        let refused = world.on(0, &tenant, "/v1/departments", &format!("department-{n}"), &nowhere).await;
+        assert_eq!(refused.error(), (422, "unknown_reference"));
+    }
+    for table in ["person_key", "command_answer"] {
+        let counts = async || -> (i64, i64) {
+            let sql = "select sum(idx_scan)::bigint, sum(idx_tup_read)::bigint from pg_stat_user_indexes where relname = $1";
+            sqlx::query_as(sql).bind(table).fetch_one(world.owner()).await.unwrap()
+        };
+        // What a connection reads is counted once it has been idle for a while.
+        crate::servers::eventually("look-ups are counted", async || counts().await.0 >= COMMANDS.into()).await;
+        let (_, read) = counts().await;
+        assert!(read <= 5 * i64::from(COMMANDS), "{read} rows of {table} were read for {COMMANDS} commands");
+    }
+}
+
 /// Waits until a statement of the command API's that begins so waits for a lock.
 async fn blocked(world: &World, statement: &str) {
     let sql = "select exists (select from pg_stat_activity where datname = current_database() and usename = 'tenure_command'

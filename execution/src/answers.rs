@@ -193,12 +193,9 @@ async fn forget(pool: &PgPool, scope: TenantScope, days: i32) -> Result<u64, sql
 }
 
 async fn select(tx: &mut ScopedTx, tenant: TenantId, commands: &[Uuid]) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as(
-        "select command_id, command_hash, status, body from platform.command_answer where tenant_id = $1 and command_id = any($2)
-         and epoch = (select tag from platform.epoch)",
-    )
-    .bind(tenant.uuid())
-    .bind(commands)
-    .fetch_all(tx.conn())
-    .await
+    // Command by command, by the primary key, as keys are looked up (`platform::keys`).
+    let sql = "select a.command_id, a.command_hash, a.status, a.body from unnest($2::uuid[]) as asked (command_id) cross join lateral (
+                   select * from platform.command_answer where tenant_id = $1 and command_id = asked.command_id
+                       and epoch = (select tag from platform.epoch) offset 0) a";
+    sqlx::query_as(sql).bind(tenant.uuid()).bind(commands).fetch_all(tx.conn()).await
 }

@@ -81,7 +81,7 @@ impl Executor {
         let name = sent.command.name();
         let span = tracing::info_span!("command", otel.name = name, command = name, command_id = %sent.command_id, stream = %sent.stream());
         let result = async {
-            // It may have waited for others before it.
+            // The command may have waited for those before it, and the actor's rights may have changed meanwhile.
             if let Some(actor) = sent.actor.renewed_if_old().await? {
                 sent.actor = actor;
             }
@@ -207,7 +207,7 @@ impl Inner {
     /// Decides until the store takes it, or until nothing is to be appended on the newest state.
     async fn decide(&self, sent: &SentCommand, stream: StreamName, asked: Instant) -> Result<Verdict, Failure> {
         let (mut since, mut asked) = (Instant::now(), asked);
-        // What is to be created is most likely not there: no need to look, the store will tell.
+        // A stream that the command creates most likely does not exist, so it is not read first: the store tells if it does.
         let mut known = match self.aggregates.cached(stream).await {
             Some(known) => Some(known),
             None if sent.command.creates() => None,
@@ -298,10 +298,9 @@ impl Inner {
     /// Seals what was decided on `base`.
     async fn seal(&self, sent: &SentCommand, stream: StreamName, base: &Aggregate, decided: &Decided) -> Result<Append, Problem> {
         let (scope, events) = (sent.scope(), &decided.events);
-        let announced = sent.command.claims();
         let mut claims = Vec::with_capacity(decided.claims.len());
         for claim in &decided.claims {
-            debug_assert!(announced.iter().any(|known| known.covers(claim)), "{claim:?} is not among {announced:?}");
+            debug_assert!(sent.command.claims().iter().any(|known| known.covers(claim)), "{claim:?} is not among those announced");
             let digest = ClaimDigest(self.keys.claim_digest(scope, claim.of.name, &claim.value).await?);
             let op = match claim.op {
                 domain::ClaimOp::Take => ClaimOp::Take,

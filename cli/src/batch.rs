@@ -1,6 +1,6 @@
 //! Many commands through `POST /v1/batch`, in order, until every one has its answer.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use anyhow::{Context as _, bail};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -141,8 +141,9 @@ async fn request(api: &Api, lines: &[Line], mut answered: impl FnMut(Outcome)) -
     loop {
         let line = match tokio::time::timeout(SILENCE, results.next()).await {
             Ok(Some(Ok(line))) => line,
-            Ok(Some(Err(LinesCodecError::Io(error)))) => return Ok(Some(Interrupted::by(error))),
-            Ok(Some(Err(error @ LinesCodecError::MaxLineLengthExceeded))) => return Err(error).context(UNEXPECTED),
+            Ok(Some(Err(LinesCodecError::Io(error)))) if error.kind() != ErrorKind::InvalidData => return Ok(Some(Interrupted::by(error))),
+            // The line is not UTF-8, or far too long.
+            Ok(Some(Err(error))) => return Err(error).context(UNEXPECTED),
             Ok(None) => return Ok(None),
             Err(_) => return Ok(Some(Interrupted::by("no answer in time"))),
         };
@@ -153,7 +154,7 @@ async fn request(api: &Api, lines: &[Line], mut answered: impl FnMut(Outcome)) -
         let reason = format!("{} ({}): {}", answer.error, answer.status, answer.detail);
         match answer.outcome() {
             Some(outcome) => answered(outcome),
-            // What follows may rest on this line, so all of it is sent again.
+            // Later lines may depend on this one, so it and all after it are sent again.
             None => return Ok(Some(Interrupted::by(reason))),
         }
     }

@@ -274,7 +274,7 @@ async fn who_is_hired_again_has_delegated_nothing_until_they_do_it_again() {
     delegates("test-ceo").await;
     let stand_ins = [company.token(&["employee"], Some("ceo")), company.token(&["employee"], Some("smith"))];
     eventually("the delegation is known", async || company.reaches(&stand_ins[0], "report").await == (true, true)).await;
-    // It was made a month ago; what is cached is read again once something else changes.
+    // The delegation is made a month older. The processes read it again once something else of the tenant changes.
     let pool = company.system.pool().await;
     let long_ago = "update platform.delegation set made_at = made_at - interval '30 days', starts_at = starts_at - interval '30 days' where tenant_id = $1";
     sqlx::query(long_ago).bind(crate::servers::tenant_of(&owner).uuid()).execute(&pool).await.unwrap();

@@ -370,7 +370,7 @@ impl Lines {
     }
     fn next(&mut self) -> Option<Result<Bytes, Problem>> {
         let line = if self.ended { self.codec.decode_eof(&mut self.buffer) } else { self.codec.decode(&mut self.buffer) };
-        // It fails for no other reason.
+        // The codec fails only for a line that is too long.
         line.map_err(|_| too_large("the line")).transpose()
     }
 }

@@ -87,7 +87,7 @@ impl Identity {
             return Ok(false);
         }
         let holder = Holder { subject, roles: &issuer_roles, employee, named_since: None };
-        // What is delegated can't be handed on, so that it does not matter who delegated it.
+        // Delegated rights can't be handed on, so it need not be asked whether those who delegated them have left.
         let grants = Grants::of(scope.tenant(), &access, holder, &Departures::new());
         let may_issue = held(&access, scope, &user_name(user), &roles).all(|content| grants.cover(&content));
         Ok(grants.has(Duty::ManageUsers) && may_issue)

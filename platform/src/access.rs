@@ -633,7 +633,7 @@ mod tests {
         assert_eq!((access.givers(holder("s", &[])), access.givers(holder("t", &[]))), ([giver].into(), BTreeSet::new()));
         let made_at = access.delegations[0].made_at;
         let left = Departures::from([(giver, Departure::Left)]);
-        // What was delegated before somebody left stays ended when they are hired again, and what they delegate then counts.
+        // A delegation that its giver made before they left stays ended when they are hired again; one that they make afterwards counts.
         for (departure, stands) in [
             (Departure::Left, false),
             (Departure::BackSince(made_at + jiff::SignedDuration::from_nanos(1)), false),

@@ -142,7 +142,7 @@ fn add(response: &mut Response, code: &str, says: &str) {
         return;
     }
     let sentence = if says.is_empty() { named } else { format!("{named}: {says}") };
-    // What follows an explanation must not seem to be part of it.
+    // A semicolon ends an explanation, so that the next code does not read as part of it.
     let separator = match response.description.rsplit("; ").next() {
         None | Some("") => "",
         Some(last) if last.contains(": ") || !says.is_empty() => "; ",

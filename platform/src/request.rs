@@ -73,7 +73,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let body = JsonBody::from_request(request, state).await?;
         serde_json::from_str(body.json().get()).map(Self).map_err(|error| {
-            // What serde says may quote a value, and a value may be a password.
+            // serde's message may quote a value, which may be a password. Only the kind of the error is told.
             let text = error.to_string();
             let (code, detail) = if text.starts_with("missing field") {
                 ("missing_field", "a field is missing; see /openapi.json")

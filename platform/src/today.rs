@@ -25,7 +25,7 @@ pub fn time_zone(name: &str) -> Option<TimeZone> {
 pub fn today(zone: &TimeZone, now: Timestamp) -> Date {
     let shown = now.to_zoned(zone.clone()).date();
     let Ok(next) = shown.tomorrow() else { return shown };
-    // Of a midnight that the clock shows twice this is the first.
+    // Where the clock shows midnight twice, this is the first of the two.
     let has_begun = next.to_zoned(zone.clone()).is_ok_and(|start| start.timestamp() <= now);
     if has_begun { next } else { shown }
 }
@@ -107,12 +107,12 @@ mod tests {
             // At half past eleven to half past twelve.
             ("America/Toronto", "1919-03-31T04:29:59Z", "1919-03-30"),
             ("America/Toronto", "1919-03-31T04:30:00Z", "1919-03-31"),
-            // It was put back at midnight to eleven: the day before had 25 hours.
+            // The clock was put back from midnight to eleven, so the day before had 25 hours.
             ("America/Sao_Paulo", "2018-02-18T02:30:00Z", "2018-02-17"),
             ("America/Sao_Paulo", "2018-02-18T03:00:00Z", "2018-02-18"),
             ("Asia/Beirut", "2026-10-24T21:30:00Z", "2026-10-24"),
             ("Asia/Beirut", "2026-10-24T22:00:00Z", "2026-10-25"),
-            // It was put back at one minute past midnight: the new day had begun, and does not end.
+            // The clock was put back one minute after midnight. The new day had begun by then, and goes on.
             ("America/St_Johns", "2010-11-07T02:29:59Z", "2010-11-06"),
             ("America/St_Johns", "2010-11-07T02:30:00Z", "2010-11-07"),
             ("America/St_Johns", "2010-11-07T03:00:00Z", "2010-11-07"),

@@ -317,7 +317,7 @@ pub(crate) async fn employee(
         reads.one_as::<Found>(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid()).bind(as_of)).await
     };
     let mut found = find(params.as_of.unwrap_or(Day(clock.today())), params.as_of.is_none()).await?;
-    // Where the person works it may be another day than for the tenant.
+    // The day at the place of work may differ from the tenant's.
     let there = Day(clock.today_at(found.time_zone.as_deref().and_then(time_zone).as_ref()));
     if params.as_of.is_none() && there.0 != clock.today() {
         found = find(there, false).await?;

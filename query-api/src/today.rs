@@ -154,7 +154,8 @@ impl Todays {
             nearest_employed("m", &first),
             there(&first),
         );
-        // Of nearly everybody the same holds on each of the days that it is anywhere; only of the others their own day is looked up.
+        // For nearly everybody the answer is the same on each of the days that it now is somewhere. Only for the others the day at their
+        // own place of work is looked up.
         let certainly = format!(
             "case when {}{} then true else (select {}{} from (select {} as day offset 0) own) end",
             holds("a", "m", &first, &last),
@@ -200,7 +201,7 @@ fn nearest_employed(employment: &str, day: &str) -> String {
 
 /// SQL for whether a person works by an assignment in an employment on each of the days from one to another.
 fn holds(assignment: &str, m: &str, first: &str, last: &str) -> String {
-    // Of several days it is certain only where the employment covers all of them or none.
+    // Over several days the answer is certain only where the employment covers all of them or none.
     let one_or_none = if first == last { String::new() } else { format!("({m}.ends_on <= {first} or {last} < {m}.starts_on) and ") };
     format!(
         "{assignment}.valid_from <= {} and {} < {assignment}.valid_to

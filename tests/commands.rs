@@ -511,7 +511,7 @@ fn of_two_processes_with_one_command_the_first_answer_is_both_answers() {
         sqlx::query("lock table platform.person_key in access exclusive mode").execute(&mut *holder).await.unwrap();
         let held_up = world.on(1, &tenant, &path, "again", &body);
         let refuses = async {
-            blocked(world, "select person_id, wrapped from platform.person_key").await;
+            blocked(world, "select k.person_id, k.wrapped from unnest").await;
             let refused = world.on(0, &tenant, &path, "again", &body).await;
             assert_eq!(refused.error(), (422, "still_employed"));
             world.done(&tenant, &c.path("termination"), json!({"last_day_worked": "2011-12-30", "reason": "left"})).await;

@@ -161,9 +161,12 @@ async fn a_rebuild_that_is_ahead_serves_before_it_has_seen_what_an_import_append
     };
     let more: Vec<_> = (1..=HEALING_BATCH as u128 + 1).map(department).collect();
     let appended = AtomicBool::new(false);
+    let runtime = tokio::runtime::Handle::current();
     let append_once = |_| {
         if !appended.swap(true, Ordering::SeqCst) {
-            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(world.append(&more)));
+            // On a thread of its own: this one waits for the rebuild, and would lose a wake-up for it while it waits for the append.
+            let append = || runtime.block_on(world.append(&more));
+            std::thread::scope(|scope| scope.spawn(append).join().unwrap());
         }
     };
     let report = rebuild(&world.applier, &ticket(&world.applier, world.scope), append_once).await.unwrap();

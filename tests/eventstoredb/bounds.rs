@@ -12,7 +12,7 @@ use super::{
     log::{Proposed, Record},
 };
 use crate::{
-    servers::own_nats,
+    servers::{eventually, own_nats},
     store_conformance::{Database, employee, one, tenant},
 };
 
@@ -67,12 +67,17 @@ impl Crowd {
         Store::open(&self.database.url_of(role), Some(&self.server.url()), 4).await.unwrap()
     }
 
-    /// Runs a relay until it has nothing more to look at.
+    /// Runs a relay until it has indexed everything and has nothing more to look at.
     async fn relay(&self) {
         let nats = nats::NatsSettings { url: own_nats().await, credentials: None, process: "relay" };
         let pool = database::pool_options(4).connect_lazy_with(self.database.url_of("tenure_relay").parse().unwrap());
         let relay = Relay::new(self.store("tenure_relay").await, pool, nats::connect(&nats).await.unwrap());
         tokio::spawn(relay.run(self.stop.clone()));
+        let owner = self.database.superuser().await;
+        let indexed = async || -> i64 {
+            sqlx::query_scalar("select coalesce(sum(n), 0)::bigint from event_store.log_head").fetch_one(&owner).await.unwrap()
+        };
+        eventually("everything is indexed", async || indexed().await.cast_unsigned() >= OTHERS + OWN).await;
         for round in 0.. {
             assert!(round < 60, "the relay finds no rest");
             let mark = self.server.mark();

@@ -1,6 +1,11 @@
 //! The pool to PostgreSQL that every process uses, and whether the database fits this build.
 
-use std::{io::ErrorKind::TimedOut, str::FromStr as _, time::Duration};
+use std::{
+    io::ErrorKind::TimedOut,
+    str::FromStr as _,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use backon::{ExponentialBuilder, Retryable as _};
@@ -29,6 +34,23 @@ pub(crate) const LOOK: &str = "select current_user = session_user and now() = st
 /// What [`LOOK`] found.
 pub(crate) fn is_clean(row: &PgRow) -> Result<bool, sqlx::Error> {
     row.try_get(0)
+}
+
+/// A connection that was used this recently is taken to be well.
+const STEADY: Duration = Duration::from_secs(1);
+
+/// When this process last found a connection to PostgreSQL lost. Whatever took it (a fail-over, a restart, an administrator) most likely
+/// took all others too, in every pool of the process: each would cost a request its answer.
+static LAST_LOST: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Has every connection that rests now looked at before it is used again.
+pub(crate) fn note_lost_connection() {
+    *LAST_LOST.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+}
+
+/// Whether a connection was found lost within so long.
+fn a_connection_was_lost(within: Duration) -> bool {
+    LAST_LOST.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|lost| lost.elapsed() <= within)
 }
 
 tokio::task_local! {
@@ -138,9 +160,16 @@ pub fn pool_options(connections: u32) -> PgPoolOptions {
         .idle_timeout(Duration::from_mins(5))
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
-            // A connection in steady use proves itself; one that rested may have lost its server.
+            // A connection in steady use proves itself; one that rested may have lost its server, and so may have all where one did.
             Box::pin(async move {
-                Ok(meta.idle_for < Duration::from_secs(1) || matches!(tokio::time::timeout(LOOK_FOR, connection.ping()).await, Ok(Ok(()))))
+                if meta.idle_for < STEADY && !a_connection_was_lost(meta.idle_for) {
+                    return Ok(true);
+                }
+                let alive = matches!(tokio::time::timeout(LOOK_FOR, connection.ping()).await, Ok(Ok(())));
+                if !alive {
+                    note_lost_connection();
+                }
+                Ok(alive)
             })
         })
         .after_release(|connection, _| {
@@ -149,8 +178,8 @@ pub fn pool_options(connections: u32) -> PgPoolOptions {
                     return Ok(true);
                 }
                 let look = connection.fetch_one(LOOK);
-                let row = tokio::time::timeout(LOOK_FOR, look).await.map_err(|_| std::io::Error::from(TimedOut))??;
-                let clean = is_clean(&row)?;
+                let looked = tokio::time::timeout(LOOK_FOR, look).await.unwrap_or_else(|_| Err(std::io::Error::from(TimedOut).into()));
+                let clean = is_clean(&looked.inspect_err(|_| note_lost_connection())?)?;
                 if !clean {
                     tracing::error!(target: "audit", "a connection came back to the pool inside a transaction or a tenant's role, and was closed");
                 }

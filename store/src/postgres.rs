@@ -16,7 +16,7 @@ use events::{
 };
 use jiff::Timestamp;
 use sqlx::{
-    PgPool, Postgres, Row as _,
+    Connection as _, PgPool, Postgres, Row as _,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
@@ -100,11 +100,7 @@ impl PgStore {
             ("enable_sort", "off".into()),
             ("application_name", "tenure-store".into()),
         ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(connections.max(LANES + 2))
-            .acquire_timeout(Duration::from_secs(3))
-            .test_before_acquire(false)
-            .connect_lazy_with(options);
+        let pool = pool_options(connections.max(LANES + 2)).connect_lazy_with(options);
         let store = Self(Arc::new(Inner { pool, queue: Mutex::default(), arrived: Notify::new(), appended: Arc::default() }));
         for _ in 0..LANES {
             tokio::spawn(lane(Arc::downgrade(&store.0)));
@@ -576,6 +572,18 @@ fn is_passing(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// A bounded pool. A connection in steady use proves itself; one that rested may have lost its server, and is asked first.
+pub(crate) fn pool_options(connections: u32) -> PgPoolOptions {
+    const STEADY: Duration = Duration::from_secs(1);
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(3)).test_before_acquire(false).before_acquire(
+        |connection, meta| {
+            Box::pin(async move {
+                Ok(meta.idle_for < STEADY || matches!(tokio::time::timeout(ANSWER_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
+            })
+        },
+    )
 }
 
 /// How to connect to the database of a URL.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use events::{Category, EventId, EventMark, LogPoint, Position, StreamName, TenantId};
 use jiff::Timestamp;
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     StoreError, TenantHead,
-    postgres::{beside, foreign, mark, options_of},
+    postgres::{beside, foreign, mark, options_of, pool_options},
 };
 
 /// How long one statement may take, and its answer.
@@ -44,8 +44,7 @@ impl LogIndex {
             ("enable_seqscan", "off".into()),
             ("application_name", "tenure-log-index".into()),
         ]);
-        let pool = PgPoolOptions::new().max_connections(connections.max(2)).acquire_timeout(Duration::from_secs(3));
-        Ok(Self(pool.test_before_acquire(false).connect_lazy_with(options)))
+        Ok(Self(pool_options(connections.max(2)).connect_lazy_with(options)))
     }
 
     pub(super) const fn pool(&self) -> &PgPool {

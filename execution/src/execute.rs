@@ -20,7 +20,7 @@ use crate::{
     locks::TenantLocks,
     outcome::{Answer, Failure},
     problems::{key_reused, precondition_failed, refused, taken, unavailable},
-    sent::SentCommand,
+    sent::{Sender, SentCommand},
 };
 
 /// How often a command is decided again because another process wrote to its stream meanwhile.
@@ -81,11 +81,9 @@ impl Executor {
         let name = sent.command.name();
         let span = tracing::info_span!("command", otel.name = name, command = name, command_id = %sent.command_id, stream = %sent.stream());
         let result = async {
-            // The command may have waited for those before it, and the actor's rights may have changed meanwhile.
-            if let Some(actor) = sent.actor.renewed_if_old().await? {
-                sent.actor = actor;
-            }
-            match access::check(&self.0.aggregates, &sent.actor, &sent.command).await {
+            // The command may have waited for those before it, and the actor\'s rights may have changed meanwhile.
+            sent.sender.renew_if_old().await?;
+            match self.0.admit(&sent).await {
                 Ok(()) => self.0.once(&sent).await,
                 Err(refused) => self.0.accepted_earlier(&sent).await?.ok_or(refused.into()),
             }
@@ -106,6 +104,14 @@ impl Executor {
 }
 
 impl Inner {
+    /// Refuses what an actor may not send.
+    async fn admit(&self, sent: &SentCommand) -> Result<(), Problem> {
+        match &sent.sender {
+            Sender::Actor(actor) => access::check(&self.aggregates, actor, &sent.command).await,
+            Sender::System { .. } => Ok(()),
+        }
+    }
+
     async fn once(&self, sent: &SentCommand) -> Result<Answer, Failure> {
         let stream = sent.stream();
         if !sent.keyed {
@@ -189,7 +195,8 @@ impl Inner {
         let before = Version(first.version.0.saturating_sub(1));
         let event = self.store.read_stream(stream, before, 1).await.map_err(|e| unavailable(&e))?.pop();
         // Others get their own answer: none.
-        let theirs = event.is_some_and(|event| event.metadata.command_id == sent.command_id && event.metadata.actor == sent.actor.subject);
+        let theirs =
+            event.is_some_and(|event| event.metadata.command_id == sent.command_id && event.metadata.actor == sent.sender.subject());
         Ok(theirs.then(|| Answer::appended(sent, stream, first)))
     }
 
@@ -318,11 +325,11 @@ impl Inner {
             new.push(NewEvent { id, event_type: event.event_type(), schema_version: event.schema_version(), data });
         }
         let metadata = Metadata {
-            actor: sent.actor.subject.clone(),
+            actor: sent.sender.subject().to_owned(),
             command_id: sent.command_id,
             command_hash: sent.hash,
             correlation_id: sent.correlation,
-            causation_id: None,
+            causation_id: sent.causation,
             traceparent: telemetry::traceparent(),
         };
         let expected = if base.version == Version::ZERO { Expected::NoStream } else { Expected::At(base.point()) };
@@ -341,7 +348,9 @@ impl Inner {
     ) -> Result<Result<Appended, AppendError>, Problem> {
         let stream = append.stream;
         // Whoever waited for long must still be who may do this.
-        if let Some(actor) = sent.actor.renewed_if_old().await? {
+        if let Sender::Actor(actor) = &sent.sender
+            && let Some(actor) = actor.renewed_if_old().await?
+        {
             access::check(&self.aggregates, &actor, &sent.command).await?;
         }
         let as_of = Instant::now();

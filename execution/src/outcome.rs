@@ -39,7 +39,7 @@ impl Answer {
             id: sent.command.object_id(),
             version: appended.version,
             position: appended.position,
-            epoch: sent.actor.epoch.tag().map(Into::into),
+            epoch: sent.sender.epoch().tag().map(Into::into),
             events: appended.event_ids,
             replayed: appended.replayed,
         }
@@ -51,7 +51,7 @@ impl Answer {
             id: sent.command.object_id(),
             version: aggregate.version,
             position: aggregate.position,
-            epoch: sent.actor.epoch.tag().map(Into::into),
+            epoch: sent.sender.epoch().tag().map(Into::into),
             events: Vec::new(),
             replayed: false,
         }

@@ -51,7 +51,7 @@ impl Pipeline {
             for command in before {
                 command.cancelled().await;
             }
-            let permit = running.take(sent.actor.tenant.id).await;
+            let permit = running.take(sent.scope().tenant()).await;
             let outcome = timeout(limit, executor.execute(sent)).await.unwrap_or_else(|_| {
                 let detail = "the command took too long and was given up; send it again with the same key";
                 Err(Failure::Broken(Problem::unavailable("timeout", detail)))

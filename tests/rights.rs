@@ -99,10 +99,11 @@ fn sources(role: &str) -> String {
 fn does(code: &str, right: &str, object: &str) -> bool {
     let object = object.split('(').next().unwrap();
     let (schema, name) = object.split_once('.').unwrap();
-    // Some statements name their table by a variable.
+    // Some statements name their table, or its schema, by a variable.
     let by_name = |before: &str| {
         code.contains(&format!("{before}{object}"))
             || (code.contains(&format!("{before}{schema}.{{")) && code.contains(&format!("\"{name}\"")))
+            || (code.contains(&format!("{before}{{schema}}.{name}")) && code.contains(&format!("\"{schema}\"")))
     };
     let locks = [" for update", " for share", " for no key update", " for key share"].iter().any(|lock| code.contains(lock));
     match right {

@@ -19,7 +19,13 @@ use platform::{
     read_model::{Standing, standings},
     telemetry,
 };
-use store::{Append, Expected, IdScope, StoreError, TenantHead, backoff::Backoff, feed, stalled::Stalled};
+use store::{
+    Append, Expected, IdScope, StoreError, TenantHead,
+    backoff::Backoff,
+    feed,
+    partition_lease::{LeaseHolders, Leases},
+    stalled::Stalled,
+};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
@@ -27,7 +33,6 @@ use tracing::Instrument as _;
 use crate::{
     apply::{Applied, Applier, ApplyError, BATCH, Sequenced},
     foreign::Unknown,
-    lease::Leases,
     rebuilder::{FAR_BEHIND, RebuildOutcome, Rebuilder},
 };
 
@@ -144,7 +149,7 @@ impl Projector {
             Err(error) => tracing::error!(%error, "which build this is is not known"),
         }
         // Whatever else is going on, leases are renewed.
-        let mut leases = Leases::new(database::apart(&self.0.applier.pool, 1));
+        let mut leases = Leases::new(database::apart(&self.0.applier.pool, 1), LeaseHolders::Projectors);
         let mut partitions: BTreeMap<u16, Held> = BTreeMap::new();
         let mut swept = Swept::default();
         while !stop.is_cancelled() {

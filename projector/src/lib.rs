@@ -3,7 +3,7 @@
 //! The pure part is [`fold`] with a folder per capability: its tables, its kinds of key, what is worked out from their rows.
 //! [`projection`] puts the kinds of all together, [`derived`] the tables that are worked out, and [`table`] says what is written,
 //! as [`binary`] has it. Its edges are [`apply`], for live batches and healing, with its SQL in [`batch`], and [`rebuild`];
-//! [`digest`] compares what they make. [`consume`] drives them from the feed, for the partitions that [`lease`] holds;
+//! [`digest`] compares what they make. [`consume`] drives them from the feed, for the partitions that [`store::partition_lease`] holds;
 //! [`rebuilder`] decides when a rebuild is sooner done.
 
 pub mod projection;
@@ -25,7 +25,6 @@ pub mod rebuilder;
 
 pub mod consume;
 mod foreign;
-pub mod lease;
 
 macro_rules! projections {
     (platform [$($platform:ident { $($platform_kinds:tt)* })*] tenants [$($tenants:ident { $($tenants_kinds:tt)* })*]) => {

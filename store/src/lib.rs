@@ -8,6 +8,7 @@ pub mod feed;
 pub mod foreign;
 pub mod heartbeat;
 pub mod nats;
+pub mod partition_lease;
 pub mod relay;
 pub mod stalled;
 pub mod streams;

@@ -1,29 +1,50 @@
-//! Leases on partitions: each has one owner, projectors share them fairly, and a dead one's are taken over.
+//! Leases on partitions: each has one owner, processes of one kind share them fairly, and a dead one's are taken over.
 //!
-//! An owner changes its leases' heartbeat each second; who watches takes those whose heartbeat stands still ([`store::heartbeat`]).
+//! An owner changes its leases' heartbeat each second; who watches takes those whose heartbeat stands still ([`crate::heartbeat`]).
 //! A lease's epoch grows with every change of owner and is the fence of what the owner writes, so an owner that was stalled past
 //! its lease can't write over its successor.
 
 use std::{
     collections::{BTreeMap, HashSet},
+    io,
     time::{Duration, Instant},
 };
 
 use sqlx::{FromRow, PgPool};
-use store::{
+use uuid::Uuid;
+
+use crate::{
     feed::PARTITIONS,
     heartbeat::{LEASE, Lease, Watched},
 };
-use uuid::Uuid;
 
 /// How long a lease is held that can't be renewed: an owner lets go before another one takes over.
 const HELD_FOR: Duration = LEASE.saturating_sub(Duration::from_secs(1));
 
-/// The leases of one projector.
+/// Whose leases: each kind of process has a table `partition_lease` in a schema of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseHolders {
+    /// Those that project.
+    Projectors,
+    /// Those that react to events and announce what is due.
+    Workers,
+}
+
+impl LeaseHolders {
+    const fn schema(self) -> &'static str {
+        match self {
+            Self::Projectors => "platform",
+            Self::Workers => "worker",
+        }
+    }
+}
+
+/// The leases of one process.
 pub struct Leases {
     pool: PgPool,
+    schema: &'static str,
     owner: String,
-    /// Where this projector's presence stands: a row below the partitions, so that others count it before it owns any.
+    /// Where this process's presence stands: a row below the partitions, so that others count it before it owns any.
     presence: i32,
     held: BTreeMap<u16, i64>,
     /// When the renewal of what is held was asked for.
@@ -40,12 +61,12 @@ struct Row {
 
 impl Leases {
     /// No leases yet.
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(pool: PgPool, holders: LeaseHolders) -> Self {
         let id = Uuid::now_v7();
-        // 2^30 places for a handful of projectors; a clash only makes two of them count as one for a moment.
+        // 2^30 places for a handful of processes; a clash only makes two of them count as one for a moment.
         let presence = -1 - i32::try_from(id.as_u128() & 0x3fff_ffff).unwrap_or(0);
         let (held, renewed, watched) = (BTreeMap::new(), Instant::now(), Watched::default());
-        Self { pool, owner: id.to_string(), presence, held, renewed, watched }
+        Self { pool, schema: holders.schema(), owner: id.to_string(), presence, held, renewed, watched }
     }
 
     /// What is held, partition and fence: nothing once it could not be renewed for so long that another may have taken it.
@@ -56,22 +77,24 @@ impl Leases {
     /// Renews what is held, takes up to a fair share of what is free, gives back what is beyond it.
     pub async fn renew(&mut self) -> Result<(), sqlx::Error> {
         let renew = tokio::time::timeout(HELD_FOR, self.renew_patiently());
-        renew.await.unwrap_or_else(|_| Err(crate::apply::no_answer(HELD_FOR)))
+        let no_answer = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {HELD_FOR:?}"));
+        renew.await.unwrap_or_else(|_| Err(no_answer().into()))
     }
 
     async fn renew_patiently(&mut self) -> Result<(), sqlx::Error> {
+        let schema = self.schema;
         let asked = Instant::now();
-        sqlx::query(
-            "insert into platform.partition_lease as l (partition, owner, epoch) values ($1, $2, 0)
-             on conflict (partition) do update set owner = excluded.owner, heartbeat = l.heartbeat + 1",
-        )
+        sqlx::query(&format!(
+            "insert into {schema}.partition_lease as l (partition, owner, epoch) values ($1, $2, 0)
+             on conflict (partition) do update set owner = excluded.owner, heartbeat = l.heartbeat + 1"
+        ))
         .bind(self.presence)
         .bind(&self.owner)
         .execute(&self.pool)
         .await?;
-        let renewed: Vec<(i32, i64)> = sqlx::query_as(
-            "update platform.partition_lease set heartbeat = heartbeat + 1 where owner = $1 and partition >= 0 returning partition, epoch",
-        )
+        let renewed: Vec<(i32, i64)> = sqlx::query_as(&format!(
+            "update {schema}.partition_lease set heartbeat = heartbeat + 1 where owner = $1 and partition >= 0 returning partition, epoch"
+        ))
         .bind(&self.owner)
         .fetch_all(&self.pool)
         .await?;
@@ -79,8 +102,9 @@ impl Leases {
         self.renewed = asked;
 
         let asked = Instant::now();
-        let rows: Vec<Row> =
-            sqlx::query_as("select partition, owner, epoch, heartbeat from platform.partition_lease").fetch_all(&self.pool).await?;
+        let rows: Vec<Row> = sqlx::query_as(&format!("select partition, owner, epoch, heartbeat from {schema}.partition_lease"))
+            .fetch_all(&self.pool)
+            .await?;
         let free = self.watched.free(rows.iter().map(|row| (row.partition, row.lease.clone())), asked);
         let not_free = |row: &&Row| free.iter().all(|(partition, _)| *partition != row.partition);
         let alive: HashSet<&str> = rows.iter().filter(not_free).filter_map(|row| row.lease.owner.as_deref()).collect();
@@ -95,7 +119,7 @@ impl Leases {
         Ok(())
     }
 
-    /// Takes partitions that have no lease yet or a free one, and removes what is left of dead projectors.
+    /// Takes partitions that have no lease yet or a free one, and removes what is left of dead processes.
     async fn take(&mut self, wanted: usize, rows: &[Row], free: Vec<(i32, Lease)>) -> Result<(), sqlx::Error> {
         let new = (0..i32::from(PARTITIONS)).filter(|partition| rows.iter().all(|row| row.partition != *partition));
         let new = new.map(|partition| (partition, Lease { owner: None, epoch: 0, heartbeat: 0 }));
@@ -112,17 +136,18 @@ impl Leases {
             epochs.push(epoch);
             heartbeats.push(heartbeat);
         }
-        let taken: Vec<(i32, i64)> = sqlx::query_as(
+        let schema = self.schema;
+        let taken: Vec<(i32, i64)> = sqlx::query_as(&format!(
             "with seen as (select * from unnest($2::int[], $3::text[], $4::bigint[], $5::bigint[]) seen (partition, owner, epoch, heartbeat)),
-                 gone as (delete from platform.partition_lease l using seen
+                 gone as (delete from {schema}.partition_lease l using seen
                      where l.partition < 0 and l.partition = seen.partition and l.owner = seen.owner and l.heartbeat = seen.heartbeat)
-             insert into platform.partition_lease as l (partition, owner, epoch) select partition, $1, 1 from seen where partition >= 0
+             insert into {schema}.partition_lease as l (partition, owner, epoch) select partition, $1, 1 from seen where partition >= 0
              on conflict (partition) do update set owner = excluded.owner, epoch = l.epoch + 1, heartbeat = l.heartbeat + 1
              where exists (select from unnest($2::int[], $3::text[], $4::bigint[], $5::bigint[]) seen (partition, owner, epoch, heartbeat)
                  where seen.partition = l.partition and seen.owner is not distinct from l.owner
                      and seen.epoch = l.epoch and seen.heartbeat = l.heartbeat)
-             returning partition, epoch",
-        )
+             returning partition, epoch"
+        ))
         .bind(&self.owner)
         .bind(partitions)
         .bind(owners)
@@ -134,10 +159,11 @@ impl Leases {
         Ok(())
     }
 
-    /// Raises the fence of a partition above one that a read model was last written with. Whoever holds the lease is its owner;
+    /// Raises the fence of a partition above one that a tenant's rows were last written with. Whoever holds the lease is its owner;
     /// a higher fence is that of a lease that was lost, or of a successor, and then this changes nothing.
     pub async fn outgrow(&self, partition: u16, fence: i64) -> Result<(), sqlx::Error> {
-        sqlx::query("update platform.partition_lease set epoch = $3 + 1 where partition = $2 and owner = $1 and epoch <= $3")
+        let schema = self.schema;
+        sqlx::query(&format!("update {schema}.partition_lease set epoch = $3 + 1 where partition = $2 and owner = $1 and epoch <= $3"))
             .bind(&self.owner)
             .bind(i32::from(partition))
             .bind(fence)
@@ -147,8 +173,9 @@ impl Leases {
     }
 
     async fn give_back(&mut self, partitions: &[u16]) -> Result<(), sqlx::Error> {
+        let schema = self.schema;
         let numbers: Vec<i32> = partitions.iter().map(|p| i32::from(*p)).collect();
-        sqlx::query("update platform.partition_lease set owner = null where owner = $1 and partition = any ($2)")
+        sqlx::query(&format!("update {schema}.partition_lease set owner = null where owner = $1 and partition = any ($2)"))
             .bind(&self.owner)
             .bind(&numbers)
             .execute(&self.pool)
@@ -157,11 +184,12 @@ impl Leases {
         Ok(())
     }
 
-    /// Gives everything back, so that another projector need not wait.
+    /// Gives everything back, so that another process need not wait.
     pub async fn release(&mut self) -> Result<(), sqlx::Error> {
         let all: Vec<u16> = self.held.keys().copied().collect();
         self.give_back(&all).await?;
-        sqlx::query("delete from platform.partition_lease where partition = $1 and owner = $2")
+        let schema = self.schema;
+        sqlx::query(&format!("delete from {schema}.partition_lease where partition = $1 and owner = $2"))
             .bind(self.presence)
             .bind(&self.owner)
             .execute(&self.pool)

@@ -8,7 +8,7 @@ use events::{
     employee::{EmployeeEvent, PersonalDetailsChange, PersonalDetailsChanged},
 };
 use jiff::civil::date;
-use platform::{Access, TenantTx};
+use platform::{Access, TenantTx, provision::LOGINS};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, error::DatabaseError, postgres::PgRow};
 use store::{
     feed,
@@ -287,7 +287,7 @@ async fn no_foreign_rows(admin: &PgPool, own: TenantId, other: TenantId) -> u32 
     let shared: Vec<String> =
         sqlx::query_scalar("select oid::regclass::text from pg_class where relforcerowsecurity order by 1").fetch_all(admin).await.unwrap();
     let mut tried = 0;
-    for role in ["tenure_command", "tenure_query", "tenure_projector", "tenure_relay", "tenure_identity"] {
+    for role in LOGINS {
         let mut connection = PgConnection::connect_with(&admin.connect_options()).await.unwrap();
         connection.execute(format!("set role {role}").as_str()).await.unwrap();
         for settings in [

@@ -120,7 +120,7 @@ async fn bootstrap_is_idempotent_and_safe_when_two_run_at_once() {
     database::refuse_superuser(&database.pool("tenure_query", 1)).await.unwrap();
     assert!(database::refuse_superuser(&database.owner).await.is_err());
     let owners: Vec<String> =
-        sqlx::query_scalar("select distinct tableowner::text from pg_tables where schemaname in ('platform', 'event_store')")
+        sqlx::query_scalar("select distinct tableowner::text from pg_tables where schemaname in ('platform', 'event_store', 'worker')")
             .fetch_all(&database.owner)
             .await
             .unwrap();

@@ -82,6 +82,7 @@ fn sources(role: &str) -> String {
         "tenure_query" => &["query-api/src"],
         "tenure_projector" => &["projector/src"],
         "tenure_relay" => &["relay/src"],
+        "tenure_worker" => &["worker/src", "execution/src"],
         other => panic!("whose role is {other}?"),
     };
     let (mut text, mut open) = (String::new(), folders.iter().map(|folder| root().join(folder)).collect::<Vec<_>>());
@@ -147,16 +148,16 @@ const GRANTS: &str = "
     with given as (
         select a.grantee, format('%s.%s', n.nspname, c.relname) as object, a.privilege_type
         from pg_class c join pg_namespace n on n.oid = c.relnamespace, aclexplode(c.relacl) a
-        where n.nspname in ('platform', 'event_store') and a.grantee <> c.relowner
+        where n.nspname in ('platform', 'event_store', 'worker') and a.grantee <> c.relowner
         union all
         select a.grantee, format('%s.%s(%s)', n.nspname, c.relname, string_agg(t.attname, ' ' order by t.attname)), a.privilege_type
         from pg_attribute t join pg_class c on c.oid = t.attrelid join pg_namespace n on n.oid = c.relnamespace, aclexplode(t.attacl) a
-        where n.nspname in ('platform', 'event_store') and a.grantee <> c.relowner
+        where n.nspname in ('platform', 'event_store', 'worker') and a.grantee <> c.relowner
         group by a.grantee, n.nspname, c.relname, a.privilege_type
         union all
         select a.grantee, format('%s.%s()', n.nspname, p.proname), a.privilege_type
         from pg_proc p join pg_namespace n on n.oid = p.pronamespace, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-        where n.nspname in ('platform', 'event_store') and a.grantee <> p.proowner)
+        where n.nspname in ('platform', 'event_store', 'worker') and a.grantee <> p.proowner)
     select distinct coalesce(r.rolname::text, 'PUBLIC'), object, lower(privilege_type)
     from given left join pg_roles r on r.oid = given.grantee order by 1, 2, 3";
 

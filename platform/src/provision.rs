@@ -17,9 +17,9 @@ include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 /// Owns schemas, tables and functions; may create roles.
 pub const OWNER: &str = "tenure_owner";
 /// The login roles of the services; `tenure_identity` is the second one of command-api, for log-in and users.
-pub const LOGINS: [&str; 5] = ["tenure_command", "tenure_relay", "tenure_projector", "tenure_query", "tenure_identity"];
+pub const LOGINS: [&str; 6] = ["tenure_command", "tenure_relay", "tenure_projector", "tenure_query", "tenure_identity", "tenure_worker"];
 
-/// Brings the database up to this build: login roles (with these passwords), schemas `platform` and `event_store`,
+/// Brings the database up to this build: login roles (with these passwords), schemas `platform`, `event_store` and `worker`,
 /// grants. Runs as the owner (`tenure_owner` itself, or better a superuser, who can also take dangerous functions away
 /// from everybody); idempotent; takes an advisory lock.
 pub async fn bootstrap(owner: &PgPool, passwords: &[(&str, &str)]) -> anyhow::Result<()> {
@@ -139,8 +139,10 @@ async fn harden(conn: &mut PgConnection) -> anyhow::Result<()> {
     let roles = LOGINS.join(", ");
     let current: bool = sqlx::query_scalar(
         "select has_database_privilege('public', current_database(), 'connect') or has_database_privilege('public', current_database(), 'temp')
-             or has_schema_privilege('public', 'public', 'usage') or not has_database_privilege('tenure_owner', current_database(), 'create')",
+             or has_schema_privilege('public', 'public', 'usage') or not has_database_privilege('tenure_owner', current_database(), 'create')
+             or not (select bool_and(has_database_privilege(role, current_database(), 'connect')) from unnest($1::text[]) role)",
     )
+    .bind(LOGINS.as_slice())
     .fetch_one(&mut *conn)
     .await?;
     if current {

@@ -2,7 +2,7 @@
 
 use events::{CommandId, StreamName, TenantScope, kinds};
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, Error as _},
 };
 use serde_json::value::RawValue;
@@ -30,6 +30,18 @@ macro_rules! command {
             fn parse_known(name: &str, data: &str) -> Option<Result<Self, ParseError>> {
                 $(if let Some(parsed) = crate::$($module)::+::Command::parse(name, data) {
                     return Some(parsed.map(Self::$Kind));
+                })+
+                None
+            }
+            /// An internal command as it is to be kept until it is sent. None of one that a client sends.
+            pub fn to_stored(&self) -> Option<Result<StoredCommand, serde_json::Error>> {
+                let fields = match self { $(Self::$Kind(command) => command.internal_fields()),+ };
+                fields.map(|data| Ok(StoredCommand { name: self.name().to_owned(), data: data? }))
+            }
+            /// An internal command that was kept. None where there is none of the name.
+            pub fn from_stored(stored: &StoredCommand) -> Option<Result<Self, serde_json::Error>> {
+                $(if let Some(read) = crate::$($module)::+::Command::from_internal_fields(&stored.name, &stored.data) {
+                    return Some(read.map(Self::$Kind));
                 })+
                 None
             }
@@ -78,6 +90,16 @@ macro_rules! command {
     };
 }
 kinds!(command);
+
+/// An internal command as it is kept until it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredCommand {
+    /// Its name.
+    pub name: String,
+    /// Its fields.
+    pub data: serde_json::Value,
+}
 
 /// JSON that is not a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -174,7 +196,8 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> ParseError 
 }
 
 /// Declares a capability's commands: the enum, and each command's name as the client writes it (the variants' names).
-/// Each variant holds a struct of the same name; `internal` ones can't be sent by a client.
+/// Each variant holds a struct of the same name; `internal` ones can't be sent by a client, and can be kept as JSON until they are
+/// sent.
 macro_rules! commands {
     ($(#[$doc:meta])* pub enum $enum:ident { $($name:ident),+ $(; internal $($internal:ident),+)? }) => {
         $(#[$doc])*
@@ -194,6 +217,21 @@ macro_rules! commands {
             pub(crate) fn parse(name: &str, data: &str) -> Option<Result<Self, $crate::ParseError>> {
                 match name {
                     $(stringify!($name) => Some($crate::command::from_json::<$name>(data).map(Self::$name)),)+
+                    _ => None,
+                }
+            }
+            /// The fields of an internal command.
+            pub(crate) fn internal_fields(&self) -> Option<Result<serde_json::Value, serde_json::Error>> {
+                match self {
+                    $(Self::$name(_) => None,)+
+                    $($(Self::$internal(command) => Some(serde_json::to_value(command)),)+)?
+                }
+            }
+            /// The internal command of a name with these fields.
+            #[allow(unused_variables, clippy::match_single_binding, reason = "a kind may have no internal command")]
+            pub(crate) fn from_internal_fields(name: &str, data: &serde_json::Value) -> Option<Result<Self, serde_json::Error>> {
+                match name {
+                    $($(stringify!($internal) => Some(<$internal as serde::Deserialize>::deserialize(data).map(Self::$internal)),)+)?
                     _ => None,
                 }
             }

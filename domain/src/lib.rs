@@ -7,7 +7,8 @@
 //! The module of a kind of aggregate exports the same names as that of any other, from which the enums over all kinds are
 //! made ([`events::capabilities!`]): `Command` and what it says of itself (`fill_ids`, `stream`, `object_id`, `creates`,
 //! `touches`, `claims`, `lock`), `Refusal` (`code`, `field`), `State` (`questions`, `decide`, `claims`, `evolve`, `answer`,
-//! `person`), `Question` and `Fact` (what others may ask), and `UNIQUES` (what only one aggregate may hold).
+//! `person`), `Question` and `Fact` (what others may ask), `UNIQUES` (what only one aggregate may hold), and two functions of its
+//! events, `due` (what takes effect on a day) and `react` (what else they lead to).
 //!
 //! A caller's way through: [`Command::parse`], [`Command::fill_ids`], [`Command::stream`], load that aggregate's [`State`],
 //! look up [`State::questions`], [`State::decide`], append, [`State::evolve`].
@@ -20,6 +21,7 @@ pub mod tenancy;
 
 mod claim;
 mod command;
+mod due;
 mod facts;
 mod restated;
 mod state;
@@ -27,7 +29,8 @@ pub mod text;
 mod touches;
 
 pub use claim::{Claim, ClaimOp, ClaimUse, Unique, uniques};
-pub use command::{Command, ParseError};
+pub use command::{Command, ParseError, StoredCommand};
+pub use due::{Due, DuePlace, Reaction, due, react};
 pub use facts::{Ask, Fact, Facts, Question, Standing};
 pub use state::{Decided, Mismatch, State};
 pub use touches::{Lock, LockUse, PersonTouched, Touches, Whose};

@@ -1,4 +1,5 @@
-//! Facts about a person's employments: hire, changes of assignment, pay and details, termination, rehire.
+//! Facts about a person's employments: hire, changes of assignment, pay and details, termination, rehire; and that what was
+//! recorded ahead took effect.
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ events! {
     PersonalDetailsChanged = 1, personal of employee_id: [changes];
     ContactDetailsChanged = 1, personal of employee_id: [changes];
     EmployeeTerminated = 1;
+    EmploymentStarted = 1;
+    EmploymentEnded = 1;
+    ChangeTookEffect = 1;
 }
 
 impl StreamName {
@@ -163,6 +167,57 @@ pub struct EmployeeTerminated {
     pub last_day_worked: Date,
     /// Why, such as `resignation`.
     pub reason: String,
+}
+
+/// The first day of an employment has begun. Recorded only where the employment was recorded before that day; it changes nothing, and
+/// others can act upon it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmploymentStarted {
+    /// The person.
+    pub employee_id: EmployeeId,
+    /// The employment that started.
+    pub employment_id: EmploymentId,
+    /// Its first day.
+    pub on: Date,
+}
+
+/// The last day of an employment is over. Recorded only where the end was recorded before; it changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmploymentEnded {
+    /// The person.
+    pub employee_id: EmployeeId,
+    /// The employment that ended.
+    pub employment_id: EmploymentId,
+    /// Its last day.
+    pub last_day_worked: Date,
+}
+
+/// The day of a change has begun. Recorded only where the change was recorded before that day; it changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeTookEffect {
+    /// The person.
+    pub employee_id: EmployeeId,
+    /// What was changed.
+    pub what: ChangedFacts,
+    /// The change's own day and sequence.
+    pub effective: Effective,
+}
+
+/// What a change of a person is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangedFacts {
+    /// Where, as what and for whom they work.
+    Assignment,
+    /// Their pay.
+    Compensation,
+    /// Their personal details.
+    Personal,
+    /// How they are reached.
+    Contact,
 }
 
 /// Where, as what and for whom a person works.
@@ -483,5 +538,8 @@ pub(crate) fn samples() -> Vec<Event> {
         }
         .into(),
         EmployeeTerminated { employee_id, employment_id, last_day_worked: date(2024, 3, 31), reason: "resignation".into() }.into(),
+        EmploymentStarted { employee_id, employment_id, on: date(2024, 2, 29) }.into(),
+        EmploymentEnded { employee_id, employment_id, last_day_worked: date(2024, 3, 31) }.into(),
+        ChangeTookEffect { employee_id, what: ChangedFacts::Compensation, effective }.into(),
     ]
 }

@@ -1,10 +1,10 @@
 //! What can be asked about a person's employments.
 
 use events::{
-    CommandId, DepartmentId, EmployeeId, FieldClass, JobId, LocationId, StreamName, TenantScope,
-    employee::{Assignment, Patch, Pay},
+    CommandId, DepartmentId, Effective, EmployeeId, EmploymentId, FieldClass, JobId, LocationId, StreamName, TenantScope,
+    employee::{Assignment, ChangedFacts, Patch, Pay},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ commands! {
     /// A command about a person's employments.
     pub enum Command {
         HireEmployee, RehireEmployee, ChangeAssignment, ChangeCompensation, ChangePersonalDetails, ChangeContactDetails,
-        TerminateEmployee
+        TerminateEmployee; internal AnnounceDue
     }
 }
 
@@ -221,6 +221,43 @@ pub struct TerminateEmployee {
     pub reason: Reason,
 }
 
+/// Record that what was recorded ahead took effect. Sent when its day has begun at the person's place of work, never by a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnnounceDue {
+    /// The person.
+    pub employee_id: EmployeeId,
+    /// What took effect.
+    pub fact: DueFact,
+}
+
+/// What takes effect on a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DueFact {
+    /// An employment, on its first day.
+    Start {
+        /// The employment.
+        employment_id: EmploymentId,
+        /// Its first day.
+        on: Date,
+    },
+    /// The end of an employment, on the day after its last one.
+    End {
+        /// The employment.
+        employment_id: EmploymentId,
+        /// Its last day.
+        last_day_worked: Date,
+    },
+    /// A change, on its day.
+    Change {
+        /// Of what.
+        what: ChangedFacts,
+        /// Which one.
+        effective: Effective,
+    },
+}
+
 /// Stands for "not chosen" until [`Command::fill_ids`].
 const fn unset() -> EmployeeId {
     EmployeeId::from_uuid(Uuid::nil())
@@ -246,6 +283,7 @@ impl Command {
             Self::ChangePersonalDetails(c) => c.employee_id,
             Self::ChangeContactDetails(c) => c.employee_id,
             Self::TerminateEmployee(c) => c.employee_id,
+            Self::AnnounceDue(c) => c.employee_id,
         }
     }
 
@@ -268,7 +306,7 @@ impl Command {
         let classes: &'static [FieldClass] = match self {
             Self::HireEmployee(_) => &[Directory, Personal, Pay],
             Self::RehireEmployee(_) => &[Directory, Pay],
-            Self::ChangeAssignment(_) | Self::TerminateEmployee(_) => &[Directory],
+            Self::ChangeAssignment(_) | Self::TerminateEmployee(_) | Self::AnnounceDue(_) => &[Directory],
             Self::ChangeCompensation(_) => &[Pay],
             // The address at work is of the directory.
             Self::ChangeContactDetails(c) if c.changes.work_email.is_keep() => &[Personal],
@@ -281,9 +319,11 @@ impl Command {
                 Patch::Set(manager) => (c.changes.department_id, Some(manager)),
                 Patch::Keep | Patch::Clear => (c.changes.department_id, None),
             },
-            Self::ChangeCompensation(_) | Self::ChangePersonalDetails(_) | Self::ChangeContactDetails(_) | Self::TerminateEmployee(_) => {
-                (None, None)
-            }
+            Self::ChangeCompensation(_)
+            | Self::ChangePersonalDetails(_)
+            | Self::ChangeContactDetails(_)
+            | Self::TerminateEmployee(_)
+            | Self::AnnounceDue(_) => (None, None),
         };
         let person = Whose::Named(self.employee_id());
         Touches::Person(PersonTouched { person, is_new: self.creates(), classes, department, manager })
@@ -309,7 +349,8 @@ impl Command {
             | Self::ChangeAssignment(_)
             | Self::ChangeCompensation(_)
             | Self::ChangePersonalDetails(_)
-            | Self::TerminateEmployee(_) => Vec::new(),
+            | Self::TerminateEmployee(_)
+            | Self::AnnounceDue(_) => Vec::new(),
         }
     }
 
@@ -329,7 +370,8 @@ impl Command {
             | Self::RehireEmployee(_)
             | Self::ChangeCompensation(_)
             | Self::ChangePersonalDetails(_)
-            | Self::ChangeContactDetails(_) => None,
+            | Self::ChangeContactDetails(_)
+            | Self::AnnounceDue(_) => None,
         }
     }
 
@@ -339,9 +381,11 @@ impl Command {
             Self::HireEmployee(c) => assignment_references(&c.assignment, c.hire_date),
             Self::RehireEmployee(c) => assignment_references(&c.assignment, c.hire_date),
             Self::ChangeAssignment(c) => change_references(&c.changes, c.effective_on),
-            Self::ChangeCompensation(_) | Self::ChangePersonalDetails(_) | Self::ChangeContactDetails(_) | Self::TerminateEmployee(_) => {
-                Vec::new()
-            }
+            Self::ChangeCompensation(_)
+            | Self::ChangePersonalDetails(_)
+            | Self::ChangeContactDetails(_)
+            | Self::TerminateEmployee(_)
+            | Self::AnnounceDue(_) => Vec::new(),
         }
     }
 }

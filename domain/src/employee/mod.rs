@@ -5,6 +5,7 @@
 //! timelines, so an employed day has exactly one assignment and any other day none.
 
 mod commands;
+mod due;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -14,15 +15,18 @@ use std::collections::BTreeSet;
 use events::{
     Change, DepartmentId, Effective, EmployeeId, EmploymentId, LocationId, Personal, StreamName, TenantScope, Timeline,
     employee::{
-        Assignment, AssignmentChange, AssignmentChanged, CompensationChanged, ContactDetails, ContactDetailsChange, ContactDetailsChanged,
-        EmployeeEvent, EmployeeHired, EmployeeRehired, EmployeeTerminated, Patch, Pay, PersonalDetails, PersonalDetailsChange,
-        PersonalDetailsChanged,
+        Assignment, AssignmentChange, AssignmentChanged, ChangeTookEffect, ChangedFacts, CompensationChanged, ContactDetails,
+        ContactDetailsChange, ContactDetailsChanged, EmployeeEvent, EmployeeHired, EmployeeRehired, EmployeeTerminated, EmploymentEnded,
+        EmploymentStarted, Patch, Pay, PersonalDetails, PersonalDetailsChange, PersonalDetailsChanged,
     },
 };
 use jiff::civil::Date;
 
 pub use commands::*;
+pub use due::due;
 pub use refusal::Refusal;
+
+pub(crate) use crate::due::no_reaction as react;
 
 use crate::{
     Claim, Facts, Lock, Standing, Unique,
@@ -188,7 +192,8 @@ impl State {
                 | Command::ChangeCompensation(_)
                 | Command::ChangePersonalDetails(_)
                 | Command::ChangeContactDetails(_)
-                | Command::TerminateEmployee(_),
+                | Command::TerminateEmployee(_)
+                | Command::AnnounceDue(_),
             ) => Err(Refusal::NotFound),
 
             (Self::Known(person), Command::RehireEmployee(c)) => {
@@ -287,6 +292,9 @@ impl State {
                     ]),
                 }
             }
+
+            // That it was announced is not kept: the command's id is derived from what becomes due, so it is accepted once.
+            (Self::Known(person), Command::AnnounceDue(c)) => Ok(person.announcement(c).into_iter().collect()),
         }
     }
 
@@ -316,7 +324,10 @@ impl State {
                 | EmployeeEvent::AssignmentChanged(_)
                 | EmployeeEvent::CompensationChanged(_)
                 | EmployeeEvent::PersonalDetailsChanged(_)
-                | EmployeeEvent::EmployeeTerminated(_) => {}
+                | EmployeeEvent::EmployeeTerminated(_)
+                | EmployeeEvent::EmploymentStarted(_)
+                | EmployeeEvent::EmploymentEnded(_)
+                | EmployeeEvent::ChangeTookEffect(_) => {}
             }
         }
         claims
@@ -350,6 +361,7 @@ impl State {
             EmployeeEvent::EmployeeTerminated(e) => {
                 person.change(e.employment_id, |employment| employment.end = Some((e.last_day_worked, e.reason.clone())));
             }
+            EmployeeEvent::EmploymentStarted(_) | EmployeeEvent::EmploymentEnded(_) | EmployeeEvent::ChangeTookEffect(_) => {}
         }
         Self::Known(person)
     }
@@ -417,7 +429,7 @@ impl State {
     pub fn place(&self, on: Date) -> Option<Place> {
         let Self::Known(person) = self else { return None };
         // Who never started worked nowhere.
-        let mut started = person.employments.iter().filter(|e| e.end.as_ref().is_none_or(|(last, _)| e.from <= *last));
+        let mut started = person.employments.iter().filter(|e| e.has_days());
         let employment = started.clone().rev().find(|e| e.from <= on).or_else(|| started.next())?;
         let last_day = employment.end.as_ref().map_or(Date::MAX, |(day, _)| *day);
         let day = on.min(last_day).max(employment.from);
@@ -451,7 +463,7 @@ impl Person {
 
     /// The first day after the last time without employment that was over on a day; none where there was no such time.
     fn back_since(&self, on: Date) -> Option<Date> {
-        let mut started = self.employments.iter().filter(|e| e.from <= on && e.end.as_ref().is_none_or(|(last, _)| e.from <= *last));
+        let mut started = self.employments.iter().filter(|e| e.from <= on && e.has_days());
         let mut last_day = started.next()?.end.as_ref().map(|(last, _)| *last);
         let mut back = None;
         for employment in started {
@@ -482,6 +494,34 @@ impl Person {
             && self.number.as_deref() == Some(c.employee_number.as_str())
             && hired.person.into_clear().is_some_and(|p| first(&self.details) == Some(&p.into()))
             && hired.contact.into_clear().is_some_and(|p| first(&self.contact) == Some(&p.into()))
+    }
+
+    /// What is to be said of a fact whose day has begun: nothing where it is not so any more, as of an employment that was ended
+    /// before it started.
+    fn announcement(&self, c: &AnnounceDue) -> Option<EmployeeEvent> {
+        let employee_id = c.employee_id;
+        let worked = |id: EmploymentId| self.employments.iter().find(|e| e.id == id).filter(|e| e.has_days());
+        match c.fact {
+            DueFact::Start { employment_id, on } => {
+                let starts = worked(employment_id).is_some_and(|e| e.from == on);
+                starts.then(|| EmploymentStarted { employee_id, employment_id, on }.into())
+            }
+            DueFact::End { employment_id, last_day_worked } => {
+                let end = worked(employment_id).and_then(|e| e.end.as_ref());
+                let ends = end.is_some_and(|(last, _)| *last == last_day_worked);
+                ends.then(|| EmploymentEnded { employee_id, employment_id, last_day_worked }.into())
+            }
+            DueFact::Change { what, effective } => {
+                let employed = self.employed_on(effective.on);
+                let holds = match what {
+                    ChangedFacts::Assignment => employed.is_some_and(|e| has(&e.assignments, effective)),
+                    ChangedFacts::Compensation => employed.is_some_and(|e| has(&e.pay, effective)),
+                    ChangedFacts::Personal => has(&self.details, effective),
+                    ChangedFacts::Contact => has(&self.contact, effective),
+                };
+                holds.then(|| ChangeTookEffect { employee_id, what, effective }.into())
+            }
+        }
     }
 
     fn change(&mut self, id: EmploymentId, change: impl FnOnce(&mut Employment)) {
@@ -521,6 +561,11 @@ impl Employment {
         self.end.as_ref().map(|(last, _)| last.tomorrow().unwrap_or(Date::MAX))
     }
 
+    /// Whether it started at all: the last day worked of who never started is the eve of the first.
+    fn has_days(&self) -> bool {
+        self.end.as_ref().is_none_or(|(last, _)| self.from <= *last)
+    }
+
     fn covers(&self, day: Date) -> bool {
         self.from <= day && self.end.as_ref().is_none_or(|(last, _)| day <= *last)
     }
@@ -540,6 +585,10 @@ fn last_set<T>(mut newest_first: impl Iterator<Item = Patch<T>>) -> Option<T> {
 
 fn first<C: Change>(timeline: &Timeline<C>) -> Option<&C> {
     timeline.changes().first().map(|(_, change)| change)
+}
+
+fn has<C: Change>(timeline: &Timeline<C>, change: Effective) -> bool {
+    timeline.changes().iter().any(|(at, _)| *at == change)
 }
 
 /// The place of the next change on a day.

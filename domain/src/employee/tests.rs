@@ -67,6 +67,9 @@ fn show(event: &EmployeeEvent) -> String {
         EmployeeEvent::PersonalDetailsChanged(e) => e.effective,
         EmployeeEvent::ContactDetailsChanged(e) => e.effective,
         EmployeeEvent::EmployeeTerminated(e) => Effective { on: e.last_day_worked, seq: 0 },
+        EmployeeEvent::EmploymentStarted(e) => Effective { on: e.on, seq: 0 },
+        EmployeeEvent::EmploymentEnded(e) => Effective { on: e.last_day_worked, seq: 0 },
+        EmployeeEvent::ChangeTookEffect(e) => e.effective,
     };
     format!("{} {}/{}", event.event_type(), at.on, at.seq)
 }
@@ -416,7 +419,10 @@ fn employments(history: &[EmployeeEvent]) -> Vec<(Date, Option<Date>)> {
             EmployeeEvent::AssignmentChanged(_)
             | EmployeeEvent::CompensationChanged(_)
             | EmployeeEvent::PersonalDetailsChanged(_)
-            | EmployeeEvent::ContactDetailsChanged(_) => {}
+            | EmployeeEvent::ContactDetailsChanged(_)
+            | EmployeeEvent::EmploymentStarted(_)
+            | EmployeeEvent::EmploymentEnded(_)
+            | EmployeeEvent::ChangeTookEffect(_) => {}
         }
     }
     all
@@ -486,4 +492,67 @@ proptest! {
         };
         prop_assert_eq!(build(&ordered), build(&shuffled));
     }
+}
+
+/// What becomes due by what a command does.
+fn due_by(given_commands: &[&str], when: &str) -> Vec<crate::Due> {
+    let state = given(given_commands);
+    let when = command(when);
+    let events = state.decide(&when, &open(&state, &when)).unwrap();
+    events.iter().flat_map(due).collect()
+}
+
+/// What is announced of that in the end: the event in short, or nothing.
+#[track_caller]
+fn announces(given_commands: &[&str], when: &str, later: &[&str], on: &str, expected: &str) {
+    let due = due_by(given_commands, when);
+    assert_eq!(due.iter().map(|due| due.on.to_string()).collect::<Vec<_>>(), [on]);
+    let all: Vec<&str> = given_commands.iter().copied().chain([when]).chain(later.iter().copied()).collect();
+    let state = given(&all);
+    let stored = due[0].command.to_stored().unwrap().unwrap();
+    let crate::Command::Employee(announce) = crate::Command::from_stored(&stored).unwrap().unwrap() else { panic!("{stored:?}") };
+    assert_eq!(crate::Command::Employee(announce.clone()), due[0].command, "it is kept as it is");
+    assert!(state.questions(&announce).is_empty());
+    let events = state.decide(&announce, &Facts::none()).unwrap();
+    assert_eq!(events.iter().map(show).collect::<Vec<_>>().join(", "), expected);
+    assert!(state.claims(&events).is_empty());
+    assert!(events.iter().flat_map(super::due).next().is_none(), "an announcement makes nothing due");
+    assert_eq!(events.iter().fold(state.clone(), State::evolve), state, "an announcement changes nothing");
+}
+
+#[test]
+fn what_lies_ahead_is_announced_if_it_is_still_so() {
+    let raise =
+        r#"ChangeCompensation "effective_on":"2020-03-01","pay":{"rate":{"amount":"60000","currency":"EUR"},"per":"year"},"reason":"r""#;
+    let moved = r##"ChangeAssignment "effective_on":"2020-03-01","changes":{"department_id":"#6"},"reason":"r""##;
+    let named = r#"ChangePersonalDetails "effective_on":"2020-03-01","changes":{"given_name":"Eva"}"#;
+    let reached = r#"ChangeContactDetails "effective_on":"2020-03-01","changes":{"phone":"+431234567"}"#;
+    let never_started = r#"TerminateEmployee "last_day_worked":"2019-12-31","reason":"r""#;
+    let leaves_before = r#"TerminateEmployee "last_day_worked":"2020-02-29","reason":"r""#;
+
+    announces(&[], HIRE, &[], "2020-01-01", "EmploymentStarted 2020-01-01/0");
+    announces(&[], HIRE, &[LEAVE], "2020-01-01", "EmploymentStarted 2020-01-01/0");
+    announces(&[], HIRE, &[never_started], "2020-01-01", "");
+    announces(&[HIRE], LEAVE, &[], "2020-07-01", "EmploymentEnded 2020-06-30/0");
+    announces(&[HIRE], LEAVE, &[REHIRE], "2020-07-01", "EmploymentEnded 2020-06-30/0");
+    announces(&[HIRE], never_started, &[], "2020-01-01", "");
+    announces(&[HIRE, LEAVE], REHIRE, &[], "2021-01-01", "EmploymentStarted 2021-01-01/0");
+    for change in [raise, moved] {
+        let event = "ChangeTookEffect 2020-03-01/0";
+        announces(&[HIRE], change, &[], "2020-03-01", event);
+        announces(&[HIRE], change, &[LEAVE], "2020-03-01", event);
+        announces(&[HIRE], change, &[leaves_before], "2020-03-01", "");
+    }
+    for change in [named, reached] {
+        announces(&[HIRE], change, &[leaves_before], "2020-03-01", "ChangeTookEffect 2020-03-01/0");
+    }
+    let again = raise.replace("60000", "70000");
+    announces(&[HIRE, raise], &again, &[], "2020-03-01", "ChangeTookEffect 2020-03-01/1");
+}
+
+#[test]
+fn nothing_is_announced_of_who_is_not_there() {
+    let due = due_by(&[], HIRE);
+    let crate::Command::Employee(announce) = &due[0].command else { panic!("{due:?}") };
+    assert_eq!(State::Absent.decide(announce, &Facts::none()), Err(Refusal::NotFound));
 }

@@ -22,6 +22,8 @@ use jiff::civil::Date;
 
 pub use commands::*;
 pub use refusal::Refusal;
+
+pub(crate) use crate::due::{no_reaction as react, nothing_due as due};
 use units::{Unit, Units};
 
 use crate::{

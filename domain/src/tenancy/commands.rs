@@ -2,7 +2,7 @@
 
 use events::{CommandId, StreamName, TenantId, TenantScope, tenancy::Subscription};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -108,7 +108,8 @@ pub struct CloseTenant {
 }
 
 /// Role, schema and keys exist. Sent by provisioning, never by a client.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConfirmProvisioned {
     /// The tenant.
     pub tenant_id: TenantId,

@@ -16,6 +16,8 @@ use events::{
 pub use commands::*;
 pub use refusal::Refusal;
 
+pub(crate) use crate::due::{no_reaction as react, nothing_due as due};
+
 use crate::{Claim, Facts, Unique, facts::facts, text::TimeZoneName};
 
 /// A tenant's name in hosts.

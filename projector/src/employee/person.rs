@@ -159,6 +159,9 @@ impl Fold for Person {
             EmployeeEvent::PersonalDetailsChanged(e) => e.employee_id.uuid(),
             EmployeeEvent::ContactDetailsChanged(e) => e.employee_id.uuid(),
             EmployeeEvent::EmployeeTerminated(e) => e.employee_id.uuid(),
+            EmployeeEvent::EmploymentStarted(e) => e.employee_id.uuid(),
+            EmployeeEvent::EmploymentEnded(e) => e.employee_id.uuid(),
+            EmployeeEvent::ChangeTookEffect(e) => e.employee_id.uuid(),
         });
         true
     }
@@ -209,6 +212,8 @@ impl Fold for Person {
                 period.ends_on = Some(after);
                 period.reason = Some(e.reason.clone());
             }
+            // What they announce is in the rows since it was recorded.
+            EmployeeEvent::EmploymentStarted(_) | EmployeeEvent::EmploymentEnded(_) | EmployeeEvent::ChangeTookEffect(_) => {}
         }
         // A person who was never hired has no row, so nothing but a hire can come first.
         if self.original_hire_date.is_none() {

@@ -1,0 +1,64 @@
+//! What follows from an event: what becomes due on a day, and reactions. Both are pure functions of the event alone.
+
+use events::{EmployeeId, Event, kinds};
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::Command;
+
+/// Something that takes effect on a day. Where that day had not begun yet when the event was recorded, the command is sent when it
+/// begins, once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Due {
+    /// What names it among all that becomes due by one event. Part of stored ids: never rename.
+    pub name: &'static str,
+    /// The day.
+    pub on: Date,
+    /// Where it must have begun.
+    pub place: DuePlace,
+    /// The command that announces it: an internal one without personal data.
+    pub command: Command,
+}
+
+/// Whose day counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DuePlace {
+    /// The tenant's.
+    Tenant,
+    /// That of a person's place of work, where there is one; else the tenant's.
+    Person(EmployeeId),
+}
+
+/// A command that an event leads to. Who reacts reads nothing personal in the event, because it is not opened for that.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reaction {
+    /// Its name, as in `system:reaction:{name}`; one event leads to at most one reaction of a name. Part of stored ids: never rename.
+    pub name: &'static str,
+    /// What is to be done.
+    pub command: Command,
+}
+
+macro_rules! consequences {
+    ($($(#[$doc:meta])* $Kind:ident = $category:literal in $($module:ident)::+;)+) => {
+        /// What becomes due by an event.
+        pub fn due(event: &Event) -> Vec<Due> {
+            match event { $(Event::$Kind(event) => crate::$($module)::+::due(event)),+ }
+        }
+        /// What an event leads to.
+        pub fn react(event: &Event) -> Vec<Reaction> {
+            match event { $(Event::$Kind(event) => crate::$($module)::+::react(event)),+ }
+        }
+    };
+}
+kinds!(consequences);
+
+/// The `due` of a kind of aggregate by whose events nothing becomes due.
+pub(crate) const fn nothing_due<E>(_: &E) -> Vec<Due> {
+    Vec::new()
+}
+
+/// The `react` of a kind of aggregate whose events lead to nothing.
+pub(crate) const fn no_reaction<E>(_: &E) -> Vec<Reaction> {
+    Vec::new()
+}

@@ -48,7 +48,7 @@ async fn a_killed_command_api() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_told_to_stop() {
     let stop = async |system: &System| {
-        for name in ["tenure-command-api", "tenure-relay", "tenure-projector", "tenure-query-api"] {
+        for name in ["tenure-command-api", "tenure-relay", "tenure-projector", "tenure-worker", "tenure-query-api"] {
             system.signal(name, "TERM").await;
         }
     };

@@ -22,6 +22,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("command-api", &["events", "domain", "store", "platform", "identity", "execution"]),
     ("projector", &["events", "store", "platform"]),
     ("query-api", &["events", "store", "platform"]),
+    ("worker", &["events", "domain", "store", "platform", "execution"]),
     ("tenure", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay"]),
     ("tests", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay", "tenure", "xtask"]),
     ("xtask", &[]),
@@ -58,6 +59,7 @@ const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
     ("store/src/conformance.rs", "the suite makes up its tenants"),
     ("store/src/relay.rs", "the relay carries every tenant's events, each to its own subject"),
     ("store/src/relay/registered.rs", "the platform's own tenant"),
+    ("worker/src/turn.rs", "the worker holds the lease on the tenant's partition"),
 ];
 
 /// The code that may put a read schema beside the live one or in its place, and on what ground.

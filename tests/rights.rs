@@ -163,7 +163,7 @@ const GRANTS: &str = "
 
 #[test]
 fn no_user_of_the_broker_may_more_than_its_code_does() {
-    let users = Users { relay: "r".into(), projector: "p".into() };
+    let users = Users { relay: "r".into(), projector: "p".into(), worker: "w".into() };
     let text = configuration("127.0.0.1", 4222, Path::new("/x"), "2m", Some(&users));
     let mut given: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     let mut user = String::new();
@@ -178,6 +178,7 @@ fn no_user_of_the_broker_may_more_than_its_code_does() {
                 let digits = |c: char| c.is_ascii_digit();
                 let subject = subject.trim_matches('"').split('.').map(|token| match token.trim_end_matches(digits) {
                     "projector-" => "projector-N",
+                    "worker-" => "worker-N",
                     "" => "N",
                     _ => token,
                 });
@@ -216,6 +217,7 @@ async fn no_process_holds_a_secret_that_it_does_not_use() {
         ("tenure-projector", &["DATABASE_URL_FILE", "MASTER_KEY_FILE", "NATS_PASSWORD_FILE"]),
         ("tenure-query-api", &["DATABASE_URL_FILE"]),
         ("tenure-relay", &["DATABASE_URL_FILE", "NATS_PASSWORD_FILE"]),
+        ("tenure-worker", &["DATABASE_URL_FILE", "MASTER_KEY_FILE", "NATS_PASSWORD_FILE"]),
     ] {
         let environ = fs::read(format!("/proc/{}/environ", system.pid(process).unwrap())).unwrap();
         let text = String::from_utf8(environ).unwrap();
@@ -226,7 +228,7 @@ async fn no_process_holds_a_secret_that_it_does_not_use() {
     }
     // Nor does compose.yaml hand out more.
     let compose = fs::read_to_string(root().join("compose.yaml")).unwrap();
-    assert_eq!(compose.matches("TENURE_MASTER_KEY_FILE").count(), 2);
+    assert_eq!(compose.matches("TENURE_MASTER_KEY_FILE").count(), 3);
 }
 
 /// The projector records that a registered tenant is ready, once, and can append nothing else.

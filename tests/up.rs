@@ -7,7 +7,7 @@ use crate::servers::{eventually, own_system};
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_comes_back() {
     let system = own_system().await;
-    for name in ["tenure-relay", "tenure-projector", "tenure-query-api", "tenure-command-api", "nats-server", "postgres"] {
+    for name in ["tenure-relay", "tenure-projector", "tenure-worker", "tenure-query-api", "tenure-command-api", "nats-server", "postgres"] {
         let before = system.pid(name);
         system.signal(name, "KILL").await;
         eventually("it is started again", async || system.pid(name).is_some_and(|pid| Some(pid) != before)).await;

@@ -168,7 +168,7 @@ fn role(process: Process) -> &'static str {
     match process {
         Process::QueryApi => "tenure_query",
         Process::Projector => "tenure_projector",
-        Process::CommandApi | Process::Relay | Process::Cli => "tenure_command",
+        Process::CommandApi | Process::Relay | Process::Worker | Process::Cli => "tenure_command",
     }
 }
 

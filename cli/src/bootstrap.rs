@@ -80,7 +80,7 @@ fn hand_out_to_servers(home: &Home, to: &Path, superuser: &str) -> anyhow::Resul
     // PostgreSQL's image runs as a user of its own, which is put into our group.
     fs::set_permissions(&password, Permissions::from_mode(0o640))
         .with_context(|| format!("opening {} to the group", password.display()))?;
-    let users = Users { relay: home.secret("nats-relay")?, projector: home.secret("nats-projector")? };
+    let users = Users { relay: home.secret("nats-relay")?, projector: home.secret("nats-projector")?, worker: home.secret("nats-worker")? };
     let configuration = nats::configuration("0.0.0.0", NATS_PORT, Path::new(NATS_STORE), "2m", Some(&users));
     write_private(&file(to, "nats", "server.conf")?, configuration.as_bytes())
 }

@@ -56,6 +56,9 @@ pub struct Ports {
     pub query_api: u16,
     pub relay: u16,
     pub projector: u16,
+    // Of a home that was made before: none yet.
+    #[serde(default)]
+    pub worker: u16,
     // Of a home that was made before: any.
     #[serde(default)]
     pub command_metrics: u16,
@@ -211,6 +214,7 @@ impl Ports {
             query_api: next()?,
             relay: next()?,
             projector: next()?,
+            worker: next()?,
             command_metrics: next()?,
             query_metrics: next()?,
             nats_health: next()?,
@@ -218,12 +222,22 @@ impl Ports {
     }
     /// Those that somebody else has taken meanwhile.
     pub fn taken(&self) -> Vec<u16> {
-        let Self { postgres, nats, command_api, query_api, relay, projector, command_metrics, query_metrics, nats_health } = *self;
         let taken = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err();
-        [postgres, nats, command_api, query_api, relay, projector, command_metrics, query_metrics, nats_health]
-            .into_iter()
-            .filter(taken)
-            .collect()
+        self.all().into_iter().filter(taken).collect()
+    }
+    /// Chooses what a home of an older build has not.
+    pub fn complete(&mut self) -> anyhow::Result<()> {
+        while self.worker == 0 {
+            let port = Self::pick()?.worker;
+            if !self.all().contains(&port) {
+                self.worker = port;
+            }
+        }
+        Ok(())
+    }
+    fn all(&self) -> [u16; 10] {
+        let Self { postgres, nats, command_api, query_api, relay, projector, worker, command_metrics, query_metrics, nats_health } = *self;
+        [postgres, nats, command_api, query_api, relay, projector, worker, command_metrics, query_metrics, nats_health]
     }
 }
 
@@ -275,6 +289,15 @@ mod tests {
         home.keep_settings(&settings).unwrap();
         assert_eq!(home.settings().unwrap().unwrap().ports, settings.ports);
         assert!(settings.ports.taken().is_empty());
+        // As an older build kept it.
+        let text = fs::read_to_string(home.path("config.toml")).unwrap();
+        let older: Vec<&str> = text.lines().filter(|line| !line.starts_with("worker")).collect();
+        fs::write(home.path("config.toml"), older.join("\n")).unwrap();
+        let mut ports = home.settings().unwrap().unwrap().ports;
+        assert_eq!(ports.worker, 0);
+        ports.complete().unwrap();
+        assert_ne!(ports.worker, 0);
+        assert_eq!(Ports { worker: settings.ports.worker, ..ports }, settings.ports, "the others stay");
         fs::write(home.path("config.toml"), "ports = 1").unwrap();
         assert!(home.settings().unwrap_err().to_string().contains("config.toml"));
         fs::remove_dir_all(home.root()).unwrap();

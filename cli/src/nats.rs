@@ -43,13 +43,15 @@ pub struct Nats {
     health: Option<(u16, String)>,
 }
 
-/// The passwords of the two users.
+/// The passwords of the users.
 #[derive(Debug, Clone)]
 pub struct Users {
     /// Of `relay`.
     pub relay: String,
     /// Of `projector`.
     pub projector: String,
+    /// Of `worker`.
+    pub worker: String,
 }
 
 impl Nats {
@@ -115,20 +117,23 @@ pub fn configuration(host: &str, port: u16, store: &Path, sync_interval: &str, u
         text.push_str("authorization {\n  timeout: 5\n  users: [\n");
         user(&mut text, "relay", &users.relay, &relay_subjects());
         user(&mut text, "projector", &users.projector, &projector_subjects());
+        user(&mut text, "worker", &users.worker, &worker_subjects());
         text.push_str("  ]\n}\n");
     }
     text
 }
 
-/// What the relay may publish to: events, and the calls that make the stream and the projector's consumers, these by name.
+/// What the relay may publish to: events, and the calls that make the stream and the consumers of projector and worker, these by
+/// name.
 fn relay_subjects() -> Vec<String> {
     let stream = [SUBJECTS.to_owned(), format!("$JS.API.STREAM.INFO.{STREAM}"), format!("$JS.API.STREAM.CREATE.{STREAM}")];
     let consumers = (0..feed::PARTITIONS).flat_map(|partition| {
-        let name = feed::consumer(partition);
-        let made = format!("$JS.API.CONSUMER.CREATE.{STREAM}.{name}.{}", feed::filter(partition));
-        [format!("$JS.API.CONSUMER.INFO.{STREAM}.{name}"), made]
+        [feed::consumer(partition), feed::worker_consumer(partition)].map(|name| {
+            let made = format!("$JS.API.CONSUMER.CREATE.{STREAM}.{name}.{}", feed::filter(partition));
+            [format!("$JS.API.CONSUMER.INFO.{STREAM}.{name}"), made]
+        })
     });
-    stream.into_iter().chain(consumers).collect()
+    stream.into_iter().chain(consumers.flatten()).collect()
 }
 
 /// What the projector may publish to: the calls that read by the consumers that are there, and acknowledgements.
@@ -136,11 +141,21 @@ fn projector_subjects() -> Vec<String> {
     vec![format!("$JS.API.CONSUMER.INFO.{STREAM}.*"), format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.*"), format!("$JS.ACK.{STREAM}.>")]
 }
 
+/// What the worker may publish to: the calls that read by its own consumers. It acknowledges nothing.
+fn worker_subjects() -> Vec<String> {
+    let own = (0..feed::PARTITIONS).flat_map(|partition| {
+        let name = feed::worker_consumer(partition);
+        [format!("$JS.API.CONSUMER.INFO.{STREAM}.{name}"), format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{name}")]
+    });
+    own.collect()
+}
+
 /// The user as whom a process speaks to NATS; none for those that do not.
 pub const fn user_of(process: Process) -> Option<&'static str> {
     match process {
         Process::Relay => Some("relay"),
         Process::Projector => Some("projector"),
+        Process::Worker => Some("worker"),
         Process::CommandApi | Process::QueryApi | Process::Cli => None,
     }
 }
@@ -241,14 +256,16 @@ mod tests {
             server: "nats-server".into(),
             dir: "/x".into(),
             port: 1,
-            users: Some(Users { relay: "r".into(), projector: "p".into() }),
+            users: Some(Users { relay: "r".into(), projector: "p".into(), worker: "w".into() }),
             sync_interval: "2m".into(),
             log: "/x/log".into(),
             health: None,
         };
         let text = nats.configuration();
-        let (relay, projector) = text.split_once("user: projector").unwrap();
-        assert!(relay.contains("\"hr.>\"") && !projector.contains("\"hr.>\""));
+        let (relay, others) = text.split_once("user: projector").unwrap();
+        let (projector, worker) = others.split_once("user: worker").unwrap();
+        assert!(relay.contains("\"hr.>\"") && !others.contains("\"hr.>\""));
+        assert!(!worker.contains("CREATE") && !worker.contains("STREAM.") && !worker.contains("$JS.ACK") && !worker.contains("HR.*"));
         assert!(!projector.contains("CREATE") && !projector.contains("STREAM.") && !relay.contains("$JS.ACK"));
         assert!(!text.contains("\">\"") && !text.contains("$JS.API.>"));
     }

@@ -37,6 +37,7 @@ fn report(home: &Home, state: &State, tokens: Map<String, Value>) -> Value {
         "query_api": addresses.query_api,
         "relay": addresses.relay,
         "projector": addresses.projector,
+        "worker": addresses.worker,
         "nats_url": addresses.nats_url,
         "database_url_file": system::url_file(home, system::ADMIN),
         "supervisor": state.supervisor.pid,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The services in the order in which they are stopped.
-pub const SERVICES: [Process; 4] = [Process::CommandApi, Process::QueryApi, Process::Projector, Process::Relay];
+pub const SERVICES: [Process; 5] = [Process::CommandApi, Process::QueryApi, Process::Worker, Process::Projector, Process::Relay];
 /// The database that `tenure up` makes where none is named.
 const DATABASE: &str = "tenure";
 
@@ -58,6 +58,8 @@ pub struct Addresses {
     pub query_api: String,
     pub relay: String,
     pub projector: String,
+    #[serde(default)]
+    pub worker: String,
     #[serde(default)]
     pub command_metrics: String,
     #[serde(default)]
@@ -98,6 +100,7 @@ impl Addresses {
             query_api: http(ports.query_api),
             relay: http(ports.relay),
             projector: http(ports.projector),
+            worker: http(ports.worker),
             command_metrics: http(ports.command_metrics),
             query_metrics: http(ports.query_metrics),
             nats_url: nats_url.unwrap_or_else(|| format!("nats://127.0.0.1:{}", ports.nats)),
@@ -110,6 +113,7 @@ impl Addresses {
             Process::QueryApi => Some(&self.query_api),
             Process::Relay => Some(&self.relay),
             Process::Projector => Some(&self.projector),
+            Process::Worker => Some(&self.worker),
             Process::Cli => None,
         }
     }
@@ -134,6 +138,7 @@ pub const fn role_of(process: Process) -> &'static str {
         Process::Relay => "tenure_relay",
         Process::Projector => "tenure_projector",
         Process::QueryApi => "tenure_query",
+        Process::Worker => "tenure_worker",
         Process::Cli => provision::OWNER,
     }
 }
@@ -299,6 +304,7 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
         Process::QueryApi => ports.query_api,
         Process::Relay => ports.relay,
         Process::Projector => ports.projector,
+        Process::Worker => ports.worker,
         Process::Cli => bail!("`tenure` is no service"),
     };
     let mut env: Vec<(String, std::ffi::OsString)> = vec![
@@ -309,7 +315,7 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
     if let Some(port) = match process {
         Process::CommandApi => Some(ports.command_metrics),
         Process::QueryApi => Some(ports.query_metrics),
-        Process::Relay | Process::Projector | Process::Cli => None,
+        Process::Relay | Process::Projector | Process::Worker | Process::Cli => None,
     } {
         env.push(("TENURE_METRICS_LISTEN".into(), format!("127.0.0.1:{port}").into()));
     }

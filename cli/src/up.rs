@@ -268,7 +268,7 @@ impl System {
         }
         self.step("starting the services");
         system::keep_eventstore_url(&self.home, self.eventstore_url.as_deref())?;
-        for process in [Process::Relay, Process::Projector, Process::QueryApi, Process::CommandApi] {
+        for process in [Process::Relay, Process::Projector, Process::Worker, Process::QueryApi, Process::CommandApi] {
             let program = system::service(&self.home, process, &self.settings.ports, &self.addresses)?;
             self.kept.push(self.roster.keep(program));
         }
@@ -308,7 +308,8 @@ impl System {
     }
 
     fn start_nats(&mut self) -> anyhow::Result<Nats> {
-        let users = Users { relay: self.home.secret("nats-relay")?, projector: self.home.secret("nats-projector")? };
+        let secret = |name| self.home.secret(name);
+        let users = Users { relay: secret("nats-relay")?, projector: secret("nats-projector")?, worker: secret("nats-worker")? };
         let settings = &self.settings;
         let nats = Nats::new(
             &self.home.path("nats"),
@@ -345,7 +346,7 @@ impl System {
         self.steps.end();
         let order: [&[&str]; 4] = [
             &[Process::CommandApi.name(), Process::QueryApi.name()],
-            &[Process::Projector.name(), Process::Relay.name()],
+            &[Process::Worker.name(), Process::Projector.name(), Process::Relay.name()],
             &["nats-server"],
             &["postgres"],
         ];
@@ -421,6 +422,7 @@ fn settings(home: &Home, options: &Options, steps: &Steps) -> anyhow::Result<Set
         }
     }
     settings.given = Some(given);
+    settings.ports.complete()?;
     let taken = settings.ports.taken();
     if !taken.is_empty() {
         settings.ports = Ports::pick()?;

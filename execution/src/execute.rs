@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{Decided, Facts, Lock, LockUse, Refusal};
-use events::{CommandId, Event, Metadata, NewEvent, StreamName, TenantId, Version};
+use events::{CommandId, EmployeeId, Event, Metadata, NewEvent, StreamName, TenantId, TenantScope, Version};
 use http::StatusCode;
+use jiff::{civil::Date, tz::TimeZone};
 use platform::{Keys, Problem, Registry, auth::Employments, telemetry};
 use sqlx::PgPool;
 use store::{Append, AppendError, Appended, ClaimDigest, ClaimKind, ClaimOp, Expected, IdScope, Store};
@@ -20,6 +21,7 @@ use crate::{
     locks::TenantLocks,
     outcome::{Answer, Failure},
     problems::{key_reused, precondition_failed, refused, taken, unavailable},
+    reach::zone_of_work,
     sent::{Sender, SentCommand},
 };
 
@@ -73,6 +75,11 @@ impl Executor {
     /// Who has left, by what commands are decided on.
     pub fn employments(&self) -> Arc<dyn Employments> {
         Arc::new(self.0.aggregates.clone())
+    }
+
+    /// The time zone of a person's place of work on a day; none where there is no fixed place.
+    pub async fn zone_of_work(&self, scope: TenantScope, person: EmployeeId, on: Date) -> Result<Option<TimeZone>, Problem> {
+        zone_of_work(&self.0.aggregates, scope, person, on).await
     }
 
     /// Executes a command, once: sent again under its identity it gets the first answer (I7).

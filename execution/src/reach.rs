@@ -9,7 +9,7 @@ use domain::{
 };
 use events::{DepartmentId, EmployeeId, TenantScope};
 use futures::{FutureExt as _, future::BoxFuture};
-use jiff::tz::TimeZone;
+use jiff::{civil::Date, tz::TimeZone};
 use platform::{
     Actor, Problem, TenantClock,
     access::{Departure, Departures, Sight},
@@ -47,6 +47,19 @@ async fn place_today(
     let there = clock.today_at(zone.as_ref());
     let place = if there == on { place } else { aggregates.ask(scope, PlaceOn { employee: person, on: there }, recently()).await? };
     Ok((place, zone))
+}
+
+/// The time zone of a person's place of work on a day; none where there is no fixed place.
+pub(crate) async fn zone_of_work(
+    aggregates: &Aggregates,
+    scope: TenantScope,
+    person: EmployeeId,
+    on: Date,
+) -> Result<Option<TimeZone>, Problem> {
+    let place = aggregates.ask(scope, PlaceOn { employee: person, on }, recently()).await?;
+    let Some(location) = place.and_then(|place| place.location_id) else { return Ok(None) };
+    let zone = aggregates.ask(scope, TimeZoneOn { location, on }, recently()).await?;
+    Ok(zone.as_deref().and_then(time_zone))
 }
 
 impl Employments for Aggregates {

@@ -12,27 +12,27 @@ create table worker.partition_lease (
 );
 grant select, insert, update, delete on worker.partition_lease to tenure_worker;
 
--- RLS. How far a tenant's log was folded. Written with what the events lead to, in one transaction.
+-- RLS. How far a tenant's log was folded. Written with what the events lead to, in one transaction. Events that were recorded before
+-- this migration was applied are folded for due dates, and not reacted to.
 create table worker.cursor (
     tenant_id   uuid   primary key,
     position    bigint not null,        -- of the last event folded
     event_id    uuid,                   -- its id, and
     recorded_at bigint,                 -- when the store took it; both null at position 0
-    react_after bigint not null,        -- events up to this position are folded for due dates and not reacted to
     fence       bigint not null         -- of the worker that folded it; a smaller one is refused
 );
 
 -- RLS. What takes effect on a day that had not begun when it was recorded. A row goes once it was announced.
 create table worker.due (
     tenant_id      uuid     not null,
-    due_id         uuid     not null,   -- derived from what becomes due; the announcing command's id is derived from it
+    due_id         uuid     not null,   -- derived from the event that says so; also the id of the command
     due_on         date     not null,
-    place          uuid,                -- the person whose place of work says when the day begins; null: by the tenant's clock
+    place          jsonb    not null,   -- where the day must have begun: "tenant", or {"person": …} for a person's place of work
     command        jsonb    not null,   -- {"name": …, "data": {…}} of the command that announces it, without personal data
     cause          uuid     not null,   -- the event that says so
     correlation_id uuid     not null,   -- of that event
     recorded_at    bigint   not null,   -- when the store took it
-    depth          smallint not null default 0, -- how many reactions led to that event
+    depth          smallint not null,   -- how many reactions led to that event, one to the next
     look_at        bigint   not null,   -- when it is looked at next
     primary key (tenant_id, due_id)
 );
@@ -41,7 +41,7 @@ create index due_by_look on worker.due (tenant_id, look_at);
 -- RLS. Work that nobody waits for.
 create table worker.job (
     tenant_id  uuid     not null,
-    job_id     uuid     not null,
+    job_id     uuid     not null,       -- of a reaction also the id of the command
     kind       text     not null check (kind ~ '^[a-z][a-z-]{1,40}$'),
     input      bytea    not null,       -- sealed for this tenant, kind and job
     state      text     not null default 'waiting' check (state in ('waiting', 'running', 'done', 'failed', 'refused')),

@@ -26,13 +26,15 @@ pub enum Process {
     Projector,
     /// `tenure-query-api`
     QueryApi,
+    /// `tenure-worker`
+    Worker,
     /// `tenure`
     Cli,
 }
 
 impl Process {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::CommandApi, Self::Relay, Self::Projector, Self::QueryApi, Self::Cli];
+    pub const ALL: [Self; 6] = [Self::CommandApi, Self::Relay, Self::Projector, Self::QueryApi, Self::Worker, Self::Cli];
 
     /// The executable's name, also in logs, traces and `application_name`.
     pub const fn name(self) -> &'static str {
@@ -41,12 +43,13 @@ impl Process {
             Self::Relay => "tenure-relay",
             Self::Projector => "tenure-projector",
             Self::QueryApi => "tenure-query-api",
+            Self::Worker => "tenure-worker",
             Self::Cli => "tenure",
         }
     }
     /// Whether it seals or opens what is sealed. Nobody else is given the master key.
     pub const fn opens_keys(self) -> bool {
-        matches!(self, Self::CommandApi | Self::Projector)
+        matches!(self, Self::CommandApi | Self::Projector | Self::Worker)
     }
     const fn default_listen(self) -> &'static str {
         match self {
@@ -54,6 +57,7 @@ impl Process {
             Self::QueryApi => "127.0.0.1:7411",
             Self::Relay => "127.0.0.1:7412",
             Self::Projector => "127.0.0.1:7413",
+            Self::Worker => "127.0.0.1:7414",
             Self::Cli => "127.0.0.1:0",
         }
     }
@@ -61,7 +65,7 @@ impl Process {
         match setting.need {
             Need::Default(_) | Need::Optional => false,
             Need::Always => true,
-            Need::Feed => matches!(self, Self::Relay | Self::Projector),
+            Need::Feed => matches!(self, Self::Relay | Self::Projector | Self::Worker),
             Need::Keys => self.opens_keys(),
         }
     }
@@ -115,7 +119,7 @@ impl FromStr for TrustedProxies {
 /// is its name.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `TENURE_LISTEN`: where the process serves HTTP (for relay and projector: health and metrics only).
+    /// `TENURE_LISTEN`: where the process serves HTTP (for relay, projector and worker: health and metrics only).
     pub listen: SocketAddr,
     /// `TENURE_METRICS_LISTEN`: where the APIs serve `/metrics`; absent, nowhere.
     pub metrics_listen: Option<SocketAddr>,
@@ -130,7 +134,7 @@ pub struct Config {
     pub identity_database_url: Option<SecretString>,
     /// `TENURE_EVENTSTORE_URL`: EventStoreDB; absent, PostgreSQL is the event store.
     pub eventstore_url: Option<SecretString>,
-    /// `TENURE_NATS_URL`; required by relay and projector.
+    /// `TENURE_NATS_URL`; required by relay, projector and worker.
     pub nats_url: Option<String>,
     /// `TENURE_NATS_USER`
     pub nats_user: Option<String>,
@@ -198,7 +202,11 @@ const fn secret(name: &'static str, need: Need, what: &'static str) -> Setting {
 }
 
 const SETTINGS: &[Setting] = &[
-    setting("listen", Need::Default(""), "Address and port to serve HTTP on; relay and projector serve only health and metrics there"),
+    setting(
+        "listen",
+        Need::Default(""),
+        "Address and port to serve HTTP on; relay, projector and worker serve only health and metrics there",
+    ),
     setting(
         "metrics_listen",
         Need::Optional,
@@ -376,8 +384,8 @@ impl Config {
                 Need::Default(value) => format!("`{value}`"),
                 Need::Optional => "none".to_owned(),
                 Need::Always => "required".to_owned(),
-                Need::Feed => "required by relay and projector".to_owned(),
-                Need::Keys => "required by command-api and projector".to_owned(),
+                Need::Feed => "required by relay, projector and worker".to_owned(),
+                Need::Keys => "required by command-api, projector and worker".to_owned(),
             };
             let file = if setting.secret { format!(" or `{}_FILE`", variable_of(setting.name)) } else { String::new() };
             let _ = writeln!(table, "| `{}`{file} | `{}` | {default} | {} |", variable_of(setting.name), setting.name, setting.what);

@@ -16,7 +16,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{ETAG, IF_MATCH},
 };
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{Gate, Problem};
@@ -54,6 +54,11 @@ impl Epoch {
     /// The tag; none for the first epoch.
     pub fn tag(&self) -> Option<&str> {
         (!self.0.is_empty()).then_some(&*self.0)
+    }
+    /// The epoch that is served now; none while a new one is being drawn.
+    pub async fn current(pool: &PgPool) -> Result<Option<Self>, sqlx::Error> {
+        let (tag, changing): (String, bool) = sqlx::query_as("select tag, changing from platform.epoch").fetch_one(pool).await?;
+        Ok((!changing).then(|| Self(tag.into())))
     }
     /// Writes what is handed out in this epoch.
     pub fn stamp(&self, what: impl Display) -> String {

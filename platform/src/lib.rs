@@ -17,6 +17,7 @@ pub mod keys;
 pub mod page;
 pub mod problem;
 pub mod provision;
+pub mod queue;
 pub mod read_model;
 pub mod registry;
 pub mod request;

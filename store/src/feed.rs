@@ -1,4 +1,4 @@
-//! The feed's contract between relay and projector: stream, subjects, headers, partitions. No I/O here.
+//! The feed's contract between relay, projector and worker: stream, subjects, headers, partitions. No I/O here.
 
 use events::{Category, CloudEvent, ForeignCloudEvent, RecordedEvent, TenantId};
 
@@ -23,9 +23,22 @@ pub fn partition(tenant: TenantId) -> u16 {
     low % PARTITIONS
 }
 
-/// The durable consumer of a partition.
+/// The durable consumer of a partition, by which its projector reads.
 pub fn consumer(partition: u16) -> String {
     format!("projector-{partition}")
+}
+
+/// The durable consumer of a partition, by which its worker hears that there are events.
+pub fn worker_consumer(partition: u16) -> String {
+    format!("worker-{partition}")
+}
+
+/// The tenant that a subject names, if it is one of ours.
+pub fn tenant_of(subject: &str) -> Option<TenantId> {
+    let mut tokens = subject.split('.');
+    let (hr, number, namespace) = (tokens.next()?, tokens.next()?, tokens.next()?);
+    let tenant: TenantId = namespace.parse().ok()?;
+    (hr == "hr" && number == partition(tenant).to_string()).then_some(tenant)
 }
 
 /// What a partition's consumer listens on.
@@ -79,5 +92,21 @@ pub fn decode(message_subject: &str, payload: &[u8]) -> Result<RecordedEvent, Fe
     match subject(event.tenant, event.stream.category(), &event.event_type) {
         Ok(own) if own == message_subject => Ok(event),
         _ => Err(FeedError::WrongSubject(message_subject.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_names_its_tenant() {
+        let tenant = TenantId::from_uuid(uuid::Uuid::from_u128(7));
+        let own = subject(tenant, Category::Employee, "EmployeeHired").unwrap();
+        assert_eq!(tenant_of(&own), Some(tenant));
+        let elsewhere = own.replacen(&format!("hr.{}", partition(tenant)), &format!("hr.{}", (partition(tenant) + 1) % PARTITIONS), 1);
+        for bad in ["", "hr", "hr.7", "hr.7.x", &elsewhere, &own.replacen("hr", "xx", 1), &own.to_uppercase()] {
+            assert_eq!(tenant_of(bad), None, "{bad}");
+        }
     }
 }

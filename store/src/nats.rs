@@ -14,7 +14,7 @@ pub struct NatsSettings {
     pub url: String,
     /// User and password, where the server asks for them.
     pub credentials: Option<(String, String)>,
-    /// The process: `relay` or `projector`. Names the connection and its inboxes (`_INBOX_{process}`).
+    /// The process: `relay`, `projector` or `worker`. Names the connection and its inboxes (`_INBOX_{process}`).
     pub process: &'static str,
 }
 

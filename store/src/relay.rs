@@ -17,7 +17,12 @@ use std::{
 
 use async_nats::{
     HeaderMap, HeaderValue,
-    jetstream::{self, consumer::pull, context::PublishAckFuture, stream},
+    jetstream::{
+        self,
+        consumer::{AckPolicy, DeliverPolicy, pull},
+        context::PublishAckFuture,
+        stream,
+    },
 };
 use events::{LogPoint, Position, RecordedEvent, TenantId, TenantScope};
 use futures::{StreamExt as _, stream as streams};
@@ -50,6 +55,8 @@ const PAGES_PER_TURN: usize = 8;
 const TENANTS: usize = 16;
 /// How often what a crash left behind is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Consumers of each partition: the projector's and the worker's.
+const CONSUMERS: usize = 2;
 /// How long a projector may take over a message until it is sent again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// How long a tenant whose events can't be relayed is left alone at most: only another build, or an operator, can help.
@@ -382,7 +389,7 @@ impl Relay {
             ..Default::default()
         };
         let stream = self.jetstream.get_or_create_stream(config).await.map_err(|e| RelayError::JetStream(e.to_string()))?;
-        if stream.cached_info().state.consumer_count != usize::from(feed::PARTITIONS) {
+        if stream.cached_info().state.consumer_count != CONSUMERS * usize::from(feed::PARTITIONS) {
             ensure_consumers(&stream).await?;
         }
         Ok(())
@@ -468,19 +475,29 @@ impl Relay {
     }
 }
 
-/// A consumer for each partition, which the projector may read from and can't make: whoever makes one says where the broker
-/// sends its messages, and that may be any subject.
+/// Two consumers for each partition, which projector and worker may read from and can't make: whoever makes one says where the
+/// broker sends its messages, and that may be any subject. The worker's is a doorbell: it hears of what is new, once, and gets no
+/// events, because it reads them from the store.
 pub async fn ensure_consumers(stream: &stream::Stream) -> Result<(), RelayError> {
     for partition in 0..feed::PARTITIONS {
-        let name = feed::consumer(partition);
-        let config = pull::Config {
-            durable_name: Some(name.clone()),
+        let projector = pull::Config {
+            durable_name: Some(feed::consumer(partition)),
             filter_subject: feed::filter(partition),
             ack_wait: ACK_WAIT,
             max_ack_pending: feed::MAX_UNACKNOWLEDGED,
             ..pull::Config::default()
         };
-        stream.get_or_create_consumer(&name, config).await.map_err(|e| RelayError::JetStream(e.to_string()))?;
+        let worker = pull::Config {
+            durable_name: Some(feed::worker_consumer(partition)),
+            filter_subject: feed::filter(partition),
+            ack_policy: AckPolicy::None,
+            deliver_policy: DeliverPolicy::New,
+            headers_only: true,
+            ..pull::Config::default()
+        };
+        for (name, config) in [(feed::consumer(partition), projector), (feed::worker_consumer(partition), worker)] {
+            stream.get_or_create_consumer(&name, config).await.map_err(|e| RelayError::JetStream(e.to_string()))?;
+        }
     }
     Ok(())
 }

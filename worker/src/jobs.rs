@@ -1,0 +1,243 @@
+//! Jobs: claimed, run, and put down with what came of them.
+//!
+//! A job is claimed by a row that says so, not by a transaction that stays open. The lease on the tenant's partition is also the
+//! heartbeat of the jobs that run under it: whoever takes the partition over has a higher fence, finds in [`Turns::follow`] what was
+//! left running, and lets it wait again. A tenant has at most one job at a time.
+
+use std::time::Duration;
+
+use events::TenantScope;
+use jiff::{SignedDuration, Timestamp};
+use platform::{history::Epoch, queue::JobKind};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::turn::{TurnError, Turns, within};
+
+/// Jobs of one turn.
+const JOBS: usize = 32;
+/// The first pause after a try that failed; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+/// How long a job that is done is kept, so that it can be looked at.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Characters of an error that are kept.
+const ERROR: usize = 500;
+
+/// What a try came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// It may go better later.
+    Again(Trouble),
+    /// It never will.
+    Refused(Trouble),
+}
+
+/// What went wrong, without personal data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// A stable code.
+    pub code: String,
+    /// A sentence.
+    pub detail: String,
+}
+
+impl Trouble {
+    /// Trouble with this code, and this sentence.
+    pub fn new(code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { code: code.into(), detail: detail.into() }
+    }
+}
+
+/// Where a job stands after a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobState {
+    /// It is tried then.
+    Waiting(Timestamp),
+    /// It is over.
+    Done,
+    /// It was tried as often as may be; an operator may have it tried again.
+    Failed,
+    /// It never begins, or never succeeds.
+    Refused,
+}
+
+impl JobState {
+    /// Its name in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting(_) => "waiting",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Where a job stands after its try number `tries`, from 1. `chance` is between 0 and 1.
+pub fn after(outcome: &Outcome, kind: JobKind, tries: u32, now: Timestamp, chance: f64) -> JobState {
+    match outcome {
+        Outcome::Done => JobState::Done,
+        Outcome::Refused(_) => JobState::Refused,
+        Outcome::Again(_) if tries >= kind.tries() => JobState::Failed,
+        Outcome::Again(_) => JobState::Waiting(now.checked_add(pause(tries, chance)).unwrap_or(Timestamp::MAX)),
+    }
+}
+
+/// How long a job waits after its try number `tries`, from 1: half of the pause at least, the rest by chance.
+fn pause(tries: u32, chance: f64) -> Duration {
+    let whole = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1))).min(LONGEST_PAUSE);
+    whole.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+}
+
+/// A job that was claimed.
+#[derive(FromRow)]
+pub(crate) struct Claimed {
+    pub(crate) job_id: Uuid,
+    kind: String,
+    pub(crate) input: Vec<u8>,
+    tries: i32,
+}
+
+impl Turns {
+    /// Runs jobs whose time has come, one after the other. True if there is more.
+    pub(crate) async fn work(&self, scope: TenantScope, fence: i64, epoch: &Epoch) -> Result<bool, TurnError> {
+        for _ in 0..JOBS {
+            let Some(job) = self.claim(scope, fence).await? else { return Ok(false) };
+            let Some(kind) = JobKind::named(&job.kind) else {
+                let trouble = Trouble::new("unknown_kind", "this build knows no such job");
+                self.settle(scope, fence, &job, JobState::Refused, Some(&trouble)).await?;
+                continue;
+            };
+            // It ended with its worker each time.
+            if job.tries.unsigned_abs() > kind.tries() {
+                let trouble = Trouble::new("never_ended", "no try of it came to an end");
+                self.settle(scope, fence, &job, JobState::Failed, Some(&trouble)).await?;
+                continue;
+            }
+            let running = async {
+                match kind {
+                    JobKind::Reaction => self.react(scope, epoch, &job).await,
+                }
+            };
+            let outcome = tokio::time::timeout(kind.patience(), running).await.unwrap_or_else(|_| {
+                Outcome::Again(Trouble::new("timeout", format!("it took longer than {} s", kind.patience().as_secs())))
+            });
+            let state = after(&outcome, kind, job.tries.unsigned_abs(), Timestamp::now(), fastrand::f64());
+            let trouble = match &outcome {
+                Outcome::Done => None,
+                Outcome::Again(trouble) | Outcome::Refused(trouble) => Some(trouble),
+            };
+            if let Some(trouble) = trouble {
+                let code = &trouble.code;
+                tracing::warn!(job = %job.job_id, kind = kind.name(), state = state.name(), code, "a job was not done");
+            }
+            metrics::counter!("tenure_worker_jobs_total", "kind" => kind.name(), "state" => state.name()).increment(1);
+            self.settle(scope, fence, &job, state, trouble).await?;
+        }
+        Ok(true)
+    }
+
+    async fn claim(&self, scope: TenantScope, fence: i64) -> Result<Option<Claimed>, TurnError> {
+        within(async {
+            let mut tx = self.begin(scope, fence).await?;
+            let claimed = sqlx::query_as(
+                "update worker.job set state = 'running', tries = tries + 1, fence = $2
+                 where tenant_id = $1 and job_id = (
+                     select job_id from worker.job where tenant_id = $1 and state = 'waiting' and run_at <= $3
+                     order by run_at, job_id limit 1 for update skip locked)
+                 returning job_id, kind, input, tries",
+            )
+            .bind(scope.tenant().uuid())
+            .bind(fence)
+            .bind(Timestamp::now().as_microsecond())
+            .fetch_optional(tx.conn())
+            .await?;
+            tx.commit().await?;
+            Ok(claimed)
+        })
+        .await
+    }
+
+    /// Puts down what came of a job, and forgets what was done long ago.
+    async fn settle(
+        &self,
+        scope: TenantScope,
+        fence: i64,
+        job: &Claimed,
+        state: JobState,
+        trouble: Option<&Trouble>,
+    ) -> Result<(), TurnError> {
+        let (tenant, now) = (scope.tenant().uuid(), Timestamp::now());
+        let (run_at, ended_at) = match state {
+            JobState::Waiting(at) => (Some(at.as_microsecond()), None),
+            JobState::Done | JobState::Failed | JobState::Refused => (None, Some(now.as_microsecond())),
+        };
+        within(async {
+            let mut tx = self.begin(scope, fence).await?;
+            sqlx::query(
+                "update worker.job set state = $3, run_at = coalesce($4, run_at), ended_at = $5, error_code = $6, error = $7
+                 where tenant_id = $1 and job_id = $2",
+            )
+            .bind(tenant)
+            .bind(job.job_id)
+            .bind(state.name())
+            .bind(run_at)
+            .bind(ended_at)
+            .bind(trouble.map(|trouble| trouble.code.as_str()))
+            .bind(trouble.map(|trouble| trouble.detail.chars().take(ERROR).collect::<String>()))
+            .execute(tx.conn())
+            .await?;
+            if state == JobState::Done {
+                sqlx::query("delete from worker.job where tenant_id = $1 and state = 'done' and ended_at < $2")
+                    .bind(tenant)
+                    .bind(now.checked_sub(KEPT).unwrap_or(Timestamp::MIN).as_microsecond())
+                    .execute(tx.conn())
+                    .await?;
+            }
+            Ok(tx.commit().await?)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn again() -> Outcome {
+        Outcome::Again(Trouble::new("away", "it is away"))
+    }
+
+    #[test]
+    fn pauses_grow_to_an_hour_and_end() {
+        let (kind, now) = (JobKind::Reaction, "2026-11-30T12:00:00Z".parse::<Timestamp>().unwrap());
+        let mut waited = Duration::ZERO;
+        for tries in 1..kind.tries() {
+            let [least, most] = [0.0, 1.0].map(|chance| match after(&again(), kind, tries, now, chance) {
+                JobState::Waiting(at) => Duration::try_from(at.duration_since(now)).unwrap(),
+                other @ (JobState::Done | JobState::Failed | JobState::Refused) => panic!("{other:?} after {tries}"),
+            });
+            assert!(most <= LONGEST_PAUSE && least == most / 2, "{least:?} to {most:?} after {tries}");
+            assert_eq!(most, FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(tries - 1)).min(LONGEST_PAUSE));
+            waited += least;
+        }
+        assert!(waited > Duration::from_hours(3), "a server that is away for a night is waited for: {waited:?}");
+        for tries in [kind.tries(), kind.tries() + 1, u32::MAX] {
+            assert_eq!(after(&again(), kind, tries, now, 0.5), JobState::Failed);
+        }
+    }
+
+    #[test]
+    fn what_is_done_or_refused_is_not_tried_again() {
+        let refused = Outcome::Refused(Trouble::new("c", "d"));
+        for tries in [1, 20] {
+            assert_eq!(after(&Outcome::Done, JobKind::Reaction, tries, Timestamp::MAX, 0.0), JobState::Done);
+            assert_eq!(after(&refused, JobKind::Reaction, tries, Timestamp::MAX, 0.0), JobState::Refused);
+        }
+        assert_eq!(after(&again(), JobKind::Reaction, 1, Timestamp::MAX, 0.0), JobState::Waiting(Timestamp::MAX));
+    }
+}

@@ -5,6 +5,7 @@
 //! must have.
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use platform::TenantClock;
 
 /// No place of the world begins a day earlier than this before UTC does, or later than this after it.
 const SPREAD: SignedDuration = SignedDuration::from_hours(14);
@@ -44,14 +45,13 @@ pub fn latest_start(day: Date) -> Timestamp {
 }
 
 fn utc(day: Date) -> Timestamp {
-    // A day that no instant is of has not begun.
-    day.to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |start| start.timestamp())
+    TenantClock::at(TimeZone::UTC, Timestamp::UNIX_EPOCH).start_of(day, None)
 }
 
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;
-    use platform::{TenantClock, today::time_zone};
+    use platform::today::time_zone;
 
     use super::*;
 

@@ -35,3 +35,4 @@ mod telemetry;
 mod tls;
 mod today;
 mod up;
+mod worker;

@@ -333,7 +333,7 @@ impl System {
     pub(crate) async fn ready(&self) {
         let state: Value = serde_json::from_slice(&std::fs::read(self.home.join("run/state.json")).unwrap()).unwrap();
         let deadline = Instant::now() + Duration::from_mins(1);
-        for service in ["command_api", "query_api", "relay", "projector"] {
+        for service in ["command_api", "query_api", "relay", "projector", "worker"] {
             let url = format!("{}/readyz", state["addresses"][service].as_str().unwrap());
             while !self.client.get(&url).send().await.is_ok_and(|response| response.status().is_success()) {
                 assert!(

@@ -1,0 +1,191 @@
+//! The worker: what lay ahead is announced when its day begins, once, whatever is killed meanwhile.
+//!
+//! Days don't begin because a test wants them to. So what is due on a far day is put back, in the worker's table alone, to a day that
+//! has begun: the worker finds it there as it would on that day.
+
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::servers::{System, eventually, own_system, system, tenant_of};
+
+/// What is recorded of a person: the event's type, its data, its actor and the event that caused it.
+type Recorded = (String, Value, String, Option<Uuid>);
+
+/// A tenant with a department and a job.
+struct Company<'s> {
+    system: &'s System,
+    pool: PgPool,
+    token: String,
+    assignment: Value,
+}
+
+impl<'s> Company<'s> {
+    async fn new(system: &'s System, slug: &str) -> Self {
+        let token = system.tenant(slug);
+        let mut company = Self { system, pool: system.pool().await, token, assignment: Value::Null };
+        let department = company.post("/v1/departments", &json!({"effective_on": "2000-01-01", "code": "D", "name": "Dept"})).await;
+        let job = company.post("/v1/jobs", &json!({"effective_on": "2000-01-01", "code": "J", "title": "Job"})).await;
+        company.assignment = json!({"department_id": department, "job_id": job});
+        company
+    }
+
+    /// The id of what it made.
+    async fn post(&self, path: &str, body: &Value) -> String {
+        let (status, answer) = self.system.post(&self.token, path, &Uuid::now_v7().to_string(), body).await;
+        assert!((200..300).contains(&status), "{path}: {status} {answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn hire(&self, number: &str, on: &str) -> String {
+        let body = json!({"hire_date": on, "employee_number": number, "person": {"given_name": "Ada", "family_name": "Lovelace"},
+            "assignment": self.assignment});
+        self.post("/v1/employees", &body).await
+    }
+
+    /// Waits until so many things are due in the tenant.
+    async fn due(&self, expected: i64) {
+        let count = "select count(*) from worker.due where tenant_id = $1";
+        let due = async || self.number(count).await == expected;
+        eventually(&format!("{expected} things are due"), due).await;
+    }
+
+    async fn number(&self, sql: &str) -> i64 {
+        sqlx::query_scalar(sql).bind(tenant_of(&self.token).uuid()).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Puts what is due back to a day that has begun, and was recorded before it.
+    async fn let_days_begin(&self) {
+        for sql in [
+            "update worker.due set due_on = '2020-01-01', recorded_at = 0, look_at = 0 where tenant_id = $1",
+            "update worker.agenda set look_at = 0 where tenant_id = $1",
+        ] {
+            sqlx::query(sql).bind(tenant_of(&self.token).uuid()).execute(&self.pool).await.unwrap();
+        }
+    }
+
+    /// What is recorded of a person, in order.
+    async fn recorded(&self, person: &str) -> Vec<Recorded> {
+        let rows: Vec<(String, String, String, Option<Uuid>)> = sqlx::query_as(
+            "select event_type, data, actor, causation_id from event_store.event where tenant_id = $1 and stream_id = $2 order by version",
+        )
+        .bind(tenant_of(&self.token).uuid())
+        .bind(person.parse::<Uuid>().unwrap())
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        rows.into_iter().map(|(event_type, data, actor, cause)| (event_type, serde_json::from_str(&data).unwrap(), actor, cause)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lay_ahead_is_announced_when_its_day_begins() {
+    let company = Company::new(system().await, "lies-ahead").await;
+    let person = company.hire("1", "2099-01-01").await;
+    let (path, changes) = (format!("/v1/employees/{person}/compensation-changes"), "2099-06-01");
+    let pay = json!({"rate": {"amount": "1", "currency": "EUR"}, "per": "month"});
+    company.post(&path, &json!({"effective_on": changes, "pay": pay, "reason": "r"})).await;
+    // Somebody who was hired long ago, and one who will not come.
+    company.hire("2", "2010-01-01").await;
+    let stays_away = company.hire("3", "2099-01-01").await;
+    let end = json!({"last_day_worked": "2098-12-31", "reason": "r"});
+    company.post(&format!("/v1/employees/{stays_away}/termination"), &end).await;
+    company.due(4).await;
+    company.let_days_begin().await;
+    company.due(0).await;
+
+    let recorded = company.recorded(&person).await;
+    let announced: Vec<_> = recorded.iter().filter(|(_, _, actor, _)| actor == "system:due").collect();
+    let types: Vec<&str> = announced.iter().map(|(event_type, ..)| event_type.as_str()).collect();
+    assert_eq!(types.len(), 2, "{recorded:?}");
+    assert!(types.contains(&"EmploymentStarted") && types.contains(&"ChangeTookEffect"), "{types:?}");
+    assert!(announced.iter().all(|(_, _, _, cause)| cause.is_some()), "each names its cause");
+    let started = announced.iter().find(|(event_type, ..)| event_type == "EmploymentStarted").unwrap();
+    assert_eq!((&started.1["employee_id"], &started.1["on"]), (&json!(person), &json!("2099-01-01")));
+    assert_eq!(company.recorded(&stays_away).await.len(), 2, "who never started is announced neither to come nor to go");
+    // The read model has followed.
+    company.system.settled(&company.token).await;
+    company.pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_killed_announces_nothing_twice_and_forgets_nothing() {
+    const PEOPLE: i64 = 40;
+    let system = own_system().await;
+    let company = Company::new(&system, "killed").await;
+    let mut people = Vec::new();
+    for n in 0..PEOPLE {
+        people.push(company.hire(&n.to_string(), "2099-01-01").await);
+        if n % 10 == 0 {
+            system.signal("tenure-worker", "KILL").await;
+        }
+    }
+    company.due(PEOPLE).await;
+    company.let_days_begin().await;
+    for _ in 0..3 {
+        system.signal("tenure-worker", "KILL").await;
+        tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(50..1_500))).await;
+    }
+    company.due(0).await;
+    // As if what was announced had not been put away before the last one was killed.
+    system.signal("tenure-worker", "STOP").await;
+    let again = "update worker.cursor set position = 0, event_id = null, recorded_at = null where tenant_id = $1";
+    sqlx::query(again).bind(tenant_of(&company.token).uuid()).execute(&company.pool).await.unwrap();
+    system.signal("tenure-worker", "KILL").await;
+    company.due(PEOPLE).await;
+    company.let_days_begin().await;
+    company.due(0).await;
+    for person in &people {
+        let types: Vec<String> = company.recorded(person).await.into_iter().map(|(event_type, ..)| event_type).collect();
+        assert_eq!(types, ["EmployeeHired", "EmploymentStarted"], "{person}");
+    }
+    system.ready().await;
+    company.pool.close().await;
+}
+
+/// Two at once share the partitions; one that is paused for longer than its leases is followed by the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_was_paused_writes_nothing_over_its_successor() {
+    let system = own_system().await;
+    let company = Company::new(&system, "paused").await;
+    let person = company.hire("1", "2099-01-01").await;
+    company.due(1).await;
+    system.signal("tenure-worker", "STOP").await;
+    // Another owner takes its partitions meanwhile, with a higher fence.
+    let taken = "update worker.partition_lease set owner = 'another', epoch = epoch + 1, heartbeat = 0 where partition >= 0";
+    sqlx::query(taken).execute(&company.pool).await.unwrap();
+    company.let_days_begin().await;
+    system.signal("tenure-worker", "CONT").await;
+    // The other one never moves, so it is dead, and its leases come back.
+    company.due(0).await;
+    let types: Vec<String> = company.recorded(&person).await.into_iter().map(|(event_type, ..)| event_type).collect();
+    assert_eq!(types, ["EmployeeHired", "EmploymentStarted"]);
+    company.pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_none_is_refused_and_nobody_waits_for_it() {
+    let company = Company::new(system().await, "no-such-job").await;
+    company.hire("1", "2010-01-01").await;
+    for kind in ["no-such-kind", "reaction"] {
+        sqlx::query(
+            "insert into worker.job (tenant_id, job_id, kind, input, run_at, asked_by, made_at) values ($1, $2, $3, $4, 0, 'test', 0)",
+        )
+        .bind(tenant_of(&company.token).uuid())
+        .bind(Uuid::now_v7())
+        .bind(kind)
+        .bind(b"of nobody's".as_slice())
+        .execute(&company.pool)
+        .await
+        .unwrap();
+    }
+    let refused =
+        "select count(*) from worker.job where tenant_id = $1 and state = 'refused' and error_code in ('unknown_kind', 'unreadable_input')";
+    eventually("both are refused", async || company.number(refused).await == 2).await;
+    let person = company.hire("2", "2099-01-01").await;
+    company.due(1).await;
+    company.let_days_begin().await;
+    company.due(0).await;
+    assert_eq!(company.recorded(&person).await.len(), 2);
+    company.pool.close().await;
+}

@@ -62,6 +62,11 @@ async fn a_killed_projector() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker() {
+    survive("worker", 3, async |system| system.signal("tenure-worker", "KILL").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_relay() {
     survive("relay", 3, async |system| system.signal("tenure-relay", "KILL").await).await;
 }

@@ -6,14 +6,14 @@ use domain::{Command, DuePlace, StoredCommand};
 use events::{CommandId, CorrelationId, EventId, TenantScope};
 use execution::{Failure, Pipeline, Sender, SentCommand, hash_of};
 use jiff::{SignedDuration, Timestamp, civil::Date};
-use platform::{Problem, ScopedTx, Tenant, history::Epoch};
+use platform::{Problem, ScopedTx, Tenant, TenantClock, history::Epoch};
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
     due::{Verdict, verdict},
     fold::announcing,
-    turn::{TurnError, Turns, clock, within},
+    turn::{TurnError, Turns, within},
 };
 
 /// Rows of one turn: no more than a pipeline may have in work.
@@ -117,7 +117,7 @@ impl Turns {
         within(async {
             let mut tx = ScopedTx::begin(&self.0.pool, scope).await?;
             let rows = sqlx::query_as(
-                "select due_id, due_on::text as due_on, place::text as place, command::text as command, cause, correlation_id, recorded_at, depth
+                "select due_id, to_char(due_on, 'YYYY-MM-DD') as due_on, place::text as place, command::text as command, cause, correlation_id, recorded_at, depth
                  from worker.due where tenant_id = $1 and look_at <= $2 order by due_on, due_id limit $3",
             )
             .bind(scope.tenant().uuid())
@@ -136,7 +136,7 @@ impl Turns {
             DuePlace::Tenant => None,
             DuePlace::Person(person) => self.0.executor.zone_of_work(scope, person, due.on).await?,
         };
-        let starts = clock(tenant, now).start_of(due.on, zone.as_ref());
+        let starts = TenantClock::at(tenant.time_zone.clone(), now).start_of(due.on, zone.as_ref());
         let verdict = verdict(starts, due.recorded_at, now);
         if verdict == Verdict::Announce {
             metrics::histogram!("tenure_worker_due_late_seconds").record(now.duration_since(starts).as_secs_f64());

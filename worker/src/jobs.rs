@@ -1,8 +1,8 @@
 //! Jobs: claimed, run, and put down with what came of them.
 //!
 //! A job is claimed by a row that says so, not by a transaction that stays open. The lease on the tenant's partition is also the
-//! heartbeat of the jobs that run under it: whoever takes the partition over has a higher fence, finds in [`Turns::follow`] what was
-//! left running, and lets it wait again. A tenant has at most one job at a time.
+//! heartbeat of the jobs that run under it: whoever takes the partition over has a higher fence, and lets what was left running wait
+//! again before it does anything else for the tenant. A tenant has at most one job at a time.
 
 use std::time::Duration;
 

@@ -36,6 +36,8 @@ const RINGS: usize = 1_024;
 const BELLS: usize = 200;
 /// How often leases are renewed, and what no doorbell announced is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long a sweep may take: leases are renewed between two.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a tenant is left alone at most, after what passes by itself, and after what does not.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 const LONGEST_PAUSE_BROKEN: Duration = Duration::from_mins(5);
@@ -96,7 +98,8 @@ impl Worker {
                 tracing::warn!(%error, "leases could not be renewed");
             }
             self.adjust(&leases.held(), &mut partitions).await;
-            let swept = self.sweep(&partitions).await;
+            let sweep = tokio::time::timeout(SWEEP_PATIENCE, self.sweep(&partitions));
+            let swept = sweep.await.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {SWEEP_PATIENCE:?}")));
             if let Err(error) = &swept {
                 tracing::warn!(error = format!("{error:#}"), "the sweep failed; trying again");
             }

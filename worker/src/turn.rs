@@ -11,7 +11,7 @@ use async_nats::jetstream as js;
 use events::{LogPoint, TenantId, TenantScope};
 use execution::{Executor, FairSemaphore};
 use jiff::Timestamp;
-use platform::{Keys, Registry, ScopedTx, Tenant, TenantState, history::Epoch};
+use platform::{Keys, Registry, ScopedTx, TenantState, history::Epoch};
 use sqlx::PgPool;
 use store::{Store, StoreError, backoff::Backoff};
 
@@ -173,11 +173,6 @@ impl Turns {
         let last = std::mem::replace(&mut *lock(&self.0.epoch), epoch.clone());
         last.is_some() && epoch.is_some() && last != epoch
     }
-}
-
-/// Where a person or, without one, the tenant is.
-pub(crate) fn clock(tenant: &Tenant, now: Timestamp) -> platform::TenantClock {
-    platform::TenantClock::at(tenant.time_zone.clone(), now)
 }
 
 /// Gives up after a time. What is given up in the middle of a transaction is undone with its connection.

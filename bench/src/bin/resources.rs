@@ -108,7 +108,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What setting up the load may take.
 const SET_UP: Duration = Duration::from_mins(30);
 /// The programs of a system.
-const PROGRAMS: [&str; 5] = ["tenure", "tenure-command-api", "tenure-query-api", "tenure-projector", "tenure-relay"];
+const PROGRAMS: [&str; 6] = ["tenure", "tenure-command-api", "tenure-query-api", "tenure-projector", "tenure-relay", "tenure-worker"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

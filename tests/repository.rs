@@ -47,6 +47,7 @@ const NOT_IN: &[(&str, &str, &str)] = &[
 
 /// The code that may vouch for a tenant, and on what ground.
 const MAY_CHECK_TENANTS: &[(&str, &str)] = &[
+    ("cli/src/job.rs", "an operator at the machine looks at jobs, with the worker's own secrets"),
     ("cli/src/read_model.rs", "an operator at the machine names the tenant, with the projector's own secrets"),
     ("cli/src/status.rs", "an operator at the machine looks at positions, with the query API's own secrets"),
     ("execution/src/answers.rs", "old answers are removed, tenant by tenant, under row-level security"),
@@ -95,6 +96,7 @@ const UNDOCUMENTED_ROUTES: &[(&str, &str)] = &[
 const MAY_HOLD_TENANT_TEXT: &[(&str, &str)] = &[
     ("cli/src/access.rs", "the slug that an operator types"),
     ("cli/src/import.rs", "the slug that an operator types, and that the report repeats"),
+    ("cli/src/job.rs", "the slug that an operator types, and that is shown"),
     ("cli/src/read_model.rs", "the slug that an operator types"),
     ("cli/src/token.rs", "the slug that an operator types"),
     ("cli/src/user.rs", "the slug that an operator types"),

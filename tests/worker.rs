@@ -182,6 +182,17 @@ async fn a_job_that_is_none_is_refused_and_nobody_waits_for_it() {
     let refused =
         "select count(*) from worker.job where tenant_id = $1 and state = 'refused' and error_code in ('unknown_kind', 'unreadable_input')";
     eventually("both are refused", async || company.number(refused).await == 2).await;
+    let list = |state: &str| company.system.tenure(&["job", "list", "--tenant", "no-such-job", "--state", state]);
+    let jobs = list("refused")["jobs"].as_array().unwrap().clone();
+    assert_eq!(jobs.len(), 2, "{jobs:?}");
+    assert_eq!(list("waiting"), json!({"jobs": []}));
+    let shown = company.system.tenure(&["job", "show", jobs[0]["job_id"].as_str().unwrap()]);
+    assert_eq!((&shown["error_code"], &shown["tenant"]), (&jobs[0]["error_code"], &json!("no-such-job")));
+    // Tried again it is refused again.
+    let retried = company.system.tenure(&["job", "retry", jobs[0]["job_id"].as_str().unwrap()]);
+    assert_eq!(retried, json!({"retried": [jobs[0]["job_id"]]}));
+    eventually("it is refused again", async || company.number(refused).await == 2).await;
+    assert!(company.system.tenure_fails(&["job", "retry", &Uuid::now_v7().to_string()]).contains("is no job"));
     let person = company.hire("2", "2099-01-01").await;
     company.due(1).await;
     company.let_days_begin().await;

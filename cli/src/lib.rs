@@ -44,6 +44,8 @@ pub mod batch;
 pub mod read_model;
 pub mod restored;
 
+pub mod job;
+
 pub mod status;
 
 pub mod output;

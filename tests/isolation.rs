@@ -181,7 +181,11 @@ async fn an_event(context: &async_nats::jetstream::Context) -> RecordedEvent {
 }
 
 async fn client(url: &str, credentials: Option<(String, String)>) -> async_nats::Client {
-    let process = if credentials.as_ref().is_none_or(|(user, _)| user == "relay") { "relay" } else { "projector" };
+    let process = match credentials.as_ref().map(|(user, _)| user.as_str()) {
+        None | Some("relay") => "relay",
+        Some("worker") => "worker",
+        Some(_) => "projector",
+    };
     connect(&NatsSettings { url: url.into(), credentials, process }).await.unwrap()
 }
 
@@ -213,6 +217,7 @@ async fn the_database_holds_by_itself() {
         "platform.parked",
         "platform.revocation",
         "platform.tenant_domain",
+        "worker.agenda",
     ];
     assert!(open.iter().all(|table| routing.contains(&table.as_str())), "{open:?} are open: force row-level security, or say why not");
     eprintln!("{} statements tried on the database alone", the_database_holds(&field, &admin, &[]).await);
@@ -383,9 +388,9 @@ async fn the_broker_holds(system: &System) -> u32 {
         client(&url, Some((user.into(), password))).await
     };
     assert!(async_nats::connect(&url).await.is_err(), "nobody without a password");
-    let (relay, projector) = (client("relay").await, client("projector").await);
+    let (relay, projector, worker) = (client("relay").await, client("projector").await, client("worker").await);
     // Nobody hears what is published to subjects of tenants but through the stream.
-    for (name, client) in [("relay", &relay), ("projector", &projector)] {
+    for (name, client) in [("relay", &relay), ("projector", &projector), ("worker", &worker)] {
         for subject in ["hr.>", ">", "$JS.API.>", "_INBOX.>"] {
             let mut heard = client.subscribe(subject).await.unwrap();
             relay.publish("hr.0.aaaaaaaaaaaaaaaaaaaaaaaaaa.employee.EmployeeHired", "x".into()).await.unwrap();
@@ -395,20 +400,22 @@ async fn the_broker_holds(system: &System) -> u32 {
             tried += 1;
         }
     }
-    // The projector can't publish events, and neither can touch another stream or delete this one.
+    // Projector and worker can't publish events, and nobody can touch another stream or delete this one.
     let messages = async || {
         let jetstream = async_nats::jetstream::new(relay.clone());
         jetstream.get_stream(store::feed::STREAM).await.unwrap().info().await.unwrap().state.messages
     };
     let before = messages().await;
     for subject in ["hr.0.aaaaaaaaaaaaaaaaaaaaaaaaaa.employee.EmployeeHired", "hr.x"] {
-        projector.publish(subject, "x".into()).await.unwrap();
-        tried += 1;
+        for client in [&projector, &worker] {
+            client.publish(subject, "x".into()).await.unwrap();
+            client.flush().await.unwrap();
+            tried += 1;
+        }
     }
-    projector.flush().await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(messages().await, before, "the projector publishes no events");
-    for (name, client) in [("relay", &relay), ("projector", &projector)] {
+    assert_eq!(messages().await, before, "neither publishes events");
+    for (name, client) in [("relay", &relay), ("projector", &projector), ("worker", &worker)] {
         for call in [
             format!("$JS.API.STREAM.DELETE.{}", store::feed::STREAM),
             format!("$JS.API.STREAM.PURGE.{}", store::feed::STREAM),
@@ -418,6 +425,7 @@ async fn the_broker_holds(system: &System) -> u32 {
             "$JS.API.STREAM.NAMES".into(),
             format!("$JS.API.STREAM.UPDATE.{}", store::feed::STREAM),
             format!("$JS.API.CONSUMER.DELETE.{}.projector-0", store::feed::STREAM),
+            format!("$JS.API.CONSUMER.DELETE.{}.worker-0", store::feed::STREAM),
             // One that pushes would have the broker itself send events wherever it says.
             format!("$JS.API.CONSUMER.CREATE.{}.mine", store::feed::STREAM),
             format!("$JS.API.CONSUMER.DURABLE.CREATE.{}.projector-0", store::feed::STREAM),

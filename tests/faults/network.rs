@@ -37,8 +37,8 @@ impl Cuttable {
 }
 
 /// Every way between two processes, and who uses it.
-const TO_POSTGRES: [Of; 4] = [&["tenure_command"], &["tenure_relay"], &["tenure_projector"], &["tenure_query"]];
-const TO_NATS: [Of; 2] = [&["tenure-relay"], &["tenure-projector"]];
+const TO_POSTGRES: [Of; 5] = [&["tenure_command"], &["tenure_relay"], &["tenure_projector"], &["tenure_query"], &["tenure_worker"]];
+const TO_NATS: [Of; 3] = [&["tenure-relay"], &["tenure-projector"], &["tenure-worker"]];
 
 /// I1, I6: each way is cut, in a random way.
 #[tokio::test(flavor = "multi_thread")]

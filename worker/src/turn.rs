@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,8 +44,10 @@ pub(crate) struct Inner {
     pub(crate) react_from: Timestamp,
     /// How far each tenant was followed, under which fence.
     known: Mutex<HashMap<TenantId, (i64, LogPoint)>>,
-    /// The epoch that was seen last; none while there is none.
+    /// The epoch that was seen last.
     epoch: Mutex<Option<Epoch>>,
+    /// Another one is being drawn: nobody has a turn.
+    changing: AtomicBool,
     /// Tenants whose turns failed.
     failing: Mutex<Backoff>,
 }
@@ -95,7 +100,8 @@ impl Turns {
     ) -> Self {
         let running = FairSemaphore::of(COMMANDS);
         let (known, epoch, failing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { pool, store, keys, registry, executor, jetstream, running, react_from, known, epoch, failing }))
+        let changing = AtomicBool::new(false);
+        Self(Arc::new(Inner { pool, store, keys, registry, executor, jetstream, running, react_from, known, epoch, changing, failing }))
     }
 
     /// Gives a tenant its turn, under the fence of its partition's lease. True if there is more to do.
@@ -164,14 +170,18 @@ impl Turns {
         lock(&self.0.failing)
     }
 
-    pub(crate) fn epoch(&self) -> Option<Epoch> {
-        lock(&self.0.epoch).clone()
+    /// The epoch that is served; none while another one is being drawn.
+    fn epoch(&self) -> Option<Epoch> {
+        let epoch = lock(&self.0.epoch).clone();
+        epoch.filter(|_| !self.0.changing.load(Ordering::Relaxed))
     }
 
-    /// Takes note of the epoch. True if it is another one than before.
+    /// Takes note of the epoch, none while another one is being drawn. True if it is another one than before.
     pub(crate) fn note_epoch(&self, epoch: Option<Epoch>) -> bool {
-        let last = std::mem::replace(&mut *lock(&self.0.epoch), epoch.clone());
-        last.is_some() && epoch.is_some() && last != epoch
+        self.0.changing.store(epoch.is_none(), Ordering::Relaxed);
+        let Some(epoch) = epoch else { return false };
+        let last = lock(&self.0.epoch).replace(epoch.clone());
+        last.is_some_and(|last| last != epoch)
     }
 }
 

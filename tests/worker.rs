@@ -186,6 +186,9 @@ async fn a_job_that_is_none_is_refused_and_nobody_waits_for_it() {
     let jobs = list("refused")["jobs"].as_array().unwrap().clone();
     assert_eq!(jobs.len(), 2, "{jobs:?}");
     assert_eq!(list("waiting"), json!({"jobs": []}));
+    let status = company.system.tenure(&["status"]);
+    let line = status["tenants"].as_array().unwrap().iter().find(|line| line["slug"] == "no-such-job").unwrap();
+    assert_eq!(line["worker"], json!({"due": 0, "jobs": 0, "jobs_failed": 2}));
     let shown = company.system.tenure(&["job", "show", jobs[0]["job_id"].as_str().unwrap()]);
     assert_eq!((&shown["error_code"], &shown["tenant"]), (&jobs[0]["error_code"], &json!("no-such-job")));
     // Tried again it is refused again.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use events::{Position, TenantId, TenantScope};
-use platform::{Access, Config, Process, READ_MODEL_VERSION, Registry, Tenant, TenantState, TenantTx, database, read_schema};
+use platform::{Access, Config, Process, READ_MODEL_VERSION, Registry, ScopedTx, Tenant, TenantState, TenantTx, database, read_schema};
 use serde::Serialize;
 use sqlx::PgPool;
 use store::{Engine, Store, TenantHead, heartbeat::Lease};
@@ -85,6 +85,18 @@ struct TenantLine {
     /// Events between the log's end and the read model. None where the event store did not tell.
     lag: Option<u64>,
     parked: Option<Parked>,
+    /// What the worker has of it; none where PostgreSQL did not tell.
+    worker: Option<WorkerLine>,
+}
+
+#[derive(Debug, Serialize, sqlx::FromRow)]
+struct WorkerLine {
+    /// What takes effect on a day that has not begun, or has just begun.
+    due: i64,
+    /// Jobs that wait or run.
+    jobs: i64,
+    /// Jobs that failed, or were refused.
+    jobs_failed: i64,
 }
 
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
@@ -143,7 +155,10 @@ async fn gather(home: &Home) -> anyhow::Result<Status> {
 async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
     let config = system::config(home, Process::Relay)?;
     let query_config = system::config(home, Process::QueryApi)?;
-    let (postgres, log) = tokio::join!(within("PostgreSQL", Box::pin(postgres_view(&config, &query_config))), Box::pin(log_view(&config)));
+    // Of a home that was made before there was a worker: none.
+    let worker_config = system::config(home, Process::Worker).ok();
+    let view = postgres_view(&config, &query_config, worker_config.as_ref());
+    let (postgres, log) = tokio::join!(within("PostgreSQL", Box::pin(view)), Box::pin(log_view(&config)));
     let LogView { store, tenants, heads, problems } = log;
     status.problems = problems;
     let postgres = match postgres {
@@ -177,6 +192,10 @@ async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
             Some(view) if !late => checkpoint(&view.query, id).await,
             Some(_) | None => None,
         };
+        let worker = match postgres.as_ref().and_then(|view| view.worker.as_ref()) {
+            Some(worker) if !late => work(worker, id).await,
+            Some(_) | None => None,
+        };
         let head = heads.as_ref().map(|heads| heads.get(&id).map_or(0, |head| head.position.0));
         status.tenants.push(TenantLine {
             slug: tenant.as_ref().map(|tenant| tenant.slug.clone()),
@@ -192,6 +211,7 @@ async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
             projected,
             lag: heads.as_ref().filter(|heads| !heads.contains_key(&id)).map(|_| 0),
             parked: postgres.as_ref().and_then(|view| view.parked.get(&id)).cloned(),
+            worker,
         });
     }
     let log = |line: &TenantLine| Some((*heads.as_ref()?.get(&line.tenant_id)?, line.projected.unwrap_or_default()));
@@ -255,11 +275,16 @@ struct PostgresView {
     cursors: HashMap<TenantId, u64>,
     parked: HashMap<TenantId, Parked>,
     query: PgPool,
+    worker: Option<PgPool>,
 }
 
-async fn postgres_view(relay: &Config, query: &Config) -> anyhow::Result<PostgresView> {
+async fn postgres_view(relay: &Config, query: &Config, worker: Option<&Config>) -> anyhow::Result<PostgresView> {
     let relay = database::connect(relay, Process::Cli).await?;
     let query = database::connect(query, Process::Cli).await?;
+    let worker = match worker {
+        Some(worker) => Some(database::connect(worker, Process::Cli).await?),
+        None => None,
+    };
     let cursors = sqlx::query_as::<_, (uuid::Uuid, i64)>("select tenant_id, position from event_store.relay_cursor").fetch_all(&relay);
     let parked = sqlx::query_as::<_, (uuid::Uuid, i64, String, String, i32, String)>(
         "select tenant_id, position, reason, to_char(since at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), tries, build
@@ -275,6 +300,7 @@ async fn postgres_view(relay: &Config, query: &Config) -> anyhow::Result<Postgre
             .map(|(id, position, reason, since, tries, build)| (TenantId::from_uuid(id), Parked { position, reason, since, tries, build }))
             .collect(),
         query,
+        worker,
     })
 }
 
@@ -337,6 +363,22 @@ async fn checkpoint(query: &PgPool, tenant: TenantId) -> Option<u64> {
     position.map(i64::cast_unsigned)
 }
 
+/// What the worker has of a tenant; none where it can't be read.
+async fn work(worker: &PgPool, tenant: TenantId) -> Option<WorkerLine> {
+    let mut tx = ScopedTx::begin(worker, TenantScope::checked(tenant)).await.ok()?;
+    let line = sqlx::query_as(
+        "select (select count(*) from worker.due where tenant_id = $1) as due,
+             count(*) filter (where state in ('waiting', 'running')) as jobs, count(*) filter (where state in ('failed', 'refused')) as jobs_failed
+         from worker.job where tenant_id = $1",
+    )
+    .bind(tenant.uuid())
+    .fetch_one(tx.conn())
+    .await
+    .ok()?;
+    tx.rollback().await.ok()?;
+    Some(line)
+}
+
 fn screen(status: &Status) -> String {
     let mut text = String::new();
     let phase = match &status.phase {
@@ -386,6 +428,9 @@ fn screen(status: &Status) -> String {
             let _ = writeln!(text, "    PARKED at {} since {}: {}", parked.position, parked.since, parked.reason);
             let _ =
                 writeln!(text, "    tried {} times; once the cause is mended: tenure read-model resume --tenant {}", parked.tries, name);
+        }
+        if let Some(worker) = tenant.worker.as_ref().filter(|worker| worker.jobs_failed > 0) {
+            let _ = writeln!(text, "    {} jobs were not done: tenure job list --tenant {name}", worker.jobs_failed);
         }
     }
     if let Some(foreign) = status.foreign_tenants.filter(|foreign| *foreign > 0) {

@@ -167,6 +167,12 @@ pub struct Config {
     pub address_connections: usize,
     /// `TENURE_IDLE_TIMEOUT`: seconds that a connection may be open without a request.
     pub idle_timeout: u64,
+    /// `TENURE_SMTP_URL`: the mail server; the worker only.
+    pub smtp_url: Option<SecretString>,
+    /// `TENURE_MAIL_FROM`: in whose name mails are sent; absent, none is queued.
+    pub mail_from: Option<String>,
+    /// `TENURE_CONSOLE_URL`: the page that mails link to; the worker only.
+    pub console_url: Option<String>,
     /// `TENURE_LOG`: what is logged, as `tracing` directives such as `info,store=debug`.
     pub log: String,
     /// `TENURE_LOG_FORMAT`: `text` or `json`.
@@ -281,6 +287,21 @@ const SETTINGS: &[Setting] = &[
         Need::Default("75"),
         "Seconds that a connection may stay open without a request, or without taking its answer, 1 to 3600; 30 at most before the first request. Longer than a proxy keeps its own",
     ),
+    secret(
+        "smtp_url",
+        Need::Optional,
+        "Mail server, for the worker alone: `smtps://user:password@mail:465`, or `smtp://user:password@mail:587`, which must offer STARTTLS; `?tls=off` on this machine only",
+    ),
+    setting(
+        "mail_from",
+        Need::Optional,
+        "In whose name mails are sent, such as `Tenure <hr@example.com>`: command-api queues a mail for each invitation and password reset, and the worker sends it, for which it needs the settings above and below too; without it nothing is mailed",
+    ),
+    setting(
+        "console_url",
+        Need::Optional,
+        "Page at which people choose a password, such as `https://hr.example.com/activation`, for the worker alone: mails link to it, with `#ticket=…`",
+    ),
     setting("log", Need::Default("info"), "What is logged: `tracing` directives, such as `info,store=debug`"),
     setting("log_format", Need::Default("text"), "`text` or `json`"),
     setting("otlp_url", Need::Optional, "Where traces go, OTLP over HTTP, such as `https://collector:4318/v1/traces`; without it nowhere"),
@@ -326,6 +347,9 @@ impl Config {
             max_connections: values.parse("max_connections", "a number of connections, at least 1")?,
             address_connections: values.parse("address_connections", "a number of connections, at least 1")?,
             idle_timeout: values.parse("idle_timeout", "a number of seconds from 1 to 3600")?,
+            smtp_url: values.secret("smtp_url"),
+            mail_from: values.text("mail_from"),
+            console_url: values.text("console_url"),
             log: values.parse("log", "tracing directives")?,
             log_format: values.parse("log_format", "`text` or `json`")?,
             otlp_url: values.text("otlp_url"),
@@ -577,7 +601,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let config = load(Process::Cli, "", &[("TENURE_DATABASE_URL", "postgres://u:hunter2@h/d")]).unwrap();
+        let smtp = ("TENURE_SMTP_URL", "smtps://u:hunter2@mail");
+        let config = load(Process::Cli, "", &[("TENURE_DATABASE_URL", "postgres://u:hunter2@h/d"), smtp]).unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 

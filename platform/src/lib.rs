@@ -14,6 +14,7 @@ pub mod history;
 pub mod http;
 pub mod job;
 pub mod keys;
+pub mod mail;
 pub mod page;
 pub mod problem;
 pub mod provision;

@@ -11,6 +11,7 @@ pub mod due;
 pub mod fold;
 pub mod follow;
 pub mod jobs;
+pub mod mail;
 pub mod process;
 pub mod reactions;
 pub mod rota;

@@ -21,6 +21,7 @@ mod import;
 mod isolation;
 mod leavers;
 mod log_index;
+mod mail;
 mod oidc;
 mod overload;
 mod platform;

@@ -24,7 +24,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("query-api", &["events", "store", "platform"]),
     ("worker", &["events", "domain", "store", "platform", "execution"]),
     ("tenure", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay"]),
-    ("tests", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay", "tenure", "xtask"]),
+    ("tests", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay", "worker", "tenure", "xtask"]),
     ("xtask", &[]),
     ("bench", &["events", "domain", "store", "platform", "command-api", "projector", "query-api"]),
 ];

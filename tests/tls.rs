@@ -26,15 +26,15 @@ use crate::{
 };
 
 /// An authority, and a server's certificate of it for `localhost` alone.
-struct Authority {
-    own: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
+pub(crate) struct Authority {
+    pub(crate) own: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Authority {
     /// None where `openssl` is missing.
-    fn make(name: &str) -> Option<Self> {
+    pub(crate) fn make(name: &str) -> Option<Self> {
         let dir = run_dir().join(format!("authority-{name}"));
         std::fs::create_dir_all(&dir).unwrap();
         let run = |arguments: &str| {
@@ -54,7 +54,7 @@ impl Authority {
         Some(Self { own: dir.join("ca.pem"), certificate: dir.join("server.pem"), key: dir.join("server.key") })
     }
     /// Answers TLS with the server's certificate; with these protocols, if a client must name one.
-    fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
         let chain = CertificateDer::pem_file_iter(&self.certificate).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
         let key = PrivateKeyDer::from_pem_file(&self.key).unwrap();
         platform::tls::use_one_provider();

@@ -16,16 +16,19 @@ use crate::Keys;
 pub enum JobKind {
     /// Send the command that an event led to.
     Reaction,
+    /// Send a mail.
+    SendMail,
 }
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Reaction];
+    pub const ALL: [Self; 2] = [Self::Reaction, Self::SendMail];
 
     /// Its name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reaction => "reaction",
+            Self::SendMail => "send-mail",
         }
     }
     /// The kind of a name.
@@ -36,12 +39,16 @@ impl JobKind {
     pub const fn patience(self) -> Duration {
         match self {
             Self::Reaction => Duration::from_secs(30),
+            // Each step has a bound of its own; together they are shorter.
+            Self::SendMail => Duration::from_mins(6),
         }
     }
-    /// How often it is tried until an operator must say so. Pauses grow to an hour: twenty tries take four to eight hours.
+    /// How often it is tried until an operator must say so. Pauses grow to an hour: twenty tries take four to eight hours, eighty
+    /// take one and a half to three days, in which a mail server is mended, and the tickets in mails are good for a week.
     pub const fn tries(self) -> u32 {
         match self {
             Self::Reaction => 20,
+            Self::SendMail => 80,
         }
     }
 }

@@ -65,7 +65,7 @@ impl Turns {
     }
 
     /// How far the log was followed, which is put down under this fence if it was not yet: whoever has a smaller one writes nothing
-    /// any more. What it left running waits again.
+    /// any more. What was left running waits again, but for mails that are on their way beside the turns.
     async fn cursor(&self, scope: TenantScope, fence: i64) -> Result<LogPoint, TurnError> {
         let known = self.known().get(&scope.tenant()).copied();
         if let Some((_, at)) = known.filter(|(under, _)| *under == fence) {
@@ -89,10 +89,15 @@ impl Turns {
                 tx.rollback().await?;
                 return Err(TurnError::Fenced { theirs });
             };
-            sqlx::query("update worker.job set state = 'waiting' where tenant_id = $1 and state = 'running'")
-                .bind(tenant)
-                .execute(tx.conn())
-                .await?;
+            sqlx::query(
+                "update worker.job set state = 'waiting'
+                 where tenant_id = $1 and state = 'running' and (fence < $2 or not job_id = any ($3))",
+            )
+            .bind(tenant)
+            .bind(fence)
+            .bind(self.0.mails.on_their_way())
+            .execute(tx.conn())
+            .await?;
             tx.commit().await?;
             Ok(LogPoint::from(cursor))
         })

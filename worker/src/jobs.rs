@@ -2,7 +2,7 @@
 //!
 //! A job is claimed by a row that says so, not by a transaction that stays open. The lease on the tenant's partition is also the
 //! heartbeat of the jobs that run under it: whoever takes the partition over has a higher fence, and lets what was left running wait
-//! again before it does anything else for the tenant. A tenant has at most one job at a time.
+//! again before it does anything else for the tenant. A tenant has at most one job at a time, and mails beside it ([`crate::mails`]).
 
 use std::time::Duration;
 
@@ -99,14 +99,17 @@ pub(crate) struct Claimed {
     pub(crate) job_id: Uuid,
     kind: String,
     pub(crate) input: Vec<u8>,
-    tries: i32,
+    /// Microseconds since 1970.
+    pub(crate) made_at: i64,
+    pub(crate) tries: i32,
 }
 
 impl Turns {
     /// Runs jobs whose time has come, one after the other. True if there is more.
     pub(crate) async fn work(&self, scope: TenantScope, fence: i64, epoch: &Epoch) -> Result<bool, TurnError> {
         for _ in 0..JOBS {
-            let Some(job) = self.claim(scope, fence).await? else { return Ok(false) };
+            let place = self.0.mails.place();
+            let Some(job) = self.claim(scope, fence, place.is_some()).await? else { return Ok(false) };
             let Some(kind) = JobKind::named(&job.kind) else {
                 let trouble = Trouble::new("unknown_kind", "this build knows no such job");
                 self.settle(scope, fence, &job, JobState::Refused, Some(&trouble)).await?;
@@ -118,42 +121,54 @@ impl Turns {
                 self.settle(scope, fence, &job, JobState::Failed, Some(&trouble)).await?;
                 continue;
             }
-            let running = async {
-                match kind {
-                    JobKind::Reaction => self.react(scope, epoch, &job).await,
+            match kind {
+                JobKind::Reaction => {
+                    let outcome = in_time(kind, self.react(scope, epoch, &job)).await;
+                    self.conclude(scope, fence, &job, kind, &outcome).await?;
                 }
-            };
-            let outcome = tokio::time::timeout(kind.patience(), running).await.unwrap_or_else(|_| {
-                Outcome::Again(Trouble::new("timeout", format!("it took longer than {} s", kind.patience().as_secs())))
-            });
-            let state = after(&outcome, kind, job.tries.unsigned_abs(), Timestamp::now(), fastrand::f64());
-            let trouble = match &outcome {
-                Outcome::Done => None,
-                Outcome::Again(trouble) | Outcome::Refused(trouble) => Some(trouble),
-            };
-            if let Some(trouble) = trouble {
-                let code = &trouble.code;
-                tracing::warn!(job = %job.job_id, kind = kind.name(), state = state.name(), code, "a job was not done");
+                JobKind::SendMail => self.send_beside(scope, fence, job, place),
             }
-            metrics::counter!("tenure_worker_jobs_total", "kind" => kind.name(), "state" => state.name()).increment(1);
-            self.settle(scope, fence, &job, state, trouble).await?;
         }
         Ok(true)
     }
 
-    async fn claim(&self, scope: TenantScope, fence: i64) -> Result<Option<Claimed>, TurnError> {
+    /// Puts down what a try came to.
+    pub(crate) async fn conclude(
+        &self,
+        scope: TenantScope,
+        fence: i64,
+        job: &Claimed,
+        kind: JobKind,
+        outcome: &Outcome,
+    ) -> Result<(), TurnError> {
+        let state = after(outcome, kind, job.tries.unsigned_abs(), Timestamp::now(), fastrand::f64());
+        let trouble = match outcome {
+            Outcome::Done => None,
+            Outcome::Again(trouble) | Outcome::Refused(trouble) => Some(trouble),
+        };
+        if let Some(trouble) = trouble {
+            let code = &trouble.code;
+            tracing::warn!(job = %job.job_id, kind = kind.name(), state = state.name(), code, "a job was not done");
+        }
+        metrics::counter!("tenure_worker_jobs_total", "kind" => kind.name(), "state" => state.name()).increment(1);
+        self.settle(scope, fence, job, state, trouble).await
+    }
+
+    async fn claim(&self, scope: TenantScope, fence: i64, with_mail: bool) -> Result<Option<Claimed>, TurnError> {
         within(async {
             let mut tx = self.begin(scope, fence).await?;
             let claimed = sqlx::query_as(
                 "update worker.job set state = 'running', tries = tries + 1, fence = $2
                  where tenant_id = $1 and job_id = (
-                     select job_id from worker.job where tenant_id = $1 and state = 'waiting' and run_at <= $3
+                     select job_id from worker.job where tenant_id = $1 and state = 'waiting' and run_at <= $3 and ($4 or kind <> $5)
                      order by run_at, job_id limit 1 for update skip locked)
-                 returning job_id, kind, input, tries",
+                 returning job_id, kind, input, made_at, tries",
             )
             .bind(scope.tenant().uuid())
             .bind(fence)
             .bind(Timestamp::now().as_microsecond())
+            .bind(with_mail)
+            .bind(JobKind::SendMail.name())
             .fetch_optional(tx.conn())
             .await?;
             tx.commit().await?;
@@ -179,7 +194,9 @@ impl Turns {
         within(async {
             let mut tx = self.begin(scope, fence).await?;
             sqlx::query(
-                "update worker.job set state = $3, run_at = coalesce($4, run_at), ended_at = $5, error_code = $6, error = $7
+                // Nobody needs the address and the ticket of a mail that was sent.
+                "update worker.job set state = $3, run_at = coalesce($4, run_at), ended_at = $5, error_code = $6, error = $7,
+                     input = case when $3 = 'done' and kind = $8 then ''::bytea else input end
                  where tenant_id = $1 and job_id = $2",
             )
             .bind(tenant)
@@ -189,6 +206,7 @@ impl Turns {
             .bind(ended_at)
             .bind(trouble.map(|trouble| trouble.code.as_str()))
             .bind(trouble.map(|trouble| trouble.detail.chars().take(ERROR).collect::<String>()))
+            .bind(JobKind::SendMail.name())
             .execute(tx.conn())
             .await?;
             if state == JobState::Done {
@@ -202,6 +220,12 @@ impl Turns {
         })
         .await
     }
+}
+
+/// A try, within the time that its kind has.
+pub(crate) async fn in_time(kind: JobKind, running: impl Future<Output = Outcome>) -> Outcome {
+    let late = || Outcome::Again(Trouble::new("timeout", format!("it took longer than {} s", kind.patience().as_secs())));
+    tokio::time::timeout(kind.patience(), running).await.unwrap_or_else(|_| late())
 }
 
 #[cfg(test)]

@@ -17,7 +17,12 @@ use store::{
     Store,
     nats::{self, NatsSettings},
 };
-use worker::{Turns, process::Worker};
+use worker::{
+    Turns,
+    mail::{MailSettings, Mailer},
+    mails::Mails,
+    process::Worker,
+};
 
 /// Connections to the event store.
 const STORE_CONNECTIONS: u32 = 6;
@@ -26,6 +31,7 @@ const STORE_CONNECTIONS: u32 = 6;
 async fn main() -> anyhow::Result<()> {
     let config = Config::load(Process::Worker)?;
     let _telemetry = telemetry::init(&config, Process::Worker)?;
+    let mailer = MailSettings::of(&config)?.map(Mailer::new).transpose()?;
     let stop = health::stop_signal();
     let pool = database::connect(&config, Process::Worker).await?;
     database::refuse_superuser(&pool).await?;
@@ -47,7 +53,16 @@ async fn main() -> anyhow::Result<()> {
     let client = nats::connect(&settings).await?;
     let executor = Executor::new(store.clone(), keys.clone(), registry.clone(), pool.clone());
     let react_from = tables_made_at(&pool).await.context("reading when the worker's tables were made")?;
-    let turns = Turns::new(pool.clone(), store.clone(), keys, registry.clone(), executor, jetstream::new(client.clone()), react_from);
+    let turns = Turns::new(
+        pool.clone(),
+        store.clone(),
+        keys,
+        registry.clone(),
+        executor,
+        jetstream::new(client.clone()),
+        Mails::new(mailer),
+        react_from,
+    );
     let worker = Worker::new(turns);
     let checks = vec![Check::postgres(pool), event_store_check(&store), registry.check(), nats_check(client), worker.check()];
     let working = tokio::spawn(worker.run(stop.clone()));

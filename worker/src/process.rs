@@ -107,6 +107,7 @@ impl Worker {
             let _ = tokio::time::timeout(SWEEP, stop.cancelled()).await;
         }
         self.adjust(&BTreeMap::new(), &mut partitions).await;
+        self.turns.0.mails.drain().await;
         if let Err(error) = leases.release().await {
             tracing::debug!(%error, "leases were not released; they expire");
         }

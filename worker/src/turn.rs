@@ -18,7 +18,7 @@ use platform::{Keys, Registry, ScopedTx, TenantState, history::Epoch};
 use sqlx::PgPool;
 use store::{Store, StoreError, backoff::Backoff};
 
-use crate::fold::Unreadable;
+use crate::{fold::Unreadable, mails::Mails};
 
 /// Commands of one worker that run at the same time.
 const COMMANDS: usize = 32;
@@ -38,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) executor: Executor,
     pub(crate) jetstream: js::Context,
+    pub(crate) mails: Mails,
     /// Shared by the commands of all turns.
     pub(crate) running: FairSemaphore<TenantId>,
     /// When the worker's tables were made. Nothing that was recorded before is reacted to.
@@ -89,6 +90,7 @@ impl From<StoreError> for TurnError {
 
 impl Turns {
     /// Turns over this store; nothing runs yet.
+    #[expect(clippy::too_many_arguments, reason = "each is opened by who starts the process, and used as it is")]
     pub fn new(
         pool: PgPool,
         store: Store,
@@ -96,12 +98,27 @@ impl Turns {
         registry: Registry,
         executor: Executor,
         jetstream: js::Context,
+        mails: Mails,
         react_from: Timestamp,
     ) -> Self {
         let running = FairSemaphore::of(COMMANDS);
         let (known, epoch, failing) = (Mutex::default(), Mutex::default(), Mutex::default());
         let changing = AtomicBool::new(false);
-        Self(Arc::new(Inner { pool, store, keys, registry, executor, jetstream, running, react_from, known, epoch, changing, failing }))
+        Self(Arc::new(Inner {
+            pool,
+            store,
+            keys,
+            registry,
+            executor,
+            jetstream,
+            mails,
+            running,
+            react_from,
+            known,
+            epoch,
+            changing,
+            failing,
+        }))
     }
 
     /// Gives a tenant its turn, under the fence of its partition's lease. True if there is more to do.
@@ -138,7 +155,7 @@ impl Turns {
 
     /// Puts down when the tenant is to be looked at next. The row is held while it is looked for, so that a job that somebody
     /// inserts meanwhile is counted here or notes itself afterwards.
-    async fn settle_agenda(&self, scope: TenantScope, fence: i64) -> Result<(), TurnError> {
+    pub(crate) async fn settle_agenda(&self, scope: TenantScope, fence: i64) -> Result<(), TurnError> {
         let tenant = scope.tenant().uuid();
         within(async {
             let mut tx = self.begin(scope, fence).await?;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use self::scripted::{Does, Scripted, Step};
 use crate::{
-    servers::{eventually, skipped},
+    servers::{System, eventually, own_system_with, skipped, tenant_of},
     tls::Authority,
 };
 
@@ -372,4 +372,74 @@ async fn a_real_server_takes_mail_and_reads_what_was_meant() {
     let stranger = mailer("plain", SmtpSecurity::StartTls, good);
     assert_eq!(send(&stranger, ADDRESS).await, again(SmtpPhase::Tls, SmtpFault::NotOffered));
     assert!(server.taken.lock().unwrap().is_empty());
+}
+
+/// A job that sends a mail: state, code of its error, error, whether its input is kept.
+type Job = (String, Option<String>, Option<String>, bool);
+
+async fn jobs(system: &System, token: &str) -> Vec<Job> {
+    let pool = system.pool().await;
+    let sql =
+        "select state, error_code, error, input <> ''::bytea from worker.job where tenant_id = $1 and kind = 'send-mail' order by job_id";
+    let jobs = sqlx::query_as(sql).bind(tenant_of(token).uuid()).fetch_all(&pool).await.unwrap();
+    pool.close().await;
+    jobs
+}
+
+/// The lines of a message in quoted-printable, of ASCII.
+fn lines(mail: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(mail.to_vec()).unwrap();
+    text.replace("=\r\n", "").replace("=3D", "=").lines().map(str::to_owned).collect()
+}
+
+/// From an invitation to an account, by the mail alone; and what becomes of mails that nobody takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_invited_gets_in_by_the_mail() {
+    let server = Scripted::start(None, None).await;
+    let system = own_system_with(&[
+        ("TENURE_SMTP_URL", format!("smtp://127.0.0.1:{}?tls=off", server.port)),
+        ("TENURE_MAIL_FROM", "Tenure <hr@tenure.example>".to_owned()),
+        ("TENURE_CONSOLE_URL", "https://hr.example.com/activation".to_owned()),
+    ])
+    .await;
+    system.tenant("acme");
+    let owner = system.token("acme", "owner");
+    let post = async |path: &str, body: &Value| system.post(&owner, path, &Uuid::now_v7().to_string(), body).await;
+    let invite = async |email: &str| post("/v1/users", &json!({"email": email, "roles": ["hr"]})).await;
+
+    let (status, invited) = invite(ADDRESS).await;
+    assert_eq!(status, 201, "{invited}");
+    assert_eq!(invite(ADDRESS).await.0, 409, "no account, and no mail");
+    eventually("the invitation is mailed", async || server.heard().mails.len() == 1).await;
+    let mail = lines(&server.heard().mails[0]);
+    assert!(mail.iter().any(|line| line == "Subject: Your invitation to Tenure"), "{mail:?}");
+    let ticket = mail.iter().find_map(|line| line.strip_prefix("https://hr.example.com/activation#ticket=")).expect("a link");
+    assert_eq!(invited["ticket"], ticket);
+    let activation = json!({"ticket": ticket, "password": "correct horse battery"});
+    let activated = system.client.post(format!("{}/v1/auth/activation", system.command_api)).header("host", "acme.localhost");
+    assert_eq!(activated.json(&activation).send().await.unwrap().status(), 204);
+    eventually("the job is done", async || jobs(&system, &owner).await == [("done".to_owned(), None, None, false)]).await;
+
+    let user = invited["user_id"].as_str().unwrap();
+    assert_eq!(post(&format!("/v1/users/{user}/invitation"), &json!({})).await.0, 201);
+    eventually("the reset is mailed", async || server.heard().mails.len() == 2).await;
+    let mail = lines(&server.heard().mails[1]);
+    assert!(mail.iter().any(|line| line == "Subject: Choose a new password for Tenure"), "{mail:?}");
+
+    // Refused for good, with the code; what the server says of the recipient is not kept.
+    server.plays(Some((Step::Recipient, Does::Says("550 5.1.1 <grace.hopper@example.com> is unknown\r\n"))));
+    assert_eq!(invite("grace.hopper@example.com").await.0, 201);
+    eventually("it is refused", async || jobs(&system, &owner).await.iter().any(|job| job.0 == "refused")).await;
+    let all = jobs(&system, &owner).await;
+    let (_, code, error, _) = all.iter().find(|job| job.0 == "refused").unwrap();
+    assert_eq!(code.as_deref(), Some("smtp_550"));
+    assert!(error.as_ref().is_some_and(|error| !error.contains("grace")), "{error:?}");
+
+    // While the server ends each connection the mail waits, and is sent once it does not.
+    server.plays(Some((Step::Greeting, Does::SaysAndEnds(""))));
+    assert_eq!(invite("alan.turing@example.com").await.0, 201);
+    let waits = |job: &Job| job.0 == "waiting" && job.1.as_deref() == Some("smtp_cut");
+    eventually("it waits for the server", async || jobs(&system, &owner).await.iter().any(waits)).await;
+    server.plays(None);
+    eventually("it is mailed", async || server.heard().mails.len() == 3).await;
 }

@@ -1,7 +1,7 @@
 //! Who gets in: users, log-ins, machines, and other issuers whose tokens are taken.
 //!
 //! Everything here works on tables that only the role `tenure_identity` reaches, through a pool of its own. Passwords and
-//! tokens never come near the event store. Reading order: [`login`], then [`users`], [`tickets`], [`machines`], [`roles`],
+//! tokens never come near the event store. Reading order: [`login`], then [`users`], [`tickets`], [`mail`], [`machines`], [`roles`],
 //! [`own`] (what one does with one's own account), [`trust`] (operators, and what the tenant says to it); below them
 //! [`state`] (what all of them work with), [`tokens`], [`rights`] (who may hand out what), [`audit`], [`emails`], [`bearer`],
 //! [`passwords`], [`hashing`] (who hashes next), [`attempts`], [`counters`], [`totp`].
@@ -14,6 +14,7 @@ mod emails;
 mod hashing;
 mod login;
 mod machines;
+mod mail;
 mod own;
 mod passwords;
 mod random;

@@ -9,6 +9,7 @@ use http::StatusCode;
 use platform::{
     AuditReader, Problem, ScopedTx, UserAdmin,
     access::BuiltIn,
+    mail::MailTemplate,
     request::{Fields, PathId},
 };
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::audit,
+    mail::AskedLanguage,
     rights::{check_admins_left, check_duties_held, check_roles, check_user_held},
     state::{Identity, Logins, not_found},
     subjects::user_name,
@@ -112,6 +114,7 @@ pub(crate) struct After {
 pub(crate) async fn invite_user(
     State(logins): State<Logins>,
     UserAdmin(actor): UserAdmin,
+    AskedLanguage(language): AskedLanguage,
     Fields(ask): Fields<InviteUser>,
 ) -> Result<(StatusCode, Json<Invitation>), Problem> {
     let identity = logins.get()?;
@@ -140,6 +143,7 @@ pub(crate) async fn invite_user(
         return Err(Problem::new(StatusCode::CONFLICT, "user_exists", detail).field("/email", "user_exists", detail));
     }
     let ticket = identity.ticket(&mut tx, &actor, user).await?;
+    identity.queue_mail(&mut tx, &actor, (MailTemplate::Invitation, language), || Ok(email), &ticket).await?;
     audit(&mut tx, actor.scope, "invite", "granted", Some(&user_name(user)), Some(&actor)).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(Invitation { user_id: user, ticket, expires_in: TICKET.as_secs() })))
@@ -314,6 +318,7 @@ pub(crate) async fn access_after_leaving(
 pub(crate) async fn invite_again(
     State(logins): State<Logins>,
     UserAdmin(actor): UserAdmin,
+    AskedLanguage(language): AskedLanguage,
     PathId(user): PathId<Uuid>,
 ) -> Result<(StatusCode, Json<Invitation>), Problem> {
     let identity = logins.get()?;
@@ -326,6 +331,9 @@ pub(crate) async fn invite_again(
         return Err(Problem::new(StatusCode::CONFLICT, "user_disabled", "the user is disabled; enable them first"));
     }
     let ticket = identity.ticket(&mut tx, &actor, user).await?;
+    let template = if found.state == "invited" { MailTemplate::Invitation } else { MailTemplate::PasswordReset };
+    let to = || identity.open_email(actor.scope, user, &found.email);
+    identity.queue_mail(&mut tx, &actor, (template, language), to, &ticket).await?;
     audit(&mut tx, actor.scope, "invite_again", "granted", Some(&user_name(user)), Some(&actor)).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(Invitation { user_id: user, ticket, expires_in: TICKET.as_secs() })))

@@ -88,7 +88,7 @@ impl Executor {
         let name = sent.command.name();
         let span = tracing::info_span!("command", otel.name = name, command = name, command_id = %sent.command_id, stream = %sent.stream());
         let result = async {
-            // The command may have waited for those before it, and the actor\'s rights may have changed meanwhile.
+            // The command may have waited for those before it, and the actor's rights may have changed meanwhile.
             sent.sender.renew_if_old().await?;
             match self.0.admit(&sent).await {
                 Ok(()) => self.0.once(&sent).await,

@@ -31,5 +31,6 @@ pub fn due(event: &EmployeeEvent) -> Vec<Due> {
 }
 
 fn announced(employee_id: EmployeeId, on: Date, fact: DueFact) -> Due {
-    Due { name: "announcement", on, place: DuePlace::Person(employee_id), command: AnnounceDue { employee_id, fact }.into() }
+    let command = crate::Command::Employee(AnnounceDue { employee_id, fact }.into());
+    Due { name: "announcement", on, place: DuePlace::Person(employee_id), command }
 }

@@ -63,8 +63,8 @@ fn refused(phase: SmtpPhase, code: u16) -> MailOutcome {
     MailOutcome::Refused { code: Some(code), why: NotTaken { phase, what: SmtpFault::Code(code) } }
 }
 
-fn login(password: &str) -> Option<SmtpLogin> {
-    Some(SmtpLogin { user: "tenure".to_owned(), password: password.to_owned().into() })
+fn login(password: &str) -> SmtpLogin {
+    SmtpLogin { user: "tenure".to_owned(), password: password.to_owned().into() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +104,7 @@ async fn what_the_server_says_decides_what_becomes_of_a_mail() {
     ];
     for (step, does, expected) in cases {
         let server = Scripted::start(Some((step, does)), None).await;
-        let mailer = Mailer::believing(MailSettings { login: login("x"), ..in_clear(server.port) }, &[]).unwrap();
+        let mailer = Mailer::believing(MailSettings { login: Some(login("x")), ..in_clear(server.port) }, &[]).unwrap();
         assert_eq!(send(&mailer, ADDRESS).await, expected, "{step:?}: {does:?}");
         // Nobody is named to a server before it is known to take mail from us.
         let named = server.heard().commands.iter().any(|command| command.contains(ADDRESS));
@@ -130,7 +130,7 @@ async fn a_server_that_falls_silent_holds_nobody() {
         let server = Scripted::start(Some((step, Does::SaysAndHangs(text))), None).await;
         let short = Duration::from_secs(5);
         let patience = MailPatience { connect: short, answer: short, content: short };
-        let settings = MailSettings { login: login("x"), patience, ..in_clear(server.port) };
+        let settings = MailSettings { login: Some(login("x")), patience, ..in_clear(server.port) };
         let mailer = Mailer::believing(settings, &[]).unwrap();
         assert_eq!(send(&mailer, ADDRESS).await, again(phase, SmtpFault::Silent), "{step:?}: {text:?}");
     });
@@ -215,7 +215,7 @@ async fn nothing_is_sent_where_tls_is_not_what_it_should_be() {
     ];
     for (host, security, script, believed, offers, expected) in cases {
         let server = Scripted::start(script, offers.then(|| authority.acceptor(&[]))).await;
-        let settings = MailSettings { login: login("hunter2"), ..settings(host, server.port, security) };
+        let settings = MailSettings { login: Some(login("hunter2")), ..settings(host, server.port, security) };
         let mailer = Mailer::believing(settings, &authorities(believed)).unwrap();
         let outcome = send(&mailer, ADDRESS).await;
         let heard = server.heard();
@@ -312,7 +312,7 @@ async fn a_real_server_takes_mail_and_reads_what_was_meant() {
     let Some(server) = Aiosmtpd::start(&authority) else { return };
     let believed = authorities(&authority);
     let mailer = |name: &str, security, password: Option<&str>| {
-        let login = password.and_then(login);
+        let login = password.map(login);
         Mailer::believing(MailSettings { login, ..settings("localhost", server.port(name), security) }, &believed).unwrap()
     };
     let good = Some("päss:w/ord@#");

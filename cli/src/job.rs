@@ -96,6 +96,7 @@ struct Row {
 
 /// A job as it is shown.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the name that scripts read")]
 struct Job {
     tenant: String,
     job_id: Uuid,

@@ -123,7 +123,7 @@ impl Turns {
             }
             match kind {
                 JobKind::Reaction => {
-                    let outcome = in_time(kind, self.react(scope, epoch, &job)).await;
+                    let outcome = in_time(kind, Box::pin(self.react(scope, epoch, &job))).await;
                     self.conclude(scope, fence, &job, kind, &outcome).await?;
                 }
                 JobKind::SendMail => self.send_beside(scope, fence, job, place),

@@ -68,7 +68,7 @@ impl Turns {
         let this = self.clone();
         self.0.mails.sending().insert(job.job_id, job.tries);
         self.0.mails.tasks.spawn(async move {
-            let outcome = in_time(JobKind::SendMail, this.mail(scope, &job)).await;
+            let outcome = in_time(JobKind::SendMail, Box::pin(this.mail(scope, &job))).await;
             this.put_mail_down(scope, fence, &job, &outcome).await;
             this.0.mails.sending().retain(|id, tries| (*id, *tries) != (job.job_id, job.tries));
             drop(place);

@@ -134,7 +134,7 @@ impl Turns {
             followed => (followed?, None),
         };
         let announced = self.announce(scope, fence, &registered, &epoch).await?;
-        let worked = self.work(scope, fence, &epoch).await?;
+        let worked = Box::pin(self.work(scope, fence, &epoch)).await?;
         self.settle_agenda(scope, fence).await?;
         unreadable.map_or(Ok(followed || announced || worked), |error| Err(error.into()))
     }

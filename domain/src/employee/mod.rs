@@ -342,7 +342,11 @@ impl State {
             (Self::Known(person), _) => person,
         };
         match event {
-            EmployeeEvent::EmployeeHired(_) => {}
+            // What announces states only what stands already.
+            EmployeeEvent::EmployeeHired(_)
+            | EmployeeEvent::EmploymentStarted(_)
+            | EmployeeEvent::EmploymentEnded(_)
+            | EmployeeEvent::ChangeTookEffect(_) => {}
             EmployeeEvent::EmployeeRehired(e) => {
                 person.employments.push(Employment::new(e.employment_id, e.effective, e.assignment, e.pay));
             }
@@ -361,7 +365,6 @@ impl State {
             EmployeeEvent::EmployeeTerminated(e) => {
                 person.change(e.employment_id, |employment| employment.end = Some((e.last_day_worked, e.reason.clone())));
             }
-            EmployeeEvent::EmploymentStarted(_) | EmployeeEvent::EmploymentEnded(_) | EmployeeEvent::ChangeTookEffect(_) => {}
         }
         Self::Known(person)
     }

@@ -15,7 +15,7 @@ use events::{
 use http::Request;
 use jiff::Timestamp;
 use platform::{
-    Config, Gate, Registry, TenantPool,
+    Config, Gate, Process, Registry, Release, TenantPool,
     auth::{Issuer, TokenRequest},
 };
 use query_api::Reads;
@@ -38,6 +38,7 @@ struct Field {
     scopes: [TenantScope; 2],
     registry: Registry,
     issuer: Issuer,
+    release: Release,
 }
 
 impl Field {
@@ -50,7 +51,9 @@ impl Field {
         let events = scopes.map(registered).into_iter().flatten().zip(1..);
         let events: Vec<_> = events.map(|(event, n)| RecordedEvent { position: Position(n), ..event }).collect();
         let issuer = Issuer::open(&database.config, &database.owner, &database.keys("tenure_projector").await).await.unwrap();
-        Self { registry: Registry::from_events(&events), database, scopes, issuer }
+        let commands = database.pool("tenure_command", 1);
+        let release = Release::join(&commands, Process::CommandApi, CancellationToken::new()).await.unwrap();
+        Self { registry: Registry::from_events(&events), database, scopes, issuer, release }
     }
     fn token(&self, scope: TenantScope, role: &str) -> String {
         let request = TokenRequest {
@@ -85,7 +88,7 @@ impl Field {
             lines: BatchLimits::LINES,
             stop: CancellationToken::new(),
         };
-        command_api::router(command_api::App::new(gate, logins, store, keys, pool.clone(), limits))
+        command_api::router(command_api::App::new(gate, logins, store, keys, self.release.clone(), pool.clone(), limits))
     }
     fn url(&self, role: &str) -> String {
         self.database.pool(role, 1).connect_options().to_url_lossy().to_string()

@@ -20,11 +20,11 @@ use futures::{
     stream::{self, BoxStream},
 };
 use platform::{
-    Config, ConnectionLimits, Gate, Keys, Process, Registry,
+    Config, ConnectionLimits, Gate, Keys, Process, Registry, Release,
     auth::{Issuer, TokenRequest},
     database, health,
     http::{Limits, shell},
-    keys, provision,
+    keys, provision, release,
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ impl World {
     async fn start() -> Self {
         let options = crate::servers::fresh_database("commands").await;
         let owner = database::pool_options(4).connect_with(options.clone()).await.unwrap();
-        provision::bootstrap(&owner, &[]).await.unwrap();
+        release::bootstrap(&owner, &[]).await.unwrap();
         let projector = database::pool_options(4).connect_lazy_with(options.clone().username("tenure_projector"));
         let key_file = std::env::temp_dir().join(format!("commands_{}.key", Uuid::now_v7().simple()));
         keys::create_master_key(&key_file).unwrap();
@@ -293,7 +293,8 @@ async fn serve(config: &Config, url: &str, limits: BatchLimits) -> String {
     .await
     .unwrap();
     let gate = Gate::start(config, pool.clone(), registry.clone()).await.unwrap();
-    let app = command_api::router(App::new(gate, command_api::Logins::default(), store, keys, pool, limits));
+    let release = Release::join(&pool, Process::CommandApi, CancellationToken::new()).await.unwrap();
+    let app = command_api::router(App::new(gate, command_api::Logins::default(), store, keys, release, pool, limits));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let served = shell(app, Limits { timeout: Duration::from_secs(5), body: 1 << 20, concurrent: 500 }, None);

@@ -19,7 +19,7 @@ use platform::{
     auth::{Issuer, TokenRequest},
     database,
     http::{Limits, shell},
-    keys, provision, read_schema,
+    keys, provision, read_schema, release,
 };
 use projector::{
     binary::{COPY_HEADER, COPY_TRAILER},
@@ -65,7 +65,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 async fn start() -> World {
     let options = crate::servers::fresh_database("queries").await;
     let owner = database::pool_options(2).connect_with(options.clone()).await.unwrap();
-    provision::bootstrap(&owner, &[]).await.unwrap();
+    release::bootstrap(&owner, &[]).await.unwrap();
     let url = |role: &str| options.clone().username(role).to_url_lossy().to_string();
     let pool = |role: &str| database::pool_options(8).connect_lazy_with(options.clone().username(role));
     let key_file = std::env::temp_dir().join(format!("queries_{}.key", Uuid::now_v7().simple()));

@@ -71,8 +71,12 @@ fn code(row: &Row) -> String {
 }
 
 /// Code that several processes share, and what whoever uses it says.
-const SHARED: [(&str, &str); 3] =
-    [("platform/src/keys.rs", "Keys::open"), ("platform/src/job.rs", "job::"), ("platform/src/provision.rs", "database::connect")];
+const SHARED: [(&str, &str); 4] = [
+    ("platform/src/keys.rs", "Keys::open"),
+    ("platform/src/job.rs", "job::"),
+    ("platform/src/provision.rs", "database::connect"),
+    ("platform/src/release.rs", "Release::join"),
+];
 
 /// The sources of the process that has a role.
 fn sources(role: &str) -> String {

@@ -14,7 +14,7 @@ use events::{
 };
 use eventstore::{AppendToStreamOptions, Client, DeleteStreamOptions, StreamMetadataBuilder, TombstoneStreamOptions};
 use futures::FutureExt as _;
-use platform::{database, provision::bootstrap};
+use platform::{database, release::bootstrap};
 use sqlx::{ConnectOptions as _, Executor as _, PgPool, postgres::PgConnectOptions};
 use store::{Append, Appended, EsStore, Expected, IdScope, PgStore, Store, conformance, streams::StreamPlace};
 use uuid::Uuid;

@@ -13,7 +13,7 @@ use platform::{
     auth::{Issuer, TokenRequest},
     database,
     job::{Kind, Ticket},
-    keys, provision,
+    keys, provision, release,
 };
 use projector::{apply::Applier, rebuild::Report};
 use secrecy::ExposeSecret as _;
@@ -39,7 +39,7 @@ impl System {
     /// Sets the database up.
     pub async fn start(database: PgConnectOptions) -> anyhow::Result<Self> {
         let owner = database::pool_options(4).connect_with(database.clone()).await?;
-        provision::bootstrap(&owner, &[]).await?;
+        release::bootstrap(&owner, &[]).await?;
         let key_file = std::env::temp_dir().join(format!("bench_{}.key", Uuid::now_v7().simple()));
         keys::create_master_key(&key_file)?;
         let config = config(&database, &key_file, Process::CommandApi, "127.0.0.1:0")?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr as _, sync::Arc, ti
 
 use anyhow::{Context as _, bail};
 use events::{Position, RecordedEvent};
-use platform::{Config, Process, Registry, Tenant, provision};
+use platform::{Config, Process, Registry, Tenant, provision, release};
 use rustix::process::Signal;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -191,7 +191,7 @@ pub async fn bootstrap(home: &Home, admin_url: &str) -> anyhow::Result<()> {
     platform::keys::create_master_key(&master_key(home))?;
     let pool = PgPool::connect_with(options).await?;
     let given: Vec<(&str, &str)> = passwords.iter().map(|(role, password)| (*role, password.as_str())).collect();
-    provision::bootstrap(&pool, &given).await.context("setting up the database")?;
+    release::bootstrap(&pool, &given).await.context("setting up the database")?;
     pool.close().await;
     Ok(())
 }

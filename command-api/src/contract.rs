@@ -28,7 +28,8 @@ pub(crate) fn describe(document: &mut utoipa::openapi::OpenApi) {
         shared(Takes::is_command, 410, [("person_erased", "the person's key was destroyed")]),
         shared(Takes::is_command, 412, [("precondition_failed", "it is not at the version in `If-Match`")]),
         shared(Takes::is_command, 422, [("idempotency_key_reused", ""), ("unknown_reference", "or another rule's own code")]),
-        shared(Takes::is_command, 503, [("store_unavailable", "try again with the same key")]),
+        shared(Takes::is_command, 503, [("store_unavailable", "try again with the same key"), ("superseded", "")]),
+        shared(Takes::is_command, 503, [("not_activated", "an operator has to run `tenure release activate`; then the same key")]),
     ];
     let of_all = vec![
         shared(|_| true, 500, [("key_missing", "an operator must restore a key"), ("key_damaged", "an operator must restore a key")]),

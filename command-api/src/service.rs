@@ -7,7 +7,7 @@ use domain::text::EmailAddress;
 use futures::FutureExt as _;
 use identity::Logins;
 use platform::{
-    Config, Gate, Keys, Process, Registry, database,
+    Config, Gate, Keys, Process, Registry, Release, database,
     health::{self, Check},
     http::{Limits, shell},
     registry::LogReader,
@@ -31,6 +31,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let pool = database::connect(&config, Process::CommandApi).await?;
     database::refuse_superuser(&pool).await?;
+    let release = Release::join(&pool, Process::CommandApi, stop.clone()).await?;
     let eventstore = config.eventstore_url.as_ref().map(ExposeSecret::expose_secret);
     let store = Store::open(config.database_url.expose_secret(), eventstore, config.database_connections)
         .await
@@ -39,14 +40,22 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
     let logins = logins(&config, keys.clone(), gate.clone()).await.context("opening the log-in")?;
-    let checks = vec![Check::postgres(pool.clone()), store_check(store.probe()), registry.check(), gate.check(), gate.history_check()];
+    let checks = vec![
+        Check::postgres(pool.clone()),
+        store_check(store.probe()),
+        registry.check(),
+        gate.check(),
+        gate.history_check(),
+        release.check(),
+    ];
     let limits = Limits::of(&config);
     let batches = BatchLimits { line: limits.timeout, idle: IDLE, lines: BatchLimits::LINES, stop: stop.clone() };
     let strangers = strangers(gate.clone(), &limits);
-    let app = router(App::new(gate, logins, store, keys, pool, batches));
+    let app = router(App::new(gate, logins, store, keys, release.clone(), pool, batches));
     tracing::info!(listen = %config.listen, "serving commands");
     health::serve_metrics(&config, stop.clone()).await?;
-    health::serve(&config, shell(app.merge(health::router(checks)), limits, Some(strangers)), stop, DRAIN).await
+    health::serve(&config, shell(app.merge(health::router(checks)), limits, Some(strangers)), stop, DRAIN).await?;
+    release.leave().await
 }
 
 /// The log-in, to which addresses are what they are to the domain.

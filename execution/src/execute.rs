@@ -6,7 +6,7 @@ use domain::{Decided, Facts, Lock, LockUse, Refusal};
 use events::{CommandId, EmployeeId, Event, Metadata, NewEvent, StreamName, TenantId, TenantScope, Version};
 use http::StatusCode;
 use jiff::{civil::Date, tz::TimeZone};
-use platform::{Keys, Problem, Registry, auth::Employments, telemetry};
+use platform::{Keys, Problem, Registry, Release, auth::Employments, telemetry};
 use sqlx::PgPool;
 use store::{Append, AppendError, Appended, ClaimDigest, ClaimKind, ClaimOp, Expected, IdScope, Store};
 use tokio::time::Instant;
@@ -54,6 +54,7 @@ struct Inner {
     store: Store,
     keys: Keys,
     registry: Registry,
+    release: Release,
     aggregates: Aggregates,
     answers: FirstAnswers,
     locks: TenantLocks,
@@ -64,13 +65,14 @@ struct Inner {
 }
 
 impl Executor {
-    /// Executes commands on this store; `pool` keeps the answers that no event can give again, and the locks of tenants.
-    pub fn new(store: Store, keys: Keys, registry: Registry, pool: PgPool) -> Self {
+    /// Executes commands on this store; `release` says which events may be written, and `pool` keeps the answers that no event can give
+    /// again, and the locks of tenants.
+    pub fn new(store: Store, keys: Keys, registry: Registry, release: Release, pool: PgPool) -> Self {
         let locks = TenantLocks::new(&pool);
         let answers = FirstAnswers::new(pool, registry.clone(), store.closes_answered_commands());
         let aggregates = Aggregates::new(store.clone(), keys.clone());
         let (writers, attempts) = (KeyedLocks::default(), KeyedLocks::default());
-        Self(Arc::new(Inner { store, keys, registry, aggregates, answers, locks, writers, attempts }))
+        Self(Arc::new(Inner { store, keys, registry, release, aggregates, answers, locks, writers, attempts }))
     }
     /// Who has left, by what commands are decided on.
     pub fn employments(&self) -> Arc<dyn Employments> {
@@ -82,12 +84,19 @@ impl Executor {
         zone_of_work(&self.0.aggregates, scope, person, on).await
     }
 
+    /// Whether this process may go on: nobody takes it for dead, and it can read what others write.
+    pub fn is_current(&self) -> bool {
+        self.0.release.current().is_ok()
+    }
+
     /// Executes a command, once: sent again under its identity it gets the first answer (I7).
     pub async fn execute(&self, mut sent: SentCommand) -> Result<Answer, Failure> {
         let started = Instant::now();
         let name = sent.command.name();
         let span = tracing::info_span!("command", otel.name = name, command = name, command_id = %sent.command_id, stream = %sent.stream());
         let result = async {
+            // What this process can't read it must not decide on.
+            self.0.release.current()?;
             // The command may have waited for those before it, and the actor's rights may have changed meanwhile.
             sent.sender.renew_if_old().await?;
             match self.0.admit(&sent).await {
@@ -237,6 +246,8 @@ impl Inner {
             if seen {
                 match self.decide_once(sent, &aggregate).await? {
                     Ok(decided) if !decided.events.is_empty() => {
+                        // Before keys are made, values claimed, or anything is remembered.
+                        self.release.admit(&decided.events)?;
                         let append = self.seal(sent, stream, &aggregate, &decided).await?;
                         if let Some(first) = self.refused_meanwhile(sent, &mut asked, attempt).await? {
                             return Ok(Verdict::Remembered(first));

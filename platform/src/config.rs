@@ -36,7 +36,7 @@ impl Process {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::CommandApi, Self::Relay, Self::Projector, Self::QueryApi, Self::Worker, Self::Cli];
 
-    /// The executable's name, also in logs, traces and `application_name`.
+    /// The executable's name, also in logs and traces.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CommandApi => "tenure-command-api",
@@ -45,6 +45,18 @@ impl Process {
             Self::QueryApi => "tenure-query-api",
             Self::Worker => "tenure-worker",
             Self::Cli => "tenure",
+        }
+    }
+    /// What its sessions in PostgreSQL are called (`application_name`). Of a service with its version: builds that say it also say which
+    /// events they read, which [`crate::release`] looks for.
+    pub(crate) const fn session_name(self) -> &'static str {
+        match self {
+            Self::CommandApi => concat!("tenure-command-api ", env!("CARGO_PKG_VERSION")),
+            Self::Relay => concat!("tenure-relay ", env!("CARGO_PKG_VERSION")),
+            Self::Projector => concat!("tenure-projector ", env!("CARGO_PKG_VERSION")),
+            Self::QueryApi => concat!("tenure-query-api ", env!("CARGO_PKG_VERSION")),
+            Self::Worker => concat!("tenure-worker ", env!("CARGO_PKG_VERSION")),
+            Self::Cli => self.name(),
         }
     }
     /// Whether it seals or opens what is sealed. Nobody else is given the master key.

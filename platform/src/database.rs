@@ -16,7 +16,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions, PgRow, PgSslMode},
 };
 
-use crate::{Config, Process, problem::database_is_away, provision, tls};
+use crate::{Config, Process, problem::database_is_away, provision, release, tls};
 
 /// Statements that a connection keeps prepared; of the largest, those of the query API, each takes a third of a megabyte there.
 const STATEMENTS: usize = 160;
@@ -90,7 +90,7 @@ pub async fn connect(config: &Config, process: Process) -> anyhow::Result<PgPool
         })?;
     warn_of_clear_text(&pool).await?;
     if process != Process::Cli {
-        provision::check_schema(&pool).await?;
+        release::check_schema(&pool).await?;
         if !config.allow_open_functions {
             provision::check_hardened(&pool).await?;
         }
@@ -132,7 +132,7 @@ pub fn connect_options(options: PgConnectOptions, process: Process) -> PgConnect
         Process::CommandApi | Process::Relay | Process::Projector | Process::Worker | Process::Cli => "auto",
     };
     options
-        .application_name(process.name())
+        .application_name(process.session_name())
         .statement_cache_capacity(STATEMENTS)
         .options([
             ("statement_timeout", statement_timeout),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use platform::{
-    Config, Keys, Process, Registry, database,
+    Config, Keys, Process, Registry, Release, database,
     health::{self, Check},
     telemetry,
 };
@@ -29,6 +29,7 @@ async fn main() -> anyhow::Result<()> {
     let own = Config { database_connections: OWN_CONNECTIONS.min(config.database_connections), ..config.clone() };
     let pool = database::connect(&own, Process::Projector).await?;
     database::refuse_superuser(&pool).await?;
+    let release = Release::join(&pool, Process::Projector, stop.clone()).await?;
     let eventstore_url = config.eventstore_url.as_ref().map(secrecy::ExposeSecret::expose_secret);
     let store =
         Store::open(config.database_url.expose_secret(), eventstore_url, STORE_CONNECTIONS).await.context("opening the event store")?;
@@ -45,12 +46,13 @@ async fn main() -> anyhow::Result<()> {
         process: "projector",
     };
     let client = nats::connect(&settings).await?;
-    let checks = vec![Check::postgres(pool.clone()), registry.check(), nats_check(client.clone())];
+    let checks = vec![Check::postgres(pool.clone()), registry.check(), nats_check(client.clone()), release.check()];
     let applier = Applier::new(pool, config.database_connections, store, keys.clone());
     let projector = tokio::spawn(Projector::new(applier, registry, keys, client).run(stop.clone()));
     tracing::info!(listen = %config.listen, "projecting");
     let app = health::router(checks).merge(health::metrics());
-    health::serve_beside(projector, &config, app, stop, Duration::from_secs(5)).await
+    health::serve_beside(projector, &config, app, stop, Duration::from_secs(5)).await?;
+    release.leave().await
 }
 
 fn nats_check(client: async_nats::Client) -> Check {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use platform::{
-    Config, Gate, Process, Registry, TenantPool, database,
+    Config, Gate, Process, Registry, Release, TenantPool, database,
     health::{self, Check},
     http::{Limits, shell},
     registry::LogReader,
@@ -28,10 +28,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let own = Config { database_connections: OWN_CONNECTIONS.min(config.database_connections), ..config.clone() };
     let pool = database::connect(&own, Process::QueryApi).await?;
     database::refuse_superuser(&pool).await?;
+    let release = Release::join(&pool, Process::QueryApi, stop.clone()).await?;
     let store = open_store(&config).await?;
     let registry = Registry::start(log_reader(store.clone())).await.context("reading the platform's log")?;
     let gate = Gate::start(&config, pool.clone(), registry.clone()).await.context("loading the verification keys")?;
-    let checks = vec![Check::postgres(pool.clone()), store_check(store.probe()), gate.check(), gate.history_check(), registry.check()];
+    let checks = vec![
+        Check::postgres(pool.clone()),
+        store_check(store.probe()),
+        gate.check(),
+        gate.history_check(),
+        registry.check(),
+        release.check(),
+    ];
     let reads = Reads::new(TenantPool::apart(&pool, config.database_connections), store.clone());
     let app = router(App { gate, registry, reads, store });
     // A request may wait for its position before its work begins.
@@ -39,7 +47,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     limits.timeout += Fresh::MAX_WAIT;
     tracing::info!(listen = %config.listen, "serving queries");
     health::serve_metrics(&config, stop.clone()).await?;
-    health::serve(&config, shell(app.merge(health::router(checks)), limits, None), stop, DRAIN).await
+    health::serve(&config, shell(app.merge(health::router(checks)), limits, None), stop, DRAIN).await?;
+    release.leave().await
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Store> {

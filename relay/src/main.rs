@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use platform::{
-    Config, Process, database,
+    Config, Process, Release, database,
     health::{self, Check},
     telemetry,
 };
@@ -25,6 +25,7 @@ async fn main() -> anyhow::Result<()> {
     let stop = health::stop_signal();
     let pool = database::connect(&config, Process::Relay).await?;
     database::refuse_superuser(&pool).await?;
+    let release = Release::join(&pool, Process::Relay, stop.clone()).await?;
     let eventstore_url = config.eventstore_url.as_ref().map(secrecy::ExposeSecret::expose_secret);
     let store =
         Store::open(config.database_url.expose_secret(), eventstore_url, STORE_CONNECTIONS).await.context("opening the event store")?;
@@ -35,11 +36,12 @@ async fn main() -> anyhow::Result<()> {
     };
     let client = nats::connect(&settings).await?;
     let relay = Relay::new(store, pool.clone(), client.clone());
-    let checks = vec![Check::postgres(pool), nats_check(client), relay_check(relay.progress())];
+    let checks = vec![Check::postgres(pool), nats_check(client), relay_check(relay.progress()), release.check()];
     let relay = tokio::spawn(relay.run(stop.clone()));
     tracing::info!(listen = %config.listen, "relaying");
     let app = health::router(checks).merge(health::metrics());
-    health::serve_beside(relay, &config, app, stop, Duration::from_secs(5)).await
+    health::serve_beside(relay, &config, app, stop, Duration::from_secs(5)).await?;
+    release.leave().await
 }
 
 /// A relay that has failed for a minute is not well, though its servers answer: NATS may have no room for the stream.

@@ -8,7 +8,7 @@ use execution::Executor;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use platform::{
-    Config, Keys, Process, Registry, database,
+    Config, Keys, Process, Registry, Release, database,
     health::{self, Check},
     telemetry,
 };
@@ -35,6 +35,7 @@ async fn main() -> anyhow::Result<()> {
     let stop = health::stop_signal();
     let pool = database::connect(&config, Process::Worker).await?;
     database::refuse_superuser(&pool).await?;
+    let release = Release::join(&pool, Process::Worker, stop.clone()).await?;
     let eventstore_url = config.eventstore_url.as_ref().map(secrecy::ExposeSecret::expose_secret);
     let store =
         Store::open(config.database_url.expose_secret(), eventstore_url, STORE_CONNECTIONS).await.context("opening the event store")?;
@@ -51,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
         process: "worker",
     };
     let client = nats::connect(&settings).await?;
-    let executor = Executor::new(store.clone(), keys.clone(), registry.clone(), pool.clone());
+    let executor = Executor::new(store.clone(), keys.clone(), registry.clone(), release.clone(), pool.clone());
     let react_from = tables_made_at(&pool).await.context("reading when the worker's tables were made")?;
     let turns = Turns::new(
         pool.clone(),
@@ -64,11 +65,13 @@ async fn main() -> anyhow::Result<()> {
         react_from,
     );
     let worker = Worker::new(turns);
-    let checks = vec![Check::postgres(pool), event_store_check(&store), registry.check(), nats_check(client), worker.check()];
+    let checks =
+        vec![Check::postgres(pool), event_store_check(&store), registry.check(), nats_check(client), worker.check(), release.check()];
     let working = tokio::spawn(worker.run(stop.clone()));
     tracing::info!(listen = %config.listen, "working");
     let app = health::router(checks).merge(health::metrics());
-    health::serve_beside(working, &config, app, stop, Duration::from_secs(10)).await
+    health::serve_beside(working, &config, app, stop, Duration::from_secs(10)).await?;
+    release.leave().await
 }
 
 /// When the worker's tables were made: what was recorded before is not reacted to.

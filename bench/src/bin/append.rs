@@ -100,7 +100,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn run(options: &Options, database: PgConnectOptions) -> anyhow::Result<()> {
     let owner = PgPool::connect_with(database.clone()).await?;
-    platform::provision::bootstrap(&owner, &[]).await?;
+    platform::release::bootstrap(&owner, &[]).await?;
     // The same columns and indexes, and nothing else.
     for table in ["peer", "multi_row", "copied"] {
         owner
@@ -554,7 +554,7 @@ struct Side {
 impl Side {
     async fn open(options: &Options, database: PgConnectOptions) -> anyhow::Result<Self> {
         let owner = PgPool::connect_with(database.clone()).await?;
-        platform::provision::bootstrap(&owner, &[]).await?;
+        platform::release::bootstrap(&owner, &[]).await?;
         Ok(Self { owner, writers: Writers::new(options, &database)?, database })
     }
     /// Nothing is stored any more.

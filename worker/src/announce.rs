@@ -6,7 +6,7 @@ use domain::{Command, DuePlace, StoredCommand};
 use events::{CommandId, CorrelationId, EventId, TenantScope};
 use execution::{Failure, Pipeline, Sender, SentCommand, hash_of};
 use jiff::{SignedDuration, Timestamp, civil::Date};
-use platform::{Problem, ScopedTx, Tenant, TenantClock, history::Epoch};
+use platform::{Problem, ScopedTx, Tenant, TenantClock, history::Epoch, release::NOT_ACTIVATED};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -99,6 +99,8 @@ impl Turns {
                 }
                 // It is not so any more.
                 Ok(Err(Failure::Refused(_) | Failure::RefusedEarlier(..))) => looked.gone.push(id),
+                // It waits until the events that announce it may be written, however long that takes.
+                Ok(Err(Failure::Broken(problem))) if problem.code == NOT_ACTIVATED => looked.later.push((id, soon(now))),
                 Ok(Err(Failure::Conflict(problem) | Failure::Broken(problem))) => {
                     tracing::warn!(due = %id, code = problem.code, "what is due could not be announced; trying again");
                     looked.later.push((id, soon(now)));

@@ -20,6 +20,8 @@ const JOBS: usize = 32;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+/// How often, on the average, it is looked whether a job's events may be written by now.
+const ACTIVATION: Duration = Duration::from_secs(10);
 /// How long a job that is done is kept, so that it can be looked at.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Characters of an error that are kept.
@@ -32,6 +34,8 @@ pub enum Outcome {
     Done,
     /// It may go better later.
     Again(Trouble),
+    /// It must wait for an operator, who activates a release. No try is counted.
+    NotYet(Trouble),
     /// It never will.
     Refused(Trouble),
 }
@@ -82,6 +86,9 @@ pub fn after(outcome: &Outcome, kind: JobKind, tries: u32, now: Timestamp, chanc
     match outcome {
         Outcome::Done => JobState::Done,
         Outcome::Refused(_) => JobState::Refused,
+        Outcome::NotYet(_) => {
+            JobState::Waiting(now.checked_add(ACTIVATION.mul_f64(0.5 + chance.clamp(0.0, 1.0))).unwrap_or(Timestamp::MAX))
+        }
         Outcome::Again(_) if tries >= kind.tries() => JobState::Failed,
         Outcome::Again(_) => JobState::Waiting(now.checked_add(pause(tries, chance)).unwrap_or(Timestamp::MAX)),
     }
@@ -112,13 +119,13 @@ impl Turns {
             let Some(job) = self.claim(scope, fence, place.is_some()).await? else { return Ok(false) };
             let Some(kind) = JobKind::named(&job.kind) else {
                 let trouble = Trouble::new("unknown_kind", "this build knows no such job");
-                self.settle(scope, fence, &job, JobState::Refused, Some(&trouble)).await?;
+                self.settle(scope, fence, &job, JobState::Refused, Some(&trouble), true).await?;
                 continue;
             };
             // It ended with its worker each time.
             if job.tries.unsigned_abs() > kind.tries() {
                 let trouble = Trouble::new("never_ended", "no try of it came to an end");
-                self.settle(scope, fence, &job, JobState::Failed, Some(&trouble)).await?;
+                self.settle(scope, fence, &job, JobState::Failed, Some(&trouble), true).await?;
                 continue;
             }
             match kind {
@@ -144,14 +151,15 @@ impl Turns {
         let state = after(outcome, kind, job.tries.unsigned_abs(), Timestamp::now(), fastrand::f64());
         let trouble = match outcome {
             Outcome::Done => None,
-            Outcome::Again(trouble) | Outcome::Refused(trouble) => Some(trouble),
+            Outcome::Again(trouble) | Outcome::NotYet(trouble) | Outcome::Refused(trouble) => Some(trouble),
         };
-        if let Some(trouble) = trouble {
+        let is_counted = !matches!(outcome, Outcome::NotYet(_));
+        if let Some(trouble) = trouble.filter(|_| is_counted) {
             let code = &trouble.code;
             tracing::warn!(job = %job.job_id, kind = kind.name(), state = state.name(), code, "a job was not done");
         }
         metrics::counter!("tenure_worker_jobs_total", "kind" => kind.name(), "state" => state.name()).increment(1);
-        self.settle(scope, fence, job, state, trouble).await
+        self.settle(scope, fence, job, state, trouble, is_counted).await
     }
 
     async fn claim(&self, scope: TenantScope, fence: i64, with_mail: bool) -> Result<Option<Claimed>, TurnError> {
@@ -177,7 +185,7 @@ impl Turns {
         .await
     }
 
-    /// Puts down what came of a job, and forgets what was done long ago.
+    /// Puts down what came of a job, and whether its try counts, and forgets what was done long ago.
     async fn settle(
         &self,
         scope: TenantScope,
@@ -185,6 +193,7 @@ impl Turns {
         job: &Claimed,
         state: JobState,
         trouble: Option<&Trouble>,
+        is_counted: bool,
     ) -> Result<(), TurnError> {
         let (tenant, now) = (scope.tenant().uuid(), Timestamp::now());
         let (run_at, ended_at) = match state {
@@ -196,7 +205,7 @@ impl Turns {
             sqlx::query(
                 // Nobody needs the address and the ticket of a mail that was sent.
                 "update worker.job set state = $3, run_at = coalesce($4, run_at), ended_at = $5, error_code = $6, error = $7,
-                     input = case when $3 = 'done' and kind = $8 then ''::bytea else input end
+                     input = case when $3 = 'done' and kind = $8 then ''::bytea else input end, tries = tries - $9
                  where tenant_id = $1 and job_id = $2",
             )
             .bind(tenant)
@@ -207,6 +216,7 @@ impl Turns {
             .bind(trouble.map(|trouble| trouble.code.as_str()))
             .bind(trouble.map(|trouble| trouble.detail.chars().take(ERROR).collect::<String>()))
             .bind(JobKind::SendMail.name())
+            .bind(i32::from(!is_counted))
             .execute(tx.conn())
             .await?;
             if state == JobState::Done {
@@ -263,5 +273,15 @@ mod tests {
             assert_eq!(after(&refused, JobKind::Reaction, tries, Timestamp::MAX, 0.0), JobState::Refused);
         }
         assert_eq!(after(&again(), JobKind::Reaction, 1, Timestamp::MAX, 0.0), JobState::Waiting(Timestamp::MAX));
+    }
+
+    #[test]
+    fn what_may_not_be_written_yet_is_waited_for_without_an_end() {
+        let not_yet = Outcome::NotYet(Trouble::new("not_activated", "d"));
+        for tries in [1, u32::MAX] {
+            let [least, most] = [0.0, 1.0].map(|chance| after(&not_yet, JobKind::Reaction, tries, Timestamp::UNIX_EPOCH, chance));
+            let in_seconds = |seconds| JobState::Waiting(Timestamp::from_second(seconds).unwrap());
+            assert_eq!((least, most), (in_seconds(5), in_seconds(15)));
+        }
     }
 }

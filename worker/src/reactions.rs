@@ -6,6 +6,7 @@ use execution::{Failure, Sender, SentCommand, hash_of};
 use platform::{
     history::Epoch,
     queue::{self, JobKind},
+    release::NOT_ACTIVATED,
 };
 
 use crate::{
@@ -46,6 +47,7 @@ impl Turns {
                 let code = document["error"].as_str().unwrap_or("refused");
                 Outcome::Refused(Trouble::new(code, format!("it was refused before, with status {status}")))
             }
+            Err(Failure::Broken(problem)) if problem.code == NOT_ACTIVATED => Outcome::NotYet(Trouble::new(problem.code, problem.detail)),
             Err(Failure::Conflict(problem) | Failure::Broken(problem)) => Outcome::Again(Trouble::new(problem.code, problem.detail)),
         }
     }

@@ -126,6 +126,10 @@ impl Turns {
         // Who is not registered, not ready or suspended has to wait, and whoever was closed waits for ever.
         let registered = self.0.registry.by_id(tenant).filter(|tenant| tenant.state == TenantState::Ready);
         let (Some(registered), Some(epoch)) = (registered, self.epoch()) else { return Ok(false) };
+        // What others write this process may not be able to read.
+        if !self.0.executor.is_current() {
+            return Ok(false);
+        }
         // The partition's lease is the right to its tenants.
         let scope = TenantScope::checked(tenant);
         let (followed, unreadable) = match self.follow(scope, fence).await {

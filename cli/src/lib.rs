@@ -42,6 +42,7 @@ pub mod import;
 pub mod batch;
 
 pub mod read_model;
+pub mod release;
 pub mod restored;
 
 pub mod job;

@@ -4,8 +4,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tenure::{
-    access, api::Endpoints, bootstrap, down, eventstore, home::Home, import, job, key, read_model, restored, status, tenant, token, up,
-    user,
+    access, api::Endpoints, bootstrap, down, eventstore, home::Home, import, job, key, read_model, release, restored, status, tenant,
+    token, up, user,
 };
 
 #[derive(Parser)]
@@ -86,6 +86,9 @@ Example:
     /// List what the worker has to do, does, and could not do, and have it tried again
     #[command(subcommand)]
     Job(job::Command),
+    /// Let new types of events be written, once every process that runs can read them
+    #[command(subcommand)]
+    Release(release::Command),
     /// Set up EventStoreDB, where that is the event store
     #[command(subcommand)]
     Eventstore(eventstore::Command),
@@ -147,6 +150,7 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
         | Command::Import(_)
         | Command::ReadModel(_)
         | Command::Job(_)
+        | Command::Release(_)
         | Command::Eventstore(_)
         | Command::Restored(_)
         | Command::Status(_) => tokio::runtime::Builder::new_multi_thread(),
@@ -169,6 +173,7 @@ async fn dispatch(Arguments { home, json, endpoints, command }: Arguments) -> an
         Command::Import(command) => return import::run(&home, &endpoints, command, json).await,
         Command::ReadModel(command) => return read_model::run(&home, command, json).await,
         Command::Job(command) => job::run(&home, command, json).await?,
+        Command::Release(command) => return release::run(&home, &command, json).await,
         Command::Eventstore(command) => eventstore::run(command, json).await?,
         Command::Restored(options) => restored::run(&home, &options, json).await?,
         Command::Status(options) => status::run(&home, &options, json).await?,

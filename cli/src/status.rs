@@ -10,7 +10,9 @@ use std::{
 };
 
 use events::{Position, TenantId, TenantScope};
-use platform::{Access, Config, Process, READ_MODEL_VERSION, Registry, ScopedTx, Tenant, TenantState, TenantTx, database, read_schema};
+use platform::{
+    Access, Config, Process, READ_MODEL_VERSION, Registry, ScopedTx, Tenant, TenantState, TenantTx, database, read_schema, release,
+};
 use serde::Serialize;
 use sqlx::PgPool;
 use store::{Engine, Store, TenantHead, heartbeat::Lease};
@@ -41,6 +43,8 @@ struct Status {
     phase: Option<Phase>,
     processes: Vec<ProcessLine>,
     relay: Option<RelayLine>,
+    /// None where PostgreSQL did not tell.
+    release: Option<ReleaseLine>,
     tenants: Vec<TenantLine>,
     /// Tenants in the event store that nobody registered here; none where it is not known. They are left alone.
     foreign_tenants: Option<usize>,
@@ -67,6 +71,16 @@ struct RelayLine {
     active: bool,
     /// Events that are not published yet, of all tenants. None where the event store did not tell.
     behind: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReleaseLine {
+    /// How often types of events were activated.
+    activation: i64,
+    /// Types that this build knows and that may not be written yet.
+    not_active: Vec<String>,
+    /// Who lives and can't read them.
+    in_the_way: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,6 +153,7 @@ async fn gather(home: &Home) -> anyhow::Result<Status> {
         phase: state.map(|state| state.phase),
         processes,
         relay: None,
+        release: None,
         tenants: vec![],
         foreign_tenants: None,
         problems: vec![],
@@ -157,8 +172,10 @@ async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
     let query_config = system::config(home, Process::QueryApi)?;
     // Of a home that was made before there was a worker: none.
     let worker_config = system::config(home, Process::Worker).ok();
+    let owner_config = system::config(home, Process::Cli)?;
     let view = postgres_view(&config, &query_config, worker_config.as_ref());
-    let (postgres, log) = tokio::join!(within("PostgreSQL", Box::pin(view)), Box::pin(log_view(&config)));
+    let release = within("PostgreSQL", Box::pin(release_line(&owner_config)));
+    let (postgres, release, log) = tokio::join!(within("PostgreSQL", Box::pin(view)), release, Box::pin(log_view(&config)));
     let LogView { store, tenants, heads, problems } = log;
     status.problems = problems;
     let postgres = match postgres {
@@ -168,6 +185,10 @@ async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
             None
         }
     };
+    match release {
+        Ok(line) => status.release = Some(line),
+        Err(error) => status.problems.push(format!("which types of events may be written is missing: {error}")),
+    }
     let cursor = |id: &TenantId| postgres.as_ref().and_then(|view| view.cursors.get(id)).copied().unwrap_or_default();
     let is_ours =
         |id: &TenantId| *id == Registry::platform_scope().tenant() || tenants.iter().flatten().any(|tenant: &Arc<Tenant>| tenant.id == *id);
@@ -336,6 +357,15 @@ async fn log_view(config: &Config) -> LogView {
     view
 }
 
+async fn release_line(owner: &Config) -> anyhow::Result<ReleaseLine> {
+    let owner = database::connect(owner, Process::Cli).await?;
+    let status = release::status(&owner).await?;
+    owner.close().await;
+    let in_the_way = status.obstacles().len();
+    let not_active = status.inactive.iter().map(ToString::to_string).collect();
+    Ok(ReleaseLine { activation: status.activation, not_active, in_the_way })
+}
+
 /// Whether the relay's lease has an owner who is alive: its heartbeat changes each second, whatever the clocks say.
 async fn is_relay_active(relay: &PgPool) -> Result<bool, sqlx::Error> {
     let lease = || async {
@@ -414,6 +444,10 @@ fn screen(status: &Status) -> String {
     if let Some(relay) = &status.relay {
         let active = if relay.active { "active" } else { "NOT ACTIVE: nobody who is alive holds the lease" };
         let _ = writeln!(text, "\nrelay: {active}, {} events behind", or_unknown(relay.behind));
+    }
+    if let Some(release) = status.release.as_ref().filter(|release| !release.not_active.is_empty()) {
+        let types = release.not_active.join(", ");
+        let _ = writeln!(text, "\nrelease: not written yet: {types}; `tenure release status` says why");
     }
     if !status.tenants.is_empty() {
         let _ = writeln!(text, "\n{:<24} {:<11} {:>10} {:>10} {:>10} {:>8}", "tenant", "state", "head", "relayed", "projected", "lag");

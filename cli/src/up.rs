@@ -21,7 +21,7 @@ use crate::{
     output::Steps,
     postgres::{self, Access, Postgres, SUPERUSER},
     process::{self, Identity},
-    show,
+    release, show,
     supervisor::{Kept, Roster, tail, watch_logs},
     system::{self, Addresses, Phase, ProcessState, SERVICES, STATE, State},
 };
@@ -276,6 +276,10 @@ impl System {
             self.step(&format!("waiting for {}", process.name()));
             let url = self.addresses.of(process).context("every service has an address")?;
             self.unless_it_dies(process.name(), answers(&format!("{url}/readyz"))).await?;
+        }
+        self.step("activating what this build brings");
+        if let Some(why) = release::activate_after_start(&self.home).await {
+            self.steps.note(&why);
         }
         if !self.options.no_demo {
             self.step("making the demo company");

@@ -29,6 +29,7 @@ mod projection;
 mod queries;
 mod rebuild;
 mod recovery;
+mod release;
 mod repository;
 mod rights;
 mod store_conformance;

@@ -42,7 +42,7 @@ pub(crate) struct World {
     options: PgConnectOptions,
     config: Config,
     owner: PgPool,
-    projector: PgPool,
+    worker: PgPool,
     keys: Keys,
     store: Store,
     issuer: Issuer,
@@ -101,7 +101,7 @@ impl World {
         let options = crate::servers::fresh_database("commands").await;
         let owner = database::pool_options(4).connect_with(options.clone()).await.unwrap();
         release::bootstrap(&owner, &[]).await.unwrap();
-        let projector = database::pool_options(4).connect_lazy_with(options.clone().username("tenure_projector"));
+        let worker = database::pool_options(4).connect_lazy_with(options.clone().username("tenure_worker"));
         let key_file = std::env::temp_dir().join(format!("commands_{}.key", Uuid::now_v7().simple()));
         keys::create_master_key(&key_file).unwrap();
         let url = options.clone().username("tenure_command").to_url_lossy().to_string();
@@ -111,18 +111,18 @@ impl World {
             _ => None,
         })
         .unwrap();
-        let keys = Keys::open(&config, projector.clone()).await.unwrap();
+        let keys = Keys::open(&config, worker.clone()).await.unwrap();
         let store = Store::open(&url, None, 2).await.unwrap();
         let issuer = Issuer::open(&config, &owner, &keys).await.unwrap();
         let bases = [serve(&config, &url, limits()).await, serve(&config, &url, limits()).await];
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        Self { bases, options, config, owner, projector, keys, store, issuer, http }
+        Self { bases, options, config, owner, worker, keys, store, issuer, http }
     }
 
     /// A new tenant, ready.
     pub(crate) async fn tenant(&self) -> Tenant {
         let tenant = self.tenant_with(None, |id| vec![TenantProvisioned { tenant_id: id }.into()]).await;
-        provision::provision(&self.projector, &self.keys, tenant.scope).await.unwrap();
+        provision::provision(&self.worker, &self.keys, tenant.scope).await.unwrap();
         tenant
     }
     /// A new tenant whose registration is followed by these events, not provisioned.
@@ -996,8 +996,8 @@ fn an_operator_manages_tenants() {
         let hr = Tenant { scope: TenantScope::checked(tenant), token: world.token(tenant, &slug, "hr"), slug: slug.clone() };
         let job = json!({"effective_on": "2000-01-01", "code": "J", "title": "J"});
         assert_eq!(world.on(0, &hr, "/v1/jobs", "", &job).await.error(), (503, "tenant_not_ready"));
-        // As the projector does.
-        provision::provision(&world.projector, &world.keys, hr.scope).await.unwrap();
+        // As the worker does.
+        provision::provision(&world.worker, &world.keys, hr.scope).await.unwrap();
         world.record(StreamName::tenancy(tenant), &[TenantProvisioned { tenant_id: tenant }.into()]).await;
         let deadline = Instant::now() + Duration::from_secs(5);
         while world.on(0, &hr, "/v1/jobs", "job", &job).await.status == 503 {

@@ -106,9 +106,9 @@ impl Feed {
             async move { Ok(log.read_log_on(Registry::platform_scope(), seen, limit).await?) }.boxed()
         });
         let registry = Registry::start(reader).await.unwrap();
-        let applier = Applier::new(pool, 8, store, keys.clone());
+        let applier = Applier::new(pool, 8, store, keys);
         let client = self.connect("projector").await;
-        tokio::spawn(Projector::rebuilding(far_behind, applier, registry, keys, client).run(self.stop.clone()))
+        tokio::spawn(Projector::rebuilding(far_behind, applier, registry, client).run(self.stop.clone()))
     }
     /// Waits until the tenant's read model stands at the end of its log.
     pub(crate) async fn settled(&self, scope: TenantScope) {
@@ -339,7 +339,7 @@ async fn who_is_not_registered_is_left_alone_until_that_is_done() {
     let relayed: i64 = sqlx::query_scalar(&format!("select count(*) from {cursor}")).fetch_one(&feed.world.database.owner).await.unwrap();
     assert_eq!(relayed, 0, "nothing of it was relayed");
     let database = &feed.world.database;
-    provision(&database.pool("tenure_projector", 2), &database.keys("tenure_projector").await, foreign).await.unwrap();
+    provision(&database.pool("tenure_worker", 2), &database.keys("tenure_worker").await, foreign).await.unwrap();
     feed.register(foreign.tenant()).await;
     feed.until_answered_with_yes("it is relayed from its start", &format!("select exists (select from {cursor} and position = 3)")).await;
     feed.settled(foreign).await;

@@ -68,7 +68,7 @@ impl Database {
     }
     pub(crate) async fn tenant(&self) -> TenantScope {
         let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
-        provision(&self.pool("tenure_projector", 2), &self.keys("tenure_projector").await, scope).await.unwrap();
+        provision(&self.pool("tenure_worker", 2), &self.keys("tenure_worker").await, scope).await.unwrap();
         scope
     }
 }
@@ -192,16 +192,16 @@ async fn nobody_but_the_services_gets_in_and_public_gets_nothing() {
 #[tokio::test]
 async fn a_tenant_is_provisioned_once_whoever_tries() {
     let database = Database::bootstrapped().await;
-    let projector = database.pool("tenure_projector", 4);
-    let keys = database.keys("tenure_projector").await;
+    let worker = database.pool("tenure_worker", 4);
+    let keys = database.keys("tenure_worker").await;
     let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
     assert!(!provision::is_provisioned(&database.pool("tenure_query", 1), scope).await.unwrap_or(false));
-    let (a, b) = tokio::join!(provision(&projector, &keys, scope), provision(&projector, &keys, scope));
+    let (a, b) = tokio::join!(provision(&worker, &keys, scope), provision(&worker, &keys, scope));
     a.unwrap();
     b.unwrap();
-    put_canary(&projector, scope).await;
+    put_canary(&database.pool("tenure_projector", 1), scope).await;
     let digest = keys.claim_digest(scope, "employee_number", "1").await.unwrap();
-    provision(&projector, &keys, scope).await.unwrap();
+    provision(&worker, &keys, scope).await.unwrap();
     assert_eq!(canaries(&database.pool("tenure_query", 1), scope).await.len(), 1, "provisioning again keeps the rows");
     let command = database.keys("tenure_command").await;
     assert_eq!(command.claim_digest(scope, "employee_number", "1").await.unwrap(), digest, "and the claim key");
@@ -211,18 +211,18 @@ async fn a_tenant_is_provisioned_once_whoever_tries() {
 #[tokio::test]
 async fn provisioning_given_up_anywhere_is_absent_or_ready() {
     let database = Database::bootstrapped().await;
-    let projector = database.pool("tenure_projector", 2);
-    let keys = database.keys("tenure_projector").await;
+    let worker = database.pool("tenure_worker", 2);
+    let keys = database.keys("tenure_worker").await;
     let query = database.pool("tenure_query", 1);
     // How many polls it takes depends on the machine's load: one that finished starts the count again.
     let (mut absent, mut finished, mut polls) = (0, 0, 0);
     for _ in 0..2000 {
         let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
-        let done = cancelled_after(polls, provision(&projector, &keys, scope)).await;
+        let done = cancelled_after(polls, provision(&worker, &keys, scope)).await;
         let ready = provision::is_provisioned(&query, scope).await.unwrap_or(false);
         assert!(ready || done.is_none(), "it said it was done");
         absent += u32::from(!ready);
-        provision(&projector, &keys, scope).await.unwrap();
+        provision(&worker, &keys, scope).await.unwrap();
         assert!(provision::is_provisioned(&query, scope).await.unwrap());
         (finished, polls) = if done.is_some() { (finished + 1, 0) } else { (finished, polls + 1) };
         if finished > 0 && absent > 5 {
@@ -481,8 +481,16 @@ async fn a_rebuilt_schema_takes_the_place_of_the_live_one() {
             assert_eq!(code(&denied), "42501", "{role} {sql}");
         }
     }
-    let injected = sqlx::query("select platform.create_tenant_roles($1)").bind("x\"; drop schema platform; --").execute(&projector).await;
-    assert_eq!(code(&injected.unwrap_err()), "22023");
+    for (role, sql) in [
+        ("tenure_projector", "lock_tenant($1)"),
+        ("tenure_worker", "create_tenant_roles($1)"),
+        ("tenure_worker", "begin_provisioning($1, 'x')"),
+        ("tenure_worker", "end_provisioning($1)"),
+    ] {
+        let sql = format!("select platform.{sql}");
+        let injected = sqlx::query(&sql).bind("x\"; drop schema platform; --").execute(&database.pool(role, 1)).await;
+        assert_eq!(code(&injected.unwrap_err()), "22023", "{sql}");
+    }
 }
 
 #[tokio::test]
@@ -591,6 +599,11 @@ async fn shared_tables_show_one_tenants_rows() {
         ("tenure_command", "delete from platform.person_key"),
         ("tenure_projector", "create schema x"),
         ("tenure_projector", "create role x"),
+        ("tenure_projector", "select platform.create_tenant_roles('aaaaaaaaaaaaaaaaaaaaaaaaaa')"),
+        ("tenure_projector", "select platform.begin_provisioning('aaaaaaaaaaaaaaaaaaaaaaaaaa', 't_aaaaaaaaaaaaaaaaaaaaaaaaaa_r1')"),
+        ("tenure_projector", "insert into platform.tenant_key (tenant_id, claim_key) values (gen_random_uuid(), '')"),
+        ("tenure_worker", "create role x"),
+        ("tenure_worker", "create schema x"),
     ] {
         let error = sqlx::query(sql).execute(&database.pool(role, 1)).await.err().unwrap_or_else(|| panic!("{role}: {sql} was allowed"));
         assert_eq!(code(&error), "42501", "{role}: {sql}");

@@ -77,13 +77,13 @@ async fn start() -> World {
     })
     .unwrap();
 
-    let keys = Keys::open(&config, pool("tenure_projector")).await.unwrap();
+    let keys = Keys::open(&config, pool("tenure_worker")).await.unwrap();
     let store = Store::Postgres(PgStore::open(&url("tenure_command"), 2).unwrap());
     let mut scopes = Vec::new();
     for slug in ["acme", "other", "crowd", "again"] {
         let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
         register(&store, scope.tenant(), slug).await;
-        provision::provision(&pool("tenure_projector"), &keys, scope).await.unwrap();
+        provision::provision(&pool("tenure_worker"), &keys, scope).await.unwrap();
         scopes.push(scope);
     }
     fill(&pool("tenure_projector"), scopes[0], ACME).await;

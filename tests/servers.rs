@@ -380,7 +380,7 @@ pub(crate) fn tenant_of(token: &str) -> TenantId {
 }
 
 /// Runs the `tenure` that was built beside this test binary.
-fn run(home: &Path, arguments: &[&str]) -> Result<Value, String> {
+pub(crate) fn run(home: &Path, arguments: &[&str]) -> Result<Value, String> {
     run_with(home, arguments, &[])
 }
 fn run_with(home: &Path, arguments: &[&str], env: &[(&'static str, String)]) -> Result<Value, String> {

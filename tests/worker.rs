@@ -3,11 +3,13 @@
 //! Days don't begin because a test wants them to. So what is due on a far day is put back, in the worker's table alone, to a day that
 //! has begun: the worker finds it there as it would on that day.
 
+use std::{process::Command, time::Duration};
+
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{Executor as _, PgPool};
 use uuid::Uuid;
 
-use crate::servers::{System, eventually, own_system, system, tenant_of};
+use crate::servers::{System, eventually, own_system, run, system, tenant_of};
 
 /// What is recorded of a person: the event's type, its data, its actor and the event that caused it.
 type Recorded = (String, Value, String, Option<Uuid>);
@@ -124,7 +126,7 @@ async fn a_worker_that_is_killed_announces_nothing_twice_and_forgets_nothing() {
     company.let_days_begin().await;
     for _ in 0..3 {
         system.signal("tenure-worker", "KILL").await;
-        tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(50..1_500))).await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(50..1_500))).await;
     }
     company.due(0).await;
     // As if what was announced had not been put away before the last one was killed.
@@ -202,4 +204,62 @@ async fn a_job_that_is_none_is_refused_and_nobody_waits_for_it() {
     company.due(0).await;
     assert_eq!(company.recorded(&person).await.len(), 2);
     company.pool.close().await;
+}
+
+/// Each tenant is provisioned once, and the worker keeps no right to any tenant's rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_gets_ready_once_whatever_is_killed() {
+    const TENANTS: usize = 6;
+    let system = own_system().await;
+    let slugs: Vec<String> = (0..TENANTS).map(|n| format!("made-{n}")).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| slugs.iter().for_each(|slug| drop(system.tenant(slug))));
+        for _ in 0..6 {
+            std::thread::sleep(Duration::from_millis(fastrand::u64(200..2_000)));
+            if let Some(pid) = system.pid("tenure-worker") {
+                Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
+            }
+        }
+    });
+    let pool = system.pool().await;
+    let provisioned = "select count(*), count(distinct stream_id) from event_store.event where event_type = 'TenantProvisioned' and actor = 'system:provision'";
+    let (events, tenants): (i64, i64) = sqlx::query_as(provisioned).fetch_one(&pool).await.unwrap();
+    assert_eq!((events, tenants), (TENANTS as i64, TENANTS as i64));
+    let done = "select count(*) from worker.job where kind = 'provision-tenant' and state = 'done'";
+    eventually("all jobs are done", async || sqlx::query_scalar::<_, i64>(done).fetch_one(&pool).await.unwrap() == TENANTS as i64).await;
+    let writers = "select count(*) from pg_auth_members where member = 'tenure_worker'::regrole";
+    assert_eq!(sqlx::query_scalar::<_, i64>(writers).fetch_one(&pool).await.unwrap(), 0);
+    for slug in &slugs {
+        let company = Company::new(&system, slug).await;
+        company.system.settled(&company.token).await;
+        company.pool.close().await;
+    }
+    pool.close().await;
+}
+
+/// What keeps a tenant from being provisioned stands in the list of jobs, no other tenant waits, and it goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_tenant_does_not_get_ready_is_said() {
+    let system = own_system().await;
+    let (before, pool) = (Company::new(&system, "before").await, system.pool().await);
+    let function = "function platform.begin_provisioning";
+    pool.execute(format!("revoke execute on {function} from tenure_worker").as_str()).await.unwrap();
+    let home = system.home.clone();
+    let create = move || run(&home, &["tenant", "create", "--slug", "hindered", "--name", "H"]);
+    let creating = std::thread::Builder::new().name("creating".into()).spawn(create).unwrap();
+    let waits = || {
+        let jobs = system.tenure(&["job", "list", "--kind", "provision-tenant", "--state", "waiting"]);
+        let mut jobs = jobs["jobs"].as_array().unwrap().iter();
+        jobs.any(|job| job["error_code"] == "sqlstate_42501" && job["error"].as_str().unwrap().contains("the tenant's roles"))
+    };
+    eventually("the job says why it waits", async || waits()).await;
+    assert!(!creating.is_finished(), "it can't be ready");
+    before.hire("1", "2099-01-01").await;
+    before.due(1).await;
+    pool.execute(format!("grant execute on {function} to tenure_worker").as_str()).await.unwrap();
+    eventually("it is ready", async || creating.is_finished()).await;
+    creating.join().unwrap().unwrap();
+    assert_eq!(system.get(&system.token("hindered", "hr"), "/v1/departments").await["items"], json!([]));
+    before.pool.close().await;
+    pool.close().await;
 }

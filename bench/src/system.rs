@@ -58,8 +58,9 @@ impl System {
     /// A new tenant, ready to use.
     pub async fn tenant(&self, slug: &str) -> anyhow::Result<TenantScope> {
         let scope = TenantScope::checked(TenantId::from_uuid(Uuid::now_v7()));
-        let applier = self.applier().await?;
-        provision::provision(&applier.pool, &applier.keys, scope).await?;
+        let config = config(&self.database, &self.key_file, Process::Worker, "127.0.0.1:0")?;
+        let worker = pool(&self.database, Process::Worker);
+        provision::provision(&worker, &Keys::open(&config, worker.clone()).await?, scope).await?;
         let (tenant_id, slug, name) = (scope.tenant(), slug.to_owned(), slug.to_owned());
         let subscription = Subscription { plan: "bench".into(), expires_at: None };
         let events: [TenancyEvent; 2] =
@@ -168,7 +169,8 @@ fn role(process: Process) -> &'static str {
     match process {
         Process::QueryApi => "tenure_query",
         Process::Projector => "tenure_projector",
-        Process::CommandApi | Process::Relay | Process::Worker | Process::Cli => "tenure_command",
+        Process::Worker => "tenure_worker",
+        Process::CommandApi | Process::Relay | Process::Cli => "tenure_command",
     }
 }
 

@@ -261,42 +261,66 @@ pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
 }
 
 /// Makes a tenant usable: its roles `t_{namespace}` and `w_{namespace}`, its read schema with tables and indexes, its
-/// claim key. One transaction; doing it again changes nothing. Called by the projector on `TenantRegistered`.
-pub async fn provision(projector: &PgPool, keys: &Keys, scope: TenantScope) -> anyhow::Result<()> {
+/// claim key. One transaction; doing it again changes nothing. Called by the worker for a tenant that was registered.
+pub async fn provision(worker: &PgPool, keys: &Keys, scope: TenantScope) -> anyhow::Result<()> {
     let schema = read_schema(scope.tenant(), READ_MODEL_VERSION);
-    let mut tx = ScopedTx::begin(projector, scope).await?;
+    let mut tx = ScopedTx::begin(worker, scope).await?;
     let namespace = scope.tenant().namespace();
-    sqlx::query("select platform.create_tenant_roles($1)")
+    let begun: bool = sqlx::query_scalar("select platform.begin_provisioning($1, $2)")
         .bind(&namespace)
-        .execute(tx.conn())
+        .bind(&schema)
+        .fetch_one(tx.conn())
         .await
-        .context("creating the tenant's roles")?;
+        .context("creating the tenant's roles and its read schema")?;
     keys.create_claim_key(tx.conn(), scope).await.context("making the tenant's claim key")?;
+    if begun {
+        let sql = read_model_sql();
+        fill_schema(tx.conn(), scope, &schema, &[sql.tables, sql.indexes].concat()).await?;
+        sqlx::query("select platform.end_provisioning($1)")
+            .bind(&namespace)
+            .execute(tx.conn())
+            .await
+            .context("giving the writer's rights back")?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Makes the tenant's read schema anew where somebody dropped it. One transaction; where there is one it stays as it is. Called by
+/// the projector for a tenant that was provisioned before.
+pub async fn make_read_schema(projector: &PgPool, scope: TenantScope) -> anyhow::Result<()> {
+    let mut tx = ScopedTx::begin(projector, scope).await?;
     let sql = read_model_sql();
-    create_tables(tx.conn(), scope, &schema, [sql.tables, sql.indexes].concat()).await?;
+    create_tables(tx.conn(), scope, &read_schema(scope.tenant(), READ_MODEL_VERSION), &[sql.tables, sql.indexes].concat()).await?;
     tx.commit().await?;
     Ok(())
 }
 
 /// Creates the schema if it is not there and runs `sql` in it as the tenant's writer; an existing one stays as it is.
-pub(crate) async fn create_tables(conn: &mut PgConnection, scope: TenantScope, schema: &str, sql: Vec<&'static str>) -> anyhow::Result<()> {
+pub(crate) async fn create_tables(conn: &mut PgConnection, scope: TenantScope, schema: &str, sql: &[&'static str]) -> anyhow::Result<()> {
     let tenant = scope.tenant();
     if !is_schema_of(tenant, schema) {
         bail!("{schema:?} is not a read schema of this tenant");
     }
-    // The roles function takes the tenant's lock, so the look below and the creation are one step.
-    sqlx::query("select platform.create_tenant_roles($1)").bind(tenant.namespace()).execute(&mut *conn).await?;
+    // Under the tenant's lock the look below and the creation are one step.
+    sqlx::query("select platform.lock_tenant($1)").bind(tenant.namespace()).execute(&mut *conn).await?;
     let exists: bool =
         sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)").bind(schema).fetch_one(&mut *conn).await?;
     if exists {
         return Ok(());
     }
     sqlx::query("select platform.create_read_schema($1, $2)").bind(tenant.namespace()).bind(schema).execute(&mut *conn).await?;
+    fill_schema(conn, scope, schema, sql).await
+}
+
+/// Runs `sql` in an empty read schema as the tenant's writer, and grants what it declares.
+async fn fill_schema(conn: &mut PgConnection, scope: TenantScope, schema: &str, sql: &[&'static str]) -> anyhow::Result<()> {
+    let tenant = scope.tenant();
     conn.execute(format!("set local role \"w_{tenant}\"; set local search_path = \"{schema}\"").as_str()).await?;
-    for statements in &sql {
+    for statements in sql {
         conn.execute(*statements).await.context("creating the read model's tables")?;
     }
-    for grant in Declared::of(&sql).tables.iter().filter_map(|table| table.grant(&format!("t_{tenant}"))) {
+    for grant in Declared::of(sql).tables.iter().filter_map(|table| table.grant(&format!("t_{tenant}"))) {
         conn.execute(grant.as_str()).await.context("granting what the read model declares")?;
     }
     conn.execute("set local role none; set local search_path = pg_catalog").await?;

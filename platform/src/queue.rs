@@ -18,17 +18,20 @@ pub enum JobKind {
     Reaction,
     /// Send a mail.
     SendMail,
+    /// Make what a registered tenant needs before it can be used.
+    ProvisionTenant,
 }
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Reaction, Self::SendMail];
+    pub const ALL: [Self; 3] = [Self::Reaction, Self::SendMail, Self::ProvisionTenant];
 
     /// Its name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reaction => "reaction",
             Self::SendMail => "send-mail",
+            Self::ProvisionTenant => "provision-tenant",
         }
     }
     /// The kind of a name.
@@ -39,6 +42,7 @@ impl JobKind {
     pub const fn patience(self) -> Duration {
         match self {
             Self::Reaction => Duration::from_secs(30),
+            Self::ProvisionTenant => Duration::from_mins(1),
             // Each step has a bound of its own; together they are shorter.
             Self::SendMail => Duration::from_mins(6),
         }
@@ -47,7 +51,7 @@ impl JobKind {
     /// take one and a half to three days, in which a mail server is mended, and the tickets in mails are good for a week.
     pub const fn tries(self) -> u32 {
         match self {
-            Self::Reaction => 20,
+            Self::Reaction | Self::ProvisionTenant => 20,
             Self::SendMail => 80,
         }
     }

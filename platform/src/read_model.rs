@@ -37,7 +37,7 @@ impl Rebuild {
     pub async fn create_schema(&self, projector: &PgPool, sql: &ReadModelSql) -> anyhow::Result<()> {
         let mut tx = ScopedTx::begin(projector, self.scope).await?;
         drop_in(tx.conn(), self.scope, &self.next()).await?;
-        create_tables(tx.conn(), self.scope, &self.next(), sql.tables.clone()).await?;
+        create_tables(tx.conn(), self.scope, &self.next(), &sql.tables).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -11,7 +11,7 @@ use events::{Event, EventMark, LogPoint, Position, RecordedEvent, StreamName, Te
 use platform::{
     Access, Keys, READ_MODEL_VERSION, TenantPool,
     keys::KeyError,
-    provision::{ReadModelSql, provision, read_model_sql},
+    provision::{ReadModelSql, make_read_schema, read_model_sql},
     read_model::{Standing, standings},
     read_schema,
 };
@@ -220,7 +220,7 @@ impl<P: Projection> Applier<P> {
         let at = match self.point(scope).await {
             Err(ApplyError::Database(error)) if is_missing(&error) => {
                 tracing::warn!(target: "audit", tenant = %scope.tenant(), "a read schema is gone; it is made anew from the log");
-                provision(&self.pool, &self.keys, scope).await.map_err(|e| sqlx::Error::Protocol(format!("{e:#}")))?;
+                make_read_schema(&self.pool, scope).await.map_err(|e| sqlx::Error::Protocol(format!("{e:#}")))?;
                 // Where there is a schema it stays as it is.
                 self.point(scope).await.map_err(|error| if_damaged(error, Position::ZERO))?
             }

@@ -7,20 +7,16 @@ use std::{
 };
 
 use async_nats::jetstream::{self as js, AckKind, Message, consumer::PullConsumer};
-use events::{
-    CommandHash, CommandId, CorrelationId, Event, Metadata, NewEvent, Position, StreamName, TenantId, TenantScope,
-    tenancy::TenantProvisioned,
-};
+use events::{Position, TenantId, TenantScope};
 use futures::{StreamExt as _, stream};
 use platform::{
-    Keys, Registry, TenantState, build, database,
+    Registry, TenantState, build, database,
     keys::KeyError,
-    provision,
     read_model::{Standing, standings},
     telemetry,
 };
 use store::{
-    Append, Expected, IdScope, StoreError, TenantHead,
+    StoreError, TenantHead,
     backoff::Backoff,
     feed,
     partition_lease::{LeaseHolders, Leases},
@@ -55,7 +51,6 @@ pub struct Projector(Arc<Inner>);
 struct Inner {
     applier: Applier,
     registry: Registry,
-    keys: Keys,
     jetstream: js::Context,
     /// How far each tenant was seen to be projected; only to find laggards cheaply.
     known: Mutex<HashMap<TenantId, Position>>,
@@ -82,7 +77,6 @@ struct Healing {
     places: Semaphore,
     tenants: Mutex<HashMap<TenantId, JoinHandle<()>>>,
     rebuilder: Rebuilder,
-    provisioning: tokio::sync::Mutex<()>,
 }
 
 /// What one sweep leaves to the next.
@@ -112,34 +106,19 @@ enum Interrupted {
 
 impl Projector {
     /// A projector; nothing runs yet.
-    pub fn new(applier: Applier, registry: Registry, keys: Keys, client: async_nats::Client) -> Self {
-        Self::rebuilding(FAR_BEHIND, applier, registry, keys, client)
+    pub fn new(applier: Applier, registry: Registry, client: async_nats::Client) -> Self {
+        Self::rebuilding(FAR_BEHIND, applier, registry, client)
     }
 
     /// The same, which rebuilds read models that are so many events behind.
-    pub fn rebuilding(far_behind: u64, applier: Applier, registry: Registry, keys: Keys, client: async_nats::Client) -> Self {
+    pub fn rebuilding(far_behind: u64, applier: Applier, registry: Registry, client: async_nats::Client) -> Self {
         let jetstream = js::new(client);
-        let (places, provisioning) = (Semaphore::new(HEALED), tokio::sync::Mutex::default());
-        let rebuilder = Rebuilder::new(applier.clone(), far_behind);
-        let healing = Healing { tasks: TaskTracker::new(), places, tenants: Mutex::default(), rebuilder, provisioning };
+        let (places, rebuilder) = (Semaphore::new(HEALED), Rebuilder::new(applier.clone(), far_behind));
+        let healing = Healing { tasks: TaskTracker::new(), places, tenants: Mutex::default(), rebuilder };
         let (known, parked, stalled, outgrown) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
         let (heads, epoch, failing) = (Mutex::default(), Mutex::default(), Mutex::default());
         let unknown = Unknown::to(registry.clone());
-        Self(Arc::new(Inner {
-            applier,
-            registry,
-            keys,
-            jetstream,
-            known,
-            parked,
-            heads,
-            epoch,
-            stalled,
-            failing,
-            unknown,
-            outgrown,
-            healing,
-        }))
+        Self(Arc::new(Inner { applier, registry, jetstream, known, parked, heads, epoch, stalled, failing, unknown, outgrown, healing }))
     }
 
     /// Projects until told to stop; whatever fails is tried again.
@@ -288,7 +267,9 @@ impl Projector {
         events: &[Sequenced],
     ) -> Result<bool, Interrupted> {
         if tenant == TenantId::PLATFORM {
-            self.provision_registered().await;
+            if let Err(error) = self.0.registry.refresh().await {
+                tracing::warn!(%error, "the registry could not be read");
+            }
             return Ok(true);
         }
         // Who is parked catches up from the store once freed, and who is not registered, or fails, when that is over.
@@ -454,17 +435,10 @@ impl Projector {
         Ok(broken)
     }
 
-    /// Looks for tenants that nobody rang for: what was lost between store and here, and new tenants. What that takes is
-    /// started, not waited for: leases are renewed meanwhile.
+    /// Looks for tenants that nobody rang for: what was lost between store and here. What that takes is started, not waited for:
+    /// leases are renewed meanwhile.
     async fn sweep(&self, held: &BTreeMap<u16, Held>, swept: &mut Swept) -> anyhow::Result<()> {
         let parked = self.read_parked().await?;
-        if let Some(platform) = held.get(&feed::partition(TenantId::PLATFORM))
-            && self.0.healing.provisioning.try_lock().is_ok()
-        {
-            let (this, cancel) = (self.clone(), platform.cancel.clone());
-            let provision = async move { cancel.run_until_cancelled(this.provision_registered()).await };
-            self.0.healing.tasks.spawn(provision);
-        }
         let is_ours = |tenant: TenantId| held.contains_key(&feed::partition(tenant)) && tenant != TenantId::PLATFORM;
         let mut ours: Vec<TenantId> = self.0.registry.all().into_iter().map(|tenant| tenant.id).collect();
         ours.retain(|tenant| is_ours(*tenant) && self.is_ready(*tenant) && !parked.contains_key(tenant));
@@ -589,53 +563,6 @@ impl Projector {
                 () = rebuilder.until_far_behind(scope) => {}
             }
         }
-    }
-
-    /// Provisions tenants that were registered: roles, schema, keys, and then the event that says so.
-    async fn provision_registered(&self) {
-        // Whoever comes while others are provisioned may not see its own among them.
-        let _one_at_a_time = self.0.healing.provisioning.lock().await;
-        if let Err(error) = self.0.registry.refresh().await {
-            tracing::warn!(%error, "the registry could not be read");
-        }
-        for tenant in self.0.registry.all() {
-            if tenant.state == TenantState::Registered
-                && let Err(error) = self.provision_one(tenant.id).await
-            {
-                tracing::warn!(error = format!("{error:#}"), tenant = %tenant.id, "provisioning failed; trying again");
-            }
-        }
-    }
-
-    async fn provision_one(&self, tenant: TenantId) -> anyhow::Result<()> {
-        provision::provision(&self.0.applier.pool, &self.0.keys, TenantScope::checked(tenant)).await?;
-        let event = Event::Tenancy(TenantProvisioned { tenant_id: tenant }.into());
-        let command_id = CommandId::derive(tenant.uuid(), "provision");
-        let append = Append {
-            scope: Registry::platform_scope(),
-            stream: StreamName::tenancy(tenant),
-            expected: Expected::Any,
-            events: vec![NewEvent {
-                id: NewEvent::id_for(command_id, 0),
-                event_type: event.event_type(),
-                schema_version: event.schema_version(),
-                data: event.to_data()?,
-            }],
-            claims: Vec::new(),
-            metadata: Metadata {
-                actor: "system:projector".into(),
-                command_id,
-                command_hash: CommandHash(command_id.uuid()),
-                correlation_id: CorrelationId::from_uuid(command_id.uuid()),
-                causation_id: None,
-                traceparent: telemetry::traceparent(),
-            },
-            id_scope: IdScope::Stream,
-        };
-        self.0.applier.store.append_provisioned(append).await?;
-        self.0.registry.refresh().await?;
-        tracing::info!(%tenant, "a tenant is ready");
-        Ok(())
     }
 
     fn is_ready(&self, tenant: TenantId) -> bool {

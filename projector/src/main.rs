@@ -47,8 +47,8 @@ async fn main() -> anyhow::Result<()> {
     };
     let client = nats::connect(&settings).await?;
     let checks = vec![Check::postgres(pool.clone()), registry.check(), nats_check(client.clone()), release.check()];
-    let applier = Applier::new(pool, config.database_connections, store, keys.clone());
-    let projector = tokio::spawn(Projector::new(applier, registry, keys, client).run(stop.clone()));
+    let applier = Applier::new(pool, config.database_connections, store, keys);
+    let projector = tokio::spawn(Projector::new(applier, registry, client).run(stop.clone()));
     tracing::info!(listen = %config.listen, "projecting");
     let app = health::router(checks).merge(health::metrics());
     health::serve_beside(projector, &config, app, stop, Duration::from_secs(5)).await?;

@@ -79,13 +79,6 @@ impl Store {
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         engine!(self, store => store.append(append).await)
     }
-    /// Appends that a tenant was provisioned, once, for the projector, whose role in PostgreSQL may append nothing else.
-    pub async fn append_provisioned(&self, append: Append) -> Result<(), AppendError> {
-        match self {
-            Self::Postgres(store) => store.append_provisioned(append).await,
-            Self::EventStore(store) => store.append(append).await.map(drop),
-        }
-    }
     /// Events of one stream after `after`, in version order, at most `limit`.
     pub async fn read_stream(&self, stream: StreamName, after: Version, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
         engine!(self, store => store.read_stream(stream, after, limit).await)

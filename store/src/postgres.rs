@@ -126,26 +126,6 @@ impl PgStore {
         self.0.arrived.notify_one();
         answered.await.unwrap_or_else(|_| Err(ENGINE.unavailable("it is shutting down").into()))
     }
-
-    /// By a function of the owner's: the projector's role may append nothing else.
-    pub(crate) async fn append_provisioned(&self, append: Append) -> Result<(), AppendError> {
-        append.validate()?;
-        let [event] = append.events.as_slice() else {
-            return Err(ENGINE.broken("that a tenant was provisioned is one event").into());
-        };
-        sqlx::query("select event_store.append_provisioned($1, $2, $3, $4, $5, $6)")
-            .bind(append.stream.id())
-            .bind(append.metadata.command_id.uuid())
-            .bind(event.id.uuid())
-            .bind(event.schema_version as i16)
-            .bind(event.data.get())
-            .bind(append.metadata.traceparent.as_deref())
-            .execute(&self.0.pool)
-            .await
-            .map_err(StoreError::from)?;
-        self.0.appended.notify_one();
-        Ok(())
-    }
 }
 
 /// Takes waiting appends and commits them together, for as long as somebody holds the store. A lane keeps its connection:

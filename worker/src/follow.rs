@@ -66,7 +66,7 @@ impl Turns {
 
     /// How far the log was followed, which is put down under this fence if it was not yet: whoever has a smaller one writes nothing
     /// any more. What was left running waits again, but for mails that are on their way beside the turns.
-    async fn cursor(&self, scope: TenantScope, fence: i64) -> Result<LogPoint, TurnError> {
+    pub(crate) async fn cursor(&self, scope: TenantScope, fence: i64) -> Result<LogPoint, TurnError> {
         let known = self.known().get(&scope.tenant()).copied();
         if let Some((_, at)) = known.filter(|(under, _)| *under == fence) {
             return Ok(at);
@@ -89,6 +89,14 @@ impl Turns {
                 tx.rollback().await?;
                 return Err(TurnError::Fenced { theirs });
             };
+            // Roles belong to the server: a database that was put back on another one comes without.
+            sqlx::query(
+                "select platform.create_tenant_roles($1)
+                 where (select count(*) from pg_roles where rolname in ('t_' || $1, 'w_' || $1)) < 2",
+            )
+            .bind(scope.tenant().namespace())
+            .execute(tx.conn())
+            .await?;
             sqlx::query(
                 "update worker.job set state = 'waiting'
                  where tenant_id = $1 and state = 'running' and (fence < $2 or not job_id = any ($3))",

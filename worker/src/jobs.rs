@@ -133,6 +133,10 @@ impl Turns {
                     let outcome = in_time(kind, Box::pin(self.react(scope, epoch, &job))).await;
                     self.conclude(scope, fence, &job, kind, &outcome).await?;
                 }
+                JobKind::ProvisionTenant => {
+                    let outcome = in_time(kind, Box::pin(self.provision(scope, epoch, &job))).await;
+                    self.conclude(scope, fence, &job, kind, &outcome).await?;
+                }
                 JobKind::SendMail => self.send_beside(scope, fence, job, place),
             }
         }

@@ -17,7 +17,7 @@ use store::{
     stalled::Stalled,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -58,6 +58,8 @@ struct State {
     stalled: Mutex<Stalled>,
     /// Since when sweeps fail, or some tenant has not moved.
     unwell: Mutex<Option<Instant>>,
+    /// Rung where tenants were registered: the next sweep does not wait.
+    registered: Notify,
 }
 
 /// A partition that this process holds.
@@ -104,7 +106,11 @@ impl Worker {
                 tracing::warn!(error = format!("{error:#}"), "the sweep failed; trying again");
             }
             self.note(swept.unwrap_or(true));
-            let _ = tokio::time::timeout(SWEEP, stop.cancelled()).await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(SWEEP) => {}
+                () = self.state.registered.notified() => {}
+            }
         }
         self.adjust(&BTreeMap::new(), &mut partitions).await;
         self.turns.0.mails.drain().await;
@@ -240,9 +246,14 @@ impl Worker {
         let mut bells = bells.messages().await.map_err(|e| e.to_string())?;
         while let Some(bell) = bells.next().await {
             let bell = bell.map_err(|e| e.to_string())?;
-            if let Some(tenant) = feed::tenant_of(&bell.subject).filter(|tenant| *tenant != TenantId::PLATFORM) {
+            match feed::tenant_of(&bell.subject) {
+                Some(TenantId::PLATFORM) => match self.turns.0.registry.refresh().await {
+                    Ok(()) => self.state.registered.notify_one(),
+                    Err(error) => tracing::debug!(%error, "the registry could not be read; the sweep looks again"),
+                },
                 // Where there is no room, the sweep rings.
-                let _ = rings.try_send(tenant);
+                Some(tenant) => drop(rings.try_send(tenant)),
+                None => {}
             }
         }
         Err("the consumer ended".into())
@@ -257,7 +268,9 @@ impl Worker {
             self.turns.known().clear();
         }
         let heads = self.turns.0.store.heads().await?;
-        let ready: HashSet<TenantId> = self.turns.0.registry.all().iter().filter(|t| t.state == TenantState::Ready).map(|t| t.id).collect();
+        let all = self.turns.0.registry.all();
+        let in_state = |state| all.iter().filter(move |tenant| tenant.state == state).map(|tenant| tenant.id);
+        let ready: HashSet<TenantId> = in_state(TenantState::Ready).collect();
         let is_ours = |tenant: TenantId| held.contains_key(&feed::partition(tenant)) && ready.contains(&tenant);
         // Also those whose logs are empty: there may be a job for them.
         let tenants: Vec<Uuid> = ready.iter().filter(|tenant| is_ours(**tenant)).map(|tenant| tenant.uuid()).collect();
@@ -269,7 +282,8 @@ impl Worker {
         let behind: Vec<&TenantHead> = ours.iter().filter(is_behind).copied().collect();
         let mut to_ring: HashSet<TenantId> = behind.iter().map(|head| head.tenant).collect();
         to_ring.extend(self.agenda(tenants).await?);
-        self.turns.failing().retain(is_ours);
+        to_ring.extend(in_state(TenantState::Registered));
+        self.turns.failing().retain(|tenant| held.contains_key(&feed::partition(tenant)));
         for tenant in to_ring {
             if self.turns.failing().is_due(tenant)
                 && let Some(partition) = held.get(&feed::partition(tenant))

@@ -40,6 +40,11 @@ impl Turns {
         let hash = hash_of(reaction.name, &serde_json::json!({ "cause": input.event }));
         let id = CommandId::from_uuid(job.job_id);
         let sent = SentCommand::new(sender, reaction.command, hash, Some(id), None, cause.metadata.correlation_id).caused_by(cause.id);
+        self.send(sent).await
+    }
+
+    /// Sends a job's command.
+    pub(crate) async fn send(&self, sent: SentCommand) -> Outcome {
         match self.0.executor.execute(sent).await {
             Ok(_) => Outcome::Done,
             Err(Failure::Refused(problem)) => Outcome::Refused(Trouble::new(problem.code, problem.detail)),

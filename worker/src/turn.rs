@@ -123,15 +123,19 @@ impl Turns {
 
     /// Gives a tenant its turn, under the fence of its partition's lease. True if there is more to do.
     pub(crate) async fn turn(&self, tenant: TenantId, fence: i64) -> Result<bool, TurnError> {
-        // Who is not registered, not ready or suspended has to wait, and whoever was closed waits for ever.
-        let registered = self.0.registry.by_id(tenant).filter(|tenant| tenant.state == TenantState::Ready);
-        let (Some(registered), Some(epoch)) = (registered, self.epoch()) else { return Ok(false) };
+        let (Some(registered), Some(epoch)) = (self.0.registry.by_id(tenant), self.epoch()) else { return Ok(false) };
         // What others write this process may not be able to read.
         if !self.0.executor.is_current() {
             return Ok(false);
         }
         // The partition's lease is the right to its tenants.
         let scope = TenantScope::checked(tenant);
+        match registered.state {
+            TenantState::Ready => {}
+            TenantState::Registered => return self.get_ready(scope, fence, &epoch).await,
+            // Who was suspended has to wait, and whoever was closed waits for ever.
+            TenantState::Suspended | TenantState::Closed => return Ok(false),
+        }
         let (followed, unreadable) = match self.follow(scope, fence).await {
             // What stands before it is done all the same.
             Err(TurnError::Unreadable(error)) => (false, Some(error)),

@@ -250,16 +250,6 @@ fn checksum(sql: &str) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(sql.as_bytes()))
 }
 
-/// Refuses a database whose tables are not those of this build: older (run the bootstrap) or newer (I8).
-pub async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
-    let mut conn = pool.acquire().await?;
-    let applied = applied(&mut conn).await.context("the database is not set up; run `tenure up` or the bootstrap first")?;
-    match pending(applied)?.first() {
-        Some((missing, _)) => bail!("the database is older than this build: it lacks migrations/{missing}; run the bootstrap first"),
-        None => Ok(()),
-    }
-}
-
 /// Makes a tenant usable: its roles `t_{namespace}` and `w_{namespace}`, its read schema with tables and indexes, its
 /// claim key. One transaction; doing it again changes nothing. Called by the worker for a tenant that was registered.
 pub async fn provision(worker: &PgPool, keys: &Keys, scope: TenantScope) -> anyhow::Result<()> {

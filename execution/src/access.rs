@@ -43,6 +43,20 @@ async fn check_person(aggregates: &Aggregates, actor: &Actor, command: &Command,
     if sights.iter().all(|sight| sight.all) && by_place.is_empty() {
         return Ok(());
     }
+    // Few commands come here, and every command's future would have room for it.
+    Box::pin(check_reach(aggregates, actor, command, touched, &sights, &by_place)).await
+}
+
+/// The same, for an actor who may change such facts of some people only.
+async fn check_reach(
+    aggregates: &Aggregates,
+    actor: &Actor,
+    command: &Command,
+    touched: &PersonTouched,
+    sights: &[Sight],
+    by_place: &[Sight],
+) -> Result<(), Problem> {
+    let PersonTouched { is_new, department, manager, .. } = *touched;
     let looker = Looker::new(aggregates, actor);
     let person = whom(aggregates, actor.scope, command, touched.person).await?;
     for sight in sights.iter().filter(|sight| !sight.all) {
@@ -58,7 +72,7 @@ async fn check_person(aggregates: &Aggregates, actor: &Actor, command: &Command,
     }
     // Nor can anybody be brought within a reach of the actor's that they were not in: who may say who works for whom would
     // else see what they may not.
-    for sight in &by_place {
+    for sight in by_place {
         let brought = match (department, manager) {
             (Some(department), _) if looker.is_within(sight, department).await? => true,
             (_, Some(manager)) => looker.leads(sight, manager).await? || looker.is_below(sight, manager).await?,

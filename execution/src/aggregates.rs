@@ -67,6 +67,12 @@ impl Aggregates {
         if let Some(known) = self.cached(stream).await.filter(fresh) {
             return Ok(known);
         }
+        // Large, and a command's future has room for several reads.
+        Box::pin(self.read_anew(scope, stream, since)).await
+    }
+
+    async fn read_anew(&self, scope: TenantScope, stream: StreamName, since: Instant) -> Result<CachedAggregate, Problem> {
+        let fresh = |known: &CachedAggregate| known.as_of >= since;
         let _reading = self.0.reading.lock(stream).await;
         let cached = self.cached(stream).await;
         if let Some(known) = cached.clone().filter(fresh) {

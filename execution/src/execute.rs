@@ -90,7 +90,12 @@ impl Executor {
     }
 
     /// Executes a command, once: sent again under its identity it gets the first answer (I7).
-    pub async fn execute(&self, mut sent: SentCommand) -> Result<Answer, Failure> {
+    pub async fn execute(&self, sent: SentCommand) -> Result<Answer, Failure> {
+        // It is of 5 KB, and tasks and handlers move what they await several times.
+        Box::pin(self.execute_sent(sent)).await
+    }
+
+    async fn execute_sent(&self, mut sent: SentCommand) -> Result<Answer, Failure> {
         let started = Instant::now();
         let name = sent.command.name();
         let span = tracing::info_span!("command", otel.name = name, command = name, command_id = %sent.command_id, stream = %sent.stream());
@@ -101,7 +106,7 @@ impl Executor {
             sent.sender.renew_if_old().await?;
             match self.0.admit(&sent).await {
                 Ok(()) => self.0.once(&sent).await,
-                Err(refused) => self.0.accepted_earlier(&sent).await?.ok_or(refused.into()),
+                Err(refused) => Box::pin(self.0.accepted_earlier(&sent)).await?.ok_or(refused.into()),
             }
         };
         let result = result.instrument(span).await;
@@ -166,7 +171,7 @@ impl Inner {
             Verdict::Refused(problem) => (problem.status, problem.document().to_string(), Err(Failure::Refused(problem))),
         };
         let first = FirstAnswer { hash: sent.hash, status: status.as_u16(), body };
-        let stands = self.answers.remember(sent.scope(), sent.command_id, first.clone()).await?;
+        let stands = Box::pin(self.answers.remember(sent.scope(), sent.command_id, first.clone())).await?;
         // Another process may have appended it since that look.
         if (stands.is_none() || !self.answers.closes())
             && let Some(appended) = self.appended_earlier(sent, stream).await?
@@ -194,7 +199,7 @@ impl Inner {
         if !sent.keyed {
             return Ok(None);
         }
-        match self.store.find_command(stream, sent.command_id).await.map_err(|e| unavailable(&e))? {
+        match Box::pin(self.store.find_command(stream, sent.command_id)).await.map_err(|e| unavailable(&e))? {
             Some(first) if first.command_hash != sent.hash => Err(key_reused()),
             first => Ok(first),
         }
@@ -221,9 +226,9 @@ impl Inner {
         let Some(lock) = needed(sent.command.lock()) else {
             return self.decide(sent, stream, asked).await;
         };
-        let held = self.locks.hold(sent.scope(), lock).await?;
+        let held = Box::pin(self.locks.hold(sent.scope(), lock)).await?;
         let verdict = self.decide(sent, stream, asked).await;
-        held.release().await;
+        Box::pin(held.release()).await;
         verdict
     }
 
@@ -386,7 +391,7 @@ impl Inner {
             }
             if stream.tenant() == TenantId::PLATFORM {
                 // The platform's log registers tenants. This process reads it at once; the others do within half a second.
-                let _ = self.registry.refresh().await;
+                let _ = Box::pin(self.registry.refresh()).await;
             }
         }
         Ok(appended)
@@ -418,4 +423,19 @@ fn replay(sent: &SentCommand, first: &FirstAnswer) -> Result<Answer, Failure> {
         return Ok(Answer { replayed: true, ..answer });
     }
     Err(Failure::RefusedEarlier(status, serde_json::from_str(&first.body).map_err(|e| Problem::internal(&e))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a batch 256 wait side by side, and each is moved several times before its task runs.
+    #[test]
+    fn the_future_of_a_command_is_small() {
+        fn size<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(|executor: &'static Executor, sent| executor.execute(sent));
+        assert!(size <= 1024 + size_of::<SentCommand>(), "{size} bytes");
+    }
 }

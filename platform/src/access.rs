@@ -516,13 +516,18 @@ impl AccessBook {
     /// What a tenant decided, as of a version; none without one.
     pub(crate) async fn of(&self, scope: TenantScope, version: Option<i64>) -> Result<Arc<TenantAccess>, sqlx::Error> {
         let (Some(version), Some(pool)) = (version, &self.pool) else { return Ok(Arc::default()) };
+        let key = (scope.tenant(), version);
+        if let Some(access) = self.kept.get(&key).await {
+            return Ok(access);
+        }
         let read = async {
             let mut tx = ScopedTx::begin(pool, scope).await?;
             let access = TenantAccess::read(&mut tx, scope).await?;
             tx.commit().await?;
             Ok::<_, sqlx::Error>(Arc::new(access))
         };
-        self.kept.try_get_with((scope.tenant(), version), read).await.map_err(|error| {
+        // Seldom, and large: every request's future would have room for it.
+        Box::pin(self.kept.try_get_with(key, read)).await.map_err(|error| {
             // Shared by all who waited for it.
             if crate::problem::database_is_away(&error) { sqlx::Error::PoolTimedOut } else { sqlx::Error::Protocol(error.to_string()) }
         })

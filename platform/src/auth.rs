@@ -408,7 +408,7 @@ impl Gate {
         let mut tenant = self.registry.by_id(id);
         if !tenant.as_ref().is_some_and(|tenant| agrees(tenant) && tenant.state != TenantState::Registered) {
             // Registered, made ready or renamed a moment ago, perhaps.
-            self.registry.refresh().await.map_err(|error| lookup_failed(&error))?;
+            Box::pin(self.registry.refresh()).await.map_err(|error| lookup_failed(&error))?;
             tenant = self.registry.by_id(id);
         }
         let tenant = tenant.ok_or_else(|| refused(tenant_not_found(), "the tenant is unknown", Some(id)))?;
@@ -508,7 +508,7 @@ impl Actor {
     /// Looks again at who sent a request that has waited: whether the token and the tenant are still good, and the rights
     /// the same. Call it before an answer that follows a wait.
     pub async fn after_waiting(&self) -> Result<(), Problem> {
-        if self.pass.looked().elapsed() < LOOK_AGAIN || self.renewed().await?.grants == self.grants {
+        if self.pass.looked().elapsed() < LOOK_AGAIN || Box::pin(self.renewed()).await?.grants == self.grants {
             return Ok(());
         }
         Err(self.rights_changed())

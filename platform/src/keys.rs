@@ -169,12 +169,12 @@ impl Keys {
         if unknown.is_empty() {
             return Ok(keys);
         }
-        let rows = within_patience(async {
+        let rows = Box::pin(within_patience(async {
             let mut tx = ScopedTx::begin(&self.0.pool, scope).await?;
             let rows = select_keys(tx.conn(), scope.tenant(), &unknown).await?;
             tx.commit().await?;
             Ok(rows)
-        })
+        }))
         .await?;
         for (person, wrapped) in rows {
             let person = PersonId::from_uuid(person);
@@ -203,7 +203,7 @@ impl Keys {
             return Ok(key);
         }
         let closed = |_| KeyError::Unavailable("the key writer has stopped".into());
-        let key = within_patience(async {
+        let key = Box::pin(within_patience(async {
             let (answer, answered) = oneshot::channel();
             self.0
                 .creations
@@ -211,7 +211,7 @@ impl Keys {
                 .await
                 .map_err(|_| KeyError::Unavailable("the key writer has stopped".into()))?;
             answered.await.map_err(closed)?
-        })
+        }))
         .await?;
         self.0.people.insert((scope.tenant(), person), key.clone()).await;
         Ok(key)
@@ -274,7 +274,7 @@ impl Keys {
         let key = if let Some(key) = self.0.claims.get(&scope.tenant()).await {
             key
         } else {
-            let key = Arc::new(within_patience(self.load_claim_key(scope)).await?);
+            let key = Arc::new(Box::pin(within_patience(self.load_claim_key(scope))).await?);
             self.0.claims.insert(scope.tenant(), key.clone()).await;
             key
         };

@@ -79,6 +79,8 @@ struct Pass {
     token: String,
     named: Vec<Name>,
     looked: Mutex<Instant>,
+    /// What was found when somebody with this pass looked last, after the admission.
+    found: Mutex<Option<Found>>,
     /// Of the tenant's share, for as long as somebody works for the actor.
     _place: Share<TenantId>,
 }
@@ -91,6 +93,17 @@ impl std::fmt::Debug for Pass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Pass")
     }
+}
+
+/// Who an actor is at an instant, as far as that may change.
+#[derive(Clone)]
+struct Found {
+    tenant: Arc<Tenant>,
+    roles: Vec<String>,
+    grants: Grants,
+    ends_with: Option<EmployeeId>,
+    registration: Option<Registration>,
+    looked: Instant,
 }
 
 /// How long a request may wait before it is looked at again who sent it: what is revoked bites within five seconds.
@@ -243,7 +256,7 @@ impl Gate {
         let employee = claims.employee();
         let session = claims.sid.as_deref().and_then(|id| id.parse().ok());
         let (token, named, looked) = (token.to_owned(), named.unwrap_or_default(), Instant::now());
-        let pass = Arc::new(Pass { gate: self.clone(), token, named, looked: Mutex::new(looked), _place: place });
+        let pass = Arc::new(Pass { gate: self.clone(), token, named, looked: Mutex::new(looked), found: Mutex::default(), _place: place });
         let Claims { sub: subject, roles, .. } = claims;
         Ok(Actor { subject, tenant, scope, roles, grants, employee, ends_with, session, registration, looked, epoch, pass })
     }
@@ -519,9 +532,18 @@ impl Actor {
         refused(problem, "the rights changed during a wait", Some(self.tenant.id))
     }
     /// The actor as it is now, where it was looked at a while ago; `None` where that was just done, which costs nothing. Call it
-    /// before whatever can't be undone.
+    /// before whatever can't be undone. The lines of a batch share what one of them finds: a signature takes longer to verify than
+    /// most commands take to decide.
     pub async fn renewed_if_old(&self) -> Result<Option<Self>, Problem> {
-        if self.looked.elapsed() < LOOK_AGAIN { Ok(None) } else { self.renewed().await.map(Some) }
+        if self.looked.elapsed() < LOOK_AGAIN {
+            return Ok(None);
+        }
+        let found = self.pass.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match found.filter(|found| found.looked.elapsed() < LOOK_AGAIN) {
+            Some(found) => Ok(Some(self.found(found))),
+            // Seldom, and large: every command's future would have room for it.
+            None => Box::pin(self.renewed()).await.map(Some),
+        }
     }
     /// The actor by the same token, with what it may do now; in the same place. Fails where it would not be let in any more.
     pub async fn renewed(&self) -> Result<Self, Problem> {
@@ -532,7 +554,12 @@ impl Actor {
         let (grants, ends_with) = gate.grants(self.scope, &mut verified).await?;
         let (roles, registration, looked) = (verified.claims.roles, verified.external, Instant::now());
         *self.pass.looked() = looked;
-        Ok(Self { tenant, roles, grants, ends_with, registration, looked, ..self.clone() })
+        let found = Found { tenant, roles, grants, ends_with, registration, looked };
+        *self.pass.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+        Ok(self.found(found))
+    }
+    fn found(&self, Found { tenant, roles, grants, ends_with, registration, looked }: Found) -> Self {
+        Self { tenant, roles, grants, ends_with, registration, looked, ..self.clone() }
     }
     /// 401 `invalid_token`: the employment with which the access ends is over.
     pub fn has_left(&self) -> Problem {

@@ -576,6 +576,7 @@ const KEPT_BY_TEXT: &[(&str, &str, &str)] = &[
     ("auth/external.rs", "UniqueMap", "one token's claims"),
     ("organization/units.rs", "codes", "codes that are never reused"),
     ("registry.rs", "by_slug", "folded anew from the log: a_freed_slug_is_another_tenants"),
+    ("restrictions.rs", "texts", "statements of this build: a_kept_statement_that_names_the_tenants_schema_is_refused"),
     ("strangers.rs", "paths", "routes of this build"),
     ("today.rs", "Zones", "time zones of this build, by the names of their rules"),
     ("trust.rs", "roles", "a request's own body"),

@@ -16,6 +16,7 @@ mod openapi;
 mod params;
 mod progress;
 mod read;
+mod restrictions;
 mod service;
 mod sight;
 mod today;

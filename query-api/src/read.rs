@@ -9,7 +9,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use platform::{
-    Access, NotBegun, Problem, Reader, TenantClock, TenantPool, TurnTx,
+    Access, NotBegun, Problem, Reader, Tenant, TenantClock, TenantPool, TurnTx,
     access::{Departure, Departures},
     auth::Employments,
     read_schema,
@@ -17,7 +17,7 @@ use platform::{
 };
 use serde::Serialize;
 use sqlx::{
-    Execute as _, FromRow, Postgres, Row as _,
+    Arguments as _, Execute as _, FromRow, Postgres, Row as _,
     error::BoxDynError,
     postgres::{PgArguments, PgRow},
     query::QueryAs,
@@ -30,7 +30,8 @@ use crate::{
     histories::Histories,
     params::{Day, Fresh},
     progress::Progress,
-    sight::{LEFT, Sight, bind},
+    restrictions::Restrictions,
+    sight::{LEFT, Sight, Slots},
     today::{KnownZones, Todays, UNKNOWN_ZONES, zone_of_person},
 };
 
@@ -44,6 +45,7 @@ pub struct Reads {
     progress: Arc<Progress>,
     histories: Histories,
     zones: KnownZones,
+    restrictions: Restrictions,
 }
 
 /// A tenant's transaction.
@@ -55,12 +57,8 @@ struct Reading {
 impl Reading {
     /// The statement as one of the tenant's own, which stays planned whomever else the connection serves. For a tenant that rarely
     /// comes it would not be worth keeping.
-    fn own(&self, mut statement: String) -> String {
-        if self.tx.is_well_known() {
-            statement.push_str("\n-- ");
-            statement.push_str(&self.schema);
-        }
-        statement
+    fn own(&self, statement: &str) -> String {
+        if self.tx.is_well_known() { [statement, "\n-- ", &self.schema].concat() } else { statement.to_owned() }
     }
     /// How far the read model is, and the event there.
     async fn checkpoint(&mut self) -> Result<LogPoint, Problem> {
@@ -73,7 +71,7 @@ impl Reading {
     }
     /// How far the read model is.
     async fn position(&mut self) -> Result<i64, Problem> {
-        let statement = self.own("select position from checkpoint".to_owned());
+        let statement = self.own("select position from checkpoint");
         sqlx::query_scalar(&statement).fetch_one(self.tx.conn()).await.map_err(unreadable)
     }
 }
@@ -101,13 +99,18 @@ impl Positioned for Body {
 impl Reads {
     /// On these connections, of read models that are derived from this store.
     pub fn new(connections: TenantPool, store: Store) -> Self {
-        Self { connections, progress: Arc::default(), histories: Histories::of(store), zones: KnownZones::default() }
+        Self {
+            connections,
+            progress: Arc::default(),
+            histories: Histories::of(store),
+            zones: KnownZones::default(),
+            restrictions: Restrictions::default(),
+        }
     }
 
     /// The same read models on a connection of its own: who is looked at again may hold one of the others.
     pub(crate) fn beside(&self) -> Self {
-        let (histories, zones) = (self.histories.clone(), self.zones.clone());
-        Self { connections: self.connections.beside(1), progress: Arc::default(), histories, zones }
+        Self { connections: self.connections.beside(1), progress: Arc::default(), ..self.clone() }
     }
 
     /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.
@@ -160,21 +163,16 @@ impl Reads {
             return Err(problem);
         }
         let rows = if sight.is_whole() {
-            sqlx::query_with(&reading.own(statement), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?
+            sqlx::query_with(&reading.own(&statement), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?
         } else {
-            let restricted = |todays: &Todays| {
-                let mut arguments = arguments.clone();
-                sight.restrict(&statement, &mut arguments, tenant.id, todays).map(|sql| (sql, arguments))
-            };
-            self.rows_of_today(&mut reading, tenant.id, || TenantClock::read(tenant), restricted).await?
-        };
-        reading.tx.end();
-        if sight.asks_for_leavers() {
-            let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-            if first.try_get::<bool, _>(LEFT)? {
+            let rows = self.restricted(&mut reading, tenant, sight, (&statement, &arguments)).await?;
+            if sight.asks_for_leavers() && says(&rows, LEFT)? != Some(false) {
+                reading.tx.end();
                 return Err(reader.0.has_left());
             }
-        }
+            rows
+        };
+        reading.tx.end();
         let rows = rows.iter().map(R::from_row).collect::<Result<Vec<_>, _>>()?;
         let position = rows.iter().map(R::position).max().unwrap_or(0);
         // A cut-over since it was looked at may have gone back.
@@ -184,17 +182,34 @@ impl Reads {
         Ok((position, rows))
     }
 
+    /// The rows of a statement that shows what may be seen.
+    async fn restricted(
+        &self,
+        reading: &mut Reading,
+        tenant: &Tenant,
+        sight: &Sight,
+        (statement, arguments): (&str, &PgArguments),
+    ) -> Result<Vec<PgRow>, Problem> {
+        let restricted = |reading: &Reading, todays: &Todays| {
+            let mut arguments = arguments.clone();
+            let made = self.restrictions.restrict(sight, statement, &mut arguments, tenant.id, todays)?;
+            Ok((reading.own(&made.sql), arguments))
+        };
+        self.rows_of_today(reading, tenant.id, || TenantClock::read(tenant), restricted).await
+    }
+
     /// The rows of a statement that may judge by the day; it runs again where it was not told the day of each of the tenant's places.
     async fn rows_of_today(
         &self,
         reading: &mut Reading,
         tenant: TenantId,
         clock: impl Fn() -> TenantClock,
-        statement: impl Fn(&Todays) -> Result<(String, PgArguments), BoxDynError>,
+        statement: impl Fn(&Reading, &Todays) -> Result<(String, PgArguments), BoxDynError>,
     ) -> Result<Vec<PgRow>, Problem> {
         for _ in 0..ROUNDS {
-            let (sql, arguments) = statement(&self.zones.todays(tenant, &clock())).map_err(|error| Problem::internal(&error))?;
-            let rows = sqlx::query_with(&reading.own(sql), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?;
+            let todays = self.zones.todays(tenant, &clock());
+            let (sql, arguments) = statement(reading, &todays).map_err(|error| Problem::internal(&error))?;
+            let rows = sqlx::query_with(&sql, arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?;
             let unknown = match rows.first() {
                 Some(row) if row.try_column(UNKNOWN_ZONES).is_ok() => row.try_get::<Vec<String>, _>(UNKNOWN_ZONES)?,
                 Some(_) | None => Vec::new(),
@@ -210,10 +225,7 @@ impl Reads {
     /// A transaction whose read model is fresh enough.
     async fn begin_at(&self, reader: &Reader, schema: &str, fresh: Fresh) -> Result<Reading, Problem> {
         if !self.histories.is_certain(reader.0.scope.tenant()) {
-            let mut reading = self.begin(reader.0.scope, schema).await?;
-            let checkpoint = reading.checkpoint().await?;
-            reading.tx.end();
-            self.histories.verify(reader.0.scope, checkpoint).await?;
+            Box::pin(self.verify(reader.0.scope, schema)).await?;
         }
         // Where others wait it is not there yet, most likely, and known before long.
         let watched = self.progress.is_watched(reader.0.scope.tenant());
@@ -224,8 +236,16 @@ impl Reads {
             }
             reading.tx.end();
         }
-        self.wait(reader, schema, fresh, watched).await?;
+        Box::pin(self.wait(reader, schema, fresh, watched)).await?;
         self.begin(reader.0.scope, schema).await
+    }
+
+    /// Looks whether the read model is of this store's history.
+    async fn verify(&self, scope: TenantScope, schema: &str) -> Result<(), Problem> {
+        let mut reading = self.begin(scope, schema).await?;
+        let checkpoint = reading.checkpoint().await?;
+        reading.tx.end();
+        self.histories.verify(scope, checkpoint).await
     }
 
     /// A transaction, once it is the tenant's turn.
@@ -283,17 +303,21 @@ impl Employments for Reads {
             let schema = read_schema(scope.tenant(), platform::READ_MODEL_VERSION);
             let mut reading = self.begin(scope, &schema).await?;
             let ids: Vec<_> = people.iter().map(|id| id.uuid()).collect();
-            let statement = |todays: &Todays| {
+            let statement = |reading: &Reading, todays: &Todays| {
                 let mut arguments = PgArguments::default();
-                let people = bind(&mut arguments, ids.clone())?;
-                let (expressions, unknown) = todays.expressions(&mut arguments)?;
+                arguments.add(&ids)?;
+                let mut slots = Slots::behind(arguments.len());
+                let (expressions, unknown) = todays.expressions(&mut slots);
+                for bound in slots.bound() {
+                    todays.bind(*bound, &mut arguments)?;
+                }
                 let with = if expressions.is_empty() { String::new() } else { format!("with {} ", expressions.join(", ")) };
                 let (there, back) = (todays.is_there("r.id"), todays.back_since("r.id"));
                 let zone = zone_of_person("r.id", &todays.of_tenant());
                 let sql = format!(
-                    "{with}select r.id, not {there} as gone, {back} as back, {zone} as time_zone, {unknown} from unnest({people}) as r (id)"
+                    "{with}select r.id, not {there} as gone, {back} as back, {zone} as time_zone, {unknown} from unnest($1::uuid[]) as r (id)"
                 );
-                Ok((sql, arguments))
+                Ok((reading.own(&sql), arguments))
             };
             let rows = self.rows_of_today(&mut reading, scope.tenant(), || clock.clone(), statement).await?;
             reading.tx.end();
@@ -313,6 +337,11 @@ impl Employments for Reads {
     fn at_admission(&self) -> bool {
         false
     }
+}
+
+/// What a column beside a statement's rows says.
+fn says(rows: &[PgRow], column: &str) -> Result<Option<bool>, sqlx::Error> {
+    rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(column)
 }
 
 /// 503 `projection_behind`.

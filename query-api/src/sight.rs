@@ -14,10 +14,10 @@ use platform::{
     access::{self, Action, FieldClass},
     declared::{Declared, DeclaredColumn, DeclaredRows, DeclaredTable},
 };
-use sqlx::{Arguments as _, Encode, Postgres, Type, TypeInfo as _, error::BoxDynError, postgres::PgArguments};
+use sqlx::{Arguments as _, error::BoxDynError, postgres::PgArguments};
 use uuid::Uuid;
 
-use crate::today::Todays;
+use crate::today::{DaysForm, Todays};
 
 /// What a reader may see of each class of fields.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +38,84 @@ enum About {
     FactsOf(Uuid),
     /// This person.
     Only(Uuid),
+}
+
+/// All that the text of a restricted statement depends on, but the statement.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Form {
+    /// Of each class: whether all are seen, lines, departments.
+    classes: [[bool; 3]; FieldClass::COUNT],
+    /// Whether it is about a person's facts, or about a person alone.
+    about: [bool; 2],
+    /// Whether the reader's access ends with an employment.
+    ends: bool,
+    days: DaysForm,
+    /// Arguments of the statement itself.
+    taken: usize,
+}
+
+/// A statement that shows what a reader may see.
+#[derive(Debug)]
+pub(crate) struct Restricted {
+    pub(crate) sql: String,
+    /// What is bound behind the statement's own arguments.
+    bound: Vec<Bound>,
+    /// The statement as it was, in lower case.
+    lower: String,
+}
+
+impl Restricted {
+    /// Refuses a statement that names this tenant's schema.
+    pub(crate) fn refuse_schema_of(&self, tenant: TenantId) -> Result<(), BoxDynError> {
+        if self.lower.contains(&tenant.namespace()) { Err(DETOUR.into()) } else { Ok(()) }
+    }
+}
+
+/// What is bound: of a class, by its place in [`FieldClass::ALL`], or of the statement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    /// The people whom the reader may see.
+    People(usize),
+    /// The managers whose lines the reader may see.
+    Lines(usize),
+    /// The departments that the reader may see.
+    Departments(usize),
+    /// The person whom it is about.
+    About,
+    /// The reader.
+    Reader,
+    /// The known time zones.
+    ZoneNames,
+    /// The days there.
+    ZoneDays,
+}
+
+/// The arguments behind a statement's own.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    taken: usize,
+    bound: Vec<Bound>,
+}
+
+impl Slots {
+    /// Behind so many.
+    pub(crate) const fn behind(taken: usize) -> Self {
+        Self { taken, bound: Vec::new() }
+    }
+    /// One more: SQL for it.
+    pub(crate) fn add(&mut self, bound: Bound) -> String {
+        let kind = match bound {
+            Bound::People(_) | Bound::Lines(_) | Bound::Departments(_) => "UUID[]",
+            Bound::About | Bound::Reader => "UUID",
+            Bound::ZoneNames | Bound::ZoneDays => "TEXT[]",
+        };
+        self.bound.push(bound);
+        format!("${}::{kind}", self.taken + self.bound.len())
+    }
+    /// Which were added, in order.
+    pub(crate) fn bound(&self) -> &[Bound] {
+        &self.bound
+    }
 }
 
 impl Sight {
@@ -94,82 +172,107 @@ impl Sight {
         seen.filter(|(class, _)| classes.contains(class)).all(|(_, sight)| sight.all)
     }
 
-    /// The statement, which then sees only that. Whom it is for is bound behind its own arguments, so that one text, and in a
-    /// tenant's schema one plan, serves all who see by rules of the same form.
-    pub(crate) fn restrict(
-        &self,
-        statement: &str,
-        arguments: &mut PgArguments,
-        tenant: TenantId,
-        todays: &Todays,
-    ) -> Result<String, BoxDynError> {
-        self.restrict_in(&Declared::read_model().tables, statement, arguments, tenant, todays)
+    /// All that the text of a statement depends on, which has so many arguments of its own.
+    pub(crate) fn form(&self, taken: usize, todays: &Todays) -> Form {
+        let classes = self.classes.each_ref().map(|class| [class.all, !class.lines.is_empty(), !class.departments.is_empty()]);
+        let about = [matches!(self.about, About::FactsOf(_) | About::Only(_)), matches!(self.about, About::Only(_))];
+        Form { classes, about, ends: self.ends_with.is_some(), days: todays.form(), taken }
+    }
+
+    /// The statement, which then sees only that. Whom it is for is bound behind its own arguments ([`Sight::bind`]), so that one text,
+    /// and in a tenant's schema one plan, serves all who see by rules of the same form.
+    pub(crate) fn restrict(&self, statement: &str, taken: usize, tenant: TenantId, todays: &Todays) -> Result<Restricted, BoxDynError> {
+        self.restrict_in(&Declared::read_model().tables, statement, taken, tenant, todays)
     }
 
     fn restrict_in(
         &self,
         declared: &[DeclaredTable],
         statement: &str,
-        arguments: &mut PgArguments,
+        taken: usize,
         tenant: TenantId,
         todays: &Todays,
-    ) -> Result<String, BoxDynError> {
+    ) -> Result<Restricted, BoxDynError> {
         let lower = statement.to_ascii_lowercase();
         refuse_detours(&lower, tenant)?;
-        let (person, facts_of) = match self.about {
-            About::Anybody => (None, None),
-            About::FactsOf(person) => (None, Some(person)),
-            About::Only(person) => (Some(person), Some(person)),
+        let (alone, about) = match self.about {
+            About::Anybody => (false, false),
+            About::FactsOf(_) => (false, true),
+            About::Only(_) => (true, true),
         };
         let mut classes = Vec::with_capacity(FieldClass::COUNT);
-        for (class, sight) in FieldClass::ALL.into_iter().zip(&self.classes) {
-            classes.push(Seen::new(class, sight, if class == FieldClass::Directory { person } else { facts_of }));
+        for (at, (class, sight)) in FieldClass::ALL.into_iter().zip(&self.classes).enumerate() {
+            let about = if class == FieldClass::Directory { alone } else { about };
+            classes.push(Seen { class, at, name: expression_of(class), sight, about, named: None });
         }
+        let mut slots = Slots::behind(taken);
         // A statement reads only tables that it names, so only their expressions are made, which PostgreSQL has to parse.
         let mut tables = Vec::new();
         for table in declared.iter().filter(|table| lower.contains(table.name)) {
-            tables.extend(hidden(table, &mut classes, arguments)?);
+            tables.extend(hidden(table, &mut classes, &mut slots)?);
         }
-        let (mut expressions, mut also) = (Vec::new(), String::new());
-        if let Some(reader) = self.ends_with {
+        let (mut expressions, mut also, mut judges_by_day) = (Vec::new(), String::new(), false);
+        if self.ends_with.is_some() {
             // Before what hides the reader from themselves.
-            let reader = bind(arguments, reader)?;
+            let reader = slots.add(Bound::Reader);
             expressions.push(format!("reader (gone) as (select not {})", todays.is_there(&reader)));
-            also.push_str(", (select gone from reader) as reader_left");
+            let _ = write!(also, ", (select gone from reader) as {LEFT}"); // a String takes all
+            judges_by_day = true;
         }
-        let mut judges_by_day = self.ends_with.is_some();
         for class in &mut classes {
             // Whom nothing asks for need not be looked for.
             if lower.contains(&class.name) || tables.iter().any(|table| table.contains(&class.name)) {
                 judges_by_day |= class.is_by_place();
-                expressions.push(class.expression(arguments, todays)?);
+                expressions.push(class.expression(&mut slots, todays));
             }
         }
         expressions.append(&mut tables);
         if expressions.is_empty() {
-            return Ok(statement.to_owned());
+            return Ok(Restricted { sql: statement.to_owned(), bound: Vec::new(), lower });
         }
         if judges_by_day {
-            let (days, unknown) = todays.expressions(arguments)?;
+            let (days, unknown) = todays.expressions(&mut slots);
             expressions.splice(..0, days);
             also = format!(", {unknown}{also}");
         }
         // Not `recursive`: up to the end of the expression that hides it, a name stands for the table itself.
-        Ok(format!("with {} select *{also} from ({statement}) as answer", expressions.join(", ")))
+        let sql = format!("with {} select *{also} from ({statement}) as answer", expressions.join(", "));
+        Ok(Restricted { sql, bound: slots.bound, lower })
+    }
+
+    /// Binds what a restricted statement has behind its own arguments.
+    pub(crate) fn bind(&self, restricted: &Restricted, arguments: &mut PgArguments, todays: &Todays) -> Result<(), BoxDynError> {
+        let of = |at: usize| self.classes.get(at).ok_or("a class is missing from the list");
+        for bound in &restricted.bound {
+            match *bound {
+                Bound::People(at) => arguments.add(employees(&of(at)?.people))?,
+                Bound::Lines(at) => arguments.add(employees(&of(at)?.lines))?,
+                Bound::Departments(at) => arguments.add(of(at)?.departments.iter().map(|id| id.uuid()).collect::<Vec<_>>())?,
+                Bound::About => match self.about {
+                    About::FactsOf(person) | About::Only(person) => arguments.add(person)?,
+                    About::Anybody => return Err("a statement about anybody is about nobody".into()),
+                },
+                Bound::Reader => arguments.add(self.ends_with)?,
+                Bound::ZoneNames | Bound::ZoneDays => todays.bind(*bound, arguments)?,
+            }
+        }
+        Ok(())
     }
 }
+
+const DETOUR: &str = "a statement reaches around what hides; name tables plainly";
 
 /// Refuses what reaches a table by another way than its plain name: with its schema, in escapes, or by PostgreSQL's statistics.
 fn refuse_detours(lower: &str, tenant: TenantId) -> Result<(), BoxDynError> {
     let namespace = tenant.namespace();
     match [namespace.as_str(), "u&\"", "u&'", "pg_stat", "information_schema"].iter().find(|detour| lower.contains(**detour)) {
         None => Ok(()),
-        Some(_) => Err("a statement reaches around what hides; name tables plainly".into()),
+        Some(_) => Err(DETOUR.into()),
     }
 }
 
 /// A common table expression of the table's name that shows what may be seen of it; none where nothing is hidden.
-fn hidden(table: &DeclaredTable, classes: &mut [Seen<'_>], arguments: &mut PgArguments) -> Result<Option<String>, BoxDynError> {
+fn hidden(table: &DeclaredTable, classes: &mut [Seen<'_>], slots: &mut Slots) -> Result<Option<String>, BoxDynError> {
     let name = table.name;
     let (whose, of_rows) = match &table.rows {
         // Nobody but the projector has a right to what is not declared.
@@ -186,14 +289,14 @@ fn hidden(table: &DeclaredTable, classes: &mut [Seen<'_>], arguments: &mut PgArg
     let mut filters = Vec::new();
     // Whose pay may be seen, say, is seen where the person may be.
     for class in classes.iter_mut().filter(|class| class.class == FieldClass::Directory || class.class == of_rows) {
-        filters.extend(class.among(whose, arguments)?);
+        filters.extend(class.among(whose, slots));
     }
     let mut masks: Vec<Option<String>> = Vec::new();
     for (_, column) in table.readable() {
         masks.push(match column {
             DeclaredColumn::Class(own) if own != FieldClass::Directory && own != of_rows => {
                 let class = classes.iter_mut().find(|class| class.class == own).ok_or("a class is missing from the list")?;
-                class.among(whose, arguments)?
+                class.among(whose, slots)
             }
             DeclaredColumn::Open | DeclaredColumn::Class(_) => None,
         });
@@ -236,55 +339,51 @@ pub(crate) const LEFT: &str = "reader_left";
 /// The people whom a class of fields may be seen of, in one statement.
 struct Seen<'a> {
     class: FieldClass,
+    /// In the list of classes.
+    at: usize,
     /// Of its expression.
     name: String,
     sight: &'a access::Sight,
-    /// The only one who is asked about.
-    about: Option<Uuid>,
+    /// Whether only one person is asked about.
+    about: bool,
     /// The argument with the people who are named, once there is one.
     named: Option<String>,
 }
 
-impl<'a> Seen<'a> {
-    fn new(class: FieldClass, sight: &'a access::Sight, about: Option<Uuid>) -> Self {
-        Self { class, name: expression_of(class), sight, about, named: None }
-    }
+impl Seen<'_> {
     /// SQL for whether the class may be seen of the person in a column of `x`; none where it may be of everybody. Of people who are named it is a list,
     /// which costs the planner less than an expression that gives it.
-    fn among(&mut self, whose: &str, arguments: &mut PgArguments) -> Result<Option<String>, BoxDynError> {
-        Ok(if self.sight.all {
+    fn among(&mut self, whose: &str, slots: &mut Slots) -> Option<String> {
+        if self.sight.all {
             None
         } else if self.is_by_place() {
             Some(format!("x.{whose} in (select employee_id from {})", self.name))
         } else {
-            Some(format!("x.{whose} = any ({})", self.named(arguments)?))
-        })
+            Some(format!("x.{whose} = any ({})", self.named(slots)))
+        }
     }
     /// Whether it depends on where people work today.
     fn is_by_place(&self) -> bool {
         !self.sight.lines.is_empty() || !self.sight.departments.is_empty()
     }
-    fn named(&mut self, arguments: &mut PgArguments) -> Result<String, BoxDynError> {
-        if self.named.is_none() {
-            self.named = Some(bind(arguments, employees(&self.sight.people))?);
-        }
-        Ok(self.named.clone().unwrap_or_default())
+    fn named(&mut self, slots: &mut Slots) -> String {
+        self.named.get_or_insert_with(|| slots.add(Bound::People(self.at))).clone()
     }
     /// A common table expression of the class's name: the people, as of today.
-    fn expression(&mut self, arguments: &mut PgArguments, todays: &Todays) -> Result<String, BoxDynError> {
+    fn expression(&mut self, slots: &mut Slots, todays: &Todays) -> String {
         let (name, mut steps) = (self.name.clone(), Vec::new());
         let mut sets = vec![if self.sight.all {
             "select employee_id from employee".to_owned()
         } else {
-            format!("select unnest({})", self.named(arguments)?)
+            format!("select unnest({})", self.named(slots))
         }];
         if !self.sight.lines.is_empty() {
             // Only through people who have not left; `union` ends a ring.
-            let roots = bind(arguments, employees(&self.sight.lines))?;
+            let roots = slots.add(Bound::Lines(self.at));
             let roots = format!("array(select r.id from unnest({roots}) as r (id) where {})", todays.is_there("r.id"));
             let place = todays.place(true);
-            if let Some(person) = self.about {
-                let person = bind(arguments, person)?;
+            if self.about {
+                let person = slots.add(Bound::About);
                 steps.push(format!(
                     "above (manager_id) as (
                         select a.manager_id from assignment_span a {place} where a.employee_id = {person}
@@ -301,7 +400,7 @@ impl<'a> Seen<'a> {
             }
         }
         if !self.sight.departments.is_empty() {
-            let roots = bind(arguments, self.sight.departments.iter().map(|id| id.uuid()).collect::<Vec<_>>())?;
+            let roots = slots.add(Bound::Departments(self.at));
             let (today, place) = (todays.of_tenant(), todays.place(false));
             steps.push(format!(
                 "tree (department_id) as (
@@ -312,21 +411,12 @@ impl<'a> Seen<'a> {
             sets.push(format!("select a.employee_id from tree t join assignment_span a on a.department_id = t.department_id {place}"));
         }
         let steps = if steps.is_empty() { String::new() } else { format!("with recursive {} ", steps.join(", ")) };
-        Ok(format!("{name} (employee_id) as ({steps}{})", sets.join(" union ")))
+        format!("{name} (employee_id) as ({steps}{})", sets.join(" union "))
     }
 }
 
 fn employees(ids: &BTreeSet<EmployeeId>) -> Vec<Uuid> {
     ids.iter().map(|id| id.uuid()).collect()
-}
-
-/// Adds an argument: SQL for it.
-pub(crate) fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres> + 'q>(
-    arguments: &mut PgArguments,
-    value: T,
-) -> Result<String, BoxDynError> {
-    arguments.add(value)?;
-    Ok(format!("${}::{}", arguments.len(), T::type_info().name()))
 }
 
 #[cfg(test)]
@@ -354,9 +444,10 @@ mod tests {
             ),
         ] {
             let mut arguments = PgArguments::default();
-            let sql = sight.restrict(statement, &mut arguments, TENANT, &Todays::one(DAY)).unwrap();
+            let restricted = sight.restrict(statement, 0, TENANT, &Todays::one(DAY)).unwrap();
+            sight.bind(&restricted, &mut arguments, &Todays::one(DAY)).unwrap();
             let expected = if before.is_empty() { statement.to_owned() } else { format!("{before}select * from ({statement}) as answer") };
-            assert_eq!((sql, arguments.len()), (expected, usize::from(!before.is_empty())));
+            assert_eq!((restricted.sql, arguments.len()), (expected, usize::from(!before.is_empty())));
         }
     }
 
@@ -372,19 +463,11 @@ mod tests {
                 ends_with: Some(Uuid::from_u128(n + 2)),
             }
         };
-        let texts = [1, 7_000_000].map(|n| {
-            let mut arguments = PgArguments::default();
-            sight(n)
-                .restrict(
-                    "select * from person_span join compensation_span using (employee_id) where employee_id = $1",
-                    &mut arguments,
-                    TENANT,
-                    &Todays::one(DAY),
-                )
-                .unwrap()
-        });
+        let statement = "select * from person_span join compensation_span using (employee_id) where employee_id = $1";
+        let texts = [1, 7_000_000].map(|n| sight(n).restrict(statement, 1, TENANT, &Todays::one(DAY)).unwrap().sql);
         assert_eq!(texts[0], texts[1]);
         assert!(!texts[0].contains("0000"), "{}", texts[0]);
+        assert_eq!(sight(1).form(1, &Todays::one(DAY)), sight(2).form(1, &Todays::one(DAY)));
     }
 
     /// What `statement` becomes for a reader of these classes of everybody.
@@ -392,7 +475,7 @@ mod tests {
         let all = |class| access::Sight { all: seen.contains(&class), ..Default::default() };
         let sight = Sight { classes: FieldClass::ALL.map(all), ..Sight::default() };
         let declared = Declared::of(&[sql]);
-        sight.restrict_in(&declared.tables, statement, &mut PgArguments::default(), TENANT, &Todays::one(DAY)).unwrap()
+        sight.restrict_in(&declared.tables, statement, 0, TENANT, &Todays::one(DAY)).unwrap().sql
     }
 
     #[test]
@@ -435,7 +518,7 @@ mod tests {
             "select * from U&\"\\0065mployee\"".to_owned(),
             "select most_common_vals from pg_stats".to_owned(),
         ] {
-            let restricted = Sight::default().restrict(&statement, &mut PgArguments::default(), TENANT, &Todays::one(DAY));
+            let restricted = Sight::default().restrict(&statement, 0, TENANT, &Todays::one(DAY));
             assert!(restricted.is_err(), "{statement}");
         }
     }

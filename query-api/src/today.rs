@@ -13,9 +13,12 @@ use std::{
 use events::TenantId;
 use jiff::tz::TimeZone;
 use platform::{TenantClock, today::time_zone};
-use sqlx::{error::BoxDynError, postgres::PgArguments};
+use sqlx::{Arguments as _, error::BoxDynError, postgres::PgArguments};
 
-use crate::{params::Day, sight::bind};
+use crate::{
+    params::Day,
+    sight::{Bound, Slots},
+};
 
 /// The time zones of tenants' locations, as far as statements have said them: of each tenant at most as many as the database of time
 /// zones has. Cheap to clone.
@@ -51,6 +54,13 @@ pub(crate) struct Todays {
     zones: Vec<(String, Day)>,
 }
 
+/// The days that stand in SQL: the tenant's today and, where it is another day elsewhere, the first and the last one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct DaysForm {
+    tenant: Day,
+    several: Option<(Day, Day)>,
+}
+
 /// The column beside a statement's rows that names the zones which it was not told the day of.
 pub(crate) const UNKNOWN_ZONES: &str = "unknown_zones";
 
@@ -71,15 +81,29 @@ impl Todays {
         self.zones.iter().all(|(_, day)| *day == self.tenant)
     }
 
+    /// All that the pieces of SQL depend on, but what is bound.
+    pub(crate) fn form(&self) -> DaysForm {
+        DaysForm { tenant: self.tenant, several: (!self.is_one_day()).then(|| self.range()) }
+    }
+
+    /// Binds the zones, or the days there.
+    pub(crate) fn bind(&self, what: Bound, arguments: &mut PgArguments) -> Result<(), BoxDynError> {
+        if matches!(what, Bound::ZoneDays) {
+            arguments.add(self.zones.iter().map(|(_, day)| day.to_string()).collect::<Vec<_>>())
+        } else {
+            arguments.add(self.zones.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())
+        }
+    }
+
     /// Common table expressions that the other pieces of SQL refer to, and the column [`UNKNOWN_ZONES`].
-    pub(crate) fn expressions(&self, arguments: &mut PgArguments) -> Result<(Vec<String>, String), BoxDynError> {
-        let names = bind(arguments, self.zones.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>())?;
+    pub(crate) fn expressions(&self, slots: &mut Slots) -> (Vec<String>, String) {
+        let names = slots.add(Bound::ZoneNames);
         let unknown =
             format!("array(select distinct l.time_zone from location_span l where l.time_zone <> all ({names})) as {UNKNOWN_ZONES}");
         if self.is_one_day() {
-            return Ok((Vec::new(), unknown));
+            return (Vec::new(), unknown);
         }
-        let days = bind(arguments, self.zones.iter().map(|(_, day)| day.to_string()).collect::<Vec<_>>())?;
+        let days = slots.add(Bound::ZoneDays);
         let today = self.of_tenant();
         let places = format!(
             "place_day (location_id, day) as materialized (
@@ -88,7 +112,7 @@ impl Todays {
                 ) l join unnest({names}, {days}::date[]) as z (time_zone, day) using (time_zone) where z.day <> {today})",
             zone_of_location(&today)
         );
-        Ok((vec![places], unknown))
+        (vec![places], unknown)
     }
 
     /// SQL for a person's today.
@@ -260,7 +284,7 @@ mod tests {
     fn where_it_is_the_same_day_everywhere_nobodys_own_day_is_looked_up() {
         let (one, several) = (Todays::one("2026-11-30"), Todays::several("2026-11-30", &[("A/B", "2026-11-30"), ("C/D", "2026-12-01")]));
         for (todays, looked_up) in [(one, false), (several, true)] {
-            let (expressions, unknown) = todays.expressions(&mut PgArguments::default()).unwrap();
+            let (expressions, unknown) = todays.expressions(&mut Slots::behind(0));
             assert_eq!(expressions.len(), usize::from(looked_up));
             assert!(unknown.ends_with("as unknown_zones"));
             for sql in [todays.place(true), todays.place(false), todays.is_there("$1")] {

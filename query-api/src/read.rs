@@ -31,7 +31,7 @@ use crate::{
     params::{Day, Fresh},
     progress::Progress,
     restrictions::Restrictions,
-    sight::{LEFT, Sight, Slots},
+    sight::{LEFT, Leaver, Sight, Slots, THERE},
     today::{KnownZones, Todays, UNKNOWN_ZONES, zone_of_person},
 };
 
@@ -165,10 +165,13 @@ impl Reads {
         let rows = if sight.is_whole() {
             sqlx::query_with(&reading.own(&statement), arguments).fetch_all(reading.tx.conn()).await.map_err(unreadable)?
         } else {
-            let rows = self.restricted(&mut reading, tenant, sight, (&statement, &arguments)).await?;
-            if sight.asks_for_leavers() && says(&rows, LEFT)? != Some(false) {
-                reading.tx.end();
-                return Err(reader.0.has_left());
+            let mut rows = self.restricted(&mut reading, tenant, sight, Leaver::Surely, (&statement, &arguments)).await?;
+            if sight.asks_for_leavers() && says(&rows, THERE)? != Some(true) {
+                rows = Box::pin(self.restricted(&mut reading, tenant, sight, Leaver::Exactly, (&statement, &arguments))).await?;
+                if says(&rows, LEFT)? != Some(false) {
+                    reading.tx.end();
+                    return Err(reader.0.has_left());
+                }
             }
             rows
         };
@@ -188,11 +191,12 @@ impl Reads {
         reading: &mut Reading,
         tenant: &Tenant,
         sight: &Sight,
+        leaver: Leaver,
         (statement, arguments): (&str, &PgArguments),
     ) -> Result<Vec<PgRow>, Problem> {
         let restricted = |reading: &Reading, todays: &Todays| {
             let mut arguments = arguments.clone();
-            let made = self.restrictions.restrict(sight, statement, &mut arguments, tenant.id, todays)?;
+            let made = self.restrictions.restrict(sight, leaver, statement, &mut arguments, tenant.id, todays)?;
             Ok((reading.own(&made.sql), arguments))
         };
         self.rows_of_today(reading, tenant.id, || TenantClock::read(tenant), restricted).await

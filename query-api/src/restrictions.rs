@@ -10,7 +10,7 @@ use events::TenantId;
 use sqlx::{Arguments as _, error::BoxDynError, postgres::PgArguments};
 
 use crate::{
-    sight::{Form, Restricted, Sight},
+    sight::{Form, Leaver, Restricted, Sight},
     today::Todays,
 };
 
@@ -33,17 +33,18 @@ impl Restrictions {
     pub(crate) fn restrict(
         &self,
         sight: &Sight,
+        leaver: Leaver,
         statement: &str,
         arguments: &mut PgArguments,
         tenant: TenantId,
         todays: &Todays,
     ) -> Result<Arc<Restricted>, BoxDynError> {
-        let form = sight.form(arguments.len(), todays);
+        let form = sight.form(leaver, arguments.len(), todays);
         let restricted = if let Some(kept) = self.kept(&form, statement) {
             kept.refuse_schema_of(tenant)?;
             kept
         } else {
-            let made = Arc::new(sight.restrict(statement, arguments.len(), tenant, todays)?);
+            let made = Arc::new(sight.restrict(leaver, statement, arguments.len(), tenant, todays)?);
             self.keep(form, statement, made.clone());
             made
         };
@@ -75,7 +76,7 @@ mod tests {
 
     fn restricted(all: &Restrictions, statement: &str, day: &str, tenant: TenantId) -> Result<(String, usize), String> {
         let mut arguments = PgArguments::default();
-        let made = all.restrict(&Sight::default(), statement, &mut arguments, tenant, &Todays::one(day));
+        let made = all.restrict(&Sight::default(), Leaver::Surely, statement, &mut arguments, tenant, &Todays::one(day));
         made.map(|made| (made.sql.clone(), arguments.len())).map_err(|error| error.to_string())
     }
 

@@ -40,15 +40,24 @@ enum About {
     Only(Uuid),
 }
 
+/// How a statement looks whether the reader, with whose employment their access ends, is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Leaver {
+    /// Says in [`THERE`] that they are, whatever day it is at their place of work. Enough for nearly everybody, and for half of what it
+    /// costs to look exactly.
+    Surely,
+    /// Says in [`LEFT`] whether they are not, by the day at their place of work.
+    Exactly,
+}
+
 /// All that the text of a restricted statement depends on, but the statement.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Form {
-    /// Of each class: whether all are seen, lines, departments.
-    classes: [[bool; 3]; FieldClass::COUNT],
+    /// Of each class: whether all are seen, lines, departments; and whether the only line is the reader's own.
+    classes: [[bool; 4]; FieldClass::COUNT],
     /// Whether it is about a person's facts, or about a person alone.
     about: [bool; 2],
-    /// Whether the reader's access ends with an employment.
-    ends: bool,
+    leaver: Option<Leaver>,
     days: DaysForm,
     /// Arguments of the statement itself.
     taken: usize,
@@ -173,21 +182,32 @@ impl Sight {
     }
 
     /// All that the text of a statement depends on, which has so many arguments of its own.
-    pub(crate) fn form(&self, taken: usize, todays: &Todays) -> Form {
-        let classes = self.classes.each_ref().map(|class| [class.all, !class.lines.is_empty(), !class.departments.is_empty()]);
+    pub(crate) fn form(&self, leaver: Leaver, taken: usize, todays: &Todays) -> Form {
+        let classes = self
+            .classes
+            .each_ref()
+            .map(|class| [class.all, !class.lines.is_empty(), !class.departments.is_empty(), is_line_of(self.ends_with, class)]);
         let about = [matches!(self.about, About::FactsOf(_) | About::Only(_)), matches!(self.about, About::Only(_))];
-        Form { classes, about, ends: self.ends_with.is_some(), days: todays.form(), taken }
+        Form { classes, about, leaver: self.ends_with.map(|_| leaver), days: todays.form(), taken }
     }
 
     /// The statement, which then sees only that. Whom it is for is bound behind its own arguments ([`Sight::bind`]), so that one text,
     /// and in a tenant's schema one plan, serves all who see by rules of the same form.
-    pub(crate) fn restrict(&self, statement: &str, taken: usize, tenant: TenantId, todays: &Todays) -> Result<Restricted, BoxDynError> {
-        self.restrict_in(&Declared::read_model().tables, statement, taken, tenant, todays)
+    pub(crate) fn restrict(
+        &self,
+        leaver: Leaver,
+        statement: &str,
+        taken: usize,
+        tenant: TenantId,
+        todays: &Todays,
+    ) -> Result<Restricted, BoxDynError> {
+        self.restrict_in(&Declared::read_model().tables, leaver, statement, taken, tenant, todays)
     }
 
     fn restrict_in(
         &self,
         declared: &[DeclaredTable],
+        leaver: Leaver,
         statement: &str,
         taken: usize,
         tenant: TenantId,
@@ -203,7 +223,7 @@ impl Sight {
         let mut classes = Vec::with_capacity(FieldClass::COUNT);
         for (at, (class, sight)) in FieldClass::ALL.into_iter().zip(&self.classes).enumerate() {
             let about = if class == FieldClass::Directory { alone } else { about };
-            classes.push(Seen { class, at, name: expression_of(class), sight, about, named: None });
+            classes.push(Seen { class, at, name: expression_of(class), sight, about, reader: self.ends_with, named: None });
         }
         let mut slots = Slots::behind(taken);
         // A statement reads only tables that it names, so only their expressions are made, which PostgreSQL has to parse.
@@ -215,9 +235,14 @@ impl Sight {
         if self.ends_with.is_some() {
             // Before what hides the reader from themselves.
             let reader = slots.add(Bound::Reader);
-            expressions.push(format!("reader (gone) as (select not {})", todays.is_there(&reader)));
-            let _ = write!(also, ", (select gone from reader) as {LEFT}"); // a String takes all
-            judges_by_day = true;
+            if leaver == Leaver::Surely {
+                expressions.push(format!("reader (there) as ({})", todays.is_surely_there(&reader)));
+                let _ = write!(also, ", (select there from reader) as {THERE}"); // a String takes all
+            } else {
+                expressions.push(format!("reader (gone) as (select not {})", todays.is_there(&reader)));
+                let _ = write!(also, ", (select gone from reader) as {LEFT}");
+                judges_by_day = true;
+            }
         }
         for class in &mut classes {
             // Whom nothing asks for need not be looked for.
@@ -336,6 +361,9 @@ fn expression_of(class: FieldClass) -> String {
 /// The column beside a statement's rows that says whether the reader's employment is over.
 pub(crate) const LEFT: &str = "reader_left";
 
+/// The column beside a statement's rows that says that the reader is surely employed; else null.
+pub(crate) const THERE: &str = "reader_there";
+
 /// The people whom a class of fields may be seen of, in one statement.
 struct Seen<'a> {
     class: FieldClass,
@@ -346,6 +374,8 @@ struct Seen<'a> {
     sight: &'a access::Sight,
     /// Whether only one person is asked about.
     about: bool,
+    /// The person with whose employment the reader's access ends.
+    reader: Option<Uuid>,
     /// The argument with the people who are named, once there is one.
     named: Option<String>,
 }
@@ -379,8 +409,11 @@ impl Seen<'_> {
         }];
         if !self.sight.lines.is_empty() {
             // Only through people who have not left; `union` ends a ring.
-            let roots = slots.add(Bound::Lines(self.at));
-            let roots = format!("array(select r.id from unnest({roots}) as r (id) where {})", todays.is_there("r.id"));
+            let mut roots = slots.add(Bound::Lines(self.at));
+            // A reader who has left sees no answer at all.
+            if !is_line_of(self.reader, self.sight) {
+                roots = format!("array(select r.id from unnest({roots}) as r (id) where {})", todays.is_there("r.id"));
+            }
             let place = todays.place(true);
             if self.about {
                 let person = slots.add(Bound::About);
@@ -419,6 +452,11 @@ fn employees(ids: &BTreeSet<EmployeeId>) -> Vec<Uuid> {
     ids.iter().map(|id| id.uuid()).collect()
 }
 
+/// Whether the only line of managers is that of this reader.
+fn is_line_of(reader: Option<Uuid>, sight: &access::Sight) -> bool {
+    sight.lines.len() == 1 && sight.lines.first().map(|id| id.uuid()) == reader
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,7 +482,7 @@ mod tests {
             ),
         ] {
             let mut arguments = PgArguments::default();
-            let restricted = sight.restrict(statement, 0, TENANT, &Todays::one(DAY)).unwrap();
+            let restricted = sight.restrict(Leaver::Surely, statement, 0, TENANT, &Todays::one(DAY)).unwrap();
             sight.bind(&restricted, &mut arguments, &Todays::one(DAY)).unwrap();
             let expected = if before.is_empty() { statement.to_owned() } else { format!("{before}select * from ({statement}) as answer") };
             assert_eq!((restricted.sql, arguments.len()), (expected, usize::from(!before.is_empty())));
@@ -464,10 +502,34 @@ mod tests {
             }
         };
         let statement = "select * from person_span join compensation_span using (employee_id) where employee_id = $1";
-        let texts = [1, 7_000_000].map(|n| sight(n).restrict(statement, 1, TENANT, &Todays::one(DAY)).unwrap().sql);
-        assert_eq!(texts[0], texts[1]);
-        assert!(!texts[0].contains("0000"), "{}", texts[0]);
-        assert_eq!(sight(1).form(1, &Todays::one(DAY)), sight(2).form(1, &Todays::one(DAY)));
+        for leaver in [Leaver::Surely, Leaver::Exactly] {
+            let texts = [1, 7_000_000].map(|n| sight(n).restrict(leaver, statement, 1, TENANT, &Todays::one(DAY)).unwrap().sql);
+            assert_eq!(texts[0], texts[1]);
+            assert!(!texts[0].contains("0000"), "{}", texts[0]);
+            assert_eq!(sight(1).form(leaver, 1, &Todays::one(DAY)), sight(2).form(leaver, 1, &Todays::one(DAY)));
+        }
+    }
+
+    #[test]
+    fn only_what_is_judged_by_the_day_asks_for_time_zones() {
+        let reader = Uuid::from_u128(7);
+        let sight = |lines: &[u128]| {
+            let lines = lines.iter().map(|n| EmployeeId::from_uuid(Uuid::from_u128(*n))).collect();
+            let class = access::Sight { lines, ..Default::default() };
+            Sight { classes: FieldClass::ALL.map(|_| class.clone()), about: About::Anybody, ends_with: Some(reader) }
+        };
+        // Whose lines are seen, how it is looked for the reader: whether zones are asked for, whether it is looked who of these is there.
+        for (lines, leaver, zones, managers) in [
+            (&[][..], Leaver::Surely, false, false),
+            (&[], Leaver::Exactly, true, false),
+            (&[7], Leaver::Surely, true, false),
+            (&[8], Leaver::Surely, true, true),
+            (&[7, 8], Leaver::Surely, true, true),
+        ] {
+            let sql = sight(lines).restrict(leaver, "select * from employee", 0, TENANT, &Todays::one(DAY)).unwrap().sql;
+            assert_eq!((sql.contains("unknown_zones"), sql.contains("unnest($2::UUID[]) as r (id)")), (zones, managers), "{sql}");
+            assert_eq!(sql.contains(THERE), leaver == Leaver::Surely, "{sql}");
+        }
     }
 
     /// What `statement` becomes for a reader of these classes of everybody.
@@ -475,7 +537,7 @@ mod tests {
         let all = |class| access::Sight { all: seen.contains(&class), ..Default::default() };
         let sight = Sight { classes: FieldClass::ALL.map(all), ..Sight::default() };
         let declared = Declared::of(&[sql]);
-        sight.restrict_in(&declared.tables, statement, 0, TENANT, &Todays::one(DAY)).unwrap().sql
+        sight.restrict_in(&declared.tables, Leaver::Surely, statement, 0, TENANT, &Todays::one(DAY)).unwrap().sql
     }
 
     #[test]
@@ -518,7 +580,7 @@ mod tests {
             "select * from U&\"\\0065mployee\"".to_owned(),
             "select most_common_vals from pg_stats".to_owned(),
         ] {
-            let restricted = Sight::default().restrict(&statement, 0, TENANT, &Todays::one(DAY));
+            let restricted = Sight::default().restrict(Leaver::Surely, &statement, 0, TENANT, &Todays::one(DAY));
             assert!(restricted.is_err(), "{statement}");
         }
     }

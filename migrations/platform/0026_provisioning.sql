@@ -39,7 +39,9 @@ grant execute on function platform.lock_tenant to tenure_projector;
 grant execute on function platform.begin_provisioning, platform.end_provisioning, platform.create_tenant_roles to tenure_worker;
 revoke execute on function platform.create_tenant_roles from tenure_projector;
 
+-- Whether a tenant is provisioned the projector tells by whether it has a key, which it need not see.
 revoke all on platform.tenant_key from tenure_projector;
+grant select (tenant_id) on platform.tenant_key to tenure_projector;
 drop policy provisioning on platform.tenant_key;
 grant insert on platform.tenant_key to tenure_worker;
 create policy provisioning on platform.tenant_key for insert to tenure_worker with check (tenant_id = platform.current_tenant());

@@ -305,12 +305,12 @@ async fn a_relay_that_fails_for_a_minute_is_not_ready_and_its_log_says_why() {
         let answer = system.client.get(&url).send().await.unwrap();
         (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap()["checks"].clone())
     };
-    let well = json!({"postgres": "ok", "nats": "ok", "relay": "ok"});
+    let well = json!({"postgres": "ok", "nats": "ok", "relay": "ok", "release": "ok"});
     assert_eq!(ready().await, (200, well.clone()));
     pool.execute("revoke insert, update on event_store.relay_cursor from tenure_relay").await.unwrap();
     let department = json!({"effective_on": "2000-01-01", "code": "d", "name": "D"});
     assert_eq!(system.post(&token, "/v1/departments", "department", &department).await.0, 201);
-    let failing = (503, json!({"postgres": "ok", "nats": "ok", "relay": "failing"}));
+    let failing = (503, json!({"postgres": "ok", "nats": "ok", "relay": "failing", "release": "ok"}));
     until("the relay is not ready", Duration::from_mins(3), async || ready().await == failing).await;
     let log = std::fs::read_to_string(system.home.join("log/tenure-relay.log")).unwrap();
     let told = log.lines().any(|line| line.contains("not ready") && line.contains("nothing is relayed") && line.contains("relay_cursor"));

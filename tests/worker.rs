@@ -229,10 +229,11 @@ async fn a_tenant_gets_ready_once_whatever_is_killed() {
     eventually("all jobs are done", async || sqlx::query_scalar::<_, i64>(done).fetch_one(&pool).await.unwrap() == TENANTS as i64).await;
     let writers = "select count(*) from pg_auth_members where member = 'tenure_worker'::regrole";
     assert_eq!(sqlx::query_scalar::<_, i64>(writers).fetch_one(&pool).await.unwrap(), 0);
+    let department = json!({"effective_on": "2000-01-01", "code": "D", "name": "Dept"});
     for slug in &slugs {
-        let company = Company::new(&system, slug).await;
-        company.system.settled(&company.token).await;
-        company.pool.close().await;
+        let token = system.token(slug, "hr");
+        assert_eq!(system.post(&token, "/v1/departments", "department", &department).await.0, 201);
+        system.settled(&token).await;
     }
     pool.close().await;
 }

@@ -527,7 +527,7 @@ mod tests {
             (&[7, 8], Leaver::Surely, true, true),
         ] {
             let sql = sight(lines).restrict(leaver, "select * from employee", 0, TENANT, &Todays::one(DAY)).unwrap().sql;
-            assert_eq!((sql.contains("unknown_zones"), sql.contains("unnest($2::UUID[]) as r (id)")), (zones, managers), "{sql}");
+            assert_eq!((sql.contains("unknown_zones"), sql.contains("as r (id)")), (zones, managers), "{sql}");
             assert_eq!(sql.contains(THERE), leaver == Leaver::Surely, "{sql}");
         }
     }

@@ -19,7 +19,7 @@ use store::{
     StoreError, TenantHead,
     backoff::Backoff,
     feed,
-    partition_lease::{LeaseHolders, Leases},
+    partition_lease::{LeaseHolders, Leases, Outgrown, PartitionTask, PartitionTasks},
     stalled::Stalled,
 };
 use tokio::{sync::Semaphore, task::JoinHandle};
@@ -66,7 +66,7 @@ struct Inner {
     /// Tenants that the registry does not know.
     unknown: Unknown,
     /// Partitions whose fence is below that of a read model in them, and that fence.
-    outgrown: Mutex<BTreeMap<u16, i64>>,
+    outgrown: Outgrown,
     /// What takes as long as it takes, beside the renewal of leases.
     healing: Healing,
 }
@@ -86,13 +86,6 @@ struct Swept {
     behind: HashMap<TenantId, Position>,
     /// The last tenant whose read model was looked at.
     looked_at: Option<TenantId>,
-}
-
-/// A partition that this process holds: its fence, and its task with what ends it.
-struct Held {
-    fence: i64,
-    cancel: CancellationToken,
-    task: JoinHandle<()>,
 }
 
 /// What ends the work on a partition.
@@ -115,7 +108,7 @@ impl Projector {
         let jetstream = js::new(client);
         let (places, rebuilder) = (Semaphore::new(HEALED), Rebuilder::new(applier.clone(), far_behind));
         let healing = Healing { tasks: TaskTracker::new(), places, tenants: Mutex::default(), rebuilder };
-        let (known, parked, stalled, outgrown) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        let (known, parked, stalled, outgrown) = (Mutex::default(), Mutex::default(), Mutex::default(), Outgrown::default());
         let (heads, epoch, failing) = (Mutex::default(), Mutex::default(), Mutex::default());
         let unknown = Unknown::to(registry.clone());
         Self(Arc::new(Inner { applier, registry, jetstream, known, parked, heads, epoch, stalled, failing, unknown, outgrown, healing }))
@@ -129,10 +122,10 @@ impl Projector {
         }
         // Whatever else is going on, leases are renewed.
         let mut leases = Leases::new(database::apart(&self.0.applier.pool, 1), LeaseHolders::Projectors);
-        let mut partitions: BTreeMap<u16, Held> = BTreeMap::new();
+        let mut partitions = PartitionTasks::default();
         let mut swept = Swept::default();
         while !stop.is_cancelled() {
-            if let Err(error) = self.renew(&mut leases).await {
+            if let Err(error) = leases.renew_beyond(&self.0.outgrown).await {
                 // Without the database nothing can be applied either; the fence guards what is in flight.
                 tracing::warn!(%error, "leases could not be renewed");
             }
@@ -142,7 +135,7 @@ impl Projector {
             }
             let _ = tokio::time::timeout(SWEEP, stop.cancelled()).await;
         }
-        self.adjust(&BTreeMap::new(), &mut partitions).await;
+        partitions.end().await;
         self.0.healing.tasks.close();
         self.0.healing.tasks.wait().await;
         if let Err(error) = leases.release().await {
@@ -150,34 +143,9 @@ impl Projector {
         }
     }
 
-    /// Renews leases, after raising the fences that are too low: that a read model was written with a higher one says that its lease
-    /// was lost since, or has a new owner, and only the lease's row tells which.
-    async fn renew(&self, leases: &mut Leases) -> Result<(), sqlx::Error> {
-        let outgrown = std::mem::take(&mut *self.0.outgrown.lock().unwrap_or_else(PoisonError::into_inner));
-        for (partition, fence) in outgrown {
-            leases.outgrow(partition, fence).await?;
-        }
-        leases.renew().await
-    }
-
     /// Starts and ends partitions' tasks so that they are those that are held.
-    async fn adjust(&self, held: &BTreeMap<u16, i64>, running: &mut BTreeMap<u16, Held>) {
-        let gone: Vec<u16> =
-            running.iter().filter(|(p, one)| held.get(p) != Some(&one.fence) || one.task.is_finished()).map(|(p, _)| *p).collect();
-        let ended: Vec<_> = gone.into_iter().filter_map(|partition| running.remove(&partition)).collect();
-        for one in &ended {
-            one.cancel.cancel();
-        }
-        for one in ended {
-            let _ = one.task.await; // A panic was logged by the runtime; the partition starts anew.
-        }
-        for (partition, fence) in held {
-            running.entry(*partition).or_insert_with(|| {
-                let cancel = CancellationToken::new();
-                let task = tokio::spawn(self.clone().run_partition(*partition, *fence, cancel.clone()));
-                Held { fence: *fence, cancel, task }
-            });
-        }
+    async fn adjust(&self, held: &BTreeMap<u16, i64>, partitions: &mut PartitionTasks<()>) {
+        partitions.adjust(held, |partition, fence, cancel| (tokio::spawn(self.clone().run_partition(partition, fence, cancel)), ())).await;
     }
 
     async fn run_partition(self, partition: u16, fence: i64, cancel: CancellationToken) {
@@ -338,9 +306,7 @@ impl Projector {
                 Ok(true)
             }
             Err(ApplyError::Fenced { theirs }) => {
-                let mut outgrown = self.0.outgrown.lock().unwrap_or_else(PoisonError::into_inner);
-                let fence = outgrown.entry(feed::partition(tenant)).or_default();
-                *fence = theirs.max(*fence);
+                self.0.outgrown.note(feed::partition(tenant), theirs);
                 Err(Interrupted::Fenced)
             }
             Err(ApplyError::Unprojectable { position, reason }) => {
@@ -437,9 +403,9 @@ impl Projector {
 
     /// Looks for tenants that nobody rang for: what was lost between store and here. What that takes is started, not waited for:
     /// leases are renewed meanwhile.
-    async fn sweep(&self, held: &BTreeMap<u16, Held>, swept: &mut Swept) -> anyhow::Result<()> {
+    async fn sweep(&self, held: &PartitionTasks<()>, swept: &mut Swept) -> anyhow::Result<()> {
         let parked = self.read_parked().await?;
-        let is_ours = |tenant: TenantId| held.contains_key(&feed::partition(tenant)) && tenant != TenantId::PLATFORM;
+        let is_ours = |tenant: TenantId| held.contains(feed::partition(tenant)) && tenant != TenantId::PLATFORM;
         let mut ours: Vec<TenantId> = self.0.registry.all().into_iter().map(|tenant| tenant.id).collect();
         ours.retain(|tenant| is_ours(*tenant) && self.is_ready(*tenant) && !parked.contains_key(tenant));
         ours.sort_unstable();
@@ -478,7 +444,7 @@ impl Projector {
         let stands = |(tenant, at): &(&TenantId, &Position)| far.contains(tenant) || swept.behind.get(tenant) == Some(at);
         to_heal.extend(late.iter().filter(stands).map(|(tenant, _)| *tenant));
         for tenant in to_heal {
-            if let Some(partition) = held.get(&feed::partition(tenant)) {
+            if let Some(partition) = held.get(feed::partition(tenant)) {
                 self.start_healing(tenant, partition);
             }
         }
@@ -525,7 +491,7 @@ impl Projector {
     }
 
     /// Heals a tenant of a partition, unless that is going on already.
-    fn start_healing(&self, tenant: TenantId, partition: &Held) {
+    fn start_healing(&self, tenant: TenantId, partition: &PartitionTask<()>) {
         if !self.failing().is_due(tenant) {
             return;
         }

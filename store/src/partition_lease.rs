@@ -6,11 +6,14 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    io,
+    io, mem,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use sqlx::{FromRow, PgPool};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
@@ -72,6 +75,14 @@ impl Leases {
     /// What is held, partition and fence: nothing once it could not be renewed for so long that another may have taken it.
     pub fn held(&self) -> BTreeMap<u16, i64> {
         if self.renewed.elapsed() < HELD_FOR { self.held.clone() } else { BTreeMap::new() }
+    }
+
+    /// Renews as [`Self::renew`] does, after raising the fences that were found to be too low.
+    pub async fn renew_beyond(&mut self, outgrown: &Outgrown) -> Result<(), sqlx::Error> {
+        for (partition, fence) in outgrown.take() {
+            self.outgrow(partition, fence).await?;
+        }
+        self.renew().await
     }
 
     /// Renews what is held, takes up to a fair share of what is free, gives back what is beyond it.
@@ -161,7 +172,7 @@ impl Leases {
 
     /// Raises the fence of a partition above one that a tenant's rows were last written with. Whoever holds the lease is its owner;
     /// a higher fence is that of a lease that was lost, or of a successor, and then this changes nothing.
-    pub async fn outgrow(&self, partition: u16, fence: i64) -> Result<(), sqlx::Error> {
+    async fn outgrow(&self, partition: u16, fence: i64) -> Result<(), sqlx::Error> {
         let schema = self.schema;
         sqlx::query(&format!("update {schema}.partition_lease set epoch = $3 + 1 where partition = $2 and owner = $1 and epoch <= $3"))
             .bind(&self.owner)
@@ -195,5 +206,85 @@ impl Leases {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+}
+
+/// Fences that were found to be too low, by partition: that a row was written with a higher one says that its lease was lost since,
+/// or has a new owner, and only the lease's row tells which.
+#[derive(Debug, Default)]
+pub struct Outgrown(Mutex<BTreeMap<u16, i64>>);
+
+impl Outgrown {
+    /// Takes note of a fence that something of a partition was written with.
+    pub fn note(&self, partition: u16, theirs: i64) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fence = all.entry(partition).or_default();
+        *fence = theirs.max(*fence);
+    }
+
+    fn take(&self) -> BTreeMap<u16, i64> {
+        mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The work on a partition that this process holds.
+#[derive(Debug)]
+pub struct PartitionTask<H> {
+    /// The fence of its lease.
+    pub fence: i64,
+    /// Ends it.
+    pub cancel: CancellationToken,
+    /// By what it is reached.
+    pub handle: H,
+    task: JoinHandle<()>,
+}
+
+/// The work on all partitions that this process holds: a task for each.
+#[derive(Debug)]
+pub struct PartitionTasks<H>(BTreeMap<u16, PartitionTask<H>>);
+
+impl<H> Default for PartitionTasks<H> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<H> PartitionTasks<H> {
+    /// Starts and ends tasks so that they are those of what is held, by partition and fence. Waits for those that it ends.
+    pub async fn adjust(&mut self, held: &BTreeMap<u16, i64>, start: impl Fn(u16, i64, CancellationToken) -> (JoinHandle<()>, H)) {
+        let is_held = |partition: &u16, one: &PartitionTask<H>| held.get(partition) == Some(&one.fence) && !one.task.is_finished();
+        let gone: Vec<u16> = self.0.iter().filter(|(partition, one)| !is_held(partition, one)).map(|(partition, _)| *partition).collect();
+        end(gone.into_iter().filter_map(|partition| self.0.remove(&partition)).collect()).await;
+        for (partition, fence) in held {
+            self.0.entry(*partition).or_insert_with(|| {
+                let cancel = CancellationToken::new();
+                let (task, handle) = start(*partition, *fence, cancel.clone());
+                PartitionTask { fence: *fence, cancel, handle, task }
+            });
+        }
+    }
+
+    /// Ends all of them.
+    pub async fn end(&mut self) {
+        end(mem::take(&mut self.0).into_values().collect()).await;
+    }
+
+    /// The work on a partition, if it is held.
+    pub fn get(&self, partition: u16) -> Option<&PartitionTask<H>> {
+        self.0.get(&partition)
+    }
+
+    /// Whether a partition is held.
+    pub fn contains(&self, partition: u16) -> bool {
+        self.0.contains_key(&partition)
+    }
+}
+
+async fn end<H>(tasks: Vec<PartitionTask<H>>) {
+    for one in &tasks {
+        one.cancel.cancel();
+    }
+    for one in tasks {
+        let _ = one.task.await; // A panic was logged by the runtime; the partition starts anew.
     }
 }

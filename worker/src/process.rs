@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use platform::{TenantState, database, health::Check, history::Epoch};
 use store::{
     TenantHead, feed,
-    partition_lease::{LeaseHolders, Leases},
+    partition_lease::{LeaseHolders, Leases, Outgrown, PartitionTasks},
     stalled::Stalled,
 };
 use tokio::{
     sync::{Notify, mpsc},
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -54,20 +54,12 @@ pub struct Worker {
 #[derive(Default)]
 struct State {
     /// Fences that were found to be too low, by partition.
-    outgrown: Mutex<BTreeMap<u16, i64>>,
+    outgrown: Outgrown,
     stalled: Mutex<Stalled>,
     /// Since when sweeps fail, or some tenant has not moved.
     unwell: Mutex<Option<Instant>>,
     /// Rung where tenants were registered: the next sweep does not wait.
     registered: Notify,
-}
-
-/// A partition that this process holds.
-struct Held {
-    fence: i64,
-    cancel: CancellationToken,
-    rings: mpsc::Sender<TenantId>,
-    task: JoinHandle<()>,
 }
 
 impl Worker {
@@ -93,9 +85,9 @@ impl Worker {
     pub async fn run(self, stop: CancellationToken) {
         // Whatever else is going on, leases are renewed.
         let mut leases = Leases::new(database::apart(&self.turns.0.pool, 1), LeaseHolders::Workers);
-        let mut partitions: BTreeMap<u16, Held> = BTreeMap::new();
+        let mut partitions = PartitionTasks::default();
         while !stop.is_cancelled() {
-            if let Err(error) = self.renew(&mut leases).await {
+            if let Err(error) = leases.renew_beyond(&self.state.outgrown).await {
                 // Without the database nothing can be put down either; the fence guards what is in flight.
                 tracing::warn!(%error, "leases could not be renewed");
             }
@@ -112,7 +104,7 @@ impl Worker {
                 () = self.state.registered.notified() => {}
             }
         }
-        self.adjust(&BTreeMap::new(), &mut partitions).await;
+        partitions.end().await;
         self.turns.0.mails.drain().await;
         if let Err(error) = leases.release().await {
             tracing::debug!(%error, "leases were not released; they expire");
@@ -125,35 +117,15 @@ impl Worker {
         *since = if unwell { since.or_else(|| Some(Instant::now())) } else { None };
     }
 
-    /// Renews leases, after raising the fences that are too low.
-    async fn renew(&self, leases: &mut Leases) -> Result<(), sqlx::Error> {
-        let outgrown = std::mem::take(&mut *lock(&self.state.outgrown));
-        for (partition, fence) in outgrown {
-            leases.outgrow(partition, fence).await?;
-        }
-        leases.renew().await
-    }
-
     /// Starts and ends partitions' tasks so that they are those that are held.
-    async fn adjust(&self, held: &BTreeMap<u16, i64>, running: &mut BTreeMap<u16, Held>) {
-        let gone: Vec<u16> =
-            running.iter().filter(|(p, one)| held.get(p) != Some(&one.fence) || one.task.is_finished()).map(|(p, _)| *p).collect();
-        let ended: Vec<_> = gone.into_iter().filter_map(|partition| running.remove(&partition)).collect();
-        for one in &ended {
-            one.cancel.cancel();
-        }
-        for one in ended {
-            let _ = one.task.await; // A panic was logged by the runtime; the partition starts anew.
-        }
-        for (partition, fence) in held {
-            running.entry(*partition).or_insert_with(|| {
-                // What was known under another lease, or before a panic, is read anew.
-                self.turns.known().retain(|tenant, _| feed::partition(*tenant) != *partition);
-                let (cancel, (rings, rung)) = (CancellationToken::new(), mpsc::channel(RINGS));
-                let task = tokio::spawn(self.clone().serve(*partition, *fence, cancel.clone(), rings.clone(), rung));
-                Held { fence: *fence, cancel, rings, task }
-            });
-        }
+    async fn adjust(&self, held: &BTreeMap<u16, i64>, partitions: &mut PartitionTasks<mpsc::Sender<TenantId>>) {
+        let start = |partition, fence, cancel| {
+            // What was known under another lease, or before a panic, is read anew.
+            self.turns.known().retain(|tenant, _| feed::partition(*tenant) != partition);
+            let (rings, rung) = mpsc::channel(RINGS);
+            (tokio::spawn(self.clone().serve(partition, fence, cancel, rings.clone(), rung)), rings)
+        };
+        partitions.adjust(held, start).await;
     }
 
     /// Gives a partition's tenants their turns, as they are rung for.
@@ -212,9 +184,7 @@ impl Worker {
         self.turns.known().remove(&tenant);
         let longest = match &error {
             TurnError::Fenced { theirs } => {
-                let mut outgrown = lock(&self.state.outgrown);
-                let fence = outgrown.entry(feed::partition(tenant)).or_default();
-                *fence = (*theirs).max(*fence);
+                self.state.outgrown.note(feed::partition(tenant), *theirs);
                 LONGEST_PAUSE
             }
             TurnError::Moved | TurnError::Database(_) | TurnError::Store(_) => LONGEST_PAUSE,
@@ -261,7 +231,7 @@ impl Worker {
 
     /// Rings for whom nobody rang: whose log is longer than it was followed, and who has something on the agenda. True if one of
     /// them has not moved for a minute.
-    async fn sweep(&self, held: &BTreeMap<u16, Held>) -> anyhow::Result<bool> {
+    async fn sweep(&self, held: &PartitionTasks<mpsc::Sender<TenantId>>) -> anyhow::Result<bool> {
         let epoch = Epoch::current(&self.turns.0.pool).await?;
         if self.turns.note_epoch(epoch) {
             tracing::warn!(target: "audit", "the event store was restored; every log is compared with what was followed");
@@ -271,7 +241,7 @@ impl Worker {
         let all = self.turns.0.registry.all();
         let in_state = |state| all.iter().filter(move |tenant| tenant.state == state).map(|tenant| tenant.id);
         let ready: HashSet<TenantId> = in_state(TenantState::Ready).collect();
-        let is_ours = |tenant: TenantId| held.contains_key(&feed::partition(tenant)) && ready.contains(&tenant);
+        let is_ours = |tenant: TenantId| held.contains(feed::partition(tenant)) && ready.contains(&tenant);
         // Also those whose logs are empty: there may be a job for them.
         let tenants: Vec<Uuid> = ready.iter().filter(|tenant| is_ours(**tenant)).map(|tenant| tenant.uuid()).collect();
         let known = self.turns.known().clone();
@@ -283,12 +253,12 @@ impl Worker {
         let mut to_ring: HashSet<TenantId> = behind.iter().map(|head| head.tenant).collect();
         to_ring.extend(self.agenda(tenants).await?);
         to_ring.extend(in_state(TenantState::Registered));
-        self.turns.failing().retain(|tenant| held.contains_key(&feed::partition(tenant)));
+        self.turns.failing().retain(|tenant| held.contains(feed::partition(tenant)));
         for tenant in to_ring {
             if self.turns.failing().is_due(tenant)
-                && let Some(partition) = held.get(&feed::partition(tenant))
+                && let Some(partition) = held.get(feed::partition(tenant))
             {
-                let _ = partition.rings.try_send(tenant);
+                let _ = partition.handle.try_send(tenant);
             }
         }
         let places: Vec<(TenantId, Position)> =

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use backon::{ExponentialBuilder, Retryable as _};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use events::TenantScope;
@@ -231,13 +231,11 @@ async fn applied(conn: &mut PgConnection) -> anyhow::Result<HashMap<String, Stri
 /// What this build has and the database has not. Refuses a database that this build does not know (I8).
 fn pending(mut applied: HashMap<String, String>) -> anyhow::Result<Vec<(&'static str, &'static str)>> {
     let mut pending = Vec::new();
-    for (name, sql) in EVENT_STORE.iter().chain(PLATFORM) {
-        match applied.remove(*name) {
-            None => pending.push((*name, *sql)),
+    for (name, sql) in migrations() {
+        match applied.remove(name) {
+            None => pending.push((name, sql)),
             Some(before) if before == checksum(sql) => {}
-            Some(_) => {
-                bail!("migrations/{name} was changed after this database took it; restore the file and put the change into a new one")
-            }
+            Some(_) => return Err(changed(name)),
         }
     }
     match applied.keys().min() {
@@ -246,7 +244,18 @@ fn pending(mut applied: HashMap<String, String>) -> anyhow::Result<Vec<(&'static
     }
 }
 
-fn checksum(sql: &str) -> String {
+/// This build's migrations, each a file's name and its SQL, in the order in which they are applied.
+pub(crate) fn migrations() -> impl Iterator<Item = (&'static str, &'static str)> {
+    EVENT_STORE.iter().chain(PLATFORM).copied()
+}
+
+/// What is said of a migration that is not the one that the database took.
+pub(crate) fn changed(name: &str) -> anyhow::Error {
+    anyhow!("migrations/{name} was changed after this database took it; restore the file and put the change into a new one")
+}
+
+/// What a database keeps of a migration's SQL.
+pub(crate) fn checksum(sql: &str) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(sql.as_bytes()))
 }
 
@@ -347,7 +356,8 @@ pub struct ReadModelSql {
 
 /// The SQL of every read-model table, and of every key and index, in order: `migrations/read_model`.
 pub fn read_model_sql() -> ReadModelSql {
-    let of = |index: bool| READ_MODEL.iter().filter(move |(name, _)| name.ends_with(".index.sql") == index).map(|(_, sql)| *sql).collect();
+    let of =
+        |index: bool| READ_MODEL.iter().filter(move |(name, _)| name.ends_with(".index.sql") == index).map(|(_, sql)| *sql).collect();
     ReadModelSql { tables: of(false), indexes: of(true) }
 }
 

@@ -18,18 +18,12 @@ use std::{
 use anyhow::{Context as _, bail};
 use events::{Category, Event};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use sqlx::{Executor as _, FromRow, PgConnection, PgPool, types::Json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{Problem, Process, build, database, health::Check, provision};
-
-#[allow(dead_code, reason = "the files of read models are listed in the same place")]
-mod listed {
-    include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
-}
 
 /// How often a process says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
@@ -471,7 +465,7 @@ pub async fn bootstrap(owner: &PgPool, passwords: &[(&str, &str)]) -> anyhow::Re
     let mut tx = owner.begin().await?;
     tx.execute("set local role tenure_owner; set local search_path = pg_catalog, pg_temp").await?;
     lock(&mut tx).await?;
-    for (name, sql) in listed::EVENT_STORE.iter().chain(listed::PLATFORM) {
+    for (name, sql) in provision::migrations() {
         sqlx::query("update platform.migration set runs_with = $2 where name = $1 and runs_with is distinct from $2")
             .bind(name)
             .bind(runs_with(sql))
@@ -519,7 +513,7 @@ enum Fits {
 
 /// Refuses a database on which this build may not run (I8).
 fn fit(applied: Vec<Applied>) -> anyhow::Result<Fits> {
-    let ours: HashMap<&str, &str> = listed::EVENT_STORE.iter().chain(listed::PLATFORM).copied().collect();
+    let ours: HashMap<&str, &str> = provision::migrations().collect();
     let mut there: HashMap<&str, &Applied> = HashMap::new();
     let mut newest = None;
     for migration in &applied {
@@ -534,15 +528,12 @@ fn fit(applied: Vec<Applied>) -> anyhow::Result<Fits> {
             }
             continue;
         };
-        if migration.checksum != data_encoding::HEXLOWER.encode(&Sha256::digest(sql)) {
-            bail!(
-                "migrations/{} was changed after this database took it; restore the file and put the change into a new one",
-                migration.name
-            );
+        if migration.checksum != provision::checksum(sql) {
+            return Err(provision::changed(&migration.name));
         }
         there.insert(&migration.name, migration);
     }
-    let missing = listed::EVENT_STORE.iter().chain(listed::PLATFORM).find(|(name, _)| !there.contains_key(name));
+    let missing = provision::migrations().find(|(name, _)| !there.contains_key(name));
     if let Some((missing, _)) = missing {
         bail!("the database is older than this build: it lacks migrations/{missing}; run the bootstrap first");
     }
@@ -561,9 +552,8 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Applied> {
-        let all = listed::EVENT_STORE.iter().chain(listed::PLATFORM);
-        let checksum = |sql: &str| data_encoding::HEXLOWER.encode(&Sha256::digest(sql));
-        all.map(|(name, sql)| Applied { name: (*name).into(), checksum: checksum(sql), runs_with: None }).collect()
+        let all = provision::migrations();
+        all.map(|(name, sql)| Applied { name: name.into(), checksum: provision::checksum(sql), runs_with: None }).collect()
     }
 
     fn later(runs_with: Option<&str>) -> Vec<Applied> {
@@ -588,7 +578,7 @@ mod tests {
     fn a_migration_says_with_whom_it_runs_by_a_file_that_is_there() {
         assert_eq!(runs_with("-- What it does.\n-- runs-with: platform/0025_release.sql\ncreate …"), Some("platform/0025_release.sql"));
         assert_eq!(runs_with("create …"), None);
-        let all: Vec<_> = listed::EVENT_STORE.iter().chain(listed::PLATFORM).collect();
+        let all: Vec<_> = provision::migrations().collect();
         for (name, oldest) in all.iter().filter_map(|(name, sql)| Some((name, runs_with(sql)?))) {
             assert!(all.iter().any(|(other, _)| *other == oldest), "{name} names {oldest}, which is not there");
         }

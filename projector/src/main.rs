@@ -46,21 +46,13 @@ async fn main() -> anyhow::Result<()> {
         process: "projector",
     };
     let client = nats::connect(&settings).await?;
-    let checks = vec![Check::postgres(pool.clone()), registry.check(), nats_check(client.clone()), release.check()];
+    let broker = client.clone();
+    let nats_check = Check::new("nats", move || std::future::ready(nats::check(&broker)));
+    let checks = vec![Check::postgres(pool.clone()), registry.check(), nats_check, release.check()];
     let applier = Applier::new(pool, config.database_connections, store, keys);
     let projector = tokio::spawn(Projector::new(applier, registry, client).run(stop.clone()));
     tracing::info!(listen = %config.listen, "projecting");
     let app = health::router(checks).merge(health::metrics());
     health::serve_beside(projector, &config, app, stop, Duration::from_secs(5)).await?;
     release.leave().await
-}
-
-fn nats_check(client: async_nats::Client) -> Check {
-    Check::new("nats", move || {
-        let client = client.clone();
-        async move {
-            anyhow::ensure!(client.connection_state() == async_nats::connection::State::Connected, "not connected");
-            Ok(())
-        }
-    })
 }

@@ -36,7 +36,12 @@ async fn main() -> anyhow::Result<()> {
     };
     let client = nats::connect(&settings).await?;
     let relay = Relay::new(store, pool.clone(), client.clone());
-    let checks = vec![Check::postgres(pool), nats_check(client), relay_check(relay.progress()), release.check()];
+    let checks = vec![
+        Check::postgres(pool),
+        Check::new("nats", move || std::future::ready(nats::check(&client))),
+        relay_check(relay.progress()),
+        release.check(),
+    ];
     let relay = tokio::spawn(relay.run(stop.clone()));
     tracing::info!(listen = %config.listen, "relaying");
     let app = health::router(checks).merge(health::metrics());
@@ -49,15 +54,5 @@ fn relay_check(progress: Progress) -> Check {
     Check::new("relay", move || {
         let complaint = progress.complaint();
         async move { complaint.map_or(Ok(()), |why| Err(anyhow::anyhow!(why))) }
-    })
-}
-
-fn nats_check(client: async_nats::Client) -> Check {
-    Check::new("nats", move || {
-        let client = client.clone();
-        async move {
-            anyhow::ensure!(client.connection_state() == async_nats::connection::State::Connected, "not connected");
-            Ok(())
-        }
     })
 }

@@ -67,6 +67,12 @@ pub async fn connect(settings: &NatsSettings) -> Result<Client, NatsError> {
     if is_too_old(&version) { Err(NatsError::TooOld { version }) } else { Ok(client) }
 }
 
+/// Fails where there is no connection at the moment.
+pub fn check(client: &Client) -> anyhow::Result<()> {
+    anyhow::ensure!(client.connection_state() == async_nats::connection::State::Connected, "not connected");
+    Ok(())
+}
+
 fn is_too_old(version: &str) -> bool {
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < MIN_SERVER

@@ -65,8 +65,14 @@ async fn main() -> anyhow::Result<()> {
         react_from,
     );
     let worker = Worker::new(turns);
-    let checks =
-        vec![Check::postgres(pool), event_store_check(&store), registry.check(), nats_check(client), worker.check(), release.check()];
+    let checks = vec![
+        Check::postgres(pool),
+        event_store_check(&store),
+        registry.check(),
+        Check::new("nats", move || std::future::ready(nats::check(&client))),
+        worker.check(),
+        release.check(),
+    ];
     let working = tokio::spawn(worker.run(stop.clone()));
     tracing::info!(listen = %config.listen, "working");
     let app = health::router(checks).merge(health::metrics());
@@ -89,15 +95,5 @@ fn event_store_check(store: &Store) -> Check {
     Check::new("event_store", move || {
         let probe = probe.clone();
         async move { Ok(probe.head(Registry::platform_scope()).await.map(drop)?) }
-    })
-}
-
-fn nats_check(client: async_nats::Client) -> Check {
-    Check::new("nats", move || {
-        let client = client.clone();
-        async move {
-            anyhow::ensure!(client.connection_state() == async_nats::connection::State::Connected, "not connected");
-            Ok(())
-        }
     })
 }

@@ -194,7 +194,7 @@ async fn an_activation_is_refused_while_somebody_lives_who_can_not_read_it() {
         Err(NotActivated::StillRead(obstacles)) => obstacles.iter().map(ToString::to_string).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
-    // Of a build before: it reads one of the three, or an older version of what it reads.
+    // A process of an older build, which reads one of the three types.
     let old = note(owner, "tenure-projector", &json!({"employee.EmploymentEnded": 1, "employee.EmploymentStarted": 0}), 0).await;
     let found = obstacles().await;
     assert_eq!(found.len(), 1, "{found:?}");
@@ -202,7 +202,7 @@ async fn an_activation_is_refused_while_somebody_lives_who_can_not_read_it() {
         assert!(found[0].contains(part), "{part:?} is not in {found:?}");
     }
     assert!(!found[0].contains("EmploymentEnded"), "{found:?}");
-    // It is busy, and was last heard some seconds ago.
+    // The process is busy, and was last heard seven seconds ago.
     sqlx::query("update platform.process set seen_at = clock_timestamp() - interval '7 s' where process_id = $1")
         .bind(old)
         .execute(owner)
@@ -211,7 +211,7 @@ async fn an_activation_is_refused_while_somebody_lives_who_can_not_read_it() {
     assert_eq!(obstacles().await.len(), 1);
     sqlx::query("delete from platform.process where process_id = $1").bind(old).execute(owner).await.unwrap();
 
-    // Of a build that says nothing of itself: its sessions show that it is there.
+    // A process of a build that does not say what it reads is seen by its sessions.
     let url = database.pool("tenure_projector", 1).connect_options().as_ref().clone();
     let silent = PgConnection::connect_with(&url.application_name("tenure-projector")).await.unwrap();
     let found = obstacles().await;
@@ -299,7 +299,7 @@ async fn of_many_activations_at_once_one_activates() {
         holder.rollback().await.unwrap();
         let (first, second, unread): (_, _, Option<String>) = (first.await.unwrap(), second.await.unwrap(), start.await.unwrap());
         let Ok(types) = first else {
-            // It gave up, so the process was right to start.
+            // This activation gave up, so the process may start.
             continue;
         };
         assert_eq!((types.len(), unread.as_deref()), (1, Some("employee/EmploymentStarted v1")), "it lives and can't read what is active");
@@ -496,7 +496,7 @@ async fn after_an_activation_a_build_that_can_not_read_it_ends_and_does_not_star
             "select seen_at > clock_timestamp() - interval '10 s' from platform.process where kind = $1 order by seen_at desc limit 1";
         sqlx::query_scalar::<_, bool>(sql).bind(paused).fetch_one(&pool).await.unwrap()
     };
-    // It is of a build before, and is paused: it is waited for until it is dead.
+    // A paused process of an older build keeps others from activating until it is taken for dead.
     not_active(&pool, &["EmploymentStarted"]).await;
     system.signal(paused, "STOP").await;
     let old = "update platform.process set reads = '{}', build = '0.0.9-0123456789ab', seen_at = clock_timestamp() where kind = $1";
@@ -573,7 +573,7 @@ async fn an_activation_that_is_killed_leaves_all_or_nothing() {
         assert_eq!((inactive(&pool).await, activations(&pool).await), (WORKERS.map(str::to_owned).to_vec(), 0), "{held}");
         system.ready().await;
     }
-    // It stands still with the lock in its hands, which the database takes away before anybody is taken for dead.
+    // An activator stands still while it holds the lock. The database ends its transaction before any process is taken for dead.
     let mut holder = PgConnection::connect_with(&url).await.unwrap();
     let mut tx = holder.begin().await.unwrap();
     tx.execute(HOLD).await.unwrap();

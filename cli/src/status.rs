@@ -170,7 +170,7 @@ async fn gather(home: &Home) -> anyhow::Result<Status> {
 async fn ask_servers(home: &Home, status: &mut Status) -> anyhow::Result<()> {
     let config = system::config(home, Process::Relay)?;
     let query_config = system::config(home, Process::QueryApi)?;
-    // Of a home that was made before there was a worker: none.
+    // A home that was made before there was a worker has no settings for one.
     let worker_config = system::config(home, Process::Worker).ok();
     let owner_config = system::config(home, Process::Cli)?;
     let view = postgres_view(&config, &query_config, worker_config.as_ref());

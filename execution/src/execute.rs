@@ -91,7 +91,7 @@ impl Executor {
 
     /// Executes a command, once: sent again under its identity it gets the first answer (I7).
     pub async fn execute(&self, sent: SentCommand) -> Result<Answer, Failure> {
-        // It is of 5 KB, and tasks and handlers move what they await several times.
+        // This future has 5 KB. Tasks and handlers move what they await several times, and move a pointer instead.
         Box::pin(self.execute_sent(sent)).await
     }
 

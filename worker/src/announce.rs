@@ -97,9 +97,9 @@ impl Turns {
                     metrics::counter!("tenure_worker_due_total").increment(answer.events.len() as u64);
                     looked.gone.push(id);
                 }
-                // It is not so any more.
+                // The rules say that what was to be announced does not hold any more.
                 Ok(Err(Failure::Refused(_) | Failure::RefusedEarlier(..))) => looked.gone.push(id),
-                // It waits until the events that announce it may be written, however long that takes.
+                // The types of these events are not active yet. The row waits until they are.
                 Ok(Err(Failure::Broken(problem))) if problem.code == NOT_ACTIVATED => looked.later.push((id, soon(now))),
                 Ok(Err(Failure::Conflict(problem) | Failure::Broken(problem))) => {
                     tracing::warn!(due = %id, code = problem.code, "what is due could not be announced; trying again");

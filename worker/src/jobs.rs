@@ -122,7 +122,7 @@ impl Turns {
                 self.settle(scope, fence, &job, JobState::Refused, Some(&trouble), true).await?;
                 continue;
             };
-            // It ended with its worker each time.
+            // Each try ended with the worker that ran it.
             if job.tries.unsigned_abs() > kind.tries() {
                 let trouble = Trouble::new("never_ended", "no try of it came to an end");
                 self.settle(scope, fence, &job, JobState::Failed, Some(&trouble), true).await?;

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use events::{CAPABILITIES, Category};
+use events::CAPABILITIES;
 
 /// Which of our crates each crate may depend on, tests and build included. A new crate needs a line, and so a decision.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
@@ -26,23 +26,24 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("tenure", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay"]),
     ("tests", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay", "worker", "tenure", "xtask"]),
     ("xtask", &[]),
-    ("bench", &["events", "domain", "store", "platform", "command-api", "projector", "query-api"]),
+    ("bench", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "hot"]),
+    ("hot", &["events", "domain", "projector"]),
 ];
 
 /// Where a capability has a place of its own: `*` stands for its name, alternatives are separated by a bar.
 const ROOMS: &[&str] = &[
-    "events/src/*.rs",
-    "domain/src/*/mod.rs|domain/src/*.rs",
-    "command-api/src/*.rs",
+    "events/src/*.rs|events/src/*/mod.rs",
+    "domain/src/*.rs|domain/src/*/mod.rs",
+    "command-api/src/*.rs|command-api/src/*/mod.rs",
     "projector/src/*/mod.rs",
-    "query-api/src/*.rs",
-    "migrations/read_model/????_*.sql",
+    "query-api/src/*.rs|query-api/src/*/mod.rs",
+    "migrations/read_model/*/tables.sql",
 ];
 
 /// Capabilities without a place in a room, and why.
 const NOT_IN: &[(&str, &str, &str)] = &[
     ("tenancy", "projector/src/*/mod.rs", "every service folds the registry in memory (platform::Registry)"),
-    ("tenancy", "migrations/read_model/????_*.sql", "tenants stand in the platform's log, which has no tenant schema"),
+    ("tenancy", "migrations/read_model/*/tables.sql", "tenants stand in the platform's log, which has no tenant schema"),
 ];
 
 /// The code that may vouch for a tenant, and on what ground.
@@ -258,23 +259,18 @@ fn every_crate_takes_the_workspaces_lints() {
     }
 }
 
-/// Whether a path matches a pattern where `?` is any character, as in `????_leave.sql`.
-fn matches(pattern: &str, path: &str) -> bool {
-    pattern.len() == path.len() && pattern.bytes().zip(path.bytes()).all(|(p, c)| p == b'?' || p == c)
-}
-
 #[test]
 fn a_capability_has_one_name_in_every_room() {
     let paths: Vec<String> = files("rs").into_iter().chain(files("sql")).map(|(path, _)| path).collect();
     let mut problems = Vec::new();
-    for category in Category::ALL {
+    for capability in CAPABILITIES {
         for room in ROOMS.iter().copied() {
-            let exempt = NOT_IN.iter().any(|(name, of, _)| *name == category.name() && *of == room);
-            let named = room.replace('*', category.name());
-            let found = named.split('|').any(|pattern| paths.iter().any(|path| matches(pattern, path)));
+            let exempt = NOT_IN.iter().any(|(name, of, _)| name == capability && *of == room);
+            let named = room.replace('*', capability);
+            let found = named.split('|').any(|path| paths.iter().any(|other| other == path));
             match (found, exempt) {
-                (false, false) => problems.push(format!("{category} has no {named}")),
-                (true, true) => problems.push(format!("{category} has {named}, but NOT_IN says that it has none")),
+                (false, false) => problems.push(format!("{capability} has no {named}")),
+                (true, true) => problems.push(format!("{capability} has {named}, but NOT_IN says that it has none")),
                 (true, false) | (false, true) => {}
             }
         }
@@ -305,22 +301,23 @@ fn rules_and_folds_deny_clock_and_chance() {
 
 /// The files of capabilities' projections.
 fn projections() -> impl Iterator<Item = (String, String)> {
-    let of = |path: &str| Category::ALL.iter().any(|category| path.starts_with(&format!("projector/src/{category}/")));
+    let of = |path: &str| CAPABILITIES.iter().any(|capability| path.starts_with(&format!("projector/src/{capability}/")));
     files("rs").into_iter().filter(move |(path, _)| of(path))
 }
 
 #[test]
 fn a_projection_names_every_event() {
     let mut problems = Vec::new();
-    for category in Category::ALL {
-        let folder = format!("projector/src/{category}/");
+    for capability in CAPABILITIES {
+        let folder = format!("projector/src/{capability}/");
         let files: Vec<_> = projections().filter(|(path, _)| path.starts_with(&folder)).collect();
         // A wildcard may refuse what it does not know (text in a column, say); it may not go on.
         let goes_on = |line: &str| line.trim_start().starts_with("_ =>") && !line.contains("Err(");
         for (path, text) in &files {
             problems.extend(production_lines(text).filter(|(_, line)| goes_on(line)).map(|(n, _)| format!("{path}:{n}")));
         }
-        let events = events::Event::types().filter(|(c, _, _)| *c == category && !files.is_empty()).map(|(_, name, _)| name);
+        let events =
+            events::Event::types().filter(|(kind, _, _)| kind.capability() == *capability && !files.is_empty()).map(|(_, name, _)| name);
         let unnamed = events.filter(|name| files.iter().all(|(_, text)| !text.contains(name)));
         problems.extend(unnamed.map(|name| format!("{folder} does not name {name}")));
     }

@@ -32,6 +32,13 @@ macro_rules! category {
 }
 kinds!(category);
 
+impl Category {
+    /// The name of the capability that the kind belongs to.
+    pub fn capability(self) -> &'static str {
+        self.module().split_once("::").map_or(self.module(), |(capability, _)| capability.trim_end())
+    }
+}
+
 impl fmt::Display for Category {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -126,6 +133,7 @@ mod tests {
         for category in Category::ALL {
             assert!(!category.name().is_empty() && category.name().bytes().all(|b| b.is_ascii_lowercase()), "{category}");
             assert_eq!(category.name().parse(), Ok(category), "two kinds have the category {category}");
+            assert!(crate::CAPABILITIES.contains(&category.capability()), "{category}");
         }
     }
 

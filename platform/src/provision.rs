@@ -354,10 +354,10 @@ pub struct ReadModelSql {
     pub indexes: Vec<&'static str>,
 }
 
-/// The SQL of every read-model table, and of every key and index, in order: `migrations/read_model`.
+/// The SQL of every read-model table, and of every key and index: `migrations/read_model`, with a folder per capability.
 pub fn read_model_sql() -> ReadModelSql {
     let of =
-        |index: bool| READ_MODEL.iter().filter(move |(name, _)| name.ends_with(".index.sql") == index).map(|(_, sql)| *sql).collect();
+        |index: bool| READ_MODEL.iter().filter(move |(name, _)| name.ends_with("/indexes.sql") == index).map(|(_, sql)| *sql).collect();
     ReadModelSql { tables: of(false), indexes: of(true) }
 }
 

@@ -25,8 +25,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("command-api/src/__name__.rs", include_str!("templates/command_api.rs.in")),
     ("projector/src/__name__/mod.rs", include_str!("templates/projector.rs.in")),
     ("query-api/src/__name__.rs", include_str!("templates/query_api.rs.in")),
-    ("migrations/read_model/__number_____name__.sql", include_str!("templates/read_model.sql.in")),
-    ("migrations/read_model/__number_____name__.index.sql", include_str!("templates/read_model.index.sql.in")),
+    ("migrations/read_model/__name__/tables.sql", include_str!("templates/read_model_tables.sql.in")),
+    ("migrations/read_model/__name__/indexes.sql", include_str!("templates/read_model_indexes.sql.in")),
 ];
 
 /// Where modules of capabilities are declared, and the line of one.
@@ -50,7 +50,7 @@ const LIST_OF_TENANTS: (&str, &str) = ("            tenants [\n", "            ]
 pub fn new_capability(root: &Path, name: &str) -> anyhow::Result<Vec<PathBuf>> {
     let is_name = name.len() <= 30 && name.split('_').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()));
     ensure!(is_name, "a capability's name is one or more words of lower-case letters, joined by underscores, such as `leave`");
-    let fill = Fill::new(root, name)?;
+    let fill = Fill::new(name);
     let mut written = Vec::new();
     for (path, text) in TEMPLATES {
         let path = PathBuf::from(fill.text(path));
@@ -75,25 +75,20 @@ struct Fill {
     camel: String,
     words: String,
     category: String,
-    number: String,
 }
 
 impl Fill {
-    fn new(root: &Path, name: &str) -> anyhow::Result<Self> {
+    fn new(name: &str) -> Self {
         let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
-        let numbers = fs::read_dir(root.join("migrations/read_model"))?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.split('_').next()?.parse::<u32>().ok());
-        Ok(Self {
+        Self {
             name: name.to_owned(),
             camel: name.split('_').map(capital).collect(),
             words: name.replace('_', " "),
             category: name.replace('_', ""),
-            number: format!("{:04}", numbers.max().unwrap_or_default() + 1),
-        })
+        }
     }
     fn text(&self, template: &str) -> String {
         template
-            .replace("__number__", &self.number)
             .replace("__category__", &self.category)
             .replace("__words__", &self.words)
             .replace("__Name__", &self.camel)

@@ -1,4 +1,4 @@
--- One tenant's read model, capability `employee`. See 0001_organization.sql for what a span is.
+-- One tenant's read model, capability `employee`. See `organization` for what a span is.
 --
 -- Where updates leave indexed columns alone, a page keeps room for the rows' next versions: PostgreSQL then updates in place,
 -- and no index.

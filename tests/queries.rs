@@ -28,7 +28,7 @@ use projector::{
     projection::Rows as _,
 };
 use query_api::{
-    Answer, App, Body, Fresh, Reads,
+    Answer, App, Fresh, Positioned, Reads,
     employee::{Employee, EmployeePage, History, OrgChart, Status},
     organization::{Department, DepartmentPage, JobPage, LocationPage},
     reports::{Figures, Group, Headcount},
@@ -222,6 +222,18 @@ fn id(name: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
 }
 
+/// What a statement by hand gives.
+#[derive(sqlx::FromRow)]
+struct ByHand {
+    position: i64,
+    body: sqlx::types::Json<Value>,
+}
+impl Positioned for ByHand {
+    fn position(&self) -> i64 {
+        self.position
+    }
+}
+
 /// A handler that forgets all about who may see what, and runs whatever statement it is sent.
 async fn by_hand(
     State(reads): State<Reads>,
@@ -230,11 +242,10 @@ async fn by_hand(
     fresh: Fresh,
 ) -> Result<Answer, platform::Problem> {
     let statement = &parameters["sql"];
-    let sql = format!(
-        "select (select position from checkpoint) as position, (select coalesce(json_agg(t), '[]')::text from ({statement}) t) as body"
-    );
-    let body: Body = reads.one(&reader, fresh, sqlx::query_as(&sql)).await?;
-    Answer::of(body)
+    let sql =
+        format!("select (select position from checkpoint) as position, (select coalesce(json_agg(t), '[]') from ({statement}) t) as body");
+    let answer: ByHand = reads.one(&reader, fresh, sqlx::query_as(&sql)).await?;
+    Answer::json(answer.position, &answer.body)
 }
 
 /// `ann` leads `bob` and `cat`, `cat` leads `dan`; `eve` and `eva` lead each other. `bob` left and came back. Everybody

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     params::{Fresh, IdParam, invalid, params},
-    read::{Answer, Body, Reads, not_found},
+    read::{Answer, Positioned as _, Reads, Seen, not_found},
     sight::Sight,
 };
 
@@ -68,9 +68,9 @@ pub(crate) async fn explain(State(reads): State<Reads>, reader: Reader, params: 
             Some(person) => sight.only_of(person),
             None => sight,
         };
-        let sql = "select (select position from checkpoint) as position, (select '{}' from employee e where e.employee_id = $1) as body";
-        let body: Body = reads.one_as(&reader, &sight, fresh, sqlx::query_as(sql).bind(employee)).await?;
-        Ok::<_, Problem>((body.position, body.body.is_some()))
+        let sql = "select (select position from checkpoint) as position, exists (select from employee e where e.employee_id = $1) as seen";
+        let found: Seen = reads.one_as(&reader, &sight, fresh, sqlx::query_as(sql).bind(employee)).await?;
+        Ok::<_, Problem>((found.position(), found.seen))
     };
     // Whom the asker does not see is not there; and who has left is told nothing.
     let (mut position, sight) = (0, Sight::of(&reader.0));

@@ -5,6 +5,7 @@ mod events;
 mod history;
 mod list;
 mod part;
+mod person;
 mod summary;
 
 pub use chart::{ChartNode, OrgChart};
@@ -18,23 +19,14 @@ pub(crate) use history::{__path_history, history};
 #[cfg(fuzzing)]
 pub(crate) use list::EmployeeListParams as ListParams;
 pub(crate) use list::{__path_employees, employees};
+pub(crate) use person::{__path_employee, employee};
 
-use ::events::EmployeeId;
-use axum::extract::State;
-use platform::{Problem, Reader, TenantClock, today::time_zone};
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use crate::{
-    App,
-    params::{Day, Fresh, Id, params},
-    read::{Answer, Positioned, Reads, compact, not_found},
-    sight::Sight,
-    today::zone_of_person,
-};
+use crate::{App, params::Day};
 
 /// What the contract says of these routes.
 pub(crate) const TAG: &str = "People";
@@ -227,23 +219,20 @@ pub struct Pay {
     pub reason: String,
 }
 
-/// SQL for a department's code and name on a day: what held then, else what held last.
-pub(crate) fn department_on(id: &str, day: &str) -> String {
-    named_on("department", "name", id, day)
+/// SQL that joins what a department, job or location was called on a day, as columns `code` and `name` of `alias`: what held then,
+/// else what held last.
+fn join_named(alias: &str, thing: &str, id: &str, day: &str) -> String {
+    let name = if thing == "job" { "title" } else { "name" };
+    let held = held_on(thing, id, day);
+    format!("left join lateral (select held.code, held.{name} as name {held}) {alias} on true")
 }
-/// SQL for a job's code and title on a day.
-pub(crate) fn job_on(id: &str, day: &str) -> String {
-    named_on("job", "title", id, day)
-}
-/// SQL for a location's code and name on a day.
-pub(crate) fn location_on(id: &str, day: &str) -> String {
-    named_on("location", "name", id, day)
-}
-fn named_on(thing: &str, name: &str, id: &str, day: &str) -> String {
+/// SQL that joins a manager as columns `employee_id`, `given_name` and `family_name` of `alias`; all null where there is none, or none
+/// that the asker may see.
+fn join_manager(alias: &str, id: &str, day: &str) -> String {
+    let held = held_on("person", "e.employee_id", day);
     format!(
-        "case when {id} is not null then coalesce((select json_build_object('id', held.{thing}_id, 'code', held.code, 'name', held.{name})
-            {held}), json_build_object('id', {id}, 'code', null, 'name', null)) end",
-        held = held_on(thing, id, day),
+        "left join lateral (select e.employee_id, s.given_name, s.family_name from employee e
+            left join lateral (select held.given_name, held.family_name {held}) s on true where e.employee_id = {id}) {alias} on true"
     )
 }
 /// SQL from `from` on for a span of a department, job, location or person: what held on a day, else what held last before it.
@@ -258,107 +247,4 @@ fn held_on(thing: &str, id: &str, day: &str) -> String {
 /// SQL for the conditions and the order by which a span that holds on a day is found, else the one that begins nearest it.
 fn nearest(span: &str, day: &str) -> String {
     format!("{span}.valid_to > {span}.valid_from order by {span}.valid_from > {day}, abs({span}.valid_from - {day}) limit 1")
-}
-/// SQL for a manager's name on a day; null where there is none, or none that the asker may see.
-pub(crate) fn manager_on(id: &str, day: &str) -> String {
-    format!(
-        "(select json_build_object('id', e.employee_id, 'given_name', s.given_name, 'family_name', s.family_name)
-            from employee e left join lateral (select held.given_name, held.family_name {held}) s on true
-            where e.employee_id = {id})",
-        held = held_on("person", "e.employee_id", day),
-    )
-}
-
-/// SQL for the status of an employment on a day, as [`Status::on`] has it; without one, not yet hired.
-fn status_on(employment: &str, day: &str) -> String {
-    format!(
-        "case when {employment}.starts_on is null or {employment}.starts_on > {day} then 'not_yet_hired'
-              when {employment}.ends_on > {day} then 'active' else 'terminated' end"
-    )
-}
-
-#[derive(FromRow)]
-struct Found {
-    position: i64,
-    version: Option<i64>,
-    body: Option<String>,
-    /// Of the place of work, where it was asked for and there is one.
-    time_zone: Option<String>,
-}
-impl Positioned for Found {
-    fn position(&self) -> i64 {
-        self.position
-    }
-}
-
-params! {
-    /// For one person.
-    PersonParams {
-        /// The day to answer for, past or future; today at the person's place of work if absent, or in the tenant's time zone where
-        /// there is no fixed place.
-        as_of: Day,
-    }
-}
-
-/// One person as of a day.
-#[utoipa::path(get, path = "/v1/employees/{id}", tag = "employee", params(("id" = Uuid, Path), PersonParams),
-    responses((status = 200, description = "The answer", body = Employee, headers(("Tenure-Position" = String), ("ETag" = String))), (status = 404, description = "`not_found`: there is no such object", body = crate::openapi::ProblemDocument, content_type = "application/problem+json")))]
-pub(crate) async fn employee(
-    State(reads): State<Reads>,
-    reader: Reader,
-    Id(id): Id<EmployeeId>,
-    params: PersonParams,
-    fresh: Fresh,
-) -> Result<Answer, Problem> {
-    let sight = Sight::of(&reader.0).facts_of(id.uuid());
-    let clock = TenantClock::read(&reader.0.tenant);
-    let find = async |as_of: Day, asks_for_zone: bool| {
-        let sql = person_on(asks_for_zone);
-        reads.one_as::<Found>(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid()).bind(as_of)).await
-    };
-    let mut found = find(params.as_of.unwrap_or(Day(clock.today())), params.as_of.is_none()).await?;
-    // The day at the place of work may differ from the tenant's.
-    let there = Day(clock.today_at(found.time_zone.as_deref().and_then(time_zone).as_ref()));
-    if params.as_of.is_none() && there.0 != clock.today() {
-        found = find(there, false).await?;
-    }
-    match (found.version, found.body) {
-        (Some(version), Some(json)) => Ok(Answer { position: found.position, version: Some(version), json: compact(json) }),
-        _ => Err(not_found()),
-    }
-}
-
-/// SQL for person $1 as of day $2, and perhaps for the time zone of the place of work.
-fn person_on(with_zone: bool) -> String {
-    format!(
-        "select c.position, e.stream_version as version, {zone} as time_zone, json_build_object(
-            'as_of', $2, 'position', c.position,
-            'employee_id', e.employee_id, 'employee_number', e.employee_number, 'original_hire_date', e.original_hire_date,
-            'version', e.stream_version, 'status', {status},
-            'person', (select json_build_object('given_name', p.given_name, 'family_name', p.family_name, 'birth_date', p.birth_date, 'gender', p.gender)
-                from person_span p where p.employee_id = e.employee_id and {nearest_p}),
-            'contact', (select json_build_object('work_email', t.work_email, 'private_email', t.private_email, 'phone', t.phone)
-                from contact_span t where t.employee_id = e.employee_id and {nearest_t}),
-            'employment', case when m.employment_id is not null then json_build_object('employment_id', m.employment_id,
-                'starts_on', m.starts_on, 'ends_on', nullif(m.ends_on, 'infinity'), 'termination_reason', m.termination_reason) end,
-            'assignment', (select json_build_object('since', a.valid_from, 'department', {department}, 'job', {job},
-                    'location', {location}, 'manager', {manager}, 'reason', a.reason)
-                from assignment_span a where a.employment_id = m.employment_id and a.valid_from <= $2 and $2 < a.valid_to and $2 < m.ends_on),
-            'pay', (select json_build_object('since', y.valid_from, 'rate', trim_scale(y.rate)::text, 'currency', y.currency, 'per', y.per,
-                    'annual', trim_scale(y.annual)::text, 'reason', y.reason)
-                from compensation_span y where y.employment_id = m.employment_id and y.valid_from <= $2 and $2 < y.valid_to and $2 < m.ends_on)
-        )::text as body
-        from checkpoint c left join employee e on e.employee_id = $1 left join lateral (
-            select * from employment m where m.employee_id = e.employee_id
-            order by m.starts_on > $2, abs(m.starts_on - $2), m.ends_on desc, m.employment_id desc limit 1
-        ) m on true",
-        zone = if with_zone { zone_of_person("e.employee_id", "$2") } else { "null::text".to_owned() },
-        status = status_on("m", "$2"),
-        nearest_p = nearest("p", "$2"),
-        nearest_t = nearest("t", "$2"),
-        department = department_on("a.department_id", "$2"),
-        job = job_on("a.job_id", "$2"),
-        location = location_on("a.location_id", "$2"),
-        manager = manager_on("a.manager_id", "$2"),
-    )
 }

@@ -25,7 +25,7 @@ mod today;
 pub mod fuzzing;
 
 pub use params::{Day, Fresh, Limit};
-pub use read::{Answer, Body, Positioned, Reads};
+pub use read::{Answer, Positioned, Reads};
 pub use service::run;
 
 use std::sync::{Arc, LazyLock};

@@ -82,15 +82,13 @@ pub trait Positioned: for<'r> FromRow<'r, PgRow> + Send + Unpin {
     fn position(&self) -> i64;
 }
 
-/// The whole answer as JSON from SQL; none where there is no such object.
+/// Whether something is there that the reader may see.
 #[derive(Debug, FromRow)]
-pub struct Body {
-    /// The position that it stands at.
-    pub position: i64,
-    /// The answer.
-    pub body: Option<String>,
+pub(crate) struct Seen {
+    position: i64,
+    pub(crate) seen: bool,
 }
-impl Positioned for Body {
+impl Positioned for Seen {
     fn position(&self) -> i64 {
         self.position
     }
@@ -145,7 +143,8 @@ impl Reads {
         self.all_as(reader, &Sight::of(&reader.0), fresh, query).await
     }
 
-    async fn all_as<R: Positioned>(
+    /// As [`Reads::all`], with another sight than the reader's whole.
+    pub(crate) async fn all_as<R: Positioned>(
         &self,
         reader: &Reader,
         sight: &Sight,
@@ -385,11 +384,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The answer to a query for one object.
-    pub fn of(body: Body) -> Result<Self, Problem> {
-        Ok(Self { position: body.position, version: None, json: compact(body.body.ok_or_else(not_found)?) })
-    }
-
     /// The answer to a query for a list.
     pub(crate) fn page(as_of: Day, position: i64, items: impl Serialize, next_cursor: Option<String>) -> Result<Self, Problem> {
         #[derive(Serialize)]
@@ -404,24 +398,9 @@ impl Answer {
     }
 
     /// The answer that a value is.
-    pub(crate) fn json(position: i64, value: &impl Serialize) -> Result<Self, Problem> {
+    pub fn json(position: i64, value: &impl Serialize) -> Result<Self, Problem> {
         Ok(Self { position, version: None, json: serde_json::to_string(value).map_err(|_| broken())? })
     }
-}
-
-/// PostgreSQL sets spaces and line ends between JSON's tokens; nobody needs them on the wire.
-pub(crate) fn compact(mut json: String) -> String {
-    let (mut in_text, mut escaped) = (false, false);
-    json.retain(|c| {
-        if in_text {
-            in_text = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-            return true;
-        }
-        in_text = c == '"';
-        !matches!(c, ' ' | '\n')
-    });
-    json
 }
 
 fn broken() -> Problem {
@@ -436,17 +415,5 @@ impl IntoResponse for Answer {
             response.headers_mut().insert(header::ETAG, etag);
         }
         response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn only_space_between_tokens_goes() {
-        let spaced = "{\"a b\" : \"c \\\" d \\\\\", \n \"e\" : [1, \" \\n \"]}";
-        let compact = super::compact(spaced.into());
-        assert_eq!(compact, "{\"a b\":\"c \\\" d \\\\\",\"e\":[1,\" \\n \"]}");
-        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-        assert_eq!(parse(&compact), parse(spaced));
     }
 }

@@ -10,7 +10,7 @@ use store::{Store, StoreError};
 use crate::{
     cursor::{Cursor, Listing},
     params::{Day, Fresh, Id, Limit, invalid, params},
-    read::{Answer, Body, Reads, behind, not_found},
+    read::{Answer, Reads, Seen, behind, not_found},
     sight::Sight,
 };
 
@@ -64,11 +64,12 @@ pub(crate) async fn recorded_events(
     let sight = Sight::of(&reader.0).only_of(id.uuid());
     if !sight.is_whole_of(&IN_EVENTS) {
         let sql = format!(
-            "select (select position from checkpoint) as position, (select '{{}}' from employee e where e.employee_id = $1 and {}) as body",
+            "select (select position from checkpoint) as position, exists (select from employee e where e.employee_id = $1 and {}) as seen",
             Sight::sees(&IN_EVENTS)
         );
-        let seen: Body = reads.one_as(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid())).await?;
-        seen.body.ok_or_else(not_found)?;
+        if !reads.one_as::<Seen>(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid())).await?.seen {
+            return Err(not_found());
+        }
     }
     let limit = usize::try_from(params.limit.unwrap_or_default().0).unwrap_or(1);
     // The head first: what the stream then holds is at least that new.

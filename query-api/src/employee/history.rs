@@ -4,13 +4,14 @@ use axum::extract::State;
 use events::EmployeeId;
 use platform::{Problem, Reader};
 use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Employment, Manager, Named, department_on, job_on, location_on, manager_on};
+use super::{Employment, Manager, Named, join_manager, join_named};
 use crate::{
-    params::{Fresh, Id, NoParams},
-    read::{Answer, Body, Reads},
+    params::{Day, Fresh, Id, NoParams},
+    read::{Answer, Positioned, Reads, not_found},
     sight::Sight,
 };
 
@@ -151,27 +152,295 @@ pub struct ContactRow {
     pub phone: Option<String>,
 }
 
-/// SQL for the names of the fields that a span's change set: a bit per field, in column order.
-fn sets(span: &str, fields: &[&str]) -> String {
-    let names: Vec<_> =
-        fields.iter().enumerate().map(|(bit, field)| format!("case when {span}.sets & {} <> 0 then '{field}' end", 1 << bit)).collect();
-    format!("'sets', array_remove(array[{}], null)", names.join(", "))
+/// What a row is.
+mod kind {
+    /// The person: there is one such row, whoever they are.
+    pub(super) const PERSON: i16 = 0;
+    pub(super) const EMPLOYMENT: i16 = 1;
+    pub(super) const ASSIGNMENT: i16 = 2;
+    pub(super) const COMPENSATION: i16 = 3;
+    pub(super) const PERSONAL: i16 = 4;
+    pub(super) const CONTACT: i16 = 5;
 }
 
-/// SQL for the rows of the person `e` in a table of spans that never ends, without those that set nothing that the reader
-/// sees: the row before such a one holds on.
+/// The columns of a row, each with its type. A kind of row has some of them.
+const COLUMNS: [(&str, &str); 28] = [
+    ("kind", "smallint"),
+    ("position", "bigint"),
+    ("version", "bigint"),
+    ("employee_number", "text"),
+    ("employment_id", "uuid"),
+    ("valid_from", "date"),
+    ("seq", "smallint"),
+    ("valid_to", "date"),
+    ("sets", "smallint"),
+    ("reason", "text"),
+    ("department_id", "uuid"),
+    ("department_code", "text"),
+    ("department_name", "text"),
+    ("job_id", "uuid"),
+    ("job_code", "text"),
+    ("job_title", "text"),
+    ("location_id", "uuid"),
+    ("location_code", "text"),
+    ("location_name", "text"),
+    ("manager_id", "uuid"),
+    ("given_name", "text"),
+    ("family_name", "text"),
+    ("birth_date", "date"),
+    ("gender", "text"),
+    ("one", "text"),
+    ("two", "text"),
+    ("three", "text"),
+    ("four", "text"),
+];
+
+/// A row of any kind.
+#[derive(Debug, FromRow)]
+struct Line {
+    kind: i16,
+    position: Option<i64>,
+    version: Option<i64>,
+    employee_number: Option<String>,
+    employment_id: Option<Uuid>,
+    valid_from: Option<Day>,
+    seq: Option<i16>,
+    valid_to: Option<Day>,
+    sets: Option<i16>,
+    reason: Option<String>,
+    department_id: Option<Uuid>,
+    department_code: Option<String>,
+    department_name: Option<String>,
+    job_id: Option<Uuid>,
+    job_code: Option<String>,
+    job_title: Option<String>,
+    location_id: Option<Uuid>,
+    location_code: Option<String>,
+    location_name: Option<String>,
+    manager_id: Option<Uuid>,
+    /// Of the person, or of the manager.
+    given_name: Option<String>,
+    family_name: Option<String>,
+    birth_date: Option<Day>,
+    gender: Option<String>,
+    /// A rate, its currency and period, and what it is a year; or the addresses at work and at home, and the telephone number.
+    one: Option<String>,
+    two: Option<String>,
+    three: Option<String>,
+    four: Option<String>,
+}
+
+impl Positioned for Line {
+    fn position(&self) -> i64 {
+        self.position.unwrap_or(0)
+    }
+}
+
+/// When a row held.
+struct When {
+    valid_from: String,
+    seq: u16,
+    valid_to: Option<String>,
+    superseded: bool,
+}
+
+impl Line {
+    fn when(&self) -> When {
+        When {
+            valid_from: self.valid_from.map(|day| day.to_string()).unwrap_or_default(),
+            seq: self.seq.map_or(0, i16::cast_unsigned),
+            valid_to: self.valid_to.map(|day| day.to_string()),
+            superseded: self.valid_to.is_some() && self.valid_to <= self.valid_from,
+        }
+    }
+    /// The names of the fields that a change set: a bit per field, in column order.
+    fn sets(&self, fields: &[&str]) -> Vec<String> {
+        let bits = self.sets.unwrap_or(0);
+        fields.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, field)| (*field).to_owned()).collect()
+    }
+    fn employment(self) -> EmploymentRow {
+        let When { valid_from: starts_on, valid_to: ends_on, .. } = self.when();
+        Employment { employment_id: self.employment_id.unwrap_or_default(), starts_on, ends_on, termination_reason: self.reason }
+    }
+    fn assignment(self) -> AssignmentRow {
+        let When { valid_from, seq, valid_to, superseded } = self.when();
+        let sets = self.sets(&["department_id", "job_id", "location_id", "manager_id"]);
+        let named = |id: Option<Uuid>, code, name| Named { id: id.unwrap_or_default(), code, name };
+        let (given_name, family_name) = (self.given_name, self.family_name);
+        AssignmentRow {
+            employment_id: self.employment_id.unwrap_or_default(),
+            valid_from,
+            seq,
+            valid_to,
+            superseded,
+            sets,
+            department: named(self.department_id, self.department_code, self.department_name),
+            job: named(self.job_id, self.job_code, self.job_title),
+            location: self.location_id.map(|id| named(Some(id), self.location_code, self.location_name)),
+            manager: self.manager_id.map(|id| Manager { id, given_name, family_name }),
+            reason: self.reason,
+        }
+    }
+    fn compensation(self) -> CompensationRow {
+        let When { valid_from, seq, valid_to, superseded } = self.when();
+        CompensationRow {
+            employment_id: self.employment_id.unwrap_or_default(),
+            valid_from,
+            seq,
+            valid_to,
+            superseded,
+            rate: self.one.unwrap_or_default(),
+            currency: self.two.unwrap_or_default(),
+            per: self.three.unwrap_or_default(),
+            annual: self.four.unwrap_or_default(),
+            reason: self.reason.unwrap_or_default(),
+        }
+    }
+    fn personal(self) -> PersonRow {
+        let When { valid_from, seq, valid_to, superseded } = self.when();
+        let sets = self.sets(&["given_name", "family_name", "birth_date", "gender"]);
+        let (given_name, family_name, birth_date) = (self.given_name, self.family_name, self.birth_date.map(|day| day.to_string()));
+        PersonRow { valid_from, seq, valid_to, superseded, sets, given_name, family_name, birth_date, gender: self.gender }
+    }
+    fn contact(self) -> ContactRow {
+        let When { valid_from, seq, valid_to, superseded } = self.when();
+        let sets = self.sets(&["work_email", "private_email", "phone"]);
+        let (work_email, private_email, phone) = (self.one, self.two, self.three);
+        ContactRow { valid_from, seq, valid_to, superseded, sets, work_email, private_email, phone }
+    }
+}
+
+/// SQL for rows of a kind: what stands in those columns that it has, and what follows `from`.
+fn rows(kind: i16, columns: &[(&str, &str)], from: &str) -> String {
+    let shown = COLUMNS.iter().map(|(name, sql_type)| {
+        let value = columns.iter().find(|(column, _)| column == name).map(|(_, value)| (*value).to_owned());
+        let value = if *name == "kind" { kind.to_string() } else { value.unwrap_or_else(|| "null".to_owned()) };
+        format!("({value})::{sql_type} as {name}")
+    });
+    format!("select {} from {from}", shown.collect::<Vec<_>>().join(", "))
+}
+
+/// SQL for the rows of person $1 in a table of spans that never ends, without those that set nothing that the reader sees: the row
+/// before such a one holds on.
 fn without_gaps(table: &str) -> String {
     let next = "lead(s.valid_from) over (order by s.valid_from, s.seq)";
-    format!(
-        "(select s.*, coalesce({next}, 'infinity') as held_to from {table} s where s.employee_id = e.employee_id and s.sets is not null)"
-    )
+    format!("(select s.*, coalesce({next}, 'infinity') as held_to from {table} s where s.employee_id = $1 and s.sets is not null)")
 }
 
-/// SQL for when a span held.
-fn when(span: &str, to: &str) -> String {
-    format!(
-        "'valid_from', {span}.valid_from, 'seq', {span}.seq, 'valid_to', nullif({span}.{to}, 'infinity'), 'superseded', {span}.{to} <= {span}.valid_from"
-    )
+/// SQL for all that is known of person $1: a [`Line`] for the person, and one per row of their history.
+fn history_of_person() -> String {
+    let when = [("valid_from", "x.valid_from"), ("seq", "x.seq"), ("sets", "x.sets")];
+    let of = |columns: &[(&'static str, &'static str)]| [&when, columns].concat();
+    let assignments = format!(
+        "assignment_span x {} {} {} {} where x.employee_id = $1",
+        join_named("d", "department", "x.department_id", "x.valid_from"),
+        join_named("j", "job", "x.job_id", "x.valid_from"),
+        join_named("l", "location", "x.location_id", "x.valid_from"),
+        join_manager("g", "x.manager_id", "x.valid_from"),
+    );
+    [
+        rows(
+            kind::PERSON,
+            &[("position", "c.position"), ("version", "e.stream_version"), ("employee_number", "e.employee_number")],
+            "checkpoint c left join employee e on e.employee_id = $1",
+        ),
+        rows(
+            kind::EMPLOYMENT,
+            &[
+                ("employment_id", "x.employment_id"),
+                ("valid_from", "x.starts_on"),
+                ("valid_to", "nullif(x.ends_on, 'infinity')"),
+                ("reason", "x.termination_reason"),
+            ],
+            "employment x where x.employee_id = $1",
+        ),
+        rows(
+            kind::ASSIGNMENT,
+            &of(&[
+                ("employment_id", "x.employment_id"),
+                ("valid_to", "nullif(x.valid_to, 'infinity')"),
+                ("reason", "x.reason"),
+                ("department_id", "x.department_id"),
+                ("department_code", "d.code"),
+                ("department_name", "d.name"),
+                ("job_id", "x.job_id"),
+                ("job_code", "j.code"),
+                ("job_title", "j.name"),
+                ("location_id", "x.location_id"),
+                ("location_code", "l.code"),
+                ("location_name", "l.name"),
+                ("manager_id", "g.employee_id"),
+                ("given_name", "g.given_name"),
+                ("family_name", "g.family_name"),
+            ]),
+            &assignments,
+        ),
+        rows(
+            kind::COMPENSATION,
+            &[
+                ("employment_id", "x.employment_id"),
+                ("valid_from", "x.valid_from"),
+                ("seq", "x.seq"),
+                ("valid_to", "nullif(x.valid_to, 'infinity')"),
+                ("reason", "x.reason"),
+                ("one", "trim_scale(x.rate)"),
+                ("two", "x.currency"),
+                ("three", "x.per"),
+                ("four", "trim_scale(x.annual)"),
+            ],
+            "compensation_span x where x.employee_id = $1",
+        ),
+        rows(
+            kind::PERSONAL,
+            &of(&[
+                ("valid_to", "nullif(x.held_to, 'infinity')"),
+                ("given_name", "x.given_name"),
+                ("family_name", "x.family_name"),
+                ("birth_date", "x.birth_date"),
+                ("gender", "x.gender"),
+            ]),
+            &format!("{} x", without_gaps("person_span")),
+        ),
+        rows(
+            kind::CONTACT,
+            &of(&[
+                ("valid_to", "nullif(x.held_to, 'infinity')"),
+                ("one", "x.work_email"),
+                ("two", "x.private_email"),
+                ("three", "x.phone"),
+            ]),
+            &format!("{} x", without_gaps("contact_span")),
+        ),
+    ]
+    .join(" union all ")
+}
+
+/// The history that rows are; none where there is no such person.
+fn shown(employee_id: Uuid, position: i64, mut lines: Vec<Line>) -> Option<History> {
+    // What never ends comes last.
+    lines.sort_by_key(|line| (line.kind, line.valid_from, line.seq, line.valid_to.is_none(), line.valid_to));
+    let mut history = History {
+        employee_id,
+        employee_number: None,
+        position,
+        version: 0,
+        employments: Vec::new(),
+        assignments: Vec::new(),
+        compensations: Vec::new(),
+        personal: Vec::new(),
+        contact: Vec::new(),
+    };
+    for line in lines {
+        match line.kind {
+            kind::EMPLOYMENT => history.employments.push(line.employment()),
+            kind::ASSIGNMENT => history.assignments.push(line.assignment()),
+            kind::COMPENSATION => history.compensations.push(line.compensation()),
+            kind::PERSONAL => history.personal.push(line.personal()),
+            kind::CONTACT => history.contact.push(line.contact()),
+            _ => (history.version, history.employee_number) = (line.version?, line.employee_number),
+        }
+    }
+    Some(history)
 }
 
 /// A person's whole effective-dated history.
@@ -184,41 +453,8 @@ pub(crate) async fn history(
     _params: NoParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
-    let sql = format!(
-        "select c.position, (select json_build_object(
-            'employee_id', e.employee_id, 'employee_number', e.employee_number, 'position', c.position, 'version', e.stream_version,
-            'employments', coalesce((select json_agg(json_build_object('employment_id', m.employment_id, 'starts_on', m.starts_on,
-                    'ends_on', nullif(m.ends_on, 'infinity'), 'termination_reason', m.termination_reason) order by m.starts_on, m.ends_on)
-                from employment m where m.employee_id = e.employee_id), '[]'),
-            'assignments', coalesce((select json_agg(json_build_object('employment_id', a.employment_id, {when_a}, {sets_a},
-                    'department', {department}, 'job', {job}, 'location', {location}, 'manager', {manager}, 'reason', a.reason) order by a.valid_from, a.seq)
-                from assignment_span a where a.employee_id = e.employee_id), '[]'),
-            'compensations', coalesce((select json_agg(json_build_object('employment_id', y.employment_id, {when_y},
-                    'rate', trim_scale(y.rate)::text, 'currency', y.currency, 'per', y.per, 'annual', trim_scale(y.annual)::text, 'reason', y.reason)
-                    order by y.valid_from, y.seq)
-                from compensation_span y where y.employee_id = e.employee_id), '[]'),
-            'personal', coalesce((select json_agg(json_build_object({when_p}, {sets_p}, 'given_name', p.given_name, 'family_name', p.family_name,
-                    'birth_date', p.birth_date, 'gender', p.gender) order by p.valid_from, p.seq)
-                from {person} p), '[]'),
-            'contact', coalesce((select json_agg(json_build_object({when_t}, {sets_t}, 'work_email', t.work_email,
-                    'private_email', t.private_email, 'phone', t.phone) order by t.valid_from, t.seq)
-                from {contact} t), '[]')
-        )::text from employee e where e.employee_id = $1) as body from checkpoint c",
-        person = without_gaps("person_span"),
-        contact = without_gaps("contact_span"),
-        when_a = when("a", "valid_to"),
-        when_y = when("y", "valid_to"),
-        when_p = when("p", "held_to"),
-        when_t = when("t", "held_to"),
-        sets_a = sets("a", &["department_id", "job_id", "location_id", "manager_id"]),
-        sets_p = sets("p", &["given_name", "family_name", "birth_date", "gender"]),
-        sets_t = sets("t", &["work_email", "private_email", "phone"]),
-        department = department_on("a.department_id", "a.valid_from"),
-        job = job_on("a.job_id", "a.valid_from"),
-        location = location_on("a.location_id", "a.valid_from"),
-        manager = manager_on("a.manager_id", "a.valid_from"),
-    );
     let sight = Sight::of(&reader.0).facts_of(id.uuid());
-    let body: Body = reads.one_as(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid())).await?;
-    Answer::of(body)
+    let sql = history_of_person();
+    let (position, lines) = reads.all_as::<Line>(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid())).await?;
+    Answer::json(position, &shown(id.uuid(), position, lines).ok_or_else(not_found)?)
 }

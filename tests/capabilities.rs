@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -114,7 +115,9 @@ fn a_new_capability_costs_an_entry_in_the_list_and_a_line_per_crate() {
     let written = xtask::new_capability(&copy, "toy_box").expect("the toy is written");
     let cargo = |arguments: &[&str]| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        let run = Command::new(cargo).args(arguments).current_dir(&copy).env("CARGO_TARGET_DIR", target()).output().expect("cargo runs");
+        // Nobody builds the copy a second time.
+        let once = [("CARGO_INCREMENTAL", OsString::from("0")), ("CARGO_TARGET_DIR", target().into())];
+        let run = Command::new(cargo).args(arguments).current_dir(&copy).envs(once).output().expect("cargo runs");
         assert!(
             run.status.success(),
             "cargo {} fails with a toy capability:\n{}",

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use events::{
-    CommandHash, CommandId, CorrelationId, EmployeeId, Metadata, NewEvent, StreamName, TenantId, TenantScope,
+    EmployeeId, NewEvent, StreamName, TenantId, TenantScope,
     tenancy::{Subscription, TenancyEvent, TenantProvisioned, TenantRegistered},
 };
 use platform::{
@@ -65,7 +65,7 @@ impl System {
         let subscription = Subscription { plan: "bench".into(), expires_at: None };
         let events: [TenancyEvent; 2] =
             [TenantRegistered { tenant_id, slug, name, subscription }.into(), TenantProvisioned { tenant_id }.into()];
-        let metadata = metadata();
+        let metadata = hot::careers::metadata();
         let event = |(n, event): (usize, &TenancyEvent)| {
             let data = serde_json::value::to_raw_value(event)?;
             anyhow::Ok(NewEvent { id: NewEvent::id_for(metadata.command_id, n), event_type: event.event_type(), schema_version: 1, data })
@@ -149,19 +149,6 @@ impl Drop for System {
 /// An address of this machine that nobody listens on.
 pub fn free_address() -> anyhow::Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
-}
-
-/// Of a command that nobody sent.
-pub fn metadata() -> Metadata {
-    let id = Uuid::now_v7();
-    Metadata {
-        actor: "bench".into(),
-        command_id: CommandId::from_uuid(id),
-        command_hash: CommandHash(id),
-        correlation_id: CorrelationId::from_uuid(id),
-        causation_id: None,
-        traceparent: None,
-    }
 }
 
 /// The login role of a process.

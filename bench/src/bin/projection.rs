@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bench::{
     careers::{employee, fill_tenants, raise},
     cores, histogram, in_database, ms, peak_memory_mb, round,
-    system::{System, metadata, rebuild},
+    system::{System, rebuild},
 };
 use clap::Parser;
 use events::{Event, NewEvent, Position, StreamName, TenantScope};
@@ -103,7 +103,7 @@ fn rate(events: u64, time: Duration) -> f64 {
 
 /// One more pay change of a person.
 async fn append(system: &System, scope: TenantScope, person: u32) -> anyhow::Result<()> {
-    let (metadata, event) = (metadata(), Event::Employee(raise(person, 40)?.into()));
+    let (metadata, event) = (hot::careers::metadata(), Event::Employee(raise(person, 40)?.into()));
     let id = NewEvent::id_for(metadata.command_id, 0);
     let event = NewEvent { id, event_type: event.event_type(), schema_version: event.schema_version(), data: event.to_data()? };
     let (stream, expected) = (StreamName::employee(scope, employee(person)), Expected::Any);

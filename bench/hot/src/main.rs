@@ -9,12 +9,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use bench::careers;
 use domain::{
     Command, Facts, Standing, employee,
     organization::{DepartmentOn, JobOn},
 };
 use events::{Event, KeyState, PersonKey, Position, RecordedEvent, TenantId, TenantScope, Version};
+use hot::careers;
 use projector::{
     Capabilities,
     derived::Notes as _,
@@ -116,7 +116,7 @@ impl Hot {
                 event_type: event.event_type().to_owned(),
                 schema_version: event.schema_version(),
                 recorded_at: jiff::Timestamp::UNIX_EPOCH,
-                metadata: bench::system::metadata(),
+                metadata: careers::metadata(),
                 data: sealed.to_data()?,
             };
             anyhow::Ok((recorded, event))

@@ -8,7 +8,7 @@ pub use hot::careers::{Fact, career, department, employee, events, fact, names, 
 use uuid::Uuid;
 
 use crate::{
-    copy::{Row, Rows, fill},
+    copy::{CopyRows, Row, fill},
     system::System,
 };
 
@@ -24,7 +24,7 @@ pub async fn fill_tenants(system: &System, scopes: &[TenantScope], people: u32) 
     Ok(each * scopes.len() as u64)
 }
 
-async fn rows(system: &System, scope: TenantScope, people: u32, range: Range<u64>) -> anyhow::Result<Rows> {
+async fn rows(system: &System, scope: TenantScope, people: u32, range: Range<u64>) -> anyhow::Result<CopyRows> {
     let facts = stream::iter(range.clone().zip(range.map(|n| fact(scope, people, n))));
     let sealed = facts.map(|(n, fact)| async move {
         let (stream, version, mut event) = fact?;
@@ -34,7 +34,7 @@ async fn rows(system: &System, scope: TenantScope, people: u32, range: Range<u64
         }
         anyhow::Ok((n, stream, version, event))
     });
-    let mut rows = Rows::default();
+    let mut rows = CopyRows::default();
     let mut sealed = sealed.buffered(512);
     while let Some((n, stream, version, event)) = sealed.try_next().await? {
         rows.push(&Row {

@@ -39,15 +39,15 @@ const MESSAGE: usize = 64 * 1024;
 
 /// Rows in PostgreSQL's binary COPY format.
 #[derive(Debug)]
-pub struct Rows(Vec<u8>);
+pub struct CopyRows(Vec<u8>);
 
-impl Default for Rows {
+impl Default for CopyRows {
     fn default() -> Self {
         Self(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec())
     }
 }
 
-impl Rows {
+impl CopyRows {
     /// Adds one.
     pub fn push(&mut self, row: &Row) {
         let micros = jiff::Timestamp::now().as_microsecond() - 946_684_800_000_000; // since 2000
@@ -89,13 +89,13 @@ impl Rows {
 }
 
 /// Fills the store behind its back: what `rows` makes of each part, on a few connections of the superuser, and then the heads.
-pub async fn fill<P>(database: &PgConnectOptions, parts: Vec<P>, rows: impl AsyncFn(P) -> anyhow::Result<Rows>) -> anyhow::Result<()> {
+pub async fn fill<P>(database: &PgConnectOptions, parts: Vec<P>, rows: impl AsyncFn(P) -> anyhow::Result<CopyRows>) -> anyhow::Result<()> {
     copy(database, parts, rows).await?;
     settle(database).await
 }
 
 /// The rows of a fill, without what follows them.
-pub async fn copy<P>(database: &PgConnectOptions, parts: Vec<P>, rows: impl AsyncFn(P) -> anyhow::Result<Rows>) -> anyhow::Result<()> {
+pub async fn copy<P>(database: &PgConnectOptions, parts: Vec<P>, rows: impl AsyncFn(P) -> anyhow::Result<CopyRows>) -> anyhow::Result<()> {
     let rows = &rows;
     stream::iter(parts)
         .map(|part| async move {

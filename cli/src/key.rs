@@ -29,7 +29,7 @@ pub enum Command {
 }
 
 #[derive(Serialize, FromRow)]
-struct Key {
+struct SigningKey {
     kid: String,
     algorithm: String,
     created_at: String,
@@ -58,7 +58,7 @@ pub async fn run(home: &Home, command: Command, json: bool) -> anyhow::Result<()
     if json {
         println!("{}", serde_json::to_string(&keys)?);
     } else {
-        for Key { kid, algorithm, created_at, retired_at } in keys {
+        for SigningKey { kid, algorithm, created_at, retired_at } in keys {
             println!("{kid}  {algorithm}  made {created_at}  {}", retired_at.map_or("in use".into(), |at| format!("retired {at}")));
         }
     }
@@ -66,7 +66,7 @@ pub async fn run(home: &Home, command: Command, json: bool) -> anyhow::Result<()
 }
 
 /// All keys, oldest first.
-async fn list(pool: &PgPool) -> anyhow::Result<Vec<Key>> {
+async fn list(pool: &PgPool) -> anyhow::Result<Vec<SigningKey>> {
     let sql = "select kid, algorithm, to_char(created_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as created_at,
                    to_char(retired_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as retired_at
                from platform.signing_key order by platform.signing_key.created_at, kid";

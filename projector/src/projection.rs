@@ -47,7 +47,7 @@ pub trait Fold: Default + Clone + PartialEq + Debug + Send + Sync + 'static {
 /// The rows of one key, declared by [`rows!`].
 pub trait Rows: Default + Clone + PartialEq + Debug + Send + Sync + 'static {
     /// The key.
-    type Key: Key;
+    type Key: RowKey;
     /// The columns that the key stands in, in each table.
     const KEY: &'static [&'static str];
     /// The tables.
@@ -67,18 +67,18 @@ pub trait Rows: Default + Clone + PartialEq + Debug + Send + Sync + 'static {
 }
 
 /// What rows are loaded by: an id, or a pair such as an id and a day.
-pub trait Key: Copy + Ord + Hash + Debug + Send + Sync + 'static {
+pub trait RowKey: Copy + Ord + Hash + Debug + Send + Sync + 'static {
     /// A parameter per column.
     fn parameters<'k>(keys: impl ExactSizeIterator<Item = &'k Self> + Clone) -> Vec<Column>;
 }
 
-impl Key for Uuid {
+impl RowKey for Uuid {
     fn parameters<'k>(keys: impl ExactSizeIterator<Item = &'k Self> + Clone) -> Vec<Column> {
         vec![Column::of(keys)]
     }
 }
 
-impl<A, B> Key for (A, B)
+impl<A, B> RowKey for (A, B)
 where
     A: ToBinary + Copy + Ord + Hash + Debug + Send + Sync + 'static,
     B: ToBinary + Copy + Ord + Hash + Debug + Send + Sync + 'static,

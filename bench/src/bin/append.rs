@@ -26,7 +26,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use bench::{
     Rounds,
-    copy::{self, ACTOR, Row, Rows, TRACEPARENT},
+    copy::{self, ACTOR, CopyRows, Row, TRACEPARENT},
     cores, histogram, in_database,
     machine::Machine,
     ms, round,
@@ -395,8 +395,8 @@ const MULTI_ROW: &str = "insert into bench.multi_row
     from unnest($2::bigint[], $4::bigint[], $5::uuid[], $6::text[]) as e(position, version, id, data)";
 
 /// Streams of [`PER_STREAM`] events, tenant after tenant.
-fn careers(scopes: &[TenantScope], from: u64, count: u64, data: &str) -> Rows {
-    let mut rows = Rows::default();
+fn careers(scopes: &[TenantScope], from: u64, count: u64, data: &str) -> CopyRows {
+    let mut rows = CopyRows::default();
     let tenants = scopes.len() as u64;
     for career in 0..count / PER_STREAM {
         let (stream, nth) = (Uuid::now_v7(), from / PER_STREAM + career);

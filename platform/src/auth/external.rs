@@ -55,7 +55,7 @@ pub(super) struct Trust {
     employee_claim: Option<String>,
     /// Seconds that a token may live at most.
     max_lifetime: u64,
-    keys: Arc<Keys>,
+    keys: Arc<IssuerKeys>,
 }
 
 impl<'r> FromRow<'r, PgRow> for Trust {
@@ -79,11 +79,11 @@ impl<'r> FromRow<'r, PgRow> for Trust {
     }
 }
 
-type KeySet = HashMap<String, Key>;
+type KeySet = HashMap<String, IssuerKey>;
 
 /// The issuer's keys by `kid`, as it publishes them. A task fetches them; requests only look at what it brought.
 #[derive(Default)]
-struct Keys {
+struct IssuerKeys {
     known: RwLock<(Arc<KeySet>, Option<Instant>)>,
     fetches: Mutex<Fetches>,
 }
@@ -99,7 +99,7 @@ struct Fetches {
     failed_in_a_row: u32,
 }
 
-struct Key {
+struct IssuerKey {
     algorithms: &'static [Algorithm],
     decoding: DecodingKey,
 }
@@ -239,7 +239,7 @@ fn at<'c>(claims: &'c Map<String, Value>, path: &str) -> Option<&'c Value> {
     })
 }
 
-impl Keys {
+impl IssuerKeys {
     /// The keys as they were fetched last. Where this one is not among them they are fetched again, at most once a minute; until
     /// they are there the issuer counts as away.
     fn with(self: &Arc<Self>, kid: &str, uri: &str) -> Result<Arc<KeySet>, Refusal> {
@@ -337,7 +337,7 @@ fn parse(body: &[u8]) -> anyhow::Result<KeySet> {
         }
         let Ok(jwk) = serde_json::from_value::<Jwk>(key) else { continue };
         if let (Some(kid), Some(algorithms), Ok(decoding)) = (jwk.common.key_id.clone(), algorithms_of(&jwk), DecodingKey::from_jwk(&jwk)) {
-            keys.insert(kid, Key { algorithms, decoding });
+            keys.insert(kid, IssuerKey { algorithms, decoding });
         }
     }
     Ok(keys)
@@ -432,7 +432,7 @@ mod tests {
                 let _ = client.write_all(answer.as_bytes()).await;
             }
         });
-        let keys = Arc::<Keys>::default();
+        let keys = Arc::<IssuerKeys>::default();
         for kid in ["unknown", "ed", "unknown"] {
             assert!(matches!(keys.with(kid, &uri), Err(Refusal::IssuerAway)), "they are on their way");
         }
@@ -446,7 +446,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_issuer_that_fails_is_asked_more_and_more_rarely() {
-        let keys = Keys::default();
+        let keys = IssuerKeys::default();
         let mut last = Duration::ZERO;
         for _ in 0..40 {
             keys.take(Err(anyhow::anyhow!("away")));

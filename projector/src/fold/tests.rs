@@ -16,7 +16,7 @@ use crate::{
     batch::{Difference, tables},
     employee::tables::PersonRows,
     organization::tables::{DepartmentRows, JobRows, LocationRows},
-    projection::{self, Fold, Key, Kinds, Part, Projection, Rows},
+    projection::{self, Fold, Kinds, Part, Projection, RowKey, Rows},
     table::TableInfo,
 };
 
@@ -108,7 +108,7 @@ impl Log {
     fn rows(&self) -> Found {
         fn all<K: Fold, S>(model: &HashMap<<K::Rows as Rows>::Key, K, S>, to: &mut K::Rows)
         where
-            <K::Rows as Rows>::Key: Key,
+            <K::Rows as Rows>::Key: RowKey,
         {
             for (key, state) in model {
                 state.rows(*key, to);

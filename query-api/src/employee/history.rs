@@ -1,5 +1,7 @@
 //! Everything that was ever effective about a person, row by row.
 
+use std::sync::LazyLock;
+
 use axum::extract::State;
 use events::EmployeeId;
 use platform::{Problem, Reader};
@@ -164,7 +166,7 @@ mod kind {
 }
 
 /// The columns of a row, each with its type. A kind of row has some of them.
-const COLUMNS: [(&str, &str); 28] = [
+const COLUMNS: [(&str, &str); 31] = [
     ("kind", "smallint"),
     ("position", "bigint"),
     ("version", "bigint"),
@@ -189,10 +191,13 @@ const COLUMNS: [(&str, &str); 28] = [
     ("family_name", "text"),
     ("birth_date", "date"),
     ("gender", "text"),
-    ("one", "text"),
-    ("two", "text"),
-    ("three", "text"),
-    ("four", "text"),
+    ("rate", "text"),
+    ("currency", "text"),
+    ("per", "text"),
+    ("annual", "text"),
+    ("work_email", "text"),
+    ("private_email", "text"),
+    ("phone", "text"),
 ];
 
 /// A row of any kind.
@@ -223,11 +228,13 @@ struct Line {
     family_name: Option<String>,
     birth_date: Option<Day>,
     gender: Option<String>,
-    /// A rate, its currency and period, and what it is a year; or the addresses at work and at home, and the telephone number.
-    one: Option<String>,
-    two: Option<String>,
-    three: Option<String>,
-    four: Option<String>,
+    rate: Option<String>,
+    currency: Option<String>,
+    per: Option<String>,
+    annual: Option<String>,
+    work_email: Option<String>,
+    private_email: Option<String>,
+    phone: Option<String>,
 }
 
 impl Positioned for Line {
@@ -289,10 +296,10 @@ impl Line {
             seq,
             valid_to,
             superseded,
-            rate: self.one.unwrap_or_default(),
-            currency: self.two.unwrap_or_default(),
-            per: self.three.unwrap_or_default(),
-            annual: self.four.unwrap_or_default(),
+            rate: self.rate.unwrap_or_default(),
+            currency: self.currency.unwrap_or_default(),
+            per: self.per.unwrap_or_default(),
+            annual: self.annual.unwrap_or_default(),
             reason: self.reason.unwrap_or_default(),
         }
     }
@@ -305,7 +312,7 @@ impl Line {
     fn contact(self) -> ContactRow {
         let When { valid_from, seq, valid_to, superseded } = self.when();
         let sets = self.sets(&["work_email", "private_email", "phone"]);
-        let (work_email, private_email, phone) = (self.one, self.two, self.three);
+        let (work_email, private_email, phone) = (self.work_email, self.private_email, self.phone);
         ContactRow { valid_from, seq, valid_to, superseded, sets, work_email, private_email, phone }
     }
 }
@@ -326,6 +333,8 @@ fn without_gaps(table: &str) -> String {
     let next = "lead(s.valid_from) over (order by s.valid_from, s.seq)";
     format!("(select s.*, coalesce({next}, 'infinity') as held_to from {table} s where s.employee_id = $1 and s.sets is not null)")
 }
+
+static HISTORY: LazyLock<String> = LazyLock::new(history_of_person);
 
 /// SQL for all that is known of person $1: a [`Line`] for the person, and one per row of their history.
 fn history_of_person() -> String {
@@ -383,10 +392,10 @@ fn history_of_person() -> String {
                 ("seq", "x.seq"),
                 ("valid_to", "nullif(x.valid_to, 'infinity')"),
                 ("reason", "x.reason"),
-                ("one", "trim_scale(x.rate)"),
-                ("two", "x.currency"),
-                ("three", "x.per"),
-                ("four", "trim_scale(x.annual)"),
+                ("rate", "trim_scale(x.rate)"),
+                ("currency", "x.currency"),
+                ("per", "x.per"),
+                ("annual", "trim_scale(x.annual)"),
             ],
             "compensation_span x where x.employee_id = $1",
         ),
@@ -405,9 +414,9 @@ fn history_of_person() -> String {
             kind::CONTACT,
             &of(&[
                 ("valid_to", "nullif(x.held_to, 'infinity')"),
-                ("one", "x.work_email"),
-                ("two", "x.private_email"),
-                ("three", "x.phone"),
+                ("work_email", "x.work_email"),
+                ("private_email", "x.private_email"),
+                ("phone", "x.phone"),
             ]),
             &format!("{} x", without_gaps("contact_span")),
         ),
@@ -454,7 +463,6 @@ pub(crate) async fn history(
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
     let sight = Sight::of(&reader.0).facts_of(id.uuid());
-    let sql = history_of_person();
-    let (position, lines) = reads.all_as::<Line>(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid())).await?;
+    let (position, lines) = reads.all_as::<Line>(&reader, &sight, fresh, sqlx::query_as(&HISTORY).bind(id.uuid())).await?;
     Answer::json(position, &shown(id.uuid(), position, lines).ok_or_else(not_found)?)
 }

@@ -1,5 +1,7 @@
 //! One person as of a day: one row, put together here.
 
+use std::sync::LazyLock;
+
 use axum::extract::State;
 use events::EmployeeId;
 use platform::{Problem, Reader, TenantClock, today::time_zone};
@@ -36,8 +38,8 @@ pub(crate) async fn employee(
     let sight = Sight::of(&reader.0).facts_of(id.uuid());
     let clock = TenantClock::read(&reader.0.tenant);
     let find = async |as_of: Day, asks_for_zone: bool| {
-        let sql = person_on(asks_for_zone);
-        reads.one_as::<Found>(&reader, &sight, fresh, sqlx::query_as(&sql).bind(id.uuid()).bind(as_of)).await
+        let sql = if asks_for_zone { &WITH_ZONE } else { &WITHOUT_ZONE };
+        reads.one_as::<Found>(&reader, &sight, fresh, sqlx::query_as(sql).bind(id.uuid()).bind(as_of)).await
     };
     let mut as_of = params.as_of.unwrap_or(Day(clock.today()));
     let mut found = find(as_of, params.as_of.is_none()).await?;
@@ -155,6 +157,9 @@ impl Found {
         })
     }
 }
+
+static WITH_ZONE: LazyLock<String> = LazyLock::new(|| person_on(true));
+static WITHOUT_ZONE: LazyLock<String> = LazyLock::new(|| person_on(false));
 
 /// SQL for person $1 as of day $2, and perhaps for the time zone of the place of work. In two steps: PostgreSQL would take twice as
 /// long to plan all of these joins at once.

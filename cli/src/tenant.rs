@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use domain::text::TimeZoneName;
+use events::TenantId;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -121,14 +122,16 @@ pub async fn create(
             body[field] = value.into();
         }
     }
-    api.post("/v1/tenants", &Uuid::now_v7().to_string(), &body).await?;
-    wait_for(api, slug, "ready").await
+    let answer = api.post("/v1/tenants", &Uuid::now_v7().to_string(), &body).await?;
+    let id: TenantId = answer["id"].as_str().and_then(|id| id.parse().ok()).context("the API's answer names no tenant")?;
+    // The query API may still know the slug as that of the tenant which had it before.
+    wait_until(api, slug, "ready", |tenant| tenant.tenant_id == id && tenant.state == "ready").await
 }
 
 async fn change(api: &Api, slug: &str, what: &str, body: &serde_json::Value, is_done: impl Fn(&Tenant) -> bool) -> anyhow::Result<Tenant> {
-    let tenant = api.tenant(slug).await?;
-    api.post(&format!("/v1/tenants/{}/{what}", tenant.tenant_id), &Uuid::now_v7().to_string(), body).await?;
-    wait_until(api, slug, what, is_done).await
+    let id = api.tenant(slug).await?.tenant_id;
+    api.post(&format!("/v1/tenants/{id}/{what}"), &Uuid::now_v7().to_string(), body).await?;
+    wait_until(api, slug, what, |tenant| tenant.tenant_id == id && is_done(tenant)).await
 }
 
 /// Waits until a tenant is in a state.

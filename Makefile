@@ -5,8 +5,8 @@ FOLDER := $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 TENURE := $(TARGET)/$(FOLDER)/tenure
 
-# Most tests wait for servers half of the time, so two more than there are cores run at once.
-RUST_TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# Most tests wait for servers half of the time, so one more than there are cores runs at once.
+RUST_TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 export RUST_TEST_THREADS
 
 .DEFAULT_GOAL := help

@@ -206,7 +206,7 @@ fn seed(name: &str) -> fastrand::Rng {
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until something is so.
-pub(crate) async fn until(what: &str, patience: Duration, is_so: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, patience: Duration, mut is_so: impl AsyncFnMut() -> bool) {
     let so = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -16,7 +16,7 @@ use platform::{
 use projector::{
     apply::{Applied, Applier, ApplyError, Sequenced, sequence},
     digest::digest,
-    rebuild::rebuild,
+    rebuild::{Way, rebuild, rebuild_by},
 };
 use serde_json::value::RawValue;
 use sqlx::{ConnectOptions as _, Executor as _, PgPool};
@@ -466,8 +466,18 @@ async fn a_dropped_schema_comes_back_from_the_log() {
     world.database.owner.execute(format!("drop schema {} cascade", world.schema()).as_str()).await.unwrap();
     let log = world.log().await;
     assert_eq!(world.applier.apply(world.scope, 1, &log[3..]).await.unwrap(), Applied::Gap(Position::ZERO));
-    assert_eq!(world.applier.catch_up(world.scope, 1).await.unwrap(), head);
-    assert_eq!(world.digest().await, before);
+    for way in [Way::InBatches, Way::AtOnce] {
+        // Where it will stand there is nothing until all of it is there.
+        let refused = world.applier.catch_up(world.scope, 1).await;
+        assert!(matches!(refused, Err(ApplyError::NoReadModel)), "{refused:?}");
+        let there = format!("select count(*) from pg_namespace where nspname = '{}'", world.schema());
+        assert_eq!(world.number(&there).await, 0);
+        let report = rebuild_by(way, &world.applier, &ticket(&world.applier, world.scope), |_| {}).await.unwrap();
+        assert_eq!((Position(report.position), report.events), (head, log.len() as u64), "{way:?}");
+        assert_eq!(world.applier.catch_up(world.scope, 1).await.unwrap(), head);
+        assert_eq!(world.digest().await, before, "{way:?}");
+        world.database.owner.execute(format!("drop schema {} cascade", world.schema()).as_str()).await.unwrap();
+    }
 }
 
 /// A read model is folded on only in the log that it was folded from, whatever stands at its position by now, and says so where it

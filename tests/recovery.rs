@@ -85,6 +85,41 @@ async fn a_read_model_that_is_gone_or_set_back_is_healed_while_nobody_writes() {
     projector.await.unwrap();
 }
 
+/// Logs as short as they come, so that nobody thinks of a rebuild: what stood at their beginnings would be served for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_that_is_missing_serves_once_it_is_whole() {
+    let feed = Feed::new().await;
+    let mut tenants = Vec::new();
+    for _ in 0..6 {
+        let scope = tenant(&feed).await;
+        for _ in 0..10 {
+            feed.append_department(scope).await;
+        }
+        let schema = read_schema(scope.tenant(), READ_MODEL_VERSION);
+        feed.execute(&format!("drop schema {schema} cascade")).await;
+        tenants.push((scope, feed.world.store.head(scope).await.unwrap(), schema));
+    }
+    let projector = feed.projector().await;
+    // The first position that each can be read at.
+    let mut first: Vec<Option<i64>> = vec![None; tenants.len()];
+    let all_are_there = async || {
+        for (first, (_, _, schema)) in first.iter_mut().zip(&tenants) {
+            if first.is_none() {
+                let sql = format!("select position from {schema}.checkpoint");
+                *first = sqlx::query_scalar(&sql).fetch_one(&feed.world.database.owner).await.ok();
+            }
+        }
+        first.iter().all(Option::is_some)
+    };
+    until("all are there", PATIENCE, all_are_there).await;
+    for (first, (scope, head, _)) in first.into_iter().zip(&tenants) {
+        assert!(first.unwrap() >= i64::try_from(head.0).unwrap(), "{scope:?} was served up to {first:?} of {head}");
+    }
+    feed.append_department(tenants[0].0).await;
+    feed.settled(tenants[0].0).await;
+    feed.end_derived([projector]).await;
+}
+
 /// Indexes of a whole read model.
 const INDEXES: i64 = 21;
 

@@ -108,6 +108,9 @@ pub enum ApplyError {
         /// What to do.
         reason: String,
     },
+    /// The log has events, and there is no read model: one is built beside, and serves once it is whole.
+    #[error("there is no read model; it is being built")]
+    NoReadModel,
     /// PostgreSQL is away or refused.
     #[error("the read model is unavailable: {0}")]
     Database(#[from] sqlx::Error),
@@ -214,12 +217,14 @@ impl<P: Projection> Applier<P> {
         Ok(sequence_on(point, events))
     }
 
-    /// Applies what the store has and the read model has not. Returns where it stands then. A read schema that somebody
-    /// dropped is made anew: nothing in it was not in the log.
+    /// Applies what the store has and the read model has not. Returns where it stands then. A read schema that is missing is made
+    /// where the log is empty; else it has to be built beside first ([`crate::rebuild`]), because it would be served before it is whole.
     pub async fn catch_up(&self, scope: TenantScope, fence: i64) -> Result<Position, ApplyError> {
         let at = match self.point(scope).await {
             Err(ApplyError::Database(error)) if is_missing(&error) => {
-                tracing::warn!(target: "audit", tenant = %scope.tenant(), "a read schema is gone; it is made anew from the log");
+                if self.lacks_read_model(scope).await? {
+                    return Err(ApplyError::NoReadModel);
+                }
                 make_read_schema(&self.pool, scope).await.map_err(|e| sqlx::Error::Protocol(format!("{e:#}")))?;
                 // Where there is a schema it stays as it is.
                 self.point(scope).await.map_err(|error| if_damaged(error, Position::ZERO))?
@@ -227,6 +232,12 @@ impl<P: Projection> Applier<P> {
             at => at?,
         };
         self.catch_up_in(&live(scope), scope, fence, at).await
+    }
+
+    /// Whether a tenant whose log has events has no read model.
+    pub(crate) async fn lacks_read_model(&self, scope: TenantScope) -> Result<bool, ApplyError> {
+        let is_missing = self.standing(scope).await? == Standing::Missing;
+        Ok(is_missing && within(PATIENCE, async { Ok(self.store.head(scope).await?) }).await? > Position::ZERO)
     }
 
     /// Where the tenant's live read model stands.
@@ -267,6 +278,18 @@ impl<P: Projection> Applier<P> {
 
     /// [`Applier::catch_up`] for any read schema, which stands at `at`.
     pub(crate) async fn catch_up_in(&self, schema: &str, scope: TenantScope, fence: i64, at: LogPoint) -> Result<Position, ApplyError> {
+        self.catch_up_telling(schema, scope, fence, at, |_| ()).await
+    }
+
+    /// The same, which tells of each batch how many events it had.
+    pub(crate) async fn catch_up_telling(
+        &self,
+        schema: &str,
+        scope: TenantScope,
+        fence: i64,
+        at: LogPoint,
+        mut tell: impl FnMut(usize),
+    ) -> Result<Position, ApplyError> {
         let mut at = at;
         let (mut events, mut prepared) = self.page(scope, at).await?;
         while let Some(last) = events.last().map(|one| one.event.log_point()) {
@@ -276,7 +299,10 @@ impl<P: Projection> Applier<P> {
             let next = async { if full { self.page(scope, last).await } else { Ok(Default::default()) } };
             let (applied, next) = tokio::join!(applying, next);
             (at, (events, prepared)) = match applied? {
-                Applied::At(position) if position == last.position => (last, next?),
+                Applied::At(position) if position == last.position => {
+                    tell(events.len());
+                    (last, next?)
+                }
                 // Somebody else has written meanwhile.
                 Applied::At(_) | Applied::Gap(_) => {
                     let point = self.point_in(schema, scope).await?;

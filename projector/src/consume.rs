@@ -322,6 +322,7 @@ impl Projector {
                 self.0.healing.rebuilder.damaged(tenant, position, &reason);
                 Ok(true) // It is rebuilt from the store.
             }
+            Err(ApplyError::NoReadModel) => Ok(true), // The sweep finds it.
             Err(error @ (ApplyError::Database(_) | ApplyError::Store(_) | ApplyError::Keys(_))) => {
                 let longest = if passes(&error) { LONGEST_PAUSE } else { LONGEST_PAUSE_BROKEN };
                 let again_in = self.failing().failed(tenant, longest);
@@ -436,8 +437,11 @@ impl Projector {
         }
         self.count_lag(&heads, &late).await?;
         // A rebuild moves, though nobody sees it yet; and so does who waits for it.
-        let rebuilt = self.0.healing.rebuilder.folded().map(Position);
-        let moving = |(tenant, at): (&TenantId, &Position)| (*tenant, rebuilt.filter(|_| far.contains(tenant)).unwrap_or(*at));
+        let rebuilt = self.0.healing.rebuilder.folded();
+        // One at a time; those that wait for it move with it.
+        let first = rebuilt.values().max().copied();
+        let folded = |tenant: &TenantId| rebuilt.get(tenant).copied().or(first.filter(|_| far.contains(tenant)));
+        let moving = |(tenant, at): (&TenantId, &Position)| (*tenant, folded(tenant).map_or(*at, Position));
         let stalled = self.0.stalled.lock().unwrap_or_else(PoisonError::into_inner).longest(late.iter().map(moving));
         metrics::gauge!("tenure_projector_stalled_seconds").set(stalled.as_secs_f64());
         // Who moved since the last sweep is being served by the feed, which may have a long way to go.
@@ -517,6 +521,10 @@ impl Projector {
             match rebuilder.run(scope).await {
                 RebuildOutcome::Done => {}
                 RebuildOutcome::Later => return,
+                RebuildOutcome::Again => {
+                    self.failing().failed(tenant, LONGEST_PAUSE);
+                    return;
+                }
                 RebuildOutcome::Park(position, reason) => return self.park(tenant, position, "unprojectable", &reason).await,
             }
             tokio::select! {
@@ -554,7 +562,11 @@ fn passes(error: &ApplyError) -> bool {
         ApplyError::Database(error) => platform::problem::database_is_away(error),
         ApplyError::Store(error) => matches!(error, StoreError::Unavailable(_)),
         ApplyError::Keys(error) => matches!(error, KeyError::Unavailable(_)),
-        ApplyError::Fenced { .. } | ApplyError::Unprojectable { .. } | ApplyError::Diverged { .. } | ApplyError::Damaged { .. } => false,
+        ApplyError::Fenced { .. }
+        | ApplyError::Unprojectable { .. }
+        | ApplyError::Diverged { .. }
+        | ApplyError::Damaged { .. }
+        | ApplyError::NoReadModel => false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A read model that is far behind its log is rebuilt instead of caught up with: the whole log is folded, but several times
-//! as fast as batch after batch. So it is after a restore without read models, an import, or a long time away. A read model that
-//! is damaged is rebuilt, too, a few times; if that does not help, its tenant is to be parked.
+//! as fast as batch after batch. So it is after a restore without read models, an import, or a long time away. One that is missing is
+//! built beside where it will stand, so that nobody reads a part of it. A read model that is damaged is rebuilt, too, a few times; if
+//! that does not help, its tenant is to be parked.
 
 use std::{
     collections::HashMap,
@@ -17,7 +18,7 @@ use platform::{
 
 use crate::{
     apply::{Applier, ApplyError, within},
-    rebuild::{RebuildError, Report, rebuild},
+    rebuild::{Progress, RebuildError, Report, Way, rebuild_by},
 };
 
 /// Events that a read model is behind by at least when it is rebuilt. With fewer, a rebuild's own steps take longest.
@@ -45,8 +46,8 @@ pub struct Rebuilder {
     applier: Applier,
     far_behind: u64,
     one_at_a_time: tokio::sync::Mutex<()>,
-    /// Events that the rebuild which is running has folded.
-    folded: Mutex<Option<u64>>,
+    /// Events that each rebuild which is running has folded.
+    folded: Mutex<HashMap<TenantId, u64>>,
     failed: Mutex<HashMap<TenantId, Instant>>,
     damaged: Mutex<HashMap<TenantId, Damaged>>,
 }
@@ -92,6 +93,8 @@ pub enum RebuildOutcome {
     Done,
     /// Another tenant of this process is being rebuilt, or this one was just now.
     Later,
+    /// It could not be built, and there is none to go on with: it is to be tried again after a pause.
+    Again,
     /// The read model is damaged and can't be rebuilt: the tenant is to be parked at this event, for this reason.
     Park(Position, String),
 }
@@ -103,11 +106,11 @@ impl Rebuilder {
         Self { applier, far_behind, one_at_a_time: tokio::sync::Mutex::default(), folded, failed, damaged }
     }
 
-    /// Whether a tenant's read model is far behind its log.
+    /// Whether a tenant's read model is far behind its log, or is missing and would be served before it is whole.
     pub async fn is_far_behind(&self, scope: TenantScope) -> Result<bool, ApplyError> {
         let at = match self.applier.standing(scope).await? {
             Standing::At(at) => at,
-            Standing::Missing => Position::ZERO,
+            Standing::Missing => return self.applier.lacks_read_model(scope).await,
             Standing::Damaged => {
                 self.damaged(scope.tenant(), Position::ZERO, "a table, a key, an index or the checkpoint is missing");
                 return Ok(true);
@@ -155,9 +158,10 @@ impl Rebuilder {
         lock(&self.failed).remove(&tenant);
     }
 
-    /// Rebuilds a tenant's read model if it is damaged or far behind. What fails is logged, and does not keep from catching up
+    /// Rebuilds a tenant's read model if it is missing, damaged or far behind. What fails is logged, and does not keep from catching up
     /// with one that is whole.
     pub async fn run(&self, scope: TenantScope) -> RebuildOutcome {
+        let tenant = scope.tenant();
         let is_far_behind = match self.is_to_be_rebuilt(scope).await {
             Ok(is_to_be_rebuilt) => is_to_be_rebuilt,
             Err(error) => {
@@ -165,7 +169,21 @@ impl Rebuilder {
                 false
             }
         };
-        let tenant = scope.tenant();
+        let missing = match self.applier.lacks_read_model(scope).await {
+            Ok(false) => None,
+            Ok(true) if !is_far_behind => return RebuildOutcome::Again, // Too many were begun.
+            Ok(true) => Some(self.way(scope).await),
+            Err(error) => Some(Err(error)),
+        };
+        match missing {
+            // Short logs need not wait for each other.
+            Some(Ok(Way::InBatches)) => return self.build(scope, Way::InBatches).await,
+            Some(Ok(Way::AtOnce)) | None => {}
+            Some(Err(error)) => {
+                tracing::debug!(%tenant, %error, "whether there is a read model is not known");
+                return RebuildOutcome::Again;
+            }
+        }
         let due = lock(&self.damaged).get(&tenant).and_then(|one| one.due(self.applier.store.is_dense()));
         let Ok(_one) = self.one_at_a_time.try_lock() else {
             return if due.is_some() || is_far_behind { RebuildOutcome::Later } else { RebuildOutcome::Done };
@@ -174,9 +192,10 @@ impl Rebuilder {
             Some(Due::Parking(position, reason)) => RebuildOutcome::Park(position, reason),
             Some(Due::Waiting) => RebuildOutcome::Later,
             Some(Due::Rebuilding) => self.mend(scope).await,
+            None if missing.is_some() => self.build(scope, Way::AtOnce).await,
             None if is_far_behind => {
                 tracing::info!(%tenant, "a read model is far behind its log; it is rebuilt");
-                if let Err(error) = self.rebuild(scope).await {
+                if let Err(error) = self.rebuild(scope, Way::AtOnce).await {
                     // Somebody else's rebuild is among these, too.
                     tracing::warn!(%tenant, %error, "the read model is not rebuilt; it catches up batch by batch");
                     lock(&self.failed).insert(tenant, Instant::now());
@@ -187,10 +206,28 @@ impl Rebuilder {
         }
     }
 
+    /// Builds a read model that is missing. It serves once it has all that the log has.
+    async fn build(&self, scope: TenantScope, way: Way) -> RebuildOutcome {
+        let tenant = scope.tenant();
+        tracing::warn!(target: "audit", %tenant, "there is no read model; it is built from the log, and serves once it is whole");
+        match self.rebuild(scope, way).await {
+            Ok(()) => RebuildOutcome::Done,
+            // The log itself can't be folded, or its rows are refused.
+            Err(RebuildError::Apply(ApplyError::Unprojectable { position, reason } | ApplyError::Damaged { position, reason })) => {
+                RebuildOutcome::Park(position, reason)
+            }
+            Err(error) => {
+                // Somebody else's rebuild is among these, too.
+                tracing::warn!(%tenant, %error, "the read model is not built; trying again");
+                RebuildOutcome::Again
+            }
+        }
+    }
+
     /// Rebuilds a read model that is damaged.
     async fn mend(&self, scope: TenantScope) -> RebuildOutcome {
         let tenant = scope.tenant();
-        let mended = self.rebuild(scope).await;
+        let mended = self.rebuild(scope, Way::AtOnce).await;
         if matches!(mended, Err(RebuildError::Running)) {
             return RebuildOutcome::Later;
         }
@@ -244,14 +281,17 @@ impl Rebuilder {
         .await
     }
 
-    async fn rebuild(&self, scope: TenantScope) -> Result<(), RebuildError> {
+    async fn rebuild(&self, scope: TenantScope, way: Way) -> Result<(), RebuildError> {
         let pool = database::apart(&self.applier.pool, CONNECTIONS);
         let applier = self.applier.over(pool.clone());
         let rebuilt = async {
             // Whoever calls holds the tenant's partition, which is the right to its read model.
             let ticket = Ticket::issue(&applier.keys, scope, Kind::RebuildReadModel, "system:projector")?;
-            let _running = Running::start(&self.folded);
-            rebuild(&applier, &ticket, |progress| *lock(&self.folded) = Some(progress.folded)).await
+            let _running = Running::start(&self.folded, scope.tenant());
+            let tell = |progress: Progress| {
+                lock(&self.folded).insert(scope.tenant(), progress.folded);
+            };
+            rebuild_by(way, &applier, &ticket, tell).await
         };
         let rebuilt = rebuilt.await;
         let _ = tokio::time::timeout(PATIENCE, pool.close()).await; // They end by themselves, a little later.
@@ -261,25 +301,32 @@ impl Rebuilder {
         Ok(())
     }
 
-    /// How many events the rebuild that is running has folded.
-    pub fn folded(&self) -> Option<u64> {
-        *lock(&self.folded)
+    /// By which way a tenant's read model is sooner built; with EventStoreDB nobody holds all of it in memory unasked.
+    async fn way(&self, scope: TenantScope) -> Result<Way, ApplyError> {
+        let head = within(PATIENCE, async { Ok(self.applier.store.head(scope).await?) }).await?;
+        let at_once = self.applier.store.is_dense() && head.0 >= self.far_behind;
+        Ok(if at_once { Way::AtOnce } else { Way::InBatches })
+    }
+
+    /// Events that each rebuild which is running has folded.
+    pub fn folded(&self) -> HashMap<TenantId, u64> {
+        lock(&self.folded).clone()
     }
 }
 
 /// A rebuild that runs until this is dropped, also where it is given up.
-struct Running<'f>(&'f Mutex<Option<u64>>);
+struct Running<'f>(&'f Mutex<HashMap<TenantId, u64>>, TenantId);
 
 impl<'f> Running<'f> {
-    fn start(folded: &'f Mutex<Option<u64>>) -> Self {
-        *lock(folded) = Some(0);
-        Self(folded)
+    fn start(folded: &'f Mutex<HashMap<TenantId, u64>>, tenant: TenantId) -> Self {
+        lock(folded).insert(tenant, 0);
+        Self(folded, tenant)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        *lock(self.0) = None;
+        lock(self.0).remove(&self.1);
     }
 }
 

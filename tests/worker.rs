@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use sqlx::{Executor as _, PgPool};
 use uuid::Uuid;
 
-use crate::servers::{System, eventually, own_system, run, system, tenant_of};
+use crate::{
+    servers::{System, eventually, own_system, run, system, tenant_of},
+    today::{EAST, WEST},
+};
 
 /// What is recorded of a person: the event's type, its data, its actor and the event that caused it.
 type Recorded = (String, Value, String, Option<Uuid>);
@@ -24,7 +27,11 @@ struct Company<'s> {
 
 impl<'s> Company<'s> {
     async fn new(system: &'s System, slug: &str) -> Self {
-        let token = system.tenant(slug);
+        Self::of(system, system.tenant(slug)).await
+    }
+
+    /// Of a tenant that is there and has nothing yet.
+    async fn of(system: &'s System, token: String) -> Self {
         let mut company = Self { system, pool: system.pool().await, token, assignment: Value::Null };
         let department = company.post("/v1/departments", &json!({"effective_on": "2000-01-01", "code": "D", "name": "Dept"})).await;
         let job = company.post("/v1/jobs", &json!({"effective_on": "2000-01-01", "code": "J", "title": "Job"})).await;
@@ -58,8 +65,15 @@ impl<'s> Company<'s> {
 
     /// Puts what is due back to a day that has begun, and was recorded before it.
     async fn let_days_begin(&self) {
+        let begun = "update worker.due set due_on = '2020-01-01' where tenant_id = $1";
+        sqlx::query(begun).bind(tenant_of(&self.token).uuid()).execute(&self.pool).await.unwrap();
+        self.look_now().await;
+    }
+
+    /// Has the worker look at what is due, as if it had been recorded long ago.
+    async fn look_now(&self) {
         for sql in [
-            "update worker.due set due_on = '2020-01-01', recorded_at = 0, look_at = 0 where tenant_id = $1",
+            "update worker.due set recorded_at = 0, look_at = 0 where tenant_id = $1",
             "update worker.agenda set look_at = 0 where tenant_id = $1",
         ] {
             sqlx::query(sql).bind(tenant_of(&self.token).uuid()).execute(&self.pool).await.unwrap();
@@ -107,6 +121,80 @@ async fn what_lay_ahead_is_announced_when_its_day_begins() {
     assert_eq!(company.recorded(&stays_away).await.len(), 2, "who never started is announced neither to come nor to go");
     // The read model has followed.
     company.system.settled(&company.token).await;
+    company.pool.close().await;
+}
+
+/// What happens to departments, locations and jobs is announced in their one stream, each by the day of its own place.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lay_ahead_of_the_organization_is_announced_when_its_day_begins() {
+    let company = Company::new(system().await, "units-ahead").await;
+    let (department, job) = (company.assignment["department_id"].clone(), company.assignment["job_id"].clone());
+    let at = |on: &str, mut body: Value| {
+        body["effective_on"] = json!(on);
+        body
+    };
+    let unit = |path: &str, id: &Value, change: &str| format!("/v1/{path}/{}/{change}", id.as_str().unwrap());
+    let vienna = json!({"code": "V", "name": "Vienna", "time_zone": "Europe/Vienna"});
+    let vienna = json!(company.post("/v1/locations", &at("2099-01-01", vienna)).await);
+    // One that was opened long ago is not announced.
+    let lima = json!({"code": "L", "name": "Lima", "time_zone": "America/Lima"});
+    company.post("/v1/locations", &at("2010-01-01", lima)).await;
+    company.post(&unit("departments", &department, "name"), &at("2099-02-01", json!({"name": "Later"}))).await;
+    company.post(&unit("jobs", &job, "retirement"), &at("2099-03-01", json!({}))).await;
+    // A change that the closing overtakes is not so any more.
+    let gone = json!(company.post("/v1/departments", &at("2000-01-01", json!({"code": "G", "name": "Gone"}))).await);
+    company.post(&unit("departments", &gone, "name"), &at("2099-06-01", json!({"name": "Never"}))).await;
+    company.post(&unit("departments", &gone, "closure"), &at("2099-05-01", json!({}))).await;
+    company.due(5).await;
+    let places = "select count(*) from worker.due where tenant_id = $1 and place = jsonb_build_object('location', '";
+    let at_vienna = format!("{places}{}'::text)", vienna.as_str().unwrap());
+    assert_eq!(company.number(&at_vienna).await, 1, "a location's day is its own");
+    assert_eq!(company.number("select count(*) from worker.due where tenant_id = $1 and place = '\"tenant\"'").await, 4);
+    company.let_days_begin().await;
+    company.due(0).await;
+
+    let recorded = company.recorded(&tenant_of(&company.token).uuid().to_string()).await;
+    let announced: Vec<_> = recorded.iter().filter(|(event_type, ..)| event_type == "UnitChangeTookEffect").collect();
+    assert!(announced.iter().all(|(_, _, actor, cause)| actor == "system:due" && cause.is_some()), "{announced:?}");
+    let mut told: Vec<&Value> = announced.iter().map(|(_, data, ..)| data).collect();
+    told.sort_by_key(|data| data["effective"]["on"].to_string());
+    let fact = |unit: Value, what: &str, on: &str| json!({"unit": unit, "what": what, "effective": {"on": on, "seq": 0}});
+    let expected = [
+        fact(json!({"location": vienna}), "opened", "2099-01-01"),
+        fact(json!({"department": department}), "changed", "2099-02-01"),
+        fact(json!({"job": job}), "closed", "2099-03-01"),
+        fact(json!({"department": gone}), "closed", "2099-05-01"),
+    ];
+    assert_eq!(told, expected.iter().collect::<Vec<_>>());
+    // The read model has followed, and says of the organization what it said before.
+    company.system.settled(&company.token).await;
+    let departments = company.system.get(&company.token, "/v1/departments?as_of=2099-02-01").await;
+    let mut names: Vec<_> = departments["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["Gone", "Later"]);
+    company.pool.close().await;
+}
+
+/// A day has begun at one place and not at another, where it is 25 hours earlier.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_location_has_its_own_day_and_a_department_the_tenants() {
+    let system = system().await;
+    system.tenure(&["tenant", "create", "--slug", "units-west", "--name", "West", "--time-zone", WEST]);
+    let company = Company::of(system, system.token("units-west", "hr")).await;
+    let east = json!({"effective_on": "2099-01-01", "code": "E", "name": "East", "time_zone": EAST});
+    let east = company.post("/v1/locations", &east).await;
+    company.post("/v1/departments", &json!({"effective_on": "2099-01-01", "code": "W", "name": "West"})).await;
+    company.due(2).await;
+    let today_in_the_east = format!("update worker.due set due_on = (now() at time zone '{EAST}')::date where tenant_id = $1");
+    sqlx::query(&today_in_the_east).bind(tenant_of(&company.token).uuid()).execute(&company.pool).await.unwrap();
+    company.look_now().await;
+    company.due(1).await;
+    let waits = "select count(*) from worker.due where tenant_id = $1 and place = '\"tenant\"' and look_at > 0";
+    eventually("the department's day has not begun", async || company.number(waits).await == 1).await;
+    let recorded = company.recorded(&tenant_of(&company.token).uuid().to_string()).await;
+    let units: Vec<_> =
+        recorded.iter().filter(|(event_type, ..)| event_type == "UnitChangeTookEffect").map(|(_, data, ..)| &data["unit"]).collect();
+    assert_eq!(units, [&json!({"location": east})]);
     company.pool.close().await;
 }
 

@@ -1,6 +1,6 @@
 //! What follows from an event: what becomes due on a day, and reactions. Both are pure functions of the event alone.
 
-use events::{EmployeeId, Event, kinds};
+use events::{EmployeeId, Event, LocationId, kinds};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,20 @@ pub struct Due {
     pub command: Command,
 }
 
+impl Due {
+    /// What announces an event's one fact.
+    pub(crate) fn announcement(on: Date, place: DuePlace, command: Command) -> Self {
+        Self { name: "announcement", on, place, command }
+    }
+
+    /// Its command as it is read back after it was kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> Command {
+        let stored = self.command.to_stored().expect("it is internal").expect("it can be kept");
+        Command::from_stored(&stored).expect("it is known").expect("it can be read")
+    }
+}
+
 /// Whose day counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -28,6 +42,8 @@ pub enum DuePlace {
     Tenant,
     /// That of a person's place of work, where there is one; else the tenant's.
     Person(EmployeeId),
+    /// A location's own.
+    Location(LocationId),
 }
 
 /// A command that an event leads to. Who reacts reads nothing personal in the event, because it is not opened for that.

@@ -64,6 +64,11 @@ impl<C: Change> Timeline<C> {
         &self.changes
     }
 
+    /// Whether there is a change of this day and sequence.
+    pub fn has(&self, at: Effective) -> bool {
+        self.changes.binary_search_by_key(&at, |(e, _)| *e).is_ok()
+    }
+
     /// The sequence that the next change on this day gets.
     pub fn next_seq(&self, on: Date) -> u16 {
         self.changes.iter().rev().find(|(e, _)| e.on == on).map_or(0, |(e, _)| e.seq + 1)

@@ -1,4 +1,4 @@
-//! Facts about a tenant's departments, locations and jobs. All effective-dated.
+//! Facts about a tenant's departments, locations and jobs, all effective-dated; and that what was recorded ahead took effect.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,7 @@ events! {
     JobCreated = 1;
     JobRetitled = 1;
     JobRetired = 1;
+    UnitChangeTookEffect = 1;
 }
 
 impl StreamName {
@@ -165,6 +166,56 @@ pub struct JobRetired {
     pub effective: Effective,
 }
 
+/// The day of a fact about a department, location or job has begun. Recorded only where the fact was recorded before that day; it
+/// changes nothing, and others can act upon it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitChangeTookEffect {
+    /// The department, location or job.
+    pub unit: UnitId,
+    /// What happened to it.
+    pub what: UnitChange,
+    /// The fact's own day and sequence.
+    pub effective: Effective,
+}
+
+/// A department, location or job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitId {
+    /// A department.
+    Department(DepartmentId),
+    /// A location.
+    Location(LocationId),
+    /// A job.
+    Job(JobId),
+}
+
+impl UnitId {
+    /// The id, whatever it is of.
+    pub const fn uuid(self) -> uuid::Uuid {
+        match self {
+            Self::Department(id) => id.uuid(),
+            Self::Location(id) => id.uuid(),
+            Self::Job(id) => id.uuid(),
+        }
+    }
+}
+
+/// What happens to a department, location or job on a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitChange {
+    /// It exists from then on.
+    Opened,
+    /// It has another name, title or time zone.
+    Changed,
+    /// It stands elsewhere in the tree; of departments only.
+    Moved,
+    /// It no longer exists.
+    Closed,
+}
+
 /// One event of every type, for golden files and for folds.
 #[cfg(test)]
 pub(crate) fn samples() -> Vec<Event> {
@@ -189,5 +240,6 @@ pub(crate) fn samples() -> Vec<Event> {
         JobCreated { job_id, effective, code: "eng".into(), title: "Engineer".into() }.into(),
         JobRetitled { job_id, effective, title: "Senior Engineer".into() }.into(),
         JobRetired { job_id, effective }.into(),
+        UnitChangeTookEffect { unit: UnitId::Department(department_id), what: UnitChange::Moved, effective }.into(),
     ]
 }

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{Decided, Facts, Lock, LockUse, Refusal};
-use events::{CommandId, EmployeeId, Event, Metadata, NewEvent, StreamName, TenantId, TenantScope, Version};
+use domain::{Decided, DuePlace, Facts, Lock, LockUse, Refusal};
+use events::{CommandId, Event, Metadata, NewEvent, StreamName, TenantId, TenantScope, Version};
 use http::StatusCode;
 use jiff::{civil::Date, tz::TimeZone};
 use platform::{Keys, Problem, Registry, Release, auth::Employments, telemetry};
@@ -21,7 +21,7 @@ use crate::{
     locks::TenantLocks,
     outcome::{Answer, Failure},
     problems::{key_reused, precondition_failed, refused, taken, unavailable},
-    reach::zone_of_work,
+    reach::zone_of,
     sent::{Sender, SentCommand},
 };
 
@@ -79,9 +79,9 @@ impl Executor {
         Arc::new(self.0.aggregates.clone())
     }
 
-    /// The time zone of a person's place of work on a day; none where there is no fixed place.
-    pub async fn zone_of_work(&self, scope: TenantScope, person: EmployeeId, on: Date) -> Result<Option<TimeZone>, Problem> {
-        zone_of_work(&self.0.aggregates, scope, person, on).await
+    /// The time zone of a place on a day; none where it is the tenant's.
+    pub async fn zone_of(&self, scope: TenantScope, place: DuePlace, on: Date) -> Result<Option<TimeZone>, Problem> {
+        zone_of(&self.0.aggregates, scope, place, on).await
     }
 
     /// Whether this process may go on: nobody takes it for dead, and it can read what others write.

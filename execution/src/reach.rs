@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use domain::{
+    DuePlace,
     employee::{Place, PlaceOn},
     organization::{DepartmentsAbove, TimeZoneOn},
 };
@@ -49,15 +50,17 @@ async fn place_today(
     Ok((place, zone))
 }
 
-/// The time zone of a person's place of work on a day; none where there is no fixed place.
-pub(crate) async fn zone_of_work(
-    aggregates: &Aggregates,
-    scope: TenantScope,
-    person: EmployeeId,
-    on: Date,
-) -> Result<Option<TimeZone>, Problem> {
-    let place = aggregates.ask(scope, PlaceOn { employee: person, on }, recently()).await?;
-    let Some(location) = place.and_then(|place| place.location_id) else { return Ok(None) };
+/// The time zone of a place on a day; none where it is the tenant's.
+pub(crate) async fn zone_of(aggregates: &Aggregates, scope: TenantScope, place: DuePlace, on: Date) -> Result<Option<TimeZone>, Problem> {
+    let location = match place {
+        DuePlace::Tenant => None,
+        DuePlace::Location(location) => Some(location),
+        DuePlace::Person(employee) => {
+            let place = aggregates.ask(scope, PlaceOn { employee, on }, recently()).await?;
+            place.and_then(|place| place.location_id)
+        }
+    };
+    let Some(location) = location else { return Ok(None) };
     let zone = aggregates.ask(scope, TimeZoneOn { location, on }, recently()).await?;
     Ok(zone.as_deref().and_then(time_zone))
 }

@@ -134,10 +134,7 @@ impl Turns {
     }
 
     async fn look(&self, scope: TenantScope, tenant: &Tenant, due: &Due, now: Timestamp) -> Result<Verdict, Problem> {
-        let zone = match due.place {
-            DuePlace::Tenant => None,
-            DuePlace::Person(person) => self.0.executor.zone_of_work(scope, person, due.on).await?,
-        };
+        let zone = self.0.executor.zone_of(scope, due.place, due.on).await?;
         let starts = TenantClock::at(tenant.time_zone.clone(), now).start_of(due.on, zone.as_ref());
         let verdict = verdict(starts, due.recorded_at, now);
         if verdict == Verdict::Announce {

@@ -1,10 +1,9 @@
 //! What becomes due of a person: the start and the end of an employment, and changes that lie ahead.
 
 use events::{
-    Effective, EmployeeId,
+    Effective,
     employee::{ChangedFacts, EmployeeEvent},
 };
-use jiff::civil::Date;
 
 use super::{AnnounceDue, DueFact};
 use crate::{Due, DuePlace};
@@ -27,10 +26,6 @@ pub fn due(event: &EmployeeEvent) -> Vec<Due> {
         }
         EmployeeEvent::EmploymentStarted(_) | EmployeeEvent::EmploymentEnded(_) | EmployeeEvent::ChangeTookEffect(_) => return Vec::new(),
     };
-    vec![announced(employee_id, on, fact)]
-}
-
-fn announced(employee_id: EmployeeId, on: Date, fact: DueFact) -> Due {
     let command = crate::Command::Employee(AnnounceDue { employee_id, fact }.into());
-    Due { name: "announcement", on, place: DuePlace::Person(employee_id), command }
+    vec![Due::announcement(on, DuePlace::Person(employee_id), command)]
 }

@@ -517,10 +517,10 @@ impl Person {
             DueFact::Change { what, effective } => {
                 let employed = self.employed_on(effective.on);
                 let holds = match what {
-                    ChangedFacts::Assignment => employed.is_some_and(|e| has(&e.assignments, effective)),
-                    ChangedFacts::Compensation => employed.is_some_and(|e| has(&e.pay, effective)),
-                    ChangedFacts::Personal => has(&self.details, effective),
-                    ChangedFacts::Contact => has(&self.contact, effective),
+                    ChangedFacts::Assignment => employed.is_some_and(|e| e.assignments.has(effective)),
+                    ChangedFacts::Compensation => employed.is_some_and(|e| e.pay.has(effective)),
+                    ChangedFacts::Personal => self.details.has(effective),
+                    ChangedFacts::Contact => self.contact.has(effective),
                 };
                 holds.then(|| ChangeTookEffect { employee_id, what, effective }.into())
             }
@@ -588,10 +588,6 @@ fn last_set<T>(mut newest_first: impl Iterator<Item = Patch<T>>) -> Option<T> {
 
 fn first<C: Change>(timeline: &Timeline<C>) -> Option<&C> {
     timeline.changes().first().map(|(_, change)| change)
-}
-
-fn has<C: Change>(timeline: &Timeline<C>, change: Effective) -> bool {
-    timeline.changes().iter().any(|(at, _)| *at == change)
 }
 
 /// The place of the next change on a day.

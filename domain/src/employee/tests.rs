@@ -509,9 +509,8 @@ fn announces(given_commands: &[&str], when: &str, later: &[&str], on: &str, expe
     assert_eq!(due.iter().map(|due| due.on.to_string()).collect::<Vec<_>>(), [on]);
     let all: Vec<&str> = given_commands.iter().copied().chain([when]).chain(later.iter().copied()).collect();
     let state = given(&all);
-    let stored = due[0].command.to_stored().unwrap().unwrap();
-    let crate::Command::Employee(announce) = crate::Command::from_stored(&stored).unwrap().unwrap() else { panic!("{stored:?}") };
-    assert_eq!(crate::Command::Employee(announce.clone()), due[0].command, "it is kept as it is");
+    assert_eq!(due[0].kept(), due[0].command, "it is kept as it is");
+    let crate::Command::Employee(announce) = due[0].kept() else { panic!("{due:?}") };
     assert!(state.questions(&announce).is_empty());
     let events = state.decide(&announce, &Facts::none()).unwrap();
     assert_eq!(events.iter().map(show).collect::<Vec<_>>().join(", "), expected);

@@ -1,7 +1,10 @@
 //! What can be asked of a tenant's organization.
 
-use events::{CommandId, DepartmentId, FieldClass, JobId, LocationId, StreamName, TenantScope};
-use serde::{Deserialize, Deserializer};
+use events::{
+    CommandId, DepartmentId, Effective, FieldClass, JobId, LocationId, StreamName, TenantScope,
+    organization::{UnitChange, UnitId},
+};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -16,7 +19,7 @@ commands! {
     pub enum Command {
         CreateDepartment, RenameDepartment, MoveDepartment, CloseDepartment,
         OpenLocation, ChangeLocation, CloseLocation,
-        CreateJob, RetitleJob, RetireJob
+        CreateJob, RetitleJob, RetireJob; internal AnnounceUnitChange
     }
 }
 
@@ -155,6 +158,18 @@ pub struct RetireJob {
     pub effective_on: Day,
 }
 
+/// Record that what was recorded ahead took effect. Sent when its day has begun, at a location by its own time zone, never by a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnnounceUnitChange {
+    /// The department, location or job.
+    pub unit: UnitId,
+    /// What happens to it.
+    pub what: UnitChange,
+    /// Which fact it is.
+    pub effective: Effective,
+}
+
 // The nil id stands for "not chosen" until `Command::fill_ids`.
 const fn unset_department() -> DepartmentId {
     DepartmentId::from_uuid(Uuid::nil())
@@ -190,7 +205,8 @@ impl Command {
             | Self::CloseLocation(_)
             | Self::CreateJob(_)
             | Self::RetitleJob(_)
-            | Self::RetireJob(_) => {}
+            | Self::RetireJob(_)
+            | Self::AnnounceUnitChange(_) => {}
         }
     }
 
@@ -211,6 +227,7 @@ impl Command {
             Self::CreateJob(c) => c.job_id.to_string(),
             Self::RetitleJob(c) => c.job_id.to_string(),
             Self::RetireJob(c) => c.job_id.to_string(),
+            Self::AnnounceUnitChange(c) => c.unit.uuid().to_string(),
         }
     }
     /// Whether it starts a stream: none does, the organization has one.

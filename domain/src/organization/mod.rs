@@ -3,6 +3,7 @@
 //! On every day the open departments form a forest: who is above is open, and nobody is above themselves.
 
 mod commands;
+mod due;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -15,15 +16,16 @@ use events::{
     employee::Patch,
     organization::{
         DepartmentClosed, DepartmentCreated, DepartmentMoved, DepartmentRenamed, JobCreated, JobRetired, JobRetitled, LocationChanged,
-        LocationClosed, LocationOpened, OrganizationEvent,
+        LocationClosed, LocationOpened, OrganizationEvent, UnitChangeTookEffect, UnitId,
     },
 };
 use jiff::civil::Date;
 
 pub use commands::*;
+pub use due::due;
 pub use refusal::Refusal;
 
-pub(crate) use crate::due::{no_reaction as react, nothing_due as due};
+pub(crate) use crate::due::no_reaction as react;
 use units::{Unit, Units};
 
 use crate::{
@@ -249,6 +251,17 @@ impl State {
                 let retired = |effective| JobRetired { job_id: c.job_id, effective };
                 Ok(effective.map(|e| retired(e).into()).into_iter().collect())
             }
+
+            // That it was announced is not kept: the command's id is derived from what becomes due, so it is accepted once.
+            Command::AnnounceUnitChange(AnnounceUnitChange { unit, what, effective }) => {
+                let (unit, what, effective) = (*unit, *what, *effective);
+                let holds = match unit {
+                    UnitId::Department(id) => self.departments.holds(id, what, effective),
+                    UnitId::Location(id) => self.locations.holds(id, what, effective),
+                    UnitId::Job(id) => self.jobs.holds(id, what, effective),
+                };
+                Ok(holds.then(|| UnitChangeTookEffect { unit, what, effective }.into()).into_iter().collect())
+            }
         }
     }
 
@@ -289,6 +302,8 @@ impl State {
             }
             OrganizationEvent::JobRetitled(e) => self.jobs.changed(e.job_id, e.effective, JobChange { title: e.title.clone() }),
             OrganizationEvent::JobRetired(e) => self.jobs.closed(e.job_id, e.effective.on),
+            // It states only what stands already.
+            OrganizationEvent::UnitChangeTookEffect(_) => {}
         }
         self
     }

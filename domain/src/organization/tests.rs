@@ -1,7 +1,9 @@
+use events::{Effective, organization::UnitChange};
 use jiff::{ToSpan, civil::date};
 use proptest::prelude::*;
 
 use super::*;
+use crate::DuePlace;
 
 /// A command from its name and fields. `#5` is the id with that number.
 fn command(text: &str) -> Command {
@@ -49,6 +51,7 @@ fn show(event: &OrganizationEvent) -> String {
         OrganizationEvent::JobCreated(e) => e.effective,
         OrganizationEvent::JobRetitled(e) => e.effective,
         OrganizationEvent::JobRetired(e) => e.effective,
+        OrganizationEvent::UnitChangeTookEffect(e) => e.effective,
     };
     format!("{} {}/{}", event.event_type(), at.on, at.seq)
 }
@@ -250,5 +253,80 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+/// What is announced in the end of what a command does: where its day must have begun, what took effect, and the event in short; or
+/// that it is not announced.
+#[track_caller]
+fn announces(given_commands: &[String], when: &str, later: &[String], expected: &str) {
+    let before = given(given_commands);
+    let events = before.decide(&command(when), &Facts::none()).unwrap();
+    let due: Vec<_> = events.iter().flat_map(due).collect();
+    let [due] = due.as_slice() else { panic!("{due:?}") };
+    let state = given(&[given_commands, &[when.to_owned()], later].concat());
+    assert_eq!(due.kept(), due.command, "it is kept as it is");
+    let crate::Command::Organization(announce) = due.kept() else { panic!("{due:?}") };
+    let announced = state.decide(&announce, &Facts::none()).unwrap();
+    let place = match due.place {
+        DuePlace::Tenant => "tenant",
+        DuePlace::Location(location) => {
+            assert_eq!(location.to_string(), announce.object_id(), "its own");
+            "location"
+        }
+        DuePlace::Person(_) => "person",
+    };
+    let show = |event: &OrganizationEvent| {
+        let OrganizationEvent::UnitChangeTookEffect(e) = event else { panic!("{event:?}") };
+        assert_eq!((e.effective.on, e.unit.uuid().to_string()), (due.on, announce.object_id()));
+        format!("{place} {:?} {}", e.what, show(event))
+    };
+    assert_eq!(announced.iter().map(show).collect::<Vec<_>>().join(", "), expected);
+    assert!(announced.iter().flat_map(super::due).next().is_none(), "an announcement makes nothing due");
+    assert_eq!(announced.iter().fold(state.clone(), State::evolve), state, "an announcement changes nothing");
+}
+
+#[test]
+fn what_lies_ahead_is_announced_if_it_is_still_so() {
+    let (feb, mar, apr) = ("2020-02-01", "2020-03-01", "2020-04-01");
+    let one = [create(1, D, None), create(2, D, None)];
+    announces(&[], &create(1, D, None), &[], "tenant Opened UnitChangeTookEffect 2020-01-01/0");
+    announces(&[], &create(1, D, None), &[close(1, feb)], "tenant Opened UnitChangeTookEffect 2020-01-01/0");
+    announces(&one, &rename(1, mar, "New"), &[], "tenant Changed UnitChangeTookEffect 2020-03-01/0");
+    announces(&one, &rename(1, D, "New"), &[], "tenant Changed UnitChangeTookEffect 2020-01-01/1");
+    announces(&one, &move_to(1, mar, Some(2)), &[close(1, apr)], "tenant Moved UnitChangeTookEffect 2020-03-01/0");
+    announces(&one, &close(1, mar), &[], "tenant Closed UnitChangeTookEffect 2020-03-01/0");
+    // It was closed before: what was to come after that never was.
+    for closed in [feb, mar] {
+        announces(&one, &rename(1, mar, "New"), &[close(1, closed)], "");
+        announces(&one, &move_to(1, mar, Some(2)), &[close(1, closed)], "");
+    }
+
+    let open = r##"OpenLocation "location_id":"#1","effective_on":"2020-01-01","code":"vie","name":"Vienna","time_zone":"Europe/Vienna""##;
+    let change = r##"ChangeLocation "location_id":"#1","effective_on":"2020-03-01","name":"Wien""##;
+    let close_location = r##"CloseLocation "location_id":"#1","effective_on":"2020-03-01""##;
+    announces(&[], open, &[], "location Opened UnitChangeTookEffect 2020-01-01/0");
+    announces(&[open.into()], change, &[], "location Changed UnitChangeTookEffect 2020-03-01/0");
+    announces(&[open.into()], change, &[close_location.into()], "");
+    announces(&[open.into()], close_location, &[], "location Closed UnitChangeTookEffect 2020-03-01/0");
+
+    let create_job = r##"CreateJob "job_id":"#1","effective_on":"2020-01-01","code":"eng","title":"Engineer""##;
+    let retitle = r##"RetitleJob "job_id":"#1","effective_on":"2020-03-01","title":"Developer""##;
+    let retire = r##"RetireJob "job_id":"#1","effective_on":"2020-03-01""##;
+    announces(&[], create_job, &[], "tenant Opened UnitChangeTookEffect 2020-01-01/0");
+    announces(&[create_job.into()], retitle, &[], "tenant Changed UnitChangeTookEffect 2020-03-01/0");
+    announces(&[create_job.into()], retitle, &[retire.into()], "");
+    announces(&[create_job.into()], retire, &[], "tenant Closed UnitChangeTookEffect 2020-03-01/0");
+}
+
+#[test]
+fn nothing_is_announced_of_what_is_not_there() {
+    let effective = Effective { on: date(2020, 1, 1), seq: 0 };
+    let id = uuid::Uuid::from_u128(1);
+    let (department, location, job) = (DepartmentId::from_uuid(id), LocationId::from_uuid(id), JobId::from_uuid(id));
+    let units = [UnitId::Department(department), UnitId::Location(location), UnitId::Job(job)];
+    for (unit, what) in units.into_iter().zip([UnitChange::Opened, UnitChange::Changed, UnitChange::Closed]) {
+        let announce = AnnounceUnitChange { unit, what, effective }.into();
+        assert_eq!(State::default().decide(&announce, &Facts::none()), Ok(Vec::new()));
     }
 }

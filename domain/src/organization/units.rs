@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::{Change, Effective, Timeline};
+use events::{Change, Effective, Timeline, organization::UnitChange};
 use jiff::civil::Date;
 
 use super::Refusal;
@@ -107,6 +107,15 @@ impl<I: Ord + Copy, C: Sparse> Units<I, C> {
             None if on <= unit.opened_on => Err(Refusal::ClosesBeforeOpening(unit.opened_on)),
             None => unit.next(on).map(Some),
         }
+    }
+
+    /// Whether what was recorded of something is still so on its day: a change after the closing is not.
+    pub(super) fn holds(&self, id: I, what: UnitChange, effective: Effective) -> bool {
+        self.get(id).is_some_and(|unit| match what {
+            UnitChange::Opened => unit.opened_on == effective.on,
+            UnitChange::Changed | UnitChange::Moved => unit.is_open_on(effective.on) && unit.timeline.has(effective),
+            UnitChange::Closed => unit.closed_from == Some(effective.on),
+        })
     }
 
     pub(super) fn created(&mut self, id: I, code: &str, effective: Effective, first: C) {

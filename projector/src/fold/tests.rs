@@ -214,6 +214,10 @@ fn a_department_has_a_row_from_each_day_that_something_changed() {
     check_departments(vec![start(), renamed(1, on(10, 1), "Two")], "10..10 One 111, 10.. Two 010");
     check_departments(vec![start(), moved(30, Some(9)), renamed(1, on(20, 0), "Two")], "10..20 One 111, 20..30 Two 010, 30.. Two<9 100");
     check_departments(vec![start(), moved(20, Some(9)), moved(30, None)], "10..20 One 111, 20..30 One<9 100, 30.. One 100");
+    let took_effect =
+        |what, day| OrganizationEvent::from(UnitChangeTookEffect { unit: UnitId::Department(department(1)), what, effective: on(day, 0) });
+    check_departments(vec![start(), took_effect(UnitChange::Opened, 10)], "10.. One 111");
+    check_departments(vec![start(), moved(30, Some(9)), took_effect(UnitChange::Moved, 30)], "10..30 One 111, 30.. One<9 100");
     check_departments(vec![start(), closed(1, 20)], "10..20 One 111");
     check_departments(vec![start(), closed(1, 20), renamed(1, on(30, 0), "Two")], "10..20 One 111, 30..30 Two 010");
     check_departments(vec![start(), renamed(1, on(20, 0), "Two"), closed(1, 20)], "10..20 One 111, 20..20 Two 010");
@@ -237,6 +241,9 @@ fn locations_and_jobs_fold_alike() {
             JobCreated { job_id, effective: on(1, 0), code: "j".into(), title: "Engineer".into() }.into(),
             JobRetitled { job_id, effective: on(3, 0), title: "Maker".into() }.into(),
             JobRetired { job_id, effective: on(8, 0) }.into(),
+            // What is announced is in the rows since it was recorded.
+            UnitChangeTookEffect { unit: UnitId::Location(location_id), what: UnitChange::Changed, effective: on(5, 0) }.into(),
+            UnitChangeTookEffect { unit: UnitId::Job(job_id), what: UnitChange::Closed, effective: on(8, 0) }.into(),
         ]
         .map(Event::from)
         .to_vec(),

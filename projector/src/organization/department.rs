@@ -58,7 +58,8 @@ impl Fold for Department {
             | OrganizationEvent::LocationClosed(_)
             | OrganizationEvent::JobCreated(_)
             | OrganizationEvent::JobRetitled(_)
-            | OrganizationEvent::JobRetired(_) => {}
+            | OrganizationEvent::JobRetired(_)
+            | OrganizationEvent::UnitChangeTookEffect(_) => {}
         }
         true
     }
@@ -92,7 +93,8 @@ impl Fold for Department {
             | OrganizationEvent::LocationClosed(_)
             | OrganizationEvent::JobCreated(_)
             | OrganizationEvent::JobRetitled(_)
-            | OrganizationEvent::JobRetired(_) => return misplaced(event),
+            | OrganizationEvent::JobRetired(_)
+            | OrganizationEvent::UnitChangeTookEffect(_) => return misplaced(event),
         }
         Ok(())
     }

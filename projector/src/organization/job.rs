@@ -55,7 +55,8 @@ impl Fold for Job {
             | OrganizationEvent::DepartmentClosed(_)
             | OrganizationEvent::LocationOpened(_)
             | OrganizationEvent::LocationChanged(_)
-            | OrganizationEvent::LocationClosed(_) => {}
+            | OrganizationEvent::LocationClosed(_)
+            | OrganizationEvent::UnitChangeTookEffect(_) => {}
         }
         true
     }
@@ -82,7 +83,8 @@ impl Fold for Job {
             | OrganizationEvent::DepartmentClosed(_)
             | OrganizationEvent::LocationOpened(_)
             | OrganizationEvent::LocationChanged(_)
-            | OrganizationEvent::LocationClosed(_) => return misplaced(event),
+            | OrganizationEvent::LocationClosed(_)
+            | OrganizationEvent::UnitChangeTookEffect(_) => return misplaced(event),
         }
         Ok(())
     }

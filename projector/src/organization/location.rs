@@ -59,7 +59,8 @@ impl Fold for Location {
             | OrganizationEvent::DepartmentClosed(_)
             | OrganizationEvent::JobCreated(_)
             | OrganizationEvent::JobRetitled(_)
-            | OrganizationEvent::JobRetired(_) => {}
+            | OrganizationEvent::JobRetired(_)
+            | OrganizationEvent::UnitChangeTookEffect(_) => {}
         }
         true
     }
@@ -86,7 +87,8 @@ impl Fold for Location {
             | OrganizationEvent::DepartmentClosed(_)
             | OrganizationEvent::JobCreated(_)
             | OrganizationEvent::JobRetitled(_)
-            | OrganizationEvent::JobRetired(_) => return misplaced(event),
+            | OrganizationEvent::JobRetired(_)
+            | OrganizationEvent::UnitChangeTookEffect(_) => return misplaced(event),
         }
         Ok(())
     }

@@ -584,13 +584,14 @@ async fn an_activation_that_is_killed_leaves_all_or_nothing() {
     let signal = |signal: &str, pid: u32| {
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success());
     };
-    let busy = "select count(*) from pg_stat_activity
-                where application_name = 'tenure' and (wait_event_type = 'Lock' or state like 'idle in transaction%')";
-    let sessions = async || sqlx::query_scalar::<_, i64>(busy).fetch_one(&pool).await.unwrap();
-    eventually("it waits there", async || sessions().await == 1).await;
+    let waits = "select pid from pg_stat_activity where application_name = 'tenure' and wait_event_type = 'Lock'";
+    let waiting = async || sqlx::query_scalar::<_, i32>(waits).fetch_all(&pool).await.unwrap();
+    eventually("it waits there", async || waiting().await.len() == 1).await;
+    let session = waiting().await[0];
     signal("STOP", activate.id());
     tx.rollback().await.unwrap();
-    eventually("its session is gone", async || sessions().await == 0).await;
+    let gone = "select not exists (select from pg_stat_activity where pid = $1)";
+    eventually("its session is gone", async || sqlx::query_scalar::<_, bool>(gone).bind(session).fetch_one(&pool).await.unwrap()).await;
     signal("CONT", activate.id());
     assert!(!activate.wait().unwrap().success());
     assert_eq!((inactive(&pool).await.len(), activations(&pool).await), (3, 0));

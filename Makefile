@@ -5,10 +5,6 @@ FOLDER := $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 TENURE := $(TARGET)/$(FOLDER)/tenure
 
-# Most tests wait for servers half of the time, so one more than there are cores runs at once.
-RUST_TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-export RUST_TEST_THREADS
-
 .DEFAULT_GOAL := help
 .PHONY: help up down test lint audit bench build tools
 

@@ -22,6 +22,7 @@ pub(crate) use list::{__path_employees, employees};
 pub(crate) use person::{__path_employee, employee};
 
 use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -219,22 +220,69 @@ pub struct Pay {
     pub reason: String,
 }
 
-/// SQL that joins what a department, job or location was called on a day, as columns `code` and `name` of `alias`: what held then,
-/// else what held last.
-fn join_named(alias: &str, thing: &str, id: &str, day: &str) -> String {
-    let name = if thing == "job" { "title" } else { "name" };
-    let held = held_on(thing, id, day);
-    format!("left join lateral (select held.code, held.{name} as name {held}) {alias} on true")
+/// What an assignment refers to, as it was called on a day.
+#[derive(Debug, FromRow)]
+struct AssignedTo {
+    department_id: Option<Uuid>,
+    department_code: Option<String>,
+    department_name: Option<String>,
+    job_id: Option<Uuid>,
+    job_code: Option<String>,
+    job_title: Option<String>,
+    location_id: Option<Uuid>,
+    location_code: Option<String>,
+    location_name: Option<String>,
+    manager_id: Option<Uuid>,
+    manager_given_name: Option<String>,
+    manager_family_name: Option<String>,
 }
-/// SQL that joins a manager as columns `employee_id`, `given_name` and `family_name` of `alias`; all null where there is none, or none
-/// that the asker may see.
-fn join_manager(alias: &str, id: &str, day: &str) -> String {
-    let held = held_on("person", "e.employee_id", day);
-    format!(
-        "left join lateral (select e.employee_id, s.given_name, s.family_name from employee e
-            left join lateral (select held.given_name, held.family_name {held}) s on true where e.employee_id = {id}) {alias} on true"
-    )
+
+impl AssignedTo {
+    /// Its columns, and SQL for each: of an assignment_span `a`, and of what [`AssignedTo::joins`] adds.
+    const COLUMNS: [(&str, &str); 12] = [
+        ("department_id", "a.department_id"),
+        ("department_code", "d.code"),
+        ("department_name", "d.name"),
+        ("job_id", "a.job_id"),
+        ("job_code", "j.code"),
+        ("job_title", "j.name"),
+        ("location_id", "a.location_id"),
+        ("location_code", "l.code"),
+        ("location_name", "l.name"),
+        ("manager_id", "g.employee_id"),
+        ("manager_given_name", "g.given_name"),
+        ("manager_family_name", "g.family_name"),
+    ];
+
+    /// SQL that joins what an assignment_span `a` refers to: what held on a day, else what held last. Nobody is joined as a manager
+    /// whom the asker may not see.
+    fn joins(day: &str) -> String {
+        let named = |alias: &str, thing: &str, name: &str| {
+            let held = held_on(thing, &format!("a.{thing}_id"), day);
+            format!("left join lateral (select held.code, held.{name} as name {held}) {alias} on true")
+        };
+        format!(
+            "{} {} {} left join lateral (select e.employee_id, s.given_name, s.family_name from employee e
+                left join lateral (select held.given_name, held.family_name {held}) s on true where e.employee_id = a.manager_id) g on true",
+            named("d", "department", "name"),
+            named("j", "job", "title"),
+            named("l", "location", "name"),
+            held = held_on("person", "e.employee_id", day),
+        )
+    }
+
+    /// Department, job, location and manager, which are named even if they had no name on the day. None where there is no assignment.
+    fn named(self) -> Option<(Named, Named, Option<Named>, Option<Manager>)> {
+        let named = |id, code, name| Named { id, code, name };
+        Some((
+            named(self.department_id?, self.department_code, self.department_name),
+            named(self.job_id?, self.job_code, self.job_title),
+            self.location_id.map(|id| named(id, self.location_code, self.location_name)),
+            self.manager_id.map(|id| Manager { id, given_name: self.manager_given_name, family_name: self.manager_family_name }),
+        ))
+    }
 }
+
 /// SQL from `from` on for a span of a department, job, location or person: what held on a day, else what held last before it.
 /// `id` may name any table but `held`, which is the one looked in.
 fn held_on(thing: &str, id: &str, day: &str) -> String {

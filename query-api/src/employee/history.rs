@@ -10,7 +10,7 @@ use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Employment, Manager, Named, join_manager, join_named};
+use super::{AssignedTo, Employment, Manager, Named};
 use crate::{
     params::{Day, Fresh, Id, NoParams},
     read::{Answer, Positioned, Reads, not_found},
@@ -165,9 +165,8 @@ mod kind {
     pub(super) const CONTACT: i16 = 5;
 }
 
-/// The columns of a row, each with its type. A kind of row has some of them.
-const COLUMNS: [(&str, &str); 31] = [
-    ("kind", "smallint"),
+/// The columns of a row beside its kind, each with its type. A kind of row has some of them.
+const COLUMNS: [(&str, &str); 32] = [
     ("position", "bigint"),
     ("version", "bigint"),
     ("employee_number", "text"),
@@ -187,6 +186,8 @@ const COLUMNS: [(&str, &str); 31] = [
     ("location_code", "text"),
     ("location_name", "text"),
     ("manager_id", "uuid"),
+    ("manager_given_name", "text"),
+    ("manager_family_name", "text"),
     ("given_name", "text"),
     ("family_name", "text"),
     ("birth_date", "date"),
@@ -213,17 +214,8 @@ struct Line {
     valid_to: Option<Day>,
     sets: Option<i16>,
     reason: Option<String>,
-    department_id: Option<Uuid>,
-    department_code: Option<String>,
-    department_name: Option<String>,
-    job_id: Option<Uuid>,
-    job_code: Option<String>,
-    job_title: Option<String>,
-    location_id: Option<Uuid>,
-    location_code: Option<String>,
-    location_name: Option<String>,
-    manager_id: Option<Uuid>,
-    /// Of the person, or of the manager.
+    #[sqlx(flatten)]
+    assigned_to: AssignedTo,
     given_name: Option<String>,
     family_name: Option<String>,
     birth_date: Option<Day>,
@@ -269,24 +261,23 @@ impl Line {
         let When { valid_from: starts_on, valid_to: ends_on, .. } = self.when();
         Employment { employment_id: self.employment_id.unwrap_or_default(), starts_on, ends_on, termination_reason: self.reason }
     }
-    fn assignment(self) -> AssignmentRow {
+    fn assignment(self) -> Option<AssignmentRow> {
         let When { valid_from, seq, valid_to, superseded } = self.when();
         let sets = self.sets(&["department_id", "job_id", "location_id", "manager_id"]);
-        let named = |id: Option<Uuid>, code, name| Named { id: id.unwrap_or_default(), code, name };
-        let (given_name, family_name) = (self.given_name, self.family_name);
-        AssignmentRow {
-            employment_id: self.employment_id.unwrap_or_default(),
+        let (department, job, location, manager) = self.assigned_to.named()?;
+        Some(AssignmentRow {
+            employment_id: self.employment_id?,
             valid_from,
             seq,
             valid_to,
             superseded,
             sets,
-            department: named(self.department_id, self.department_code, self.department_name),
-            job: named(self.job_id, self.job_code, self.job_title),
-            location: self.location_id.map(|id| named(Some(id), self.location_code, self.location_name)),
-            manager: self.manager_id.map(|id| Manager { id, given_name, family_name }),
+            department,
+            job,
+            location,
+            manager,
             reason: self.reason,
-        }
+        })
     }
     fn compensation(self) -> CompensationRow {
         let When { valid_from, seq, valid_to, superseded } = self.when();
@@ -317,108 +308,68 @@ impl Line {
     }
 }
 
-/// SQL for rows of a kind: what stands in those columns that it has, and what follows `from`.
-fn rows(kind: i16, columns: &[(&str, &str)], from: &str) -> String {
+/// SQL for rows of a kind: the columns that they have as they stand, those that have SQL of their own, and what follows `from`.
+fn rows(kind: i16, plain: &[&str], others: &[(&str, &str)], from: &str) -> String {
     let shown = COLUMNS.iter().map(|(name, sql_type)| {
-        let value = columns.iter().find(|(column, _)| column == name).map(|(_, value)| (*value).to_owned());
-        let value = if *name == "kind" { kind.to_string() } else { value.unwrap_or_else(|| "null".to_owned()) };
+        let other = others.iter().find(|(column, _)| column == name).map(|(_, sql)| *sql);
+        let value = other.unwrap_or(if plain.contains(name) { name } else { "null" });
         format!("({value})::{sql_type} as {name}")
     });
-    format!("select {} from {from}", shown.collect::<Vec<_>>().join(", "))
+    format!("select {kind}::smallint as kind, {} from {from}", shown.collect::<Vec<_>>().join(", "))
 }
 
 /// SQL for the rows of person $1 in a table of spans that never ends, without those that set nothing that the reader sees: the row
 /// before such a one holds on.
 fn without_gaps(table: &str) -> String {
     let next = "lead(s.valid_from) over (order by s.valid_from, s.seq)";
-    format!("(select s.*, coalesce({next}, 'infinity') as held_to from {table} s where s.employee_id = $1 and s.sets is not null)")
+    format!("(select s.*, coalesce({next}, 'infinity') as held_to from {table} s where s.employee_id = $1 and s.sets is not null) held")
 }
+
+/// The first day on which a span no longer held.
+const UNTIL: (&str, &str) = ("valid_to", "nullif(valid_to, 'infinity')");
+/// The same where [`without_gaps`] has moved it.
+const HELD_UNTIL: (&str, &str) = ("valid_to", "nullif(held_to, 'infinity')");
 
 static HISTORY: LazyLock<String> = LazyLock::new(history_of_person);
 
 /// SQL for all that is known of person $1: a [`Line`] for the person, and one per row of their history.
 fn history_of_person() -> String {
-    let when = [("valid_from", "x.valid_from"), ("seq", "x.seq"), ("sets", "x.sets")];
-    let of = |columns: &[(&'static str, &'static str)]| [&when, columns].concat();
-    let assignments = format!(
-        "assignment_span x {} {} {} {} where x.employee_id = $1",
-        join_named("d", "department", "x.department_id", "x.valid_from"),
-        join_named("j", "job", "x.job_id", "x.valid_from"),
-        join_named("l", "location", "x.location_id", "x.valid_from"),
-        join_manager("g", "x.manager_id", "x.valid_from"),
-    );
     [
         rows(
             kind::PERSON,
-            &[("position", "c.position"), ("version", "e.stream_version"), ("employee_number", "e.employee_number")],
-            "checkpoint c left join employee e on e.employee_id = $1",
+            &["position", "employee_number"],
+            &[("version", "stream_version")],
+            "checkpoint left join employee on employee_id = $1",
         ),
         rows(
             kind::EMPLOYMENT,
-            &[
-                ("employment_id", "x.employment_id"),
-                ("valid_from", "x.starts_on"),
-                ("valid_to", "nullif(x.ends_on, 'infinity')"),
-                ("reason", "x.termination_reason"),
-            ],
-            "employment x where x.employee_id = $1",
+            &["employment_id"],
+            &[("valid_from", "starts_on"), ("valid_to", "nullif(ends_on, 'infinity')"), ("reason", "termination_reason")],
+            "employment where employee_id = $1",
         ),
         rows(
             kind::ASSIGNMENT,
-            &of(&[
-                ("employment_id", "x.employment_id"),
-                ("valid_to", "nullif(x.valid_to, 'infinity')"),
-                ("reason", "x.reason"),
-                ("department_id", "x.department_id"),
-                ("department_code", "d.code"),
-                ("department_name", "d.name"),
-                ("job_id", "x.job_id"),
-                ("job_code", "j.code"),
-                ("job_title", "j.name"),
-                ("location_id", "x.location_id"),
-                ("location_code", "l.code"),
-                ("location_name", "l.name"),
-                ("manager_id", "g.employee_id"),
-                ("given_name", "g.given_name"),
-                ("family_name", "g.family_name"),
-            ]),
-            &assignments,
+            &["employment_id", "valid_from", "seq", "sets", "reason"],
+            &[&[UNTIL][..], &AssignedTo::COLUMNS].concat(),
+            &format!("assignment_span a {} where a.employee_id = $1", AssignedTo::joins("a.valid_from")),
         ),
         rows(
             kind::COMPENSATION,
-            &[
-                ("employment_id", "x.employment_id"),
-                ("valid_from", "x.valid_from"),
-                ("seq", "x.seq"),
-                ("valid_to", "nullif(x.valid_to, 'infinity')"),
-                ("reason", "x.reason"),
-                ("rate", "trim_scale(x.rate)"),
-                ("currency", "x.currency"),
-                ("per", "x.per"),
-                ("annual", "trim_scale(x.annual)"),
-            ],
-            "compensation_span x where x.employee_id = $1",
+            &["employment_id", "valid_from", "seq", "currency", "per", "reason"],
+            &[UNTIL, ("rate", "trim_scale(rate)"), ("annual", "trim_scale(annual)")],
+            "compensation_span where employee_id = $1",
         ),
         rows(
             kind::PERSONAL,
-            &of(&[
-                ("valid_to", "nullif(x.held_to, 'infinity')"),
-                ("given_name", "x.given_name"),
-                ("family_name", "x.family_name"),
-                ("birth_date", "x.birth_date"),
-                ("gender", "x.gender"),
-            ]),
-            &format!("{} x", without_gaps("person_span")),
+            &["valid_from", "seq", "sets", "given_name", "family_name", "birth_date", "gender"],
+            &[HELD_UNTIL],
+            &without_gaps("person_span"),
         ),
         rows(
             kind::CONTACT,
-            &of(&[
-                ("valid_to", "nullif(x.held_to, 'infinity')"),
-                ("work_email", "x.work_email"),
-                ("private_email", "x.private_email"),
-                ("phone", "x.phone"),
-            ]),
-            &format!("{} x", without_gaps("contact_span")),
+            &["valid_from", "seq", "sets", "work_email", "private_email", "phone"],
+            &[HELD_UNTIL],
+            &without_gaps("contact_span"),
         ),
     ]
     .join(" union all ")
@@ -426,7 +377,7 @@ fn history_of_person() -> String {
 
 /// The history that rows are; none where there is no such person.
 fn shown(employee_id: Uuid, position: i64, mut lines: Vec<Line>) -> Option<History> {
-    // What never ends comes last.
+    // A row without an end comes after those of the same day that have one.
     lines.sort_by_key(|line| (line.kind, line.valid_from, line.seq, line.valid_to.is_none(), line.valid_to));
     let mut history = History {
         employee_id,
@@ -442,7 +393,7 @@ fn shown(employee_id: Uuid, position: i64, mut lines: Vec<Line>) -> Option<Histo
     for line in lines {
         match line.kind {
             kind::EMPLOYMENT => history.employments.push(line.employment()),
-            kind::ASSIGNMENT => history.assignments.push(line.assignment()),
+            kind::ASSIGNMENT => history.assignments.extend(line.assignment()),
             kind::COMPENSATION => history.compensations.push(line.compensation()),
             kind::PERSONAL => history.personal.push(line.personal()),
             kind::CONTACT => history.contact.push(line.contact()),

@@ -8,7 +8,7 @@ use platform::{Problem, Reader, TenantClock, today::time_zone};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Assignment, Contact, Employee, Employment, Manager, Named, Pay, Person, Status, join_manager, join_named, nearest};
+use super::{AssignedTo, Assignment, Contact, Employee, Employment, Pay, Person, Status, nearest};
 use crate::{
     params::{Day, Fresh, Id, params},
     read::{Answer, Positioned, Reads, not_found},
@@ -78,18 +78,8 @@ struct Found {
     termination_reason: Option<String>,
     assigned_since: Option<Day>,
     assignment_reason: Option<String>,
-    department_id: Option<Uuid>,
-    department_code: Option<String>,
-    department_name: Option<String>,
-    job_id: Option<Uuid>,
-    job_code: Option<String>,
-    job_title: Option<String>,
-    location_id: Option<Uuid>,
-    location_code: Option<String>,
-    location_name: Option<String>,
-    manager_id: Option<Uuid>,
-    manager_given_name: Option<String>,
-    manager_family_name: Option<String>,
+    #[sqlx(flatten)]
+    assigned_to: AssignedTo,
     paid_since: Option<Day>,
     rate: Option<String>,
     currency: Option<String>,
@@ -123,15 +113,8 @@ impl Found {
             ends_on: self.ends_on.map(text),
             termination_reason: self.termination_reason,
         });
-        let named = |id, code, name| Named { id, code, name };
-        let manager = self.manager_id.map(|id| Manager { id, given_name: self.manager_given_name, family_name: self.manager_family_name });
-        let assignment = self.assigned_since.zip(self.department_id).zip(self.job_id).map(|((since, department_id), job_id)| Assignment {
-            since: text(since),
-            department: named(department_id, self.department_code, self.department_name),
-            job: named(job_id, self.job_code, self.job_title),
-            location: self.location_id.map(|id| named(id, self.location_code, self.location_name)),
-            manager,
-            reason: self.assignment_reason,
+        let assignment = self.assigned_since.zip(self.assigned_to.named()).map(|(since, (department, job, location, manager))| {
+            Assignment { since: text(since), department, job, location, manager, reason: self.assignment_reason }
         });
         let pay = self.paid_since.map(|since| Pay {
             since: text(since),
@@ -169,20 +152,16 @@ fn person_on(with_zone: bool) -> String {
             w.has_person, w.given_name, w.family_name, w.birth_date, w.gender, w.has_contact, w.work_email, w.private_email, w.phone,
             w.employment_id, w.starts_on, nullif(w.ends_on, 'infinity') as ends_on, w.termination_reason,
             a.valid_from as assigned_since, a.reason as assignment_reason,
-            a.department_id, d.code as department_code, d.name as department_name, a.job_id, j.code as job_code, j.name as job_title,
-            a.location_id, l.code as location_code, l.name as location_name,
-            g.employee_id as manager_id, g.given_name as manager_given_name, g.family_name as manager_family_name,
+            {assigned_to},
             y.valid_from as paid_since, trim_scale(y.rate)::text as rate, y.currency, y.per, trim_scale(y.annual)::text as annual,
             y.reason as pay_reason
         from ({who} offset 0) w
         left join assignment_span a on a.employment_id = w.employment_id and a.valid_from <= $2 and $2 < a.valid_to and $2 < w.ends_on
         left join compensation_span y on y.employment_id = w.employment_id and y.valid_from <= $2 and $2 < y.valid_to and $2 < w.ends_on
-        {department} {job} {location} {manager}",
+        {joins}",
+        assigned_to = AssignedTo::COLUMNS.map(|(column, value)| format!("{value} as {column}")).join(", "),
         who = who_on(with_zone),
-        department = join_named("d", "department", "a.department_id", "$2"),
-        job = join_named("j", "job", "a.job_id", "$2"),
-        location = join_named("l", "location", "a.location_id", "$2"),
-        manager = join_manager("g", "a.manager_id", "$2"),
+        joins = AssignedTo::joins("$2"),
     )
 }
 

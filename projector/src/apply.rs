@@ -222,7 +222,8 @@ impl<P: Projection> Applier<P> {
     pub async fn catch_up(&self, scope: TenantScope, fence: i64) -> Result<Position, ApplyError> {
         let at = match self.point(scope).await {
             Err(ApplyError::Database(error)) if is_missing(&error) => {
-                if self.lacks_read_model(scope).await? {
+                let head = within(PATIENCE, async { Ok(self.store.head(scope).await?) }).await?;
+                if head > Position::ZERO && self.standing(scope).await? == Standing::Missing {
                     return Err(ApplyError::NoReadModel);
                 }
                 make_read_schema(&self.pool, scope).await.map_err(|e| sqlx::Error::Protocol(format!("{e:#}")))?;
@@ -232,12 +233,6 @@ impl<P: Projection> Applier<P> {
             at => at?,
         };
         self.catch_up_in(&live(scope), scope, fence, at).await
-    }
-
-    /// Whether a tenant whose log has events has no read model.
-    pub(crate) async fn lacks_read_model(&self, scope: TenantScope) -> Result<bool, ApplyError> {
-        let is_missing = self.standing(scope).await? == Standing::Missing;
-        Ok(is_missing && within(PATIENCE, async { Ok(self.store.head(scope).await?) }).await? > Position::ZERO)
     }
 
     /// Where the tenant's live read model stands.

@@ -73,7 +73,7 @@ pub struct Progress {
 pub struct Report {
     /// Events folded.
     pub events: u64,
-    /// Rows written.
+    /// Rows written at once; those of batches are not counted.
     pub rows: u64,
     /// The position that the new read model stands at.
     pub position: u64,
@@ -227,16 +227,16 @@ async fn build_in_batches<P: Projection>(
 ) -> Result<Report, RebuildError> {
     let (started, next) = (Instant::now(), rebuild.next());
     bounded(LONG_PATIENCE, async { Ok(rebuild.create_schema(&applier.pool, &applier.sql).await?) }).await?;
-    index(applier, scope, &next, LogPoint::default()).await?;
+    index(applier, scope, &next, LogPoint::START).await?;
     let index_seconds = started.elapsed().as_secs_f64();
     let head = within(PATIENCE, async { Ok(applier.store.head(scope).await?) }).await?;
     let events = within(PATIENCE, async { Ok(applier.store.events_between(scope, Position::ZERO, head).await?) }).await?;
     let mut folded = 0;
-    let batch = |events_of_batch: usize| {
+    let tell = |events_of_batch: usize| {
         folded += events_of_batch as u64;
         progress(Progress { folded, of: events.max(folded) });
     };
-    applier.catch_up_telling(&next, scope, 0, LogPoint::default(), batch).await?;
+    applier.catch_up_telling(&next, scope, 0, LogPoint::START, tell).await?;
     let fill_seconds = started.elapsed().as_secs_f64() - index_seconds;
     let point = applier.point_in(&next, scope).await?;
     let position = replace(applier, scope, rebuild, point).await?.0;

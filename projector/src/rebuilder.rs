@@ -78,6 +78,15 @@ impl Damaged {
     }
 }
 
+/// What a read model needs, other than to be caught up with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// It is missing, and would be served before it is whole.
+    Build(Way),
+    /// It is far behind its log, or damaged.
+    Rebuild,
+}
+
 /// What becomes of a damaged read model.
 #[derive(Debug, PartialEq, Eq)]
 enum Due {
@@ -93,7 +102,7 @@ pub enum RebuildOutcome {
     Done,
     /// Another tenant of this process is being rebuilt, or this one was just now.
     Later,
-    /// It could not be built, and there is none to go on with: it is to be tried again after a pause.
+    /// The read model could not be built. The tenant has none, so the next try comes after a pause.
     Again,
     /// The read model is damaged and can't be rebuilt: the tenant is to be parked at this event, for this reason.
     Park(Position, String),
@@ -106,23 +115,31 @@ impl Rebuilder {
         Self { applier, far_behind, one_at_a_time: tokio::sync::Mutex::default(), folded, failed, damaged }
     }
 
-    /// Whether a tenant's read model is far behind its log, or is missing and would be served before it is whole.
+    /// Whether a tenant's read model is not to be caught up with, but rebuilt or built.
     pub async fn is_far_behind(&self, scope: TenantScope) -> Result<bool, ApplyError> {
-        let at = match self.applier.standing(scope).await? {
-            Standing::At(at) => at,
-            Standing::Missing => return self.applier.lacks_read_model(scope).await,
-            Standing::Damaged => {
-                self.damaged(scope.tenant(), Position::ZERO, "a table, a key, an index or the checkpoint is missing");
-                return Ok(true);
-            }
-        };
-        let head = within(PATIENCE, async { Ok(self.applier.store.head(scope).await?) }).await?;
-        let far = self.is_far(at, head);
-        if far {
-            // Whether the log goes on from where the read model stands is no question of how far.
-            self.applier.verify(scope).await?;
+        Ok(self.need(scope).await?.is_some())
+    }
+
+    /// What a tenant's read model needs; none where it only has to be caught up with.
+    async fn need(&self, scope: TenantScope) -> Result<Option<Need>, ApplyError> {
+        let standing = self.applier.standing(scope).await?;
+        if standing == Standing::Damaged {
+            self.damaged(scope.tenant(), Position::ZERO, "a table, a key, an index or the checkpoint is missing");
+            return Ok(Some(Need::Rebuild));
         }
-        Ok(far)
+        let head = within(PATIENCE, async { Ok(self.applier.store.head(scope).await?) }).await?;
+        let Standing::At(at) = standing else {
+            // With EventStoreDB nobody holds all of a read model in memory unasked.
+            let at_once = self.applier.store.is_dense() && head.0 >= self.far_behind;
+            let way = if at_once { Way::AtOnce } else { Way::InBatches };
+            return Ok((head > Position::ZERO).then_some(Need::Build(way)));
+        };
+        if !self.is_far(at, head) {
+            return Ok(None);
+        }
+        // Whether the log goes on from where the read model stands is no question of how far.
+        self.applier.verify(scope).await?;
+        Ok(Some(Need::Rebuild))
     }
 
     /// Whether it is far from one position to the end of a log.
@@ -162,38 +179,24 @@ impl Rebuilder {
     /// with one that is whole.
     pub async fn run(&self, scope: TenantScope) -> RebuildOutcome {
         let tenant = scope.tenant();
-        let is_far_behind = match self.is_to_be_rebuilt(scope).await {
-            Ok(is_to_be_rebuilt) => is_to_be_rebuilt,
-            Err(error) => {
-                tracing::debug!(%error, "how far behind a tenant is is not known");
-                false
-            }
-        };
-        let missing = match self.applier.lacks_read_model(scope).await {
-            Ok(false) => None,
-            Ok(true) if !is_far_behind => return RebuildOutcome::Again, // Too many were begun.
-            Ok(true) => Some(self.way(scope).await),
-            Err(error) => Some(Err(error)),
-        };
-        match missing {
-            // Short logs need not wait for each other.
-            Some(Ok(Way::InBatches)) => return self.build(scope, Way::InBatches).await,
-            Some(Ok(Way::AtOnce)) | None => {}
-            Some(Err(error)) => {
-                tracing::debug!(%tenant, %error, "whether there is a read model is not known");
-                return RebuildOutcome::Again;
-            }
+        let need = self.need_now(scope).await.unwrap_or_else(|error| {
+            tracing::debug!(%tenant, %error, "how far behind a tenant is is not known");
+            None
+        });
+        // Short logs need not wait for each other.
+        if need == Some(Need::Build(Way::InBatches)) {
+            return self.build(scope, Way::InBatches).await;
         }
         let due = lock(&self.damaged).get(&tenant).and_then(|one| one.due(self.applier.store.is_dense()));
         let Ok(_one) = self.one_at_a_time.try_lock() else {
-            return if due.is_some() || is_far_behind { RebuildOutcome::Later } else { RebuildOutcome::Done };
+            return if due.is_some() || need.is_some() { RebuildOutcome::Later } else { RebuildOutcome::Done };
         };
-        match due {
-            Some(Due::Parking(position, reason)) => RebuildOutcome::Park(position, reason),
-            Some(Due::Waiting) => RebuildOutcome::Later,
-            Some(Due::Rebuilding) => self.mend(scope).await,
-            None if missing.is_some() => self.build(scope, Way::AtOnce).await,
-            None if is_far_behind => {
+        match (due, need) {
+            (Some(Due::Parking(position, reason)), _) => RebuildOutcome::Park(position, reason),
+            (Some(Due::Waiting), _) => RebuildOutcome::Later,
+            (Some(Due::Rebuilding), _) => self.mend(scope).await,
+            (None, Some(Need::Build(way))) => self.build(scope, way).await,
+            (None, Some(Need::Rebuild)) => {
                 tracing::info!(%tenant, "a read model is far behind its log; it is rebuilt");
                 if let Err(error) = self.rebuild(scope, Way::AtOnce).await {
                     // Somebody else's rebuild is among these, too.
@@ -202,7 +205,7 @@ impl Rebuilder {
                 }
                 RebuildOutcome::Done
             }
-            None => RebuildOutcome::Done,
+            (None, None) => RebuildOutcome::Done,
         }
     }
 
@@ -255,19 +258,24 @@ impl Rebuilder {
     pub async fn until_far_behind(&self, scope: TenantScope) {
         loop {
             tokio::time::sleep(LOOK_AGAIN).await;
-            if matches!(self.is_to_be_rebuilt(scope).await, Ok(true)) {
+            if matches!(self.need_now(scope).await, Ok(Some(_))) {
                 return;
             }
         }
     }
 
-    async fn is_to_be_rebuilt(&self, scope: TenantScope) -> Result<bool, ApplyError> {
+    /// What a read model needs that may be begun now.
+    async fn need_now(&self, scope: TenantScope) -> Result<Option<Need>, ApplyError> {
         let failed = {
             let mut failed = lock(&self.failed);
             failed.retain(|_, at| at.elapsed() < AFTER_FAILURE);
             failed.contains_key(&scope.tenant())
         };
-        Ok(!failed && self.is_far_behind(scope).await? && self.begun(scope).await? < MOST_BEGUN)
+        if failed {
+            return Ok(None);
+        }
+        let need = self.need(scope).await?;
+        Ok(if need.is_some() && self.begun(scope).await? < MOST_BEGUN { need } else { None })
     }
 
     async fn begun(&self, scope: TenantScope) -> Result<i64, ApplyError> {
@@ -299,13 +307,6 @@ impl Rebuilder {
         metrics::counter!("tenure_projector_rebuilds_total").increment(1);
         tracing::info!(tenant = %scope.tenant(), events, seconds, "the read model is rebuilt");
         Ok(())
-    }
-
-    /// By which way a tenant's read model is sooner built; with EventStoreDB nobody holds all of it in memory unasked.
-    async fn way(&self, scope: TenantScope) -> Result<Way, ApplyError> {
-        let head = within(PATIENCE, async { Ok(self.applier.store.head(scope).await?) }).await?;
-        let at_once = self.applier.store.is_dense() && head.0 >= self.far_behind;
-        Ok(if at_once { Way::AtOnce } else { Way::InBatches })
     }
 
     /// Events that each rebuild which is running has folded.

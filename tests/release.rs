@@ -402,6 +402,13 @@ async fn what_is_due_waits(system: &System, pool: &PgPool, token: &str) {
     let due = "select count(*) from worker.due where tenant_id = $1";
     let count = async |sql: &str| -> i64 { sqlx::query_scalar(sql).bind(tenant).fetch_one(pool).await.unwrap() };
     eventually("it is due", async || count(due).await == 1).await;
+    // The worker hears what is active each time it says that it lives. Its second word from now on comes after it has heard once.
+    let said = "select seen_at::text from platform.process where kind = 'tenure-worker' order by seen_at desc limit 1";
+    let word = async || sqlx::query_scalar::<_, String>(said).fetch_one(pool).await.unwrap();
+    for _ in 0..2 {
+        let before = word().await;
+        eventually("the worker says that it lives", async || word().await != before).await;
+    }
     for sql in [
         "update worker.due set due_on = '2020-01-01', recorded_at = 0, look_at = 0 where tenant_id = $1",
         "update worker.agenda set look_at = 0 where tenant_id = $1",

@@ -467,7 +467,7 @@ async fn a_dropped_schema_comes_back_from_the_log() {
     let log = world.log().await;
     assert_eq!(world.applier.apply(world.scope, 1, &log[3..]).await.unwrap(), Applied::Gap(Position::ZERO));
     for way in [Way::InBatches, Way::AtOnce] {
-        // Where it will stand there is nothing until all of it is there.
+        // The live schema does not exist before the rebuild cuts over to it.
         let refused = world.applier.catch_up(world.scope, 1).await;
         assert!(matches!(refused, Err(ApplyError::NoReadModel)), "{refused:?}");
         let there = format!("select count(*) from pg_namespace where nspname = '{}'", world.schema());

@@ -206,13 +206,13 @@ impl UnitId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnitChange {
-    /// It exists from then on.
+    /// The unit opens on that day.
     Opened,
-    /// It has another name, title or time zone.
+    /// The unit gets another name, title or time zone.
     Changed,
-    /// It stands elsewhere in the tree; of departments only.
+    /// A department gets another parent.
     Moved,
-    /// It no longer exists.
+    /// The unit is closed from that day on.
     Closed,
 }
 

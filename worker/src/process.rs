@@ -120,7 +120,7 @@ impl Worker {
     /// Starts and ends partitions' tasks so that they are those that are held.
     async fn adjust(&self, held: &BTreeMap<u16, i64>, partitions: &mut PartitionTasks<mpsc::Sender<TenantId>>) {
         let start = |partition, fence, cancel| {
-            // What was known under another lease, or before a panic, is read anew.
+            // Another process may have moved these tenants on since. Their cursors are read from the database again.
             self.turns.known().retain(|tenant, _| feed::partition(*tenant) != partition);
             let (rings, rung) = mpsc::channel(RINGS);
             (tokio::spawn(self.clone().serve(partition, fence, cancel, rings.clone(), rung)), rings)

@@ -161,7 +161,7 @@ fn leave(person: u32) -> anyhow::Result<EmployeeTerminated> {
     })
 }
 
-/// Of a command that nobody sent.
+/// Metadata as a command's events have it, with ids of its own.
 pub fn metadata() -> Metadata {
     let id = Uuid::now_v7();
     Metadata {

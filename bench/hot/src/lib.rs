@@ -1,4 +1,4 @@
-//! What the benchmarks and `hot` share: careers as events. It depends on pure code only, so the program that counts
-//! instructions is built with the others.
+//! Careers as events, which the benchmarks and the program `hot` share. The crate depends on no benchmark, so `hot` is built together
+//! with the programs of the product.
 
 pub mod careers;

@@ -293,7 +293,7 @@ impl State {
                 }
             }
 
-            // That it was announced is not kept: the command's id is derived from what becomes due, so it is accepted once.
+            // The state does not remember announcements. The store accepts a command's id once, and this one is derived from the fact's event.
             (Self::Known(person), Command::AnnounceDue(c)) => Ok(person.announcement(c).into_iter().collect()),
         }
     }

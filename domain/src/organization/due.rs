@@ -1,4 +1,4 @@
-//! What becomes due of an organization: whatever happens to a department, location or job on a day that lies ahead.
+//! Which announcements become due by an event of the organization: one for each fact about a department, location or job.
 
 use events::organization::{OrganizationEvent, UnitChange, UnitId};
 

@@ -252,7 +252,7 @@ impl State {
                 Ok(effective.map(|e| retired(e).into()).into_iter().collect())
             }
 
-            // That it was announced is not kept: the command's id is derived from what becomes due, so it is accepted once.
+            // The state does not remember announcements. The store accepts a command's id once, and this one is derived from the fact's event.
             Command::AnnounceUnitChange(AnnounceUnitChange { unit, what, effective }) => {
                 let (unit, what, effective) = (*unit, *what, *effective);
                 let holds = match unit {
@@ -302,7 +302,7 @@ impl State {
             }
             OrganizationEvent::JobRetitled(e) => self.jobs.changed(e.job_id, e.effective, JobChange { title: e.title.clone() }),
             OrganizationEvent::JobRetired(e) => self.jobs.closed(e.job_id, e.effective.on),
-            // It states only what stands already.
+            // The announcement changes nothing: its fact is in the state already.
             OrganizationEvent::UnitChangeTookEffect(_) => {}
         }
         self

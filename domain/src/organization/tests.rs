@@ -296,7 +296,7 @@ fn what_lies_ahead_is_announced_if_it_is_still_so() {
     announces(&one, &rename(1, D, "New"), &[], "tenant Changed UnitChangeTookEffect 2020-01-01/1");
     announces(&one, &move_to(1, mar, Some(2)), &[close(1, apr)], "tenant Moved UnitChangeTookEffect 2020-03-01/0");
     announces(&one, &close(1, mar), &[], "tenant Closed UnitChangeTookEffect 2020-03-01/0");
-    // It was closed before: what was to come after that never was.
+    // A closing on that day or before it overtakes the change.
     for closed in [feb, mar] {
         announces(&one, &rename(1, mar, "New"), &[close(1, closed)], "");
         announces(&one, &move_to(1, mar, Some(2)), &[close(1, closed)], "");

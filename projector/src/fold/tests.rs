@@ -241,7 +241,7 @@ fn locations_and_jobs_fold_alike() {
             JobCreated { job_id, effective: on(1, 0), code: "j".into(), title: "Engineer".into() }.into(),
             JobRetitled { job_id, effective: on(3, 0), title: "Maker".into() }.into(),
             JobRetired { job_id, effective: on(8, 0) }.into(),
-            // What is announced is in the rows since it was recorded.
+            // An announced fact went into the rows when it was recorded. The announcement changes none of them.
             UnitChangeTookEffect { unit: UnitId::Location(location_id), what: UnitChange::Changed, effective: on(5, 0) }.into(),
             UnitChangeTookEffect { unit: UnitId::Job(job_id), what: UnitChange::Closed, effective: on(8, 0) }.into(),
         ]

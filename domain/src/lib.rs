@@ -16,6 +16,7 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod employee;
+pub mod leave;
 pub mod organization;
 pub mod tenancy;
 

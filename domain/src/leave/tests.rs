@@ -1,0 +1,4 @@
+//! The cases with numbers.
+
+mod cases;
+mod fixtures;

@@ -1,0 +1,33 @@
+//! The vocabulary of leave: amounts, policies as data, work schedules, holidays, the days of a request, lots and entries.
+//!
+//! These types stand in events and in the read models. The arithmetic over them is `domain::leave`.
+
+mod amount;
+mod days;
+mod entry;
+mod policy;
+
+use crate::ids::typed_ids;
+
+pub use amount::{Amount, InvalidAmount};
+pub use days::{
+    DayAsked, DayCost, DayOfWork, Half, HalfOfWork, HalfReason, Halves, Holiday, InvalidSchedule, Part, WorkFraction, WorkSchedule,
+};
+pub use entry::{Cause, Entry, EntryKind, LotKey, Why};
+pub use policy::{
+    Allowance, Carried, CarryOver, ChangeOver, Counting, Credit, Every, Grant, InvalidMonthDay, LeapDay, LeavePolicyTerms, LotEnd,
+    MonthDay, Per, PolicyFault, PolicyVersion, Proration, Rounding, RoundingMode, Steps, Tier, Unit, Wait,
+};
+
+typed_ids! {
+    /// A kind of leave, such as annual leave.
+    LeaveTypeId = "leave type id";
+    /// A leave policy in all its versions.
+    LeavePolicyId = "leave policy id";
+    /// The time for which one person's leave of a type follows a policy.
+    EnrolmentId = "enrolment id";
+    /// A request for leave.
+    LeaveRequestId = "leave request id";
+    /// An amount that somebody added or took away by hand.
+    AdjustmentId = "leave adjustment id";
+}

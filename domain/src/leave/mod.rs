@@ -2,7 +2,8 @@
 //!
 //! Read in this order: the calendar arithmetic ([`dates`]), what is known of a person's work ([`WorkingTime`]), what a day
 //! costs ([`costing`]), what is credited ([`accrual`]), the account that follows ([`ledger`]) and its balance ([`balance`]),
-//! what is still to be recorded ([`posting`]), and entitlements that look back ([`rolling`]).
+//! what is still to be recorded ([`posting`]), entitlements that look back ([`rolling`]), and the rules of a person's requests
+//! ([`record`]).
 //!
 //! A balance is never stored: it is the sum of entries, and entries follow from the policy's versions, the person's work and
 //! the requests. The same facts give the same entries for ever.
@@ -13,6 +14,7 @@ pub mod costing;
 pub mod dates;
 pub mod ledger;
 pub mod posting;
+pub mod record;
 pub mod rolling;
 mod working_time;
 

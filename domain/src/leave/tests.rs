@@ -1,4 +1,6 @@
-//! The cases with numbers.
+//! The cases with numbers, the rules of requests, and properties of any sequence of operations.
 
 mod cases;
 mod fixtures;
+mod properties;
+mod record;

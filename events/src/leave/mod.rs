@@ -6,6 +6,7 @@ mod amount;
 mod days;
 mod entry;
 mod policy;
+pub mod record;
 
 use crate::ids::typed_ids;
 

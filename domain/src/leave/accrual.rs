@@ -203,8 +203,8 @@ fn steps_of<'a>(
         }
         let on = match steps.credit {
             Credit::AtStart => accrued.0,
-            // Whoever leaves within a step gets what it earned on the last day.
-            Credit::AtEnd if leaves == Some(to) && to < period.1 => add_days(to, -1),
+            // Whoever leaves gets what the last step earned on the last day.
+            Credit::AtEnd if leaves == Some(to) => add_days(to, -1),
             Credit::AtEnd => to,
         };
         if on > until {

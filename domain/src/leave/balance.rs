@@ -1,12 +1,14 @@
 //! The balance of any day, past or future, with what is pending shown apart.
 
-use events::leave::{Amount, EntryKind};
+use events::leave::{Amount, EntryKind, Grant};
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
 use super::{
+    Enrolment,
     accrual::PlanFault,
     ledger::{self, Account, Taking},
+    rolling,
 };
 
 /// How an account stands on a day.
@@ -24,7 +26,7 @@ pub struct Balance {
     pub lost: Amount,
     /// What was approved for days up to this one, less what came back.
     pub taken: Amount,
-    /// What is left: all of the above together.
+    /// What is left: all of the above together; of a rolling entitlement, what the stretch that ends with the day leaves.
     pub left: Amount,
     /// What is approved for later days.
     pub booked: Amount,
@@ -46,6 +48,10 @@ pub fn on(account: &Account<'_>, pending: &[Taking], day: Date) -> Result<Balanc
         let live = takings.iter().filter(|taking| taking.cancelled_on.is_none() && after.is_none_or(|after| taking.on > after));
         Amount::computed(live.map(|taking| taking.amount.decimal()).sum::<Decimal>())
     };
+    let left = match Enrolment::grant_among(account.enrolments, account.work, day) {
+        Some(Grant::Rolling { amount, months }) => rolling::left(*amount, *months, account.takings, day),
+        Some(Grant::Nothing | Grant::Steps(_) | Grant::PerHourWorked { .. }) | None => ledger.left(),
+    };
     Ok(Balance {
         on: day,
         earned: sum(&[EntryKind::Accrued]),
@@ -53,7 +59,7 @@ pub fn on(account: &Account<'_>, pending: &[Taking], day: Date) -> Result<Balanc
         encashed: negated(&[EntryKind::Encashed]),
         lost: negated(&[EntryKind::Expired, EntryKind::Forfeited]),
         taken: negated(&[EntryKind::Taken, EntryKind::Returned]),
-        left: ledger.left(),
+        left,
         booked: total(account.takings, Some(day)),
         pending: total(pending, None),
         ends_next: ledger.ends_next(),

@@ -187,6 +187,14 @@ pub enum RecordRefusal {
     /// It would end before it begins.
     #[error("until is the first day without the enrolment and must be after {0}, its first day")]
     EndsBeforeStart(Date),
+    /// Leave is asked for or approved on days that the enrolment would no longer cover.
+    #[error("a request for {on} stands in the way; cancel or withdraw it first, or end the enrolment later")]
+    RequestStands {
+        /// The first such day.
+        on: Date,
+        /// The request.
+        by: LeaveRequestId,
+    },
     /// The days can't be asked for.
     #[error(transparent)]
     Days(#[from] CostRefusal),
@@ -272,12 +280,10 @@ impl LeaveRecord {
                 self.enrol(person, &EnrolmentRow { id, type_id, policy_id, from, until }, facts)
             }
             RecordCommand::EndEnrolment { enrolment_id, until } => {
-                let row = self.enrolments.iter().find(|row| row.id == *enrolment_id).ok_or(RecordRefusal::NotFound)?;
-                match row.until {
-                    Some(end) if end == *until => Ok(Vec::new()),
-                    _ if *until <= row.from => Err(RecordRefusal::EndsBeforeStart(row.from)),
-                    _ => Ok(vec![EnrolmentEnded { employee_id, enrolment_id: *enrolment_id, until: *until }.into()]),
+                if !self.end_enrolment(*enrolment_id, *until)? {
+                    return Ok(Vec::new());
                 }
+                Ok(vec![EnrolmentEnded { employee_id, enrolment_id: *enrolment_id, until: *until }.into()])
             }
             RecordCommand::Request { request_id, type_id, days, note } => {
                 let Some(days) = self.request(*request_id, *type_id, days, facts)? else { return Ok(Vec::new()) };
@@ -289,6 +295,7 @@ impl LeaveRecord {
                 self.step(*request_id, &[RequestStatus::Pending], |status| status == RequestStatus::Withdrawn, event)
             }
             RecordCommand::Approve(request_id) => {
+                self.check_cover(*request_id, facts)?;
                 let event = LeaveApproved { employee_id, request_id: *request_id };
                 self.step(*request_id, &[RequestStatus::Pending], |status| status == RequestStatus::Approved, event)
             }
@@ -375,6 +382,33 @@ impl LeaveRecord {
         Ok(vec![PersonEnrolled { employee_id, enrolment_id, type_id, policy_id, from, until }.into()])
     }
 
+    /// Whether an enrolment is to be ended; not where it has that end already.
+    fn end_enrolment(&self, id: EnrolmentId, until: Date) -> Result<bool, RecordRefusal> {
+        let row = self.enrolments.iter().find(|row| row.id == id).ok_or(RecordRefusal::NotFound)?;
+        if row.until == Some(until) {
+            return Ok(false);
+        }
+        if until <= row.from {
+            return Err(RecordRefusal::EndsBeforeStart(row.from));
+        }
+        let loses = |day: &&DayCost| day.asked.on >= until && row.until.is_none_or(|end| day.asked.on < end);
+        let live = self.requests.iter().filter(|(_, request)| request.status.is_live() && request.type_id == row.type_id);
+        match live.filter_map(|(by, request)| Some((request.days.iter().find(loses)?.asked.on, *by))).min() {
+            Some((on, by)) => Err(RecordRefusal::RequestStands { on, by }),
+            None => Ok(true),
+        }
+    }
+
+    /// Refuses to approve what the balance no longer covers, because something underneath has changed since it was asked for.
+    fn check_cover(&self, id: LeaveRequestId, facts: &RecordFacts) -> Result<(), RecordRefusal> {
+        let Some(request) = self.requests.get(&id).filter(|request| request.status == RequestStatus::Pending) else { return Ok(()) };
+        let short = self.shortfalls(request.type_id, self.horizon(request.type_id), facts)?;
+        match short.into_iter().find(|shortfall| shortfall.request == Some(id)) {
+            None => Ok(()),
+            Some(shortfall) => Err(RecordRefusal::NotEnough { on: shortfall.on, missing: shortfall.missing, request: None }),
+        }
+    }
+
     /// The costs of a new request; none where it is there already just so.
     fn request(
         &self,
@@ -431,14 +465,9 @@ impl LeaveRecord {
         let enrolments = self.enrolments_of(type_id, facts);
         let takings = self.takings(type_id, Counted::AlsoPending);
         let mut found = self.run(type_id, Counted::AlsoPending, horizon, facts)?.shortfalls;
-        let rolling = |on: Date| {
-            let service = facts.work.service_start()?;
-            let terms = &Enrolment::version_among(&enrolments, on)?.terms;
-            let held = |tier: &&events::leave::Tier| super::dates::completes_months(service, tier.after_months, terms.leap_day) <= on;
-            match terms.tiers.iter().rev().find(held)?.grant {
-                Grant::Rolling { amount, months } => Some((amount, months)),
-                Grant::Nothing | Grant::Steps(_) | Grant::PerHourWorked { .. } => None,
-            }
+        let rolling = |on: Date| match Enrolment::grant_among(&enrolments, &facts.work, on)? {
+            Grant::Rolling { amount, months } => Some((*amount, *months)),
+            Grant::Nothing | Grant::Steps(_) | Grant::PerHourWorked { .. } => None,
         };
         // A rolling entitlement has no lots, so the ledger finds each taking of it short.
         found.retain(|shortfall| rolling(shortfall.on).is_none());

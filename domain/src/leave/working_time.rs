@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::leave::{EnrolmentId, Half, Holiday, Part, PolicyVersion, WorkFraction, WorkSchedule};
+use events::leave::{EnrolmentId, Grant, Half, Holiday, Part, PolicyVersion, WorkFraction, WorkSchedule};
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use super::dates::{days_between, next};
+use super::dates::{completes_months, days_between, next};
 
 /// Values of which each holds from its day until the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +175,13 @@ impl Enrolment {
     /// The version in force on a day of it.
     pub fn version_on(&self, day: Date) -> Option<&PolicyVersion> {
         self.versions.iter().rev().find(|version| version.from <= day).filter(|_| self.covers(day))
+    }
+    /// How leave is earned on a day: the tier that the person has reached by then.
+    pub fn grant_among<'a>(enrolments: &'a [Self], work: &WorkingTime, day: Date) -> Option<&'a Grant> {
+        let terms = &Self::version_among(enrolments, day)?.terms;
+        let service = work.service_start()?;
+        let reached = |months: u16| completes_months(service, months, terms.leap_day) <= day;
+        terms.tiers.iter().rev().find(|tier| reached(tier.after_months)).map(|tier| &tier.grant)
     }
     /// The version in force on a day of any of them.
     pub fn version_among(enrolments: &[Self], day: Date) -> Option<&PolicyVersion> {

@@ -124,6 +124,8 @@ fn oracle_9_a_rolling_entitlement_comes_back_as_it_was_used() {
         assert_eq!(left(on), back, "{on}");
     }
     assert_eq!(rolling::first_shortfall(amount("60"), 12, &all), None);
+    let balance = balance::on(&account(&enrolments, &work, &all), &[], day("1995-02-02")).unwrap();
+    assert_eq!(balance.left, amount("2"));
     all.extend(takings(4, &cost(&whole("1995-01-31", "1995-02-01"), &enrolments, &work).unwrap()));
     assert_eq!(rolling::first_shortfall(amount("60"), 12, &all), Some(day("1995-01-31")));
 }
@@ -444,6 +446,12 @@ fn whoever_leaves_earns_until_the_last_day() {
         ("6".into(), "7".into(), "0".into())
     );
     assert_eq!(left(&account, "2023-12-31"), "7", "until the year ends");
+    work.employments[0].last_day = Some(day("2023-03-31"));
+    let account = super::cases::account(&enrolments, &work, &[]);
+    assert_eq!(
+        (left(&account, "2023-03-30"), left(&account, "2023-03-31"), left(&account, "2023-12-31")),
+        ("4".into(), "6".into(), "6".into())
+    );
 }
 
 #[test]
@@ -511,6 +519,44 @@ fn a_day_cancelled_in_the_next_year_does_not_outlive_its_own() {
         (left(&account, "2024-01-31"), left(&account, "2024-02-01"), left(&account, "2024-04-01")),
         ("22".into(), "25".into(), "20".into())
     );
+}
+
+#[test]
+fn days_cancelled_one_after_the_other_are_carried_up_to_the_limit_once() {
+    let (enrolments, work) = (carried_into_march(), working("2023-01-01", vec![]));
+    let cancelled = |n, on, text, day_of| Taking { cancelled_on: Some(day(day_of)), ..taking(n, on, text) };
+    let both = [cancelled(1, "2023-12-04", "2", "2024-02-01"), cancelled(2, "2023-12-11", "16", "2024-02-02")];
+    let account = account(&enrolments, &work, &both);
+    let of_days = ["2024-01-31", "2024-02-01", "2024-02-02", "2024-04-01"].map(|on| left(&account, on));
+    assert_eq!(of_days, ["22", "24", "25", "20"], "2, then 4, then 5 of the year before");
+}
+
+#[test]
+fn what_has_an_end_of_its_own_is_not_carried_over() {
+    let (enrolments, work) = (enrolled("2023-01-01", terms()), working("2023-01-01", vec![]));
+    let id = events::leave::AdjustmentId::from_uuid(uuid::Uuid::nil());
+    let gift = [Adjustment { id, on: day("2023-10-02"), amount: amount("4"), ends_on: Some(day("2024-03-01")), is_encashment: false }];
+    let account = Account { adjustments: &gift, ..account(&enrolments, &work, &[]) };
+    let of_days = ["2023-10-01", "2023-10-02", "2024-01-01", "2024-02-29", "2024-03-01"].map(|on| left(&account, on));
+    assert_eq!(of_days, ["30", "34", "34", "34", "30"]);
+}
+
+#[test]
+fn a_step_that_began_before_the_person_is_divided() {
+    let every = Every::Months { count: 12, from: month_day("07-01") };
+    let terms = LeavePolicyTerms {
+        proration: Proration::Days,
+        carry_over: carry("07-01", Carried::All, None),
+        ..granting(steps("36.6", Per::Year, every, Credit::AtStart))
+    };
+    // 2023-07-01 to 2024-06-30 has 366 days; 113 of them are left on 10 March.
+    let (enrolments, work) = (enrolled("2024-03-10", terms), working("2024-03-10", vec![]));
+    let account = account(&enrolments, &work, &[]);
+    assert_eq!((left(&account, "2024-03-10"), left(&account, "2024-07-01")), ("11.3".into(), "47.9".into()));
+    let weeks = granting(steps("1", Per::Step, Every::Weeks { count: 2, from: day("2024-06-03") }, Credit::AtEnd));
+    let enrolments = enrolled("2024-03-11", weeks);
+    let credits = accrual::plan(&enrolments, &work, &[], day("2024-04-10")).unwrap();
+    assert_eq!(credits.iter().map(|credit| credit.on).collect::<Vec<_>>(), [day("2024-03-25"), day("2024-04-08")]);
 }
 
 #[test]

@@ -192,6 +192,10 @@ fn enrolments_of_a_kind_do_not_overlap_and_their_policy_has_no_gap() {
     assert_eq!(send(&mut record, &facts, &enrol(2, ANNUAL, "2025-01-01")), overlaps);
     let end = |until: &str| RecordCommand::EndEnrolment { enrolment_id: enrolment, until: day(until) };
     assert_eq!(send(&mut record, &facts, &end("2024-01-01")), Err(RecordRefusal::EndsBeforeStart(day("2024-01-01"))));
+    send(&mut record, &facts, &ask(1, ANNUAL, span("2024-12-31", "2025-01-02"))).unwrap();
+    let stands = Err(RecordRefusal::RequestStands { on: day("2025-01-01"), by: request(1) });
+    assert_eq!(send(&mut record, &facts, &end("2025-01-01")), stands);
+    send(&mut record, &facts, &RecordCommand::Withdraw(request(1))).unwrap();
     assert_eq!(send(&mut record, &facts, &end("2025-01-01")), Ok(vec!["EnrolmentEnded"]));
     assert_eq!(send(&mut record, &facts, &enrol(2, ANNUAL, "2025-01-01")), Ok(vec!["PersonEnrolled"]));
 }
@@ -214,6 +218,19 @@ fn what_changes_underneath_recosts_a_request_and_the_end_of_an_employment_cancel
     assert_eq!(costing::total(record.request_of(request(1)).unwrap().1), amount("2"));
     facts.work.employments[0].last_day = Some(day("2024-05-31"));
     assert_eq!(send(&mut record, &facts, &recost), Ok(vec!["LeaveRecosted", "LeaveCancelled"]));
+}
+
+#[test]
+fn what_the_balance_no_longer_covers_is_not_approved() {
+    let mut facts = facts(granting(yearly("5")));
+    let mut record = enrolled_record(&facts);
+    send(&mut record, &facts, &ask(1, ANNUAL, span("2024-06-03", "2024-06-05"))).unwrap();
+    send(&mut record, &facts, &ask(2, ANNUAL, span("2024-07-01", "2024-07-02"))).unwrap();
+    facts.versions.insert(policy(1), versions(granting(yearly("4"))));
+    assert_eq!(send(&mut record, &facts, &approve(1)), Ok(vec!["LeaveApproved"]));
+    let short = RecordRefusal::NotEnough { on: day("2024-07-02"), missing: amount("1"), request: None };
+    assert_eq!(send(&mut record, &facts, &approve(2)), Err(short));
+    assert_eq!(send(&mut record, &facts, &RecordCommand::Reject(request(2), "no".into())), Ok(vec!["LeaveRejected"]));
 }
 
 #[test]

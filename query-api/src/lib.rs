@@ -2,10 +2,12 @@
 //!
 //! A handler takes a [`platform::Reader`], so it can't be reached without the checks; it runs one SQL statement in the
 //! tenant's transaction, and what the statement answers is the body. One module per capability: [`tenancy`],
-//! [`organization`], [`employee`]; [`reports`] over them; and [`access`], which says what one may see and why.
+//! [`organization`], [`employee`]; [`reports`] over them; [`icalendar`], which writes calendars for other programs; and [`access`], which
+//! says what one may see and why.
 
 pub mod access;
 pub mod employee;
+pub mod icalendar;
 pub mod organization;
 pub mod reports;
 pub mod tenancy;

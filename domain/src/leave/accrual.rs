@@ -64,9 +64,8 @@ struct Regime<'a> {
 
 /// All credits up to and including a day, earliest first.
 pub fn plan(enrolments: &[Enrolment], work: &WorkingTime, hours: &[HoursWorked], until: Date) -> Result<Vec<PlannedCredit>, PlanFault> {
-    let mut credits = Vec::new();
+    let mut raw = Vec::new();
     for enrolment in enrolments {
-        let mut raw = Vec::new();
         for (from, to) in work.employed_within(enrolment.from, enrolment.until) {
             for regime in regimes(enrolment, work, from, to) {
                 match regime.grant {
@@ -76,13 +75,33 @@ pub fn plan(enrolments: &[Enrolment], work: &WorkingTime, hours: &[HoursWorked],
                 }
             }
         }
-        raw.sort_by_key(|(credit, _)| credit.accrued.0);
-        round(&mut raw);
-        credits.extend(raw.into_iter().map(|(credit, _)| credit));
     }
+    raw.sort_by_key(|(credit, _)| (credit.accrued.0, credit.enrolment));
+    let mut raw = without_doubles(raw);
+    round(&mut raw);
+    let mut credits: Vec<PlannedCredit> = raw.into_iter().map(|(credit, _)| credit).collect();
     credits.retain(|credit| !credit.exact.is_zero());
     credits.sort_by_key(|credit| (credit.on, credit.accrued.0, credit.enrolment));
     Ok(credits)
+}
+
+/// Where a part of a step counts as the whole, a step that is whole already is not credited again to whoever changes the policy,
+/// or leaves and comes back, within it.
+fn without_doubles(credits: Vec<Raw<'_>>) -> Vec<Raw<'_>> {
+    let mut kept: Vec<Raw<'_>> = Vec::with_capacity(credits.len());
+    // The steps that count as whole follow each other, so only the one that ends last can hold the day.
+    let mut whole_until: Option<Date> = None;
+    for (credit, terms) in credits {
+        let begins_within = credit.accrued.0 > credit.period.0;
+        if credit.proration == Proration::None && begins_within && whole_until.is_some_and(|end| credit.accrued.0 < end) {
+            continue;
+        }
+        if credit.proration == Proration::None {
+            whole_until = Some(whole_until.map_or(credit.period.1, |end| end.max(credit.period.1)));
+        }
+        kept.push((credit, terms));
+    }
+    kept
 }
 
 /// The tiers and versions that hold one after the other on the days of `[from, until)`.

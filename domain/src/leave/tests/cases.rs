@@ -542,6 +542,24 @@ fn what_has_an_end_of_its_own_is_not_carried_over() {
 }
 
 #[test]
+fn a_step_that_counts_as_a_whole_is_credited_once() {
+    let mut work = working("2024-01-01", vec![]);
+    let mut two = enrolled("2024-01-01", granting(yearly("25")));
+    two[0].until = Some(day("2024-07-01"));
+    let mut second = enrolled("2024-07-01", granting(yearly("30"))).remove(0);
+    second.id = events::leave::EnrolmentId::from_uuid(uuid::Uuid::from_u128(10));
+    two.push(second);
+    let of_days = |account: &Account<'_>| ["2024-06-30", "2024-12-31", "2025-01-01"].map(|on| left(account, on));
+    assert_eq!(of_days(&account(&two, &work, &[])), ["25", "25", "30"], "another policy from July");
+    work.employments =
+        vec![Employed { from: day("2024-01-01"), last_day: Some(day("2024-03-31")) }, Employed { from: day("2024-10-01"), last_day: None }];
+    let one = enrolled("2024-01-01", granting(yearly("25")));
+    assert_eq!(of_days(&account(&one, &work, &[])), ["25", "25", "25"], "left in March and came back in October");
+    let by_days = enrolled("2024-01-01", LeavePolicyTerms { proration: Proration::Days, ..granting(yearly("36.6")) });
+    assert_eq!(of_days(&account(&by_days, &work, &[])), ["9.1", "18.3", "36.6"], "91 days, and 92 more");
+}
+
+#[test]
 fn a_step_that_began_before_the_person_is_divided() {
     let every = Every::Months { count: 12, from: month_day("07-01") };
     let terms = LeavePolicyTerms {
@@ -553,6 +571,11 @@ fn a_step_that_began_before_the_person_is_divided() {
     let (enrolments, work) = (enrolled("2024-03-10", terms), working("2024-03-10", vec![]));
     let account = account(&enrolments, &work, &[]);
     assert_eq!((left(&account, "2024-03-10"), left(&account, "2024-07-01")), ("11.3".into(), "47.9".into()));
+    // The fifteenth of the month before: 29 days, of which five are left on 10 March.
+    let every = Every::Months { count: 1, from: month_day("01-15") };
+    let fifteenth = LeavePolicyTerms { proration: Proration::Days, ..granting(steps("29", Per::Step, every, Credit::AtStart)) };
+    let enrolments = enrolled("2024-03-10", fifteenth);
+    assert_eq!(left(&super::cases::account(&enrolments, &work, &[]), "2024-03-10"), "5");
     let weeks = granting(steps("1", Per::Step, Every::Weeks { count: 2, from: day("2024-06-03") }, Credit::AtEnd));
     let enrolments = enrolled("2024-03-11", weeks);
     let credits = accrual::plan(&enrolments, &work, &[], day("2024-04-10")).unwrap();

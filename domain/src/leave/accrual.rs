@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use events::leave::{
-    Allowance, Amount, ChangeOver, Credit, EnrolmentId, Every, Grant, LeavePolicyTerms, MonthDay, Per, PolicyVersion, Proration, Steps,
+    AccrualSteps, Allowance, AllowancePeriod, Amount, ChangeOver, CreditTime, EnrolmentId, Grant, LeavePolicyTerms, MonthDay,
+    PolicyVersion, Proration, StepInterval,
 };
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -156,12 +157,12 @@ enum StepCalendar {
 }
 
 impl StepCalendar {
-    fn new(every: Every, service: Date) -> Self {
+    fn new(every: StepInterval, service: Date) -> Self {
         match every {
             // A leap year has every day of the year.
-            Every::Months { count, from } => Self::Months { anchor: MonthDay::in_year(from, 2000), count: i32::from(count.max(1)) },
-            Every::ServiceMonths { count } => Self::Months { anchor: service, count: i32::from(count.max(1)) },
-            Every::Weeks { count, from } => Self::Weeks { anchor: from, count: i32::from(count.max(1)) },
+            StepInterval::Months { count, from } => Self::Months { anchor: MonthDay::in_year(from, 2000), count: i32::from(count.max(1)) },
+            StepInterval::ServiceMonths { count } => Self::Months { anchor: service, count: i32::from(count.max(1)) },
+            StepInterval::Weeks { count, from } => Self::Weeks { anchor: from, count: i32::from(count.max(1)) },
         }
     }
     fn start(&self, number: i32) -> Date {
@@ -190,7 +191,7 @@ impl StepCalendar {
     }
 }
 
-fn first_step_from(steps: &Steps, service: Date, day: Date) -> Date {
+fn first_step_from(steps: &AccrualSteps, service: Date, day: Date) -> Date {
     let calendar = StepCalendar::new(steps.every, service);
     let number = calendar.number_of(day);
     if calendar.start(number) == day { day } else { calendar.start(number + 1) }
@@ -202,7 +203,7 @@ type Raw<'a> = (PlannedCredit, &'a LeavePolicyTerms);
 /// The credits of a regime's steps. `leaves` is the first day after the person's employment or enrolment.
 fn steps_of<'a>(
     regime: &Regime<'a>,
-    steps: &Steps,
+    steps: &AccrualSteps,
     leaves: Option<Date>,
     enrolment: EnrolmentId,
     work: &WorkingTime,
@@ -221,10 +222,10 @@ fn steps_of<'a>(
             break;
         }
         let on = match steps.credit {
-            Credit::AtStart => accrued.0,
+            CreditTime::AtStart => accrued.0,
             // Whoever leaves gets what the last step earned on the last day.
-            Credit::AtEnd if leaves == Some(to) => add_days(to, -1),
-            Credit::AtEnd => to,
+            CreditTime::AtEnd if leaves == Some(to) => add_days(to, -1),
+            CreditTime::AtEnd => to,
         };
         if on > until {
             continue;
@@ -256,7 +257,7 @@ fn hours_of<'a>(regime: &Regime<'a>, per_hour: Amount, enrolment: EnrolmentId, h
 
 /// What a step earns for the days on which the person accrued.
 fn earned(
-    steps: &Steps,
+    steps: &AccrualSteps,
     terms: &LeavePolicyTerms,
     calendar: &StepCalendar,
     (from, to): (Date, Date),
@@ -265,8 +266,8 @@ fn earned(
 ) -> Result<Decimal, PlanFault> {
     // A yearly allowance is divided by twelve last, so that nothing is lost before.
     let (times, parts) = match steps.per {
-        Per::Step => (Decimal::ONE, Decimal::ONE),
-        Per::Year => (Decimal::from(calendar.months()), Decimal::from(12)),
+        AllowancePeriod::Step => (Decimal::ONE, Decimal::ONE),
+        AllowancePeriod::Year => (Decimal::from(calendar.months()), Decimal::from(12)),
     };
     let weighted = |from: Date, to: Date| weighted_days(steps.allowance, terms.by_fraction, from, to, work);
     let mean = |from: Date, to: Date| Ok::<_, PlanFault>(weighted(from, to)? / Decimal::from(days_between(from, to).max(1)));

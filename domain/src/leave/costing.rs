@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use events::leave::{Amount, Counting, DayAsked, DayCost, Half, HalfReason, LeavePolicyTerms, Part, PolicyVersion, Unit};
+use events::leave::{Amount, Counting, DayAsked, DayCost, DayHalf, DayPart, HalfReason, LeavePolicyTerms, LeaveUnit, PolicyVersion};
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
@@ -83,7 +83,11 @@ pub fn expand(first: Date, last: Date) -> Result<Vec<DayAsked>, CostRefusal> {
     if dates::days_between(first, last) >= i32::try_from(MAX_DAYS).unwrap_or(i32::MAX) {
         return Err(CostRefusal::TooManyDays { max: MAX_DAYS });
     }
-    Ok(first.series(jiff::ToSpan::days(1)).take_while(|on| *on <= last).map(|on| DayAsked { on, part: Part::Whole, hours: None }).collect())
+    Ok(first
+        .series(jiff::ToSpan::days(1))
+        .take_while(|on| *on <= last)
+        .map(|on| DayAsked { on, part: DayPart::Whole, hours: None })
+        .collect())
 }
 
 /// The most days of one request: three years of parental leave.
@@ -108,7 +112,7 @@ pub fn cost(days: &[DayAsked], enrolments: &[Enrolment], work: &WorkingTime) -> 
         check_wait(&version.terms, work, asked.on)?;
         check_unit(&version.terms, *asked)?;
         let cost = cost_day(*asked, version, work)?;
-        if cost.cost.is_zero() && (asked.part != Part::Whole || asked.hours.is_some()) {
+        if cost.cost.is_zero() && (asked.part != DayPart::Whole || asked.hours.is_some()) {
             return Err(CostRefusal::NothingToTake(asked.on));
         }
         costs.push(cost);
@@ -162,7 +166,7 @@ fn check_unit(terms: &LeavePolicyTerms, asked: DayAsked) -> Result<(), CostRefus
         Some(_) if !terms.unit.is_hours() => finer,
         Some(hours) if !hours.is_positive() => Err(CostRefusal::NoHours(asked.on)),
         Some(hours) if !(hours.decimal() % step).is_zero() => finer,
-        None if terms.unit == Unit::Days && asked.part != Part::Whole => finer,
+        None if terms.unit == LeaveUnit::Days && asked.part != DayPart::Whole => finer,
         Some(_) | None => Ok(()),
     }
 }
@@ -173,7 +177,9 @@ fn cost_day(asked: DayAsked, version: &PolicyVersion, work: &WorkingTime) -> Res
     let halves = asked.part.halves();
     let (mut morning, mut afternoon) = (None, None);
     let mut there = Decimal::ZERO;
-    for (half, is_asked, reason) in [(Half::Morning, halves.morning, &mut morning), (Half::Afternoon, halves.afternoon, &mut afternoon)] {
+    for (half, is_asked, reason) in
+        [(DayHalf::Morning, halves.morning, &mut morning), (DayHalf::Afternoon, halves.afternoon, &mut afternoon)]
+    {
         if is_asked {
             let (worth, why) = cost_half(asked.on, half, terms, work)?;
             there += worth;
@@ -192,7 +198,7 @@ fn cost_day(asked: DayAsked, version: &PolicyVersion, work: &WorkingTime) -> Res
 }
 
 /// What a half of a day is worth in the policy's unit, and why.
-fn cost_half(on: Date, half: Half, terms: &LeavePolicyTerms, work: &WorkingTime) -> Result<(Decimal, HalfReason), CostRefusal> {
+fn cost_half(on: Date, half: DayHalf, terms: &LeavePolicyTerms, work: &WorkingTime) -> Result<(Decimal, HalfReason), CostRefusal> {
     let free = |reason| Ok((Decimal::ZERO, reason));
     let (every_day, holidays_are_free) = match terms.counting {
         Counting::WorkingTime => (false, true),

@@ -1,6 +1,6 @@
 //! Months and years of the calendar, as laws and contracts count them.
 
-use events::leave::{LeapDay, Wait};
+use events::leave::{LeapDay, WaitingTime};
 use jiff::{ToSpan, civil::Date};
 
 /// The day so many months later. Where that month is too short it is the month's last day.
@@ -47,6 +47,6 @@ pub fn completed_years(from: Date, on: Date, leap: LeapDay) -> u16 {
 }
 
 /// The first day after a wait that begins on a day.
-pub fn after_wait(from: Date, wait: Wait) -> Date {
+pub fn after_wait(from: Date, wait: WaitingTime) -> Date {
     add_days(add_months(from, i32::from(wait.months)), i32::from(wait.days))
 }

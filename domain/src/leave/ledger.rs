@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use events::leave::{AdjustmentId, Amount, Carried, CarryOver, Cause, Entry, EntryKind, LeaveRequestId, LotEnd, LotKey, Why};
+use events::leave::{AdjustmentId, Amount, Carried, CarryOver, Cause, Entry, EntryBasis, EntryKind, LeaveRequestId, LotEnd, LotKey};
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
@@ -245,7 +245,7 @@ impl Run<'_> {
             Happening::Credit(credit) => self.credit(credit),
             Happening::Add(a) => {
                 let (lot, cause) = (LotKey::Adjustment { id: a.id }, Cause::Adjustment { id: a.id });
-                self.open(on, lot, a.ends_on, a.amount.decimal(), EntryKind::Adjusted, cause, Why::Plain);
+                self.open(on, lot, a.ends_on, a.amount.decimal(), EntryKind::Adjusted, cause, EntryBasis::Plain);
             }
             Happening::Return(taking) => self.give_back(on, &taking),
             Happening::Take(t) => {
@@ -263,7 +263,7 @@ impl Run<'_> {
         }
     }
 
-    fn enter(&mut self, on: Date, kind: EntryKind, cause: Cause, lot: Option<LotKey>, amount: Decimal, why: Why) {
+    fn enter(&mut self, on: Date, kind: EntryKind, cause: Cause, lot: Option<LotKey>, amount: Decimal, why: EntryBasis) {
         self.ledger.entries.push(Entry { on, kind, cause, lot, amount: Amount::computed(amount), why });
     }
 
@@ -273,13 +273,13 @@ impl Run<'_> {
 
     /// Opens a lot, or adds to it; what was taken in advance is paid back from it first.
     #[expect(clippy::too_many_arguments, reason = "an entry and its lot are described whole")]
-    fn open(&mut self, on: Date, key: LotKey, ends_on: Option<Date>, amount: Decimal, kind: EntryKind, cause: Cause, why: Why) {
+    fn open(&mut self, on: Date, key: LotKey, ends_on: Option<Date>, amount: Decimal, kind: EntryKind, cause: Cause, why: EntryBasis) {
         self.enter(on, kind, cause, Some(key), amount, why);
         let repaid = amount.min(self.advance);
         if repaid > Decimal::ZERO {
             self.advance -= repaid;
-            self.enter(on, EntryKind::Repaid, cause, Some(key), -repaid, Why::Plain);
-            self.enter(on, EntryKind::Repaid, cause, None, repaid, Why::Plain);
+            self.enter(on, EntryKind::Repaid, cause, Some(key), -repaid, EntryBasis::Plain);
+            self.enter(on, EntryKind::Repaid, cause, None, repaid, EntryBasis::Plain);
         }
         let left = Amount::computed(amount - repaid);
         self.ledger.lots.push(Lot { key, from: on, ends_on, left });
@@ -293,7 +293,7 @@ impl Run<'_> {
         let whole = credit.amount.decimal();
         let room = cap.map_or(whole, |cap| (cap.decimal() - self.balance()).max(Decimal::ZERO));
         let amount = whole.min(room);
-        let why = Why::Step {
+        let why = EntryBasis::Step {
             period_from: credit.period.0,
             period_to: credit.period.1,
             accrued_from: credit.accrued.0,
@@ -311,7 +311,7 @@ impl Run<'_> {
         let Some(lot) = self.ledger.lots.get_mut(at) else { return };
         let (key, left) = (lot.key, std::mem::take(&mut lot.left));
         if left.is_positive() {
-            self.enter(on, EntryKind::Expired, Cause::LotEnd { on }, Some(key), -left.decimal(), Why::Plain);
+            self.enter(on, EntryKind::Expired, Cause::LotEnd { on }, Some(key), -left.decimal(), EntryBasis::Plain);
         }
     }
 
@@ -334,7 +334,7 @@ impl Run<'_> {
         for (for_good, amount, ends_on) in [(false, ending, closing.ends()), (true, for_good, None)] {
             if amount > Decimal::ZERO {
                 let key = LotKey::Carried { into, for_good };
-                self.open(into, key, ends_on, amount, EntryKind::CarriedIn, cause, Why::Plain);
+                self.open(into, key, ends_on, amount, EntryKind::CarriedIn, cause, EntryBasis::Plain);
             }
         }
     }
@@ -344,10 +344,10 @@ impl Run<'_> {
         let lot = &mut self.ledger.lots[at];
         let (key, left) = (lot.key, std::mem::take(&mut lot.left).decimal());
         if forfeited > Decimal::ZERO {
-            self.enter(on, EntryKind::Forfeited, cause, Some(key), -forfeited, Why::Plain);
+            self.enter(on, EntryKind::Forfeited, cause, Some(key), -forfeited, EntryBasis::Plain);
         }
         if left > forfeited {
-            self.enter(on, EntryKind::CarriedOut, cause, Some(key), forfeited - left, Why::Plain);
+            self.enter(on, EntryKind::CarriedOut, cause, Some(key), forfeited - left, EntryBasis::Plain);
         }
     }
 
@@ -367,11 +367,11 @@ impl Run<'_> {
             lot.left = Amount::computed(lot.left.decimal() - used);
             rest -= used;
             let key = lot.key;
-            self.enter(on, kind, cause, Some(key), -used, Why::Plain);
+            self.enter(on, kind, cause, Some(key), -used, EntryBasis::Plain);
         }
         if rest > Decimal::ZERO {
             self.advance += rest;
-            self.enter(on, kind, cause, None, -rest, Why::Plain);
+            self.enter(on, kind, cause, None, -rest, EntryBasis::Plain);
             let limit = Enrolment::version_among(self.account.enrolments, on).map_or(Decimal::ZERO, |v| v.terms.negative_limit.decimal());
             if self.advance > limit {
                 let missing = Amount::computed(self.advance - limit);
@@ -400,7 +400,7 @@ impl Run<'_> {
         let lot = &mut self.ledger.lots[at];
         let key = lot.key;
         lot.left = Amount::computed(lot.left.decimal() + amount);
-        self.enter(on, EntryKind::Returned, cause, Some(key), amount, Why::Plain);
+        self.enter(on, EntryKind::Returned, cause, Some(key), amount, EntryBasis::Plain);
         self.settle(on, at, amount, cause);
     }
 
@@ -417,8 +417,8 @@ impl Run<'_> {
             if repaid > Decimal::ZERO {
                 self.advance -= repaid;
                 self.ledger.lots[at].left = Amount::computed(lot.left.decimal() - repaid);
-                self.enter(on, EntryKind::Repaid, cause, Some(lot.key), -repaid, Why::Plain);
-                self.enter(on, EntryKind::Repaid, cause, None, repaid, Why::Plain);
+                self.enter(on, EntryKind::Repaid, cause, Some(lot.key), -repaid, EntryBasis::Plain);
+                self.enter(on, EntryKind::Repaid, cause, None, repaid, EntryBasis::Plain);
             }
         }
     }
@@ -444,7 +444,7 @@ impl Run<'_> {
                 self.ledger.lots.len() - 1
             });
             self.ledger.lots[lot].left = Amount::computed(self.ledger.lots[lot].left.decimal() + amount);
-            self.enter(on, EntryKind::CarriedIn, cause, Some(key), amount, Why::Plain);
+            self.enter(on, EntryKind::CarriedIn, cause, Some(key), amount, EntryBasis::Plain);
             self.settle(on, lot, amount, cause);
         }
     }
@@ -455,7 +455,7 @@ impl Run<'_> {
         let owed = amount.min(self.advance);
         self.advance -= owed;
         if owed > Decimal::ZERO {
-            self.enter(on, EntryKind::Returned, cause, None, owed, Why::Plain);
+            self.enter(on, EntryKind::Returned, cause, None, owed, EntryBasis::Plain);
         }
         let mut rest = amount - owed;
         let paid: Vec<LotKey> = self.ledger.entries.iter().rev().filter(|e| e.kind == EntryKind::Repaid).filter_map(|e| e.lot).collect();

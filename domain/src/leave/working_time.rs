@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::leave::{EnrolmentId, Grant, Half, Holiday, Part, PolicyVersion, WorkFraction, WorkSchedule};
+use events::leave::{DayHalf, DayPart, EnrolmentId, Grant, Holiday, PolicyVersion, WorkFraction, WorkSchedule};
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
@@ -54,7 +54,7 @@ pub struct Employed {
 pub struct HolidayCalendar {
     name: String,
     years: BTreeSet<i16>,
-    holidays: BTreeMap<(Date, Half), String>,
+    holidays: BTreeMap<(Date, DayHalf), String>,
 }
 
 impl HolidayCalendar {
@@ -68,10 +68,10 @@ impl HolidayCalendar {
     }
     /// Adds a holiday; one that stands on the same half is replaced.
     pub fn declare(&mut self, holiday: Holiday) {
-        let halves: &[Half] = match holiday.part {
-            Part::Whole => &[Half::Morning, Half::Afternoon],
-            Part::Morning => &[Half::Morning],
-            Part::Afternoon => &[Half::Afternoon],
+        let halves: &[DayHalf] = match holiday.part {
+            DayPart::Whole => &[DayHalf::Morning, DayHalf::Afternoon],
+            DayPart::Morning => &[DayHalf::Morning],
+            DayPart::Afternoon => &[DayHalf::Afternoon],
         };
         for half in halves {
             self.holidays.insert((holiday.on, *half), holiday.name.clone());
@@ -86,7 +86,7 @@ impl HolidayCalendar {
         self.years.contains(&year)
     }
     /// The holiday on a half of a day.
-    pub fn on(&self, day: Date, half: Half) -> Option<&str> {
+    pub fn on(&self, day: Date, half: DayHalf) -> Option<&str> {
         self.holidays.get(&(day, half)).map(String::as_str)
     }
 }

@@ -9,7 +9,7 @@ use super::Amount;
 /// A half of a civil day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Half {
+pub enum DayHalf {
     /// The first half.
     Morning,
     /// The second half.
@@ -19,7 +19,7 @@ pub enum Half {
 /// A civil day or one half of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Part {
+pub enum DayPart {
     /// Both halves.
     Whole,
     /// The first half.
@@ -28,7 +28,7 @@ pub enum Part {
     Afternoon,
 }
 
-impl Part {
+impl DayPart {
     /// The halves that it covers.
     pub const fn halves(self) -> Halves {
         match self {
@@ -63,7 +63,7 @@ pub struct Holiday {
     #[schema(value_type = String, format = Date)]
     pub on: Date,
     /// How much of it.
-    pub part: Part,
+    pub part: DayPart,
     /// Its name, such as `Christmas Eve`.
     pub name: String,
 }
@@ -92,10 +92,10 @@ pub struct DayOfWork {
 
 impl DayOfWork {
     /// The work in a half.
-    pub const fn half(&self, half: Half) -> Option<HalfOfWork> {
+    pub const fn half(&self, half: DayHalf) -> Option<HalfOfWork> {
         match half {
-            Half::Morning => self.morning,
-            Half::Afternoon => self.afternoon,
+            DayHalf::Morning => self.morning,
+            DayHalf::Afternoon => self.afternoon,
         }
     }
     /// What the day is worth in days.
@@ -211,7 +211,7 @@ pub struct DayAsked {
     #[schema(value_type = String, format = Date)]
     pub on: Date,
     /// How much of it; with `hours`, the part in which the hours lie.
-    pub part: Part,
+    pub part: DayPart,
     /// Only so many hours of that part, where the policy counts hours.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hours: Option<Amount>,

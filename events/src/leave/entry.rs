@@ -99,7 +99,7 @@ pub enum Cause {
 /// How the amount of an entry came about, where its kind and cause do not say it all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "as")]
-pub enum Why {
+pub enum EntryBasis {
     /// By kind and cause.
     Plain,
     /// A step of accrual.
@@ -139,5 +139,5 @@ pub struct Entry {
     /// How much, negative where it takes away.
     pub amount: Amount,
     /// How the amount came about.
-    pub why: Why,
+    pub why: EntryBasis,
 }

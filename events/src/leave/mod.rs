@@ -12,12 +12,13 @@ use crate::ids::typed_ids;
 
 pub use amount::{Amount, InvalidAmount};
 pub use days::{
-    DayAsked, DayCost, DayOfWork, Half, HalfOfWork, HalfReason, Halves, Holiday, InvalidSchedule, Part, WorkFraction, WorkSchedule,
+    DayAsked, DayCost, DayHalf, DayOfWork, DayPart, HalfOfWork, HalfReason, Halves, Holiday, InvalidSchedule, WorkFraction, WorkSchedule,
 };
-pub use entry::{Cause, Entry, EntryKind, LotKey, Why};
+pub use entry::{Cause, Entry, EntryBasis, EntryKind, LotKey};
 pub use policy::{
-    Allowance, Carried, CarryOver, ChangeOver, Counting, Credit, Every, Grant, InvalidMonthDay, LeapDay, LeavePolicyTerms, LotEnd,
-    MonthDay, Per, PolicyFault, PolicyVersion, Proration, Rounding, RoundingMode, Steps, Tier, Unit, Wait,
+    AccrualSteps, Allowance, AllowancePeriod, Carried, CarryOver, ChangeOver, Counting, CreditTime, Grant, InvalidMonthDay, LeapDay,
+    LeavePolicyTerms, LeaveUnit, LotEnd, MonthDay, PolicyFault, PolicyVersion, Proration, Rounding, RoundingMode, ServiceTier,
+    StepInterval, WaitingTime,
 };
 
 typed_ids! {

@@ -11,7 +11,7 @@ use super::Amount;
 /// What leave is counted in, and the smallest amount that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Unit {
+pub enum LeaveUnit {
     /// Whole days only.
     Days,
     /// Days, down to a half.
@@ -22,7 +22,7 @@ pub enum Unit {
     QuarterHours,
 }
 
-impl Unit {
+impl LeaveUnit {
     /// Whether amounts are hours.
     pub const fn is_hours(self) -> bool {
         match self {
@@ -151,7 +151,7 @@ pub enum Allowance {
 /// What an allowance is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Per {
+pub enum AllowancePeriod {
     /// A year; a step gets the part of it that it is long.
     Year,
     /// A step.
@@ -161,7 +161,7 @@ pub enum Per {
 /// When steps begin. They follow each other without a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
-pub enum Every {
+pub enum StepInterval {
     /// Each so many months, counted from a day of the year.
     Months {
         /// 1 to 12, a divisor of 12.
@@ -187,7 +187,7 @@ pub enum Every {
 /// When a step is credited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Credit {
+pub enum CreditTime {
     /// On its first day.
     AtStart,
     /// On the day after its last.
@@ -197,15 +197,15 @@ pub enum Credit {
 /// Accrual by steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Steps {
+pub struct AccrualSteps {
     /// How much.
     pub allowance: Allowance,
     /// For what.
-    pub per: Per,
+    pub per: AllowancePeriod,
     /// When steps begin.
-    pub every: Every,
+    pub every: StepInterval,
     /// When a step is credited.
-    pub credit: Credit,
+    pub credit: CreditTime,
 }
 
 /// How leave is earned.
@@ -215,7 +215,7 @@ pub enum Grant {
     /// Not by itself: only what is added by hand.
     Nothing,
     /// By steps.
-    Steps(Steps),
+    Steps(AccrualSteps),
     /// By hours worked, as they are recorded.
     PerHourWorked {
         /// So much for an hour.
@@ -233,7 +233,7 @@ pub enum Grant {
 /// What is earned from a length of service on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Tier {
+pub struct ServiceTier {
     /// Completed months of service.
     pub after_months: u16,
     /// How leave is earned then.
@@ -306,7 +306,7 @@ impl Rounding {
 /// A time of service before something begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Wait {
+pub struct WaitingTime {
     /// Months.
     #[serde(default)]
     pub months: u16,
@@ -367,11 +367,11 @@ pub struct CarryOver {
 #[serde(deny_unknown_fields)]
 pub struct LeavePolicyTerms {
     /// What leave is counted in.
-    pub unit: Unit,
+    pub unit: LeaveUnit,
     /// Which days cost anything.
     pub counting: Counting,
     /// How leave is earned, by length of service; the first from the first day.
-    pub tiers: Vec<Tier>,
+    pub tiers: Vec<ServiceTier>,
     /// From when a tier counts, and this version.
     pub change_over: ChangeOver,
     /// How a part of a step counts.
@@ -391,10 +391,10 @@ pub struct LeavePolicyTerms {
     pub carry_over: CarryOver,
     /// The service before leave is earned.
     #[serde(default)]
-    pub wait_to_accrue: Wait,
+    pub wait_to_accrue: WaitingTime,
     /// The service before leave is taken.
     #[serde(default)]
-    pub wait_to_take: Wait,
+    pub wait_to_take: WaitingTime,
     /// How far below nothing the balance may go.
     #[serde(default)]
     pub negative_limit: Amount,
@@ -530,16 +530,16 @@ impl LeavePolicyTerms {
             }
             Grant::Steps(steps) => {
                 match steps.every {
-                    Every::Months { count, .. } | Every::ServiceMonths { count } => {
+                    StepInterval::Months { count, .. } | StepInterval::ServiceMonths { count } => {
                         if !matches!(count, 1 | 2 | 3 | 4 | 6 | 12) {
                             return Err(PolicyFault::StepLength);
                         }
                     }
-                    Every::Weeks { count, .. } => {
+                    StepInterval::Weeks { count, .. } => {
                         if !(1..=52).contains(&count) {
                             return Err(PolicyFault::StepLength);
                         }
-                        if steps.per == Per::Year {
+                        if steps.per == AllowancePeriod::Year {
                             return Err(PolicyFault::YearInWeeks);
                         }
                         if matches!(self.proration, Proration::MonthsBegun | Proration::MonthsCompleted) {

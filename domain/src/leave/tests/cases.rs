@@ -1,8 +1,9 @@
 //! The cases with numbers: `oracle_n` is MODULES section 1, `case_n` is CASES part B. And cases of the same kinds.
 
 use events::leave::{
-    Allowance, Amount, Carried, Cause, ChangeOver, Counting, Credit, DayAsked, DayCost, Entry, EntryKind, Every, Grant, HalfReason,
-    LeapDay, LeavePolicyTerms, LotEnd, LotKey, Part, Per, Proration, RoundingMode, Steps, Tier, Unit, Wait,
+    AccrualSteps, Allowance, AllowancePeriod, Amount, Carried, Cause, ChangeOver, Counting, CreditTime, DayAsked, DayCost, DayPart, Entry,
+    EntryKind, Grant, HalfReason, LeapDay, LeavePolicyTerms, LeaveUnit, LotEnd, LotKey, Proration, RoundingMode, ServiceTier, StepInterval,
+    WaitingTime,
 };
 use jiff::civil::Date;
 
@@ -32,7 +33,7 @@ fn takings(n: u128, days: &[DayCost]) -> Vec<Taking> {
 fn whole(first: &str, last: &str) -> Vec<DayAsked> {
     expand(day(first), day(last)).unwrap_or_else(|refusal| panic!("{refusal}"))
 }
-fn one(on: &str, part: Part) -> Vec<DayAsked> {
+fn one(on: &str, part: DayPart) -> Vec<DayAsked> {
     vec![DayAsked { on: day(on), part, hours: None }]
 }
 fn costs(days: &[DayAsked], enrolments: &[Enrolment], work: &WorkingTime) -> String {
@@ -94,11 +95,11 @@ fn oracle_6_each_day_is_costed_by_the_schedule_in_force() {
 #[test]
 fn oracle_7_halves_of_holidays_are_free() {
     let holidays = vec![
-        holiday("2013-12-24", Part::Afternoon),
-        holiday("2013-12-25", Part::Whole),
-        holiday("2013-12-26", Part::Whole),
-        holiday("2013-12-31", Part::Afternoon),
-        holiday("2014-01-01", Part::Whole),
+        holiday("2013-12-24", DayPart::Afternoon),
+        holiday("2013-12-25", DayPart::Whole),
+        holiday("2013-12-26", DayPart::Whole),
+        holiday("2013-12-31", DayPart::Afternoon),
+        holiday("2014-01-01", DayPart::Whole),
     ];
     let work = working("2010-01-01", holidays);
     assert_eq!(costs(&whole("2013-12-23", "2014-01-02"), &enrolled("2010-01-01", terms()), &work), "5");
@@ -136,7 +137,7 @@ fn oracle_10_twelfths_are_rounded_as_a_sum() {
     let terms = LeavePolicyTerms {
         rounding: Some(rounding("0.5", RoundingMode::Up)),
         carry_over: carry("03-01", Carried::Nothing, None),
-        ..granting(steps("28", Per::Year, Every::ServiceMonths { count: 1 }, Credit::AtStart))
+        ..granting(steps("28", AllowancePeriod::Year, StepInterval::ServiceMonths { count: 1 }, CreditTime::AtStart))
     };
     let (enrolments, work) = (enrolled("2024-03-01", terms), working("2024-03-01", vec![]));
     let account = account(&enrolments, &work, &[]);
@@ -152,8 +153,8 @@ fn oracle_10_weeks_are_as_long_as_the_persons_and_capped() {
         [("44 44 44 .. .. .. ..", "16.8"), ("44 44 44 44 44 44 ..", "28"), (MON_TO_FRI, "28"), ("44 44 44 44 .. .. ..", "22.4")]
     {
         let allowance = Allowance::Weeks { weeks: amount("5.6"), at_most: Some(amount("28")) };
-        let every = Every::ServiceMonths { count: 12 };
-        let grant = Grant::Steps(Steps { allowance, per: Per::Year, every, credit: Credit::AtStart });
+        let every = StepInterval::ServiceMonths { count: 12 };
+        let grant = Grant::Steps(AccrualSteps { allowance, per: AllowancePeriod::Year, every, credit: CreditTime::AtStart });
         let mut work = working("2024-03-01", vec![]);
         work.schedule = FromDays::since(day("2024-03-01"), week(days));
         let enrolments = enrolled("2024-03-01", granting(grant));
@@ -182,7 +183,7 @@ fn case_47_a_carry_over_date_credits_nothing() {
     let terms = LeavePolicyTerms {
         proration: Proration::Days,
         carry_over: carry("07-01", Carried::All, None),
-        ..granting(steps("10", Per::Year, Every::Months { count: 12, from: month_day("01-01") }, Credit::AtEnd))
+        ..granting(steps("10", AllowancePeriod::Year, StepInterval::Months { count: 12, from: month_day("01-01") }, CreditTime::AtEnd))
     };
     let (enrolments, work) = (enrolled("2024-01-01", terms), working("2024-01-01", vec![]));
     let account = account(&enrolments, &work, &[]);
@@ -195,7 +196,7 @@ fn case_47_a_carry_over_date_credits_nothing() {
 #[test]
 fn case_48_carried_days_end_after_months() {
     let carry_over = carry("07-01", Carried::All, Some(LotEnd::AfterMonths { months: 3 }));
-    let terms = LeavePolicyTerms { carry_over, ..granting(steps("2", Per::Step, monthly(), Credit::AtStart)) };
+    let terms = LeavePolicyTerms { carry_over, ..granting(steps("2", AllowancePeriod::Step, monthly(), CreditTime::AtStart)) };
     let (enrolments, work) = (enrolled("2024-07-01", terms), working("2024-07-01", vec![]));
     let account = account(&enrolments, &work, &[]);
     let on = balance::on(&account, &[], day("2025-09-23")).unwrap();
@@ -214,14 +215,14 @@ fn case_49_a_new_year_is_whole() {
 /// CASES 50: monthly steps in year one, then a yearly one, in advance: what the change-over credits is there the month after.
 #[test]
 fn case_50_what_a_change_of_tier_credits_stays() {
-    let tiers = |first: Every, then: Every| {
+    let tiers = |first: StepInterval, then: StepInterval| {
         vec![
-            Tier { after_months: 0, grant: steps("1", Per::Step, first, Credit::AtStart) },
-            Tier { after_months: 12, grant: steps("24", Per::Year, then, Credit::AtStart) },
+            ServiceTier { after_months: 0, grant: steps("1", AllowancePeriod::Step, first, CreditTime::AtStart) },
+            ServiceTier { after_months: 12, grant: steps("24", AllowancePeriod::Year, then, CreditTime::AtStart) },
         ]
     };
     let carry_over = carry("01-01", Carried::All, None);
-    let by_service = tiers(Every::ServiceMonths { count: 1 }, Every::ServiceMonths { count: 12 });
+    let by_service = tiers(StepInterval::ServiceMonths { count: 1 }, StepInterval::ServiceMonths { count: 12 });
     let (enrolments, work) =
         (enrolled("2024-03-10", LeavePolicyTerms { tiers: by_service, carry_over, ..terms() }), working("2024-03-10", vec![]));
     let of_service = account(&enrolments, &work, &[]);
@@ -230,7 +231,7 @@ fn case_50_what_a_change_of_tier_credits_stays() {
     }
     // The same where steps follow the calendar and the tier begins within one: that step is divided by its days.
     let terms = LeavePolicyTerms {
-        tiers: tiers(monthly(), Every::Months { count: 12, from: month_day("01-01") }),
+        tiers: tiers(monthly(), StepInterval::Months { count: 12, from: month_day("01-01") }),
         change_over: ChangeOver::AtOnce,
         proration: Proration::Days,
         rounding: Some(rounding("0.01", RoundingMode::HalfUp)),
@@ -254,20 +255,20 @@ fn case_52_a_half_without_work_costs_nothing_and_cannot_be_taken() {
     work.schedule = FromDays::since(day("2020-01-01"), week("44 44 44 44 4. .. .."));
     let enrolments = enrolled("2020-01-01", terms());
     let friday = "2025-06-13";
-    assert_eq!(costs(&one(friday, Part::Morning), &enrolments, &work), "0.5");
-    assert_eq!(costs(&one(friday, Part::Afternoon), &enrolments, &work), "NothingToTake(2025-06-13)");
-    assert_eq!(costs(&one(friday, Part::Whole), &enrolments, &work), "0.5");
-    assert_eq!(costs(&one("2025-06-14", Part::Whole), &enrolments, &work), "NothingToTake(2025-06-14)", "a Saturday");
+    assert_eq!(costs(&one(friday, DayPart::Morning), &enrolments, &work), "0.5");
+    assert_eq!(costs(&one(friday, DayPart::Afternoon), &enrolments, &work), "NothingToTake(2025-06-13)");
+    assert_eq!(costs(&one(friday, DayPart::Whole), &enrolments, &work), "0.5");
+    assert_eq!(costs(&one("2025-06-14", DayPart::Whole), &enrolments, &work), "NothingToTake(2025-06-14)", "a Saturday");
 }
 
 /// CASES 53: the afternoon of 24 December is off.
 #[test]
 fn case_53_half_a_holiday_leaves_half_a_day_to_take() {
-    let work = working("2020-01-01", vec![holiday("2025-12-24", Part::Afternoon)]);
+    let work = working("2020-01-01", vec![holiday("2025-12-24", DayPart::Afternoon)]);
     let enrolments = enrolled("2020-01-01", terms());
-    assert_eq!(costs(&one("2025-12-24", Part::Morning), &enrolments, &work), "0.5");
-    assert_eq!(costs(&one("2025-12-24", Part::Afternoon), &enrolments, &work), "NothingToTake(2025-12-24)");
-    let day = cost(&one("2025-12-24", Part::Whole), &enrolments, &work).unwrap().remove(0);
+    assert_eq!(costs(&one("2025-12-24", DayPart::Morning), &enrolments, &work), "0.5");
+    assert_eq!(costs(&one("2025-12-24", DayPart::Afternoon), &enrolments, &work), "NothingToTake(2025-12-24)");
+    let day = cost(&one("2025-12-24", DayPart::Whole), &enrolments, &work).unwrap().remove(0);
     let name = "holiday of 2025-12-24".to_owned();
     assert_eq!((day.cost, day.morning, day.afternoon), (amount("0.5"), Some(HalfReason::Counted), Some(HalfReason::Holiday { name })));
 }
@@ -277,7 +278,7 @@ fn case_53_half_a_holiday_leaves_half_a_day_to_take() {
 fn case_54_a_request_over_the_years_end_is_booked_on_both_sides() {
     let terms = LeavePolicyTerms {
         carry_over: carry("08-01", Carried::Nothing, None),
-        ..granting(steps("10", Per::Year, Every::Months { count: 12, from: month_day("08-01") }, Credit::AtStart))
+        ..granting(steps("10", AllowancePeriod::Year, StepInterval::Months { count: 12, from: month_day("08-01") }, CreditTime::AtStart))
     };
     let (enrolments, work) = (enrolled("2022-08-01", terms), working("2022-08-01", vec![]));
     let days = cost(&whole("2023-07-28", "2023-08-02"), &enrolments, &work).unwrap();
@@ -302,7 +303,7 @@ fn case_56_a_holiday_declared_later_is_given_back_as_entries_of_its_own() {
     assert_eq!(costing::total(&asked).to_string(), "31");
     let before = run(&account(&enrolments, &work, &takings(1, &asked)), "2025-04-01").entries;
 
-    let declared = whole("2025-03-30", "2025-04-04").iter().map(|d| holiday(&d.on.to_string(), Part::Whole)).collect();
+    let declared = whole("2025-03-30", "2025-04-04").iter().map(|d| holiday(&d.on.to_string(), DayPart::Whole)).collect();
     work.holidays = working("2025-01-01", declared).holidays;
     let again = costing::recost(&asked, &enrolments, &work).unwrap();
     assert_eq!(costing::total(&again).to_string(), "25");
@@ -328,8 +329,14 @@ fn case_57_years_of_service_are_counted_by_the_calendar() {
     let years = |on: &str| dates::completed_years(hired, day(on), LeapDay::February28);
     assert_eq!((years("2023-10-19"), years("2023-10-20"), years("2018-10-20"), years("2019-10-19")), (4, 5, 0, 0));
     let tiers = vec![
-        Tier { after_months: 0, grant: steps("1", Per::Step, Every::ServiceMonths { count: 12 }, Credit::AtStart) },
-        Tier { after_months: 60, grant: steps("100", Per::Step, Every::ServiceMonths { count: 12 }, Credit::AtStart) },
+        ServiceTier {
+            after_months: 0,
+            grant: steps("1", AllowancePeriod::Step, StepInterval::ServiceMonths { count: 12 }, CreditTime::AtStart),
+        },
+        ServiceTier {
+            after_months: 60,
+            grant: steps("100", AllowancePeriod::Step, StepInterval::ServiceMonths { count: 12 }, CreditTime::AtStart),
+        },
     ];
     let (enrolments, work) = (enrolled("2018-10-20", LeavePolicyTerms { tiers, ..terms() }), working("2018-10-20", vec![]));
     let credits = accrual::plan(&enrolments, &work, &[], day("2023-12-31")).unwrap();
@@ -344,7 +351,7 @@ fn case_58_a_request_has_a_day() {
     assert_eq!(costs(&[], &enrolled("2020-01-01", terms()), &working("2020-01-01", vec![])), "NoDays");
     assert_eq!(whole("2025-06-10", "2025-06-10").len(), 1);
     assert!(matches!(expand(day("2000-01-01"), day("2100-01-01")), Err(CostRefusal::TooManyDays { .. })));
-    let twice = [one("2025-06-10", Part::Morning), one("2025-06-10", Part::Afternoon)].concat();
+    let twice = [one("2025-06-10", DayPart::Morning), one("2025-06-10", DayPart::Afternoon)].concat();
     assert_eq!(costs(&twice, &enrolled("2020-01-01", terms()), &working("2020-01-01", vec![])), "DayTwice(2025-06-10)");
 }
 
@@ -380,11 +387,11 @@ fn each_bad_day_is_refused_with_its_own_reason() {
     let mut work = working("2024-01-01", vec![]);
     work.employments[0].last_day = Some(day("2024-12-31"));
     let from = |enrolled_from: &str, terms: LeavePolicyTerms| enrolled(enrolled_from, terms);
-    let ask = |on: &str, terms: LeavePolicyTerms, work: &WorkingTime| costs(&one(on, Part::Whole), &from("2024-01-08", terms), work);
+    let ask = |on: &str, terms: LeavePolicyTerms, work: &WorkingTime| costs(&one(on, DayPart::Whole), &from("2024-01-08", terms), work);
     assert_eq!(ask("2023-12-29", terms(), &work), "NotEmployed(2023-12-29)");
     assert_eq!(ask("2025-01-02", terms(), &work), "NotEmployed(2025-01-02)");
     assert_eq!(ask("2024-01-03", terms(), &work), "NoPolicy(2024-01-03)");
-    let waiting = LeavePolicyTerms { wait_to_take: Wait { months: 3, days: 1 }, ..terms() };
+    let waiting = LeavePolicyTerms { wait_to_take: WaitingTime { months: 3, days: 1 }, ..terms() };
     assert_eq!(ask("2024-04-01", waiting.clone(), &work), "Waiting { on: 2024-04-01, until: 2024-04-02 }");
     assert_eq!(ask("2024-04-02", waiting, &work), "1");
     work.schedule = FromDays::since(day("2024-02-01"), week(MON_TO_FRI));
@@ -402,16 +409,16 @@ fn nothing_finer_than_the_unit_is_taken() {
         let days = [DayAsked { on: day("2024-06-03"), part, hours: hours.map(amount) }];
         costs(&days, &enrolled("2024-01-01", LeavePolicyTerms { unit, ..terms() }), &work)
     };
-    assert!(ask(Part::Morning, None, Unit::Days).starts_with("FinerThanUnit"));
-    assert!(ask(Part::Whole, Some("2"), Unit::HalfDays).starts_with("FinerThanUnit"));
-    assert!(ask(Part::Whole, Some("2.5"), Unit::Hours).starts_with("FinerThanUnit"));
-    assert!(ask(Part::Whole, Some("2.3"), Unit::QuarterHours).starts_with("FinerThanUnit"));
-    assert!(ask(Part::Morning, Some("4.25"), Unit::QuarterHours).starts_with("MoreThanThere"));
-    assert_eq!(ask(Part::Whole, Some("0"), Unit::Hours), "NoHours(2024-06-03)");
-    assert_eq!(ask(Part::Whole, Some("-3"), Unit::Hours), "NoHours(2024-06-03)");
-    assert_eq!(ask(Part::Whole, None, Unit::Hours), "8");
-    assert_eq!(ask(Part::Morning, None, Unit::QuarterHours), "4");
-    assert_eq!(ask(Part::Whole, Some("2.25"), Unit::QuarterHours), "2.25");
+    assert!(ask(DayPart::Morning, None, LeaveUnit::Days).starts_with("FinerThanUnit"));
+    assert!(ask(DayPart::Whole, Some("2"), LeaveUnit::HalfDays).starts_with("FinerThanUnit"));
+    assert!(ask(DayPart::Whole, Some("2.5"), LeaveUnit::Hours).starts_with("FinerThanUnit"));
+    assert!(ask(DayPart::Whole, Some("2.3"), LeaveUnit::QuarterHours).starts_with("FinerThanUnit"));
+    assert!(ask(DayPart::Morning, Some("4.25"), LeaveUnit::QuarterHours).starts_with("MoreThanThere"));
+    assert_eq!(ask(DayPart::Whole, Some("0"), LeaveUnit::Hours), "NoHours(2024-06-03)");
+    assert_eq!(ask(DayPart::Whole, Some("-3"), LeaveUnit::Hours), "NoHours(2024-06-03)");
+    assert_eq!(ask(DayPart::Whole, None, LeaveUnit::Hours), "8");
+    assert_eq!(ask(DayPart::Morning, None, LeaveUnit::QuarterHours), "4");
+    assert_eq!(ask(DayPart::Whole, Some("2.25"), LeaveUnit::QuarterHours), "2.25");
 }
 
 #[test]
@@ -436,7 +443,7 @@ fn a_full_time_fraction_counts_for_its_days() {
 
 #[test]
 fn whoever_leaves_earns_until_the_last_day() {
-    let at_end = granting(steps("24", Per::Year, monthly(), Credit::AtEnd));
+    let at_end = granting(steps("24", AllowancePeriod::Year, monthly(), CreditTime::AtEnd));
     let (enrolments, mut work) =
         (enrolled("2023-01-01", LeavePolicyTerms { proration: Proration::Days, ..at_end }), working("2023-01-01", vec![]));
     work.employments[0].last_day = Some(day("2023-04-15"));
@@ -456,7 +463,7 @@ fn whoever_leaves_earns_until_the_last_day() {
 
 #[test]
 fn hours_worked_earn_leave() {
-    let terms = LeavePolicyTerms { unit: Unit::QuarterHours, ..granting(Grant::PerHourWorked { per_hour: amount("0.1207") }) };
+    let terms = LeavePolicyTerms { unit: LeaveUnit::QuarterHours, ..granting(Grant::PerHourWorked { per_hour: amount("0.1207") }) };
     let (enrolments, work) = (enrolled("2024-01-01", terms), working("2024-01-01", vec![]));
     let hours = [("2024-01-07", "40"), ("2024-01-14", "37.5"), ("2024-01-14", "2.5"), ("2023-12-31", "40")]
         .map(|(on, hours)| accrual::HoursWorked { on: day(on), hours: amount(hours) });
@@ -466,14 +473,16 @@ fn hours_worked_earn_leave() {
 
 #[test]
 fn waiting_earns_nothing_and_a_new_version_counts_from_its_first_step() {
-    let waiting =
-        LeavePolicyTerms { wait_to_accrue: Wait { months: 3, days: 0 }, ..granting(steps("2", Per::Step, monthly(), Credit::AtStart)) };
+    let waiting = LeavePolicyTerms {
+        wait_to_accrue: WaitingTime { months: 3, days: 0 },
+        ..granting(steps("2", AllowancePeriod::Step, monthly(), CreditTime::AtStart))
+    };
     let work = working("2024-01-01", vec![]);
     let mut enrolments = enrolled("2024-01-01", waiting);
     assert_eq!(left(&account(&enrolments, &work, &[]), "2024-03-31"), "0");
     assert_eq!(left(&account(&enrolments, &work, &[]), "2024-05-31"), "4");
     let more = LeavePolicyTerms {
-        tiers: granting(steps("3", Per::Step, monthly(), Credit::AtStart)).tiers,
+        tiers: granting(steps("3", AllowancePeriod::Step, monthly(), CreditTime::AtStart)).tiers,
         ..enrolments[0].versions[0].terms.clone()
     };
     enrolments[0].versions.push(events::leave::PolicyVersion { version: 2, from: day("2024-05-15"), terms: more });
@@ -561,22 +570,23 @@ fn a_step_that_counts_as_a_whole_is_credited_once() {
 
 #[test]
 fn a_step_that_began_before_the_person_is_divided() {
-    let every = Every::Months { count: 12, from: month_day("07-01") };
+    let every = StepInterval::Months { count: 12, from: month_day("07-01") };
     let terms = LeavePolicyTerms {
         proration: Proration::Days,
         carry_over: carry("07-01", Carried::All, None),
-        ..granting(steps("36.6", Per::Year, every, Credit::AtStart))
+        ..granting(steps("36.6", AllowancePeriod::Year, every, CreditTime::AtStart))
     };
     // 2023-07-01 to 2024-06-30 has 366 days; 113 of them are left on 10 March.
     let (enrolments, work) = (enrolled("2024-03-10", terms), working("2024-03-10", vec![]));
     let account = account(&enrolments, &work, &[]);
     assert_eq!((left(&account, "2024-03-10"), left(&account, "2024-07-01")), ("11.3".into(), "47.9".into()));
     // The fifteenth of the month before: 29 days, of which five are left on 10 March.
-    let every = Every::Months { count: 1, from: month_day("01-15") };
-    let fifteenth = LeavePolicyTerms { proration: Proration::Days, ..granting(steps("29", Per::Step, every, Credit::AtStart)) };
+    let every = StepInterval::Months { count: 1, from: month_day("01-15") };
+    let fifteenth =
+        LeavePolicyTerms { proration: Proration::Days, ..granting(steps("29", AllowancePeriod::Step, every, CreditTime::AtStart)) };
     let enrolments = enrolled("2024-03-10", fifteenth);
     assert_eq!(left(&super::cases::account(&enrolments, &work, &[]), "2024-03-10"), "5");
-    let weeks = granting(steps("1", Per::Step, Every::Weeks { count: 2, from: day("2024-06-03") }, Credit::AtEnd));
+    let weeks = granting(steps("1", AllowancePeriod::Step, StepInterval::Weeks { count: 2, from: day("2024-06-03") }, CreditTime::AtEnd));
     let enrolments = enrolled("2024-03-11", weeks);
     let credits = accrual::plan(&enrolments, &work, &[], day("2024-04-10")).unwrap();
     assert_eq!(credits.iter().map(|credit| credit.on).collect::<Vec<_>>(), [day("2024-03-25"), day("2024-04-08")]);
@@ -584,7 +594,8 @@ fn a_step_that_began_before_the_person_is_divided() {
 
 #[test]
 fn an_advance_is_paid_back_first_and_is_never_more_than_the_limit() {
-    let terms = LeavePolicyTerms { negative_limit: amount("3"), ..granting(steps("2", Per::Step, monthly(), Credit::AtStart)) };
+    let terms =
+        LeavePolicyTerms { negative_limit: amount("3"), ..granting(steps("2", AllowancePeriod::Step, monthly(), CreditTime::AtStart)) };
     let (enrolments, work) = (enrolled("2024-01-01", terms), working("2024-01-01", vec![]));
     let takings = [taking(1, "2024-01-15", "5")];
     let ledger = run(&account(&enrolments, &work, &takings), "2024-02-29");
@@ -601,7 +612,7 @@ fn an_advance_is_paid_back_first_and_is_never_more_than_the_limit() {
 
 #[test]
 fn pending_is_shown_apart_and_the_future_is_computed() {
-    let enrolments = enrolled("2024-01-01", granting(steps("2", Per::Step, monthly(), Credit::AtStart)));
+    let enrolments = enrolled("2024-01-01", granting(steps("2", AllowancePeriod::Step, monthly(), CreditTime::AtStart)));
     let work = working("2024-01-01", vec![]);
     let approved = [taking(1, "2024-02-05", "1"), taking(2, "2024-08-05", "3")];
     let on = |text: &str| balance::on(&account(&enrolments, &work, &approved), &[taking(3, "2024-09-02", "4")], day(text)).unwrap();
@@ -615,7 +626,7 @@ fn pending_is_shown_apart_and_the_future_is_computed() {
 fn posting_late_or_twice_or_after_a_correction_ends_in_the_same_entries() {
     let enrolments = enrolled(
         "2024-01-01",
-        LeavePolicyTerms { proration: Proration::Days, ..granting(steps("2", Per::Step, monthly(), Credit::AtStart)) },
+        LeavePolicyTerms { proration: Proration::Days, ..granting(steps("2", AllowancePeriod::Step, monthly(), CreditTime::AtStart)) },
     );
     let mut work = working("2024-01-01", vec![]);
     let follows = |work: &WorkingTime, until: &str| run(&account(&enrolments, work, &[]), until).entries;
@@ -638,12 +649,23 @@ fn terms_that_cannot_be_followed_are_refused_with_the_field() {
     let fault = |terms: LeavePolicyTerms| terms.check().map_or_else(|fault| fault.field(), |()| "fine");
     assert_eq!(fault(terms()), "fine");
     assert_eq!(fault(LeavePolicyTerms { tiers: vec![], ..terms() }), "/tiers");
-    assert_eq!(fault(LeavePolicyTerms { tiers: vec![Tier { after_months: 6, grant: yearly("1") }], ..terms() }), "/tiers");
+    assert_eq!(fault(LeavePolicyTerms { tiers: vec![ServiceTier { after_months: 6, grant: yearly("1") }], ..terms() }), "/tiers");
     assert_eq!(fault(LeavePolicyTerms { change_over: ChangeOver::AtOnce, ..terms() }), "/change_over");
     assert_eq!(fault(LeavePolicyTerms { rounding: Some(rounding("0", RoundingMode::Up)), ..terms() }), "/rounding/to");
     assert_eq!(fault(LeavePolicyTerms { negative_limit: amount("-1"), ..terms() }), "/negative_limit");
-    assert_eq!(fault(granting(steps("1", Per::Step, Every::Months { count: 5, from: month_day("01-01") }, Credit::AtStart))), "/tiers");
-    assert_eq!(fault(granting(steps("1", Per::Year, Every::Weeks { count: 2, from: day("2024-01-01") }, Credit::AtStart))), "/tiers");
+    assert_eq!(
+        fault(granting(steps(
+            "1",
+            AllowancePeriod::Step,
+            StepInterval::Months { count: 5, from: month_day("01-01") },
+            CreditTime::AtStart
+        ))),
+        "/tiers"
+    );
+    assert_eq!(
+        fault(granting(steps("1", AllowancePeriod::Year, StepInterval::Weeks { count: 2, from: day("2024-01-01") }, CreditTime::AtStart))),
+        "/tiers"
+    );
     assert_eq!(fault(granting(Grant::Rolling { amount: amount("1"), months: 0 })), "/tiers");
 }
 
@@ -657,8 +679,8 @@ fn terms_survive_json() {
 
 #[test]
 fn steps_of_the_last_of_a_month_do_not_drift() {
-    let every = Every::Months { count: 1, from: month_day("01-31") };
-    let enrolments = enrolled("2023-01-31", granting(steps("1", Per::Step, every, Credit::AtStart)));
+    let every = StepInterval::Months { count: 1, from: month_day("01-31") };
+    let enrolments = enrolled("2023-01-31", granting(steps("1", AllowancePeriod::Step, every, CreditTime::AtStart)));
     let credits = accrual::plan(&enrolments, &working("2023-01-31", vec![]), &[], day("2023-05-31")).unwrap();
     let days: Vec<Date> = credits.iter().map(|credit| credit.on).collect();
     assert_eq!(days, ["2023-01-31", "2023-02-28", "2023-03-31", "2023-04-30", "2023-05-31"].map(day));

@@ -1,9 +1,9 @@
 //! What the tests of this module share: policies, schedules and calendars in short.
 
 use events::leave::{
-    Allowance, Amount, Carried, CarryOver, ChangeOver, Counting, Credit, DayOfWork, Every, Grant, HalfOfWork, Holiday, LeapDay,
-    LeavePolicyTerms, LeaveRequestId, LotEnd, MonthDay, Part, Per, PolicyVersion, Proration, Rounding, RoundingMode, Steps, Tier, Unit,
-    Wait, WorkSchedule,
+    AccrualSteps, Allowance, AllowancePeriod, Amount, Carried, CarryOver, ChangeOver, Counting, CreditTime, DayOfWork, DayPart, Grant,
+    HalfOfWork, Holiday, LeapDay, LeavePolicyTerms, LeaveRequestId, LeaveUnit, LotEnd, MonthDay, PolicyVersion, Proration, Rounding,
+    RoundingMode, ServiceTier, StepInterval, WaitingTime, WorkSchedule,
 };
 use jiff::civil::Date;
 use uuid::Uuid;
@@ -26,9 +26,9 @@ pub(super) fn request(n: u128) -> LeaveRequestId {
 /// Half days of working time; 30 a year on 1 January, nothing prorated, nothing carried.
 pub(super) fn terms() -> LeavePolicyTerms {
     LeavePolicyTerms {
-        unit: Unit::HalfDays,
+        unit: LeaveUnit::HalfDays,
         counting: Counting::WorkingTime,
-        tiers: vec![Tier { after_months: 0, grant: yearly("30") }],
+        tiers: vec![ServiceTier { after_months: 0, grant: yearly("30") }],
         change_over: ChangeOver::NextStep,
         proration: Proration::None,
         by_fraction: false,
@@ -36,8 +36,8 @@ pub(super) fn terms() -> LeavePolicyTerms {
         balance_cap: None,
         year_cap: None,
         carry_over: carry("01-01", Carried::Nothing, None),
-        wait_to_accrue: Wait::default(),
-        wait_to_take: Wait::default(),
+        wait_to_accrue: WaitingTime::default(),
+        wait_to_take: WaitingTime::default(),
         negative_limit: Amount::ZERO,
         encashable: false,
         leap_day: LeapDay::February28,
@@ -46,13 +46,13 @@ pub(super) fn terms() -> LeavePolicyTerms {
 
 /// So much on each 1 January.
 pub(super) fn yearly(text: &str) -> Grant {
-    steps(text, Per::Year, Every::Months { count: 12, from: MonthDay::NEW_YEAR }, Credit::AtStart)
+    steps(text, AllowancePeriod::Year, StepInterval::Months { count: 12, from: MonthDay::NEW_YEAR }, CreditTime::AtStart)
 }
-pub(super) fn steps(text: &str, per: Per, every: Every, credit: Credit) -> Grant {
-    Grant::Steps(Steps { allowance: Allowance::Fixed { amount: amount(text) }, per, every, credit })
+pub(super) fn steps(text: &str, per: AllowancePeriod, every: StepInterval, credit: CreditTime) -> Grant {
+    Grant::Steps(AccrualSteps { allowance: Allowance::Fixed { amount: amount(text) }, per, every, credit })
 }
-pub(super) const fn monthly() -> Every {
-    Every::Months { count: 1, from: MonthDay::NEW_YEAR }
+pub(super) const fn monthly() -> StepInterval {
+    StepInterval::Months { count: 1, from: MonthDay::NEW_YEAR }
 }
 pub(super) fn carry(year_starts: &str, carried: Carried, ends: Option<LotEnd>) -> CarryOver {
     CarryOver { year_starts: month_day(year_starts), carried, ends, for_good: Amount::ZERO }
@@ -61,7 +61,7 @@ pub(super) fn rounding(to: &str, mode: RoundingMode) -> Rounding {
     Rounding { to: amount(to), mode }
 }
 pub(super) fn granting(grant: Grant) -> LeavePolicyTerms {
-    LeavePolicyTerms { tiers: vec![Tier { after_months: 0, grant }], ..terms() }
+    LeavePolicyTerms { tiers: vec![ServiceTier { after_months: 0, grant }], ..terms() }
 }
 
 /// An enrolment from a day on, in a policy of one version.
@@ -83,7 +83,7 @@ pub(super) fn week(text: &str) -> WorkSchedule {
 }
 pub(super) const MON_TO_FRI: &str = "44 44 44 44 44 .. ..";
 
-pub(super) fn holiday(on: &str, part: Part) -> Holiday {
+pub(super) fn holiday(on: &str, part: DayPart) -> Holiday {
     Holiday { on: day(on), part, name: format!("holiday of {on}") }
 }
 

@@ -4,8 +4,8 @@
 use events::{
     EmployeeId,
     leave::{
-        AdjustmentId, Amount, Carried, Credit, DayAsked, EnrolmentId, Holiday, LeavePolicyId, LeavePolicyTerms, LeaveTypeId, LotEnd, Part,
-        Per, PolicyVersion, Proration,
+        AdjustmentId, AllowancePeriod, Amount, Carried, CreditTime, DayAsked, DayPart, EnrolmentId, Holiday, LeavePolicyId,
+        LeavePolicyTerms, LeaveTypeId, LotEnd, PolicyVersion, Proration,
     },
 };
 use jiff::civil::Date;
@@ -49,21 +49,21 @@ fn policies() -> impl Strategy<Value = Policy> {
 
 impl Policy {
     fn terms(self) -> LeavePolicyTerms {
-        let every = if self.monthly { monthly() } else { events::leave::Every::Months { count: 12, from: month_day("01-01") } };
+        let every = if self.monthly { monthly() } else { events::leave::StepInterval::Months { count: 12, from: month_day("01-01") } };
         let carried = self.carried.map_or(Carried::All, |amount| Carried::UpTo { amount: Amount::from(amount) });
         let ends = self.ends_in_april.then(|| LotEnd::On { day: month_day("04-01") });
         LeavePolicyTerms {
             proration: if self.by_days { Proration::Days } else { Proration::None },
             carry_over: carry("01-01", carried, ends),
             negative_limit: Amount::from(self.limit),
-            ..granting(steps(&self.amount.to_string(), Per::Step, every, Credit::AtStart))
+            ..granting(steps(&self.amount.to_string(), AllowancePeriod::Step, every, CreditTime::AtStart))
         }
     }
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Operation {
-    Ask { after: i32, days: i32, part: Part },
+    Ask { after: i32, days: i32, part: DayPart },
     Approve(usize),
     Reject(usize),
     Withdraw(usize),
@@ -77,7 +77,7 @@ enum Operation {
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
-    let part = prop_oneof![2 => Just(Part::Whole), 1 => Just(Part::Morning), 1 => Just(Part::Afternoon)];
+    let part = prop_oneof![2 => Just(DayPart::Whole), 1 => Just(DayPart::Morning), 1 => Just(DayPart::Afternoon)];
     let one = prop_oneof![
         5 => (-20..200_i32, 1..12_i32, part).prop_map(|(after, days, part)| Operation::Ask { after, days, part }),
         5 => (0..5_usize).prop_map(Operation::Approve),
@@ -149,7 +149,7 @@ impl Played {
                 let first = add_days(today, after);
                 let on = (0..days).map(|n| DayAsked { on: add_days(first, n), part, hours: None });
                 // Half a day without work can't be asked for; these people work from Monday to Friday.
-                let days = on.filter(|d| part == Part::Whole || d.on.weekday().to_monday_zero_offset() < 5).collect();
+                let days = on.filter(|d| part == DayPart::Whole || d.on.weekday().to_monday_zero_offset() < 5).collect();
                 let request_id = request(self.asked);
                 if self.send(&RecordCommand::Request { request_id, type_id: TYPE, days, note: None }) {
                     self.asked += 1;
@@ -181,7 +181,7 @@ impl Played {
             Operation::Post => drop(self.send(&RecordCommand::Post { type_id: TYPE, up_to: today })),
             Operation::Wait(days) => self.today = add_days(today, days),
             Operation::DeclareHoliday(after) => {
-                self.holidays.push(holiday(&add_days(today, after).to_string(), Part::Whole));
+                self.holidays.push(holiday(&add_days(today, after).to_string(), DayPart::Whole));
                 let calendar = HolidayCalendar::new("place", 1990..=2100, self.holidays.clone());
                 self.facts.work.holidays = FromDays::since(day("1900-01-01"), calendar);
                 self.recost();

@@ -3,7 +3,7 @@
 use events::{
     EmployeeId, EventId,
     leave::{
-        Amount, Carried, DayAsked, EnrolmentId, EntryKind, Grant, LeavePolicyId, LeavePolicyTerms, LeaveTypeId, Part, PolicyVersion,
+        Amount, Carried, DayAsked, DayPart, EnrolmentId, EntryKind, Grant, LeavePolicyId, LeavePolicyTerms, LeaveTypeId, PolicyVersion,
         record::LeaveRecordEvent,
     },
 };
@@ -41,7 +41,7 @@ fn enrol(n: u128, type_id: LeaveTypeId, from: &str) -> RecordCommand {
 fn ask(n: u128, type_id: LeaveTypeId, days: Vec<DayAsked>) -> RecordCommand {
     RecordCommand::Request { request_id: request(n), type_id, days, note: Some("by the sea".into()) }
 }
-fn part(on: &str, part: Part) -> Vec<DayAsked> {
+fn part(on: &str, part: DayPart) -> Vec<DayAsked> {
     vec![DayAsked { on: day(on), part, hours: None }]
 }
 fn span(first: &str, last: &str) -> Vec<DayAsked> {
@@ -89,22 +89,22 @@ fn oracle_5_two_live_requests_share_no_half_of_a_day() {
     let first = |p| ask(1, ANNUAL, part(on, p));
     let second = |p| ask(2, ANNUAL, part(on, p));
     let conflict = format!("{on} by 1");
-    assert_eq!(outcome(&[first(Part::Morning)], &second(Part::Afternoon)), "LeaveRequested");
-    assert_eq!(outcome(&[first(Part::Morning)], &second(Part::Morning)), conflict);
-    assert_eq!(outcome(&[first(Part::Morning)], &second(Part::Whole)), conflict);
-    assert_eq!(outcome(&[first(Part::Whole)], &second(Part::Afternoon)), conflict);
-    assert_eq!(outcome(&[first(Part::Morning)], &ask(2, SICK, part(on, Part::Whole))), conflict);
-    assert_eq!(outcome(&[ask(1, SICK, span("2024-06-01", "2024-06-10"))], &second(Part::Morning)), conflict);
+    assert_eq!(outcome(&[first(DayPart::Morning)], &second(DayPart::Afternoon)), "LeaveRequested");
+    assert_eq!(outcome(&[first(DayPart::Morning)], &second(DayPart::Morning)), conflict);
+    assert_eq!(outcome(&[first(DayPart::Morning)], &second(DayPart::Whole)), conflict);
+    assert_eq!(outcome(&[first(DayPart::Whole)], &second(DayPart::Afternoon)), conflict);
+    assert_eq!(outcome(&[first(DayPart::Morning)], &ask(2, SICK, part(on, DayPart::Whole))), conflict);
+    assert_eq!(outcome(&[ask(1, SICK, span("2024-06-01", "2024-06-10"))], &second(DayPart::Morning)), conflict);
     let reject = RecordCommand::Reject(request(1), "no".into());
     for ended in [vec![reject], vec![RecordCommand::Withdraw(request(1))], vec![approve(1), cancel(1, "2024-05-01")]] {
-        let before = [vec![first(Part::Whole)], ended].concat();
-        assert_eq!(outcome(&before, &second(Part::Whole)), "LeaveRequested");
+        let before = [vec![first(DayPart::Whole)], ended].concat();
+        assert_eq!(outcome(&before, &second(DayPart::Whole)), "LeaveRequested");
     }
-    let asked_to_cancel = [first(Part::Whole), approve(1), RecordCommand::AskToCancel(request(1))];
-    assert_eq!(outcome(&asked_to_cancel, &second(Part::Morning)), conflict);
+    let asked_to_cancel = [first(DayPart::Whole), approve(1), RecordCommand::AskToCancel(request(1))];
+    assert_eq!(outcome(&asked_to_cancel, &second(DayPart::Morning)), conflict);
     // A wish to cancel that is refused leaves the leave approved.
     let refused = [&asked_to_cancel[..], &[RecordCommand::RefuseToCancel(request(1), "needed".into())]].concat();
-    assert_eq!(outcome(&refused, &second(Part::Morning)), conflict);
+    assert_eq!(outcome(&refused, &second(DayPart::Morning)), conflict);
 }
 
 /// CASES 58: the same request sent twice is one; the same days under another id are a conflict.
@@ -117,7 +117,7 @@ fn case_58_a_request_sent_twice_is_one() {
     assert_eq!(record.decide(person(), &command, &facts), Ok(vec![]));
     let again = ask(2, ANNUAL, span("2024-06-03", "2024-06-07"));
     assert_eq!(send(&mut record, &facts, &again), Err(RecordRefusal::DayTaken { on: day("2024-06-03"), by: request(1) }));
-    assert_eq!(send(&mut record, &facts, &ask(1, ANNUAL, part("2024-06-10", Part::Whole))), Err(RecordRefusal::AlreadyExists));
+    assert_eq!(send(&mut record, &facts, &ask(1, ANNUAL, part("2024-06-10", DayPart::Whole))), Err(RecordRefusal::AlreadyExists));
     assert_eq!(send(&mut record, &facts, &ask(3, ANNUAL, vec![])), Err(RecordRefusal::Days(CostRefusal::NoDays)));
     assert_eq!(record.account_with_pending(ANNUAL, day("2024-12-31"), &facts).unwrap().left(), amount("25"));
 }
@@ -162,7 +162,7 @@ fn approval_and_withdrawal_exclude_each_other() {
     let facts = facts(terms());
     let given = |commands: &[RecordCommand]| {
         let mut record = enrolled_record(&facts);
-        send(&mut record, &facts, &ask(1, ANNUAL, part("2024-06-03", Part::Whole))).unwrap();
+        send(&mut record, &facts, &ask(1, ANNUAL, part("2024-06-03", DayPart::Whole))).unwrap();
         commands.iter().map(|command| send(&mut record, &facts, command)).last().unwrap()
     };
     let withdraw = RecordCommand::Withdraw(request(1));
@@ -209,7 +209,7 @@ fn what_changes_underneath_recosts_a_request_and_the_end_of_an_employment_cancel
     let recost =
         RecordCommand::Recost { request_id: request(1), because: EventId::from_uuid(Uuid::from_u128(3)), today: day("2024-05-01") };
     assert_eq!(send(&mut record, &facts, &recost), Ok(vec![]));
-    let calendar = HolidayCalendar::new("place", 1990..=2100, [holiday("2024-06-05", Part::Whole)]);
+    let calendar = HolidayCalendar::new("place", 1990..=2100, [holiday("2024-06-05", DayPart::Whole)]);
     facts.work.holidays = FromDays::since(day("1900-01-01"), calendar);
     assert_eq!(send(&mut record, &facts, &recost), Ok(vec!["LeaveRecosted"]));
     assert_eq!(costing::total(record.request_of(request(1)).unwrap().1), amount("4"));

@@ -2,5 +2,6 @@
 
 mod cases;
 mod fixtures;
+mod plans;
 mod properties;
 mod record;

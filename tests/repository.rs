@@ -13,7 +13,8 @@ use events::CAPABILITIES;
 /// Which of our crates each crate may depend on, tests and build included. A new crate needs a line, and so a decision.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("events", &[]),
-    ("domain", &["events"]),
+    ("calculation", &["events"]),
+    ("domain", &["events", "calculation"]),
     ("store", &["events"]),
     ("platform", &["events"]),
     ("relay", &["events", "store", "platform"]),
@@ -21,7 +22,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("execution", &["events", "domain", "store", "platform"]),
     ("command-api", &["events", "domain", "store", "platform", "identity", "execution"]),
     ("projector", &["events", "store", "platform"]),
-    ("query-api", &["events", "store", "platform"]),
+    ("query-api", &["events", "calculation", "store", "platform"]),
     ("worker", &["events", "domain", "store", "platform", "execution"]),
     ("tenure", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay"]),
     ("tests", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay", "worker", "tenure", "xtask"]),

@@ -1,7 +1,8 @@
-//! Commands about people's employments.
+//! Commands about people's employments and their working time.
 
 use domain::employee::{
     ChangeAssignment, ChangeCompensation, ChangeContactDetails, ChangePersonalDetails, HireEmployee, RehireEmployee, TerminateEmployee,
+    working_time::ChangeWorkingTime,
 };
 use events::EmployeeId;
 
@@ -22,6 +23,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(change_personal_details))
         .routes(routes!(change_contact_details))
         .routes(routes!(terminate_employee))
+        .routes(routes!(change_working_time))
 }
 
 route! {
@@ -51,4 +53,8 @@ route! {
 route! {
     /// End a person's employment.
     terminate_employee: TerminateEmployee on "employee_id": EmployeeId at "/v1/employees/{id}/termination" for Editor in "employee"
+}
+route! {
+    /// Let a person work so much, by a schedule, from a day on.
+    change_working_time: ChangeWorkingTime on "employee_id": EmployeeId at "/v1/employees/{id}/working-time" for Editor in "employee"
 }

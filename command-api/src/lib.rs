@@ -6,6 +6,7 @@
 //! are served along.
 
 pub mod employee;
+pub mod leave;
 pub mod organization;
 pub mod tenancy;
 

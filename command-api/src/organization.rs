@@ -1,10 +1,16 @@
-//! Commands about departments, locations and jobs.
+//! Commands about departments, locations and jobs, and about when people work.
 
 use domain::organization::{
     ChangeLocation, CloseDepartment, CloseLocation, CreateDepartment, CreateJob, MoveDepartment, OpenLocation, RenameDepartment, RetireJob,
     RetitleJob,
+    calendar::{
+        ChangeWorkSchedule, CreateHolidayCalendar, DeclareHoliday, DefineWorkSchedule, LoadHolidayYear, RevokeHoliday, SetLocationCalendar,
+    },
 };
-use events::{DepartmentId, JobId, LocationId};
+use events::{
+    DepartmentId, JobId, LocationId,
+    organization::calendar::{HolidayCalendarId, WorkScheduleId},
+};
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -26,6 +32,13 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(create_job))
         .routes(routes!(retitle_job))
         .routes(routes!(retire_job))
+        .routes(routes!(define_work_schedule))
+        .routes(routes!(change_work_schedule))
+        .routes(routes!(create_holiday_calendar))
+        .routes(routes!(load_holiday_year))
+        .routes(routes!(declare_holiday))
+        .routes(routes!(revoke_holiday))
+        .routes(routes!(set_location_calendar))
 }
 
 route! {
@@ -67,4 +80,32 @@ route! {
 route! {
     /// Retire a job: nobody can be employed as it any more.
     retire_job: RetireJob on "job_id": JobId at "/v1/jobs/{id}/retirement" for Editor in "organization"
+}
+route! {
+    /// Define a work schedule: the days on which people work.
+    define_work_schedule: DefineWorkSchedule at "/v1/work-schedules" for Editor in "organization"
+}
+route! {
+    /// Give a work schedule other days of work from a day on.
+    change_work_schedule: ChangeWorkSchedule on "schedule_id": WorkScheduleId at "/v1/work-schedules/{id}/changes" for Editor in "organization"
+}
+route! {
+    /// Create a holiday calendar.
+    create_holiday_calendar: CreateHolidayCalendar at "/v1/holiday-calendars" for Editor in "organization"
+}
+route! {
+    /// Load the holidays of a year. They replace what was known of it.
+    load_holiday_year: LoadHolidayYear on "calendar_id": HolidayCalendarId at "/v1/holiday-calendars/{id}/years" for Editor in "organization"
+}
+route! {
+    /// Make a day or a half of it a holiday.
+    declare_holiday: DeclareHoliday on "calendar_id": HolidayCalendarId at "/v1/holiday-calendars/{id}/holidays" for Editor in "organization"
+}
+route! {
+    /// Make a day or a half of it a holiday no more.
+    revoke_holiday: RevokeHoliday on "calendar_id": HolidayCalendarId at "/v1/holiday-calendars/{id}/revocations" for Editor in "organization"
+}
+route! {
+    /// Let a calendar hold at a place from a day on, or wherever none is set.
+    set_location_calendar: SetLocationCalendar on "calendar_id": HolidayCalendarId at "/v1/holiday-calendars/{id}/places" for Editor in "organization"
 }

@@ -1,6 +1,7 @@
 //! Commands by name: from JSON straight into validated values.
 
 use events::{CommandId, StreamName, TenantScope, kinds};
+use jiff::civil::Date;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, Error as _},
@@ -8,7 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{ClaimUse, LockUse, Touches};
+use crate::{ClaimUse, DuePlace, LockUse, Touches};
 
 macro_rules! command {
     ($($(#[$doc:meta])* $Kind:ident = $category:literal in $($module:ident)::+;)+) => {
@@ -53,6 +54,14 @@ macro_rules! command {
             /// the command thus names the same thing.
             pub fn fill_ids(&mut self, id: CommandId) {
                 match self { $(Self::$Kind(command) => command.fill_ids(id)),+ }
+            }
+            /// Whose day is to be told to it, with [`Command::set_today`]; none where it asks for no day.
+            pub const fn asks_today_at(&self) -> Option<DuePlace> {
+                match self { $(Self::$Kind(command) => command.asks_today_at()),+ }
+            }
+            /// Tells it the day there.
+            pub fn set_today(&mut self, today: Date) {
+                match self { $(Self::$Kind(command) => command.set_today(today)),+ }
             }
             /// The stream of the aggregate that decides it. Call [`Command::fill_ids`] before.
             pub const fn stream(&self, scope: TenantScope) -> StreamName {
@@ -197,9 +206,11 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> ParseError 
 
 /// Declares a capability's commands: the enum, and each command's name as the client writes it (the variants' names).
 /// Each variant holds a struct of the same name; `internal` ones can't be sent by a client, and can be kept as JSON until they are
-/// sent.
+/// sent. What is `dated` asks which day it is: it has a field `today`, which no JSON holds, and says by `day_of` whose day is meant.
 macro_rules! commands {
-    ($(#[$doc:meta])* pub enum $enum:ident { $($name:ident),+ $(; internal $($internal:ident),+)? }) => {
+    ($(#[$doc:meta])* pub enum $enum:ident {
+        $($name:ident),+ $(; internal $($internal:ident),+)? $(; dated $($dated:ident),+)?
+    }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
         #[allow(clippy::large_enum_variant, reason = "a command is moved a few times and never stored in bulk")]
@@ -218,6 +229,21 @@ macro_rules! commands {
                 match name {
                     $(stringify!($name) => Some($crate::command::from_json::<$name>(data).map(Self::$name)),)+
                     _ => None,
+                }
+            }
+            pub(crate) const fn asks_today_at(&self) -> Option<$crate::DuePlace> {
+                match self {
+                    $($(Self::$dated(command) => Some(command.day_of()),)+)?
+                    #[allow(unreachable_patterns, reason = "all may be dated")]
+                    _ => None,
+                }
+            }
+            #[allow(unused_variables, reason = "a kind may have no command that asks")]
+            pub(crate) fn set_today(&mut self, today: jiff::civil::Date) {
+                match self {
+                    $($(Self::$dated(command) => command.today = Some(today),)+)?
+                    #[allow(unreachable_patterns, reason = "all may be dated")]
+                    _ => {}
                 }
             }
             /// The fields of an internal command.

@@ -46,13 +46,39 @@ pub enum DuePlace {
     Location(LocationId),
 }
 
-/// A command that an event leads to. Who reacts reads nothing personal in the event, because it is not opened for that.
+/// What an event leads to. Who reacts reads nothing personal in the event, because it is not opened for that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reaction {
     /// Its name, as in `system:reaction:{name}`; one event leads to at most one reaction of a name. Part of stored ids: never rename.
     pub name: &'static str,
     /// What is to be done.
-    pub command: Command,
+    pub does: Does,
+}
+
+/// What a reaction does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Does {
+    /// Sends a command.
+    Send(Command),
+    /// Sends a command for each person of an audience: those who have joined it by then.
+    SendToEach(Audience),
+    /// Lets a person join an audience, once.
+    Join(Audience, EmployeeId),
+}
+
+/// People whom an event can concern that names none of them, and the command that is sent for each.
+#[derive(Debug, Clone, Copy)]
+pub struct Audience {
+    /// Its name. Part of stored data: never rename.
+    pub name: &'static str,
+    /// The command for a person.
+    pub command: fn(EmployeeId) -> Command,
+}
+
+impl PartialEq for Audience {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
 }
 
 macro_rules! consequences {
@@ -61,9 +87,11 @@ macro_rules! consequences {
         pub fn due(event: &Event) -> Vec<Due> {
             match event { $(Event::$Kind(event) => crate::$($module)::+::due(event)),+ }
         }
-        /// What an event leads to.
+        /// What an event leads to, by the rules of any kind of aggregate.
         pub fn react(event: &Event) -> Vec<Reaction> {
-            match event { $(Event::$Kind(event) => crate::$($module)::+::react(event)),+ }
+            let mut all = Vec::new();
+            $(all.extend(crate::$($module)::+::react(event));)+
+            all
         }
     };
 }
@@ -74,7 +102,7 @@ pub(crate) const fn nothing_due<E>(_: &E) -> Vec<Due> {
     Vec::new()
 }
 
-/// The `react` of a kind of aggregate whose events lead to nothing.
+/// The `react` of a kind of aggregate that reacts to nothing.
 pub(crate) const fn no_reaction<E>(_: &E) -> Vec<Reaction> {
     Vec::new()
 }

@@ -31,7 +31,7 @@ mod touches;
 
 pub use claim::{Claim, ClaimOp, ClaimUse, Unique, uniques};
 pub use command::{Command, ParseError, StoredCommand};
-pub use due::{Due, DuePlace, Reaction, due, react};
+pub use due::{Audience, Does, Due, DuePlace, Reaction, due, react};
 pub use facts::{Ask, Fact, Facts, Question, Standing};
 pub use state::{Decided, Mismatch, State};
 pub use touches::{Lock, LockUse, PersonTouched, Touches, Whose};

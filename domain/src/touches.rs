@@ -26,12 +26,18 @@ pub struct PersonTouched {
     pub department: Option<DepartmentId>,
     /// Whom it puts the person under.
     pub manager: Option<EmployeeId>,
+    /// Whether it takes somebody else than the person, however far their reach is.
+    pub by_another: bool,
 }
 
 impl PersonTouched {
     /// Facts of these classes about this person, who stays where they are.
     pub const fn facts(person: Whose, classes: &'static [FieldClass]) -> Self {
-        Self { person, is_new: false, classes, department: None, manager: None }
+        Self { person, is_new: false, classes, department: None, manager: None, by_another: false }
+    }
+    /// The same, which nobody decides about themselves.
+    pub const fn decided_by_another(person: Whose, classes: &'static [FieldClass]) -> Self {
+        Self { by_another: true, ..Self::facts(person, classes) }
     }
 }
 

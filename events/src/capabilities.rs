@@ -24,10 +24,20 @@ macro_rules! capabilities {
                 organization {
                     /// A tenant's departments, locations and jobs; one stream, whose id is the tenant's.
                     Organization = "organization" in organization;
+                    /// A tenant's work schedules and holiday calendars; one stream, whose id is the tenant's.
+                    WorkCalendar = "workcalendar" in organization::calendar;
                 }
                 employee {
                     /// One person's employments; the stream's id is the employee's.
                     Employee = "employee" in employee;
+                    /// How much and when one person works; the stream's id is the employee's.
+                    WorkingTime = "workingtime" in employee::working_time;
+                }
+                leave {
+                    /// A tenant's kinds of leave and its policies; one stream, whose id is the tenant's.
+                    LeaveTerms = "leaveterms" in leave::terms;
+                    /// One person's leave of all kinds; the stream's id is the employee's.
+                    LeaveRecord = "leaverecord" in leave::record;
                 }
             ]
         }

@@ -42,6 +42,9 @@ classes! {
     Personal = "personal";
     /// Rates of pay, and sums of them.
     Pay = "pay";
-    /// What a doctor would write. Nothing is of this class yet; no role has it but `owner`, and everyone about themselves.
+    /// When somebody is away and asks to be, how that was decided, and what is left to take. Of which kind an absence is, where
+    /// that is not personal or medical.
+    Absence = "absence";
+    /// What a doctor would write. That an absence is of a medical kind; no role has it but `owner`, and everyone about themselves.
     Medical = "medical";
 }

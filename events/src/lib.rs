@@ -11,6 +11,7 @@ pub mod leave;
 pub mod organization;
 pub mod tenancy;
 
+mod amount;
 mod capabilities;
 mod catalog;
 mod class;
@@ -24,7 +25,9 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod upcast;
+mod working_days;
 
+pub use amount::{Amount, InvalidAmount};
 pub use capabilities::CAPABILITIES;
 pub use catalog::{DecodeError, Event, KeyOwner};
 pub use class::FieldClass;
@@ -39,3 +42,4 @@ pub use organization::{DepartmentId, JobId, LocationId};
 pub use personal::{KeyState, PersonKey, Personal, PersonalField, SealContext, SealError};
 pub use stream::{Category, InvalidStreamName, StreamName};
 pub use tenant::{InvalidTenantId, TenantId, TenantScope};
+pub use working_days::{DayHalf, DayOfWork, DayPart, HalfOfWork, Halves, Holiday, InvalidSchedule, WorkFraction, WorkSchedule};

@@ -32,7 +32,11 @@ pub(crate) async fn check(aggregates: &Aggregates, actor: &Actor, command: &Comm
 }
 
 async fn check_person(aggregates: &Aggregates, actor: &Actor, command: &Command, touched: &PersonTouched) -> Result<(), Problem> {
-    let PersonTouched { is_new, department, manager, .. } = *touched;
+    let PersonTouched { is_new, department, manager, by_another, .. } = *touched;
+    // Whom it is about is known without a look wherever the rules want another's hand.
+    if by_another && matches!(touched.person, Whose::Named(person) if actor.employee == Some(person)) {
+        return Err(own_decision());
+    }
     let sights: Vec<Sight> = touched.classes.iter().map(|class| actor.grants.sight(Action::Change, *class)).collect();
     if sights.iter().any(Sight::is_empty) {
         return Err(actor.forbidden());
@@ -83,6 +87,12 @@ async fn check_reach(
         }
     }
     Ok(())
+}
+
+/// 403 `own_decision`: nobody decides about themselves, however far their reach is.
+fn own_decision() -> Problem {
+    let detail = "this is about yourself, and takes another's decision; ask your manager, their delegate or HR";
+    Problem::new(http::StatusCode::FORBIDDEN, "own_decision", detail)
 }
 
 /// The person whom a command is about.

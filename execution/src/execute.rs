@@ -6,7 +6,7 @@ use domain::{Decided, DuePlace, Facts, Lock, LockUse, Refusal};
 use events::{CommandId, Event, Metadata, NewEvent, StreamName, TenantId, TenantScope, Version};
 use http::StatusCode;
 use jiff::{civil::Date, tz::TimeZone};
-use platform::{Keys, Problem, Registry, Release, auth::Employments, telemetry};
+use platform::{Keys, Problem, Registry, Release, TenantClock, auth::Employments, telemetry};
 use sqlx::PgPool;
 use store::{Append, AppendError, Appended, ClaimDigest, ClaimKind, ClaimOp, Expected, IdScope, Store};
 use tokio::time::Instant;
@@ -81,7 +81,7 @@ impl Executor {
 
     /// The time zone of a place on a day; none where it is the tenant's.
     pub async fn zone_of(&self, scope: TenantScope, place: DuePlace, on: Date) -> Result<Option<TimeZone>, Problem> {
-        zone_of(&self.0.aggregates, scope, place, on).await
+        self.0.zone_of_place(scope, place, on).await
     }
 
     /// Whether this process may go on: nobody takes it for dead, and it can read what others write.
@@ -104,6 +104,7 @@ impl Executor {
             self.0.release.current()?;
             // The command may have waited for those before it, and the actor's rights may have changed meanwhile.
             sent.sender.renew_if_old().await?;
+            self.0.tell_today(&mut sent).await?;
             match self.0.admit(&sent).await {
                 Ok(()) => self.0.once(&sent).await,
                 Err(refused) => Box::pin(self.0.accepted_earlier(&sent)).await?.ok_or(refused.into()),
@@ -125,6 +126,25 @@ impl Executor {
 }
 
 impl Inner {
+    /// Tells a command that asks for it which day it is.
+    async fn tell_today(&self, sent: &mut SentCommand) -> Result<(), Problem> {
+        let Some(place) = sent.command.asks_today_at() else { return Ok(()) };
+        let scope = sent.scope();
+        let clock = match &sent.sender {
+            Sender::Actor(actor) => TenantClock::read(&actor.tenant),
+            Sender::System { .. } => {
+                let tenant = self.registry.by_id(scope.tenant());
+                TenantClock::read(&*tenant.ok_or_else(|| Problem::unavailable("starting", "the tenant is not known yet; try again shortly"))?)
+            }
+        };
+        let zone = Box::pin(self.zone_of_place(scope, place, clock.today())).await?;
+        sent.command.set_today(clock.today_at(zone.as_ref()));
+        Ok(())
+    }
+    async fn zone_of_place(&self, scope: TenantScope, place: DuePlace, on: Date) -> Result<Option<TimeZone>, Problem> {
+        zone_of(&self.aggregates, scope, place, on).await
+    }
+
     /// Refuses what an actor may not send.
     async fn admit(&self, sent: &SentCommand) -> Result<(), Problem> {
         match &sent.sender {

@@ -128,30 +128,33 @@ pub struct BuiltIn {
 }
 
 use Action::{Change, Read};
-use FieldClass::{Directory, Medical, Pay, Personal};
+use FieldClass::{Absence, Directory, Medical, Pay, Personal};
 
 /// The built-in roles. `operator` exists in the platform's own tenant only, the others everywhere else.
 pub const BUILT_IN: [BuiltIn; 7] = [
     BuiltIn {
         name: "employee",
-        what: "sees the directory, everything about themselves, and changes how they are reached",
+        what: "sees the directory, everything about themselves, changes how they are reached, and asks for leave",
         permissions: &[
             (Read, &[Directory], Reach::All),
-            (Read, &[Personal, Pay, Medical], Reach::Oneself),
-            (Change, &[Personal], Reach::Oneself),
+            (Read, &[Personal, Pay, Absence, Medical], Reach::Oneself),
+            (Change, &[Personal, Absence], Reach::Oneself),
         ],
         duties: &[],
     },
     BuiltIn {
         name: "manager",
-        what: "sees the directory, and the pay of their line",
-        permissions: &[(Read, &[Directory], Reach::All), (Read, &[Pay], Reach::Line)],
+        what: "sees the directory, the pay and the absences of their line, and decides about its leave",
+        permissions: &[(Read, &[Directory], Reach::All), (Read, &[Pay, Absence], Reach::Line), (Change, &[Absence], Reach::Line)],
         duties: &[],
     },
     BuiltIn {
         name: "hr",
         what: "sees and changes everything about everybody but what is medical",
-        permissions: &[(Read, &[Directory, Personal, Pay], Reach::All), (Change, &[Directory, Personal, Pay], Reach::All)],
+        permissions: &[
+            (Read, &[Directory, Personal, Pay, Absence], Reach::All),
+            (Change, &[Directory, Personal, Pay, Absence], Reach::All),
+        ],
         duties: &[],
     },
     BuiltIn {
@@ -163,15 +166,15 @@ pub const BUILT_IN: [BuiltIn; 7] = [
     BuiltIn {
         name: "auditor",
         what: "sees everything about everybody but what is medical, and who was let in",
-        permissions: &[(Read, &[Directory, Personal, Pay], Reach::All)],
+        permissions: &[(Read, &[Directory, Personal, Pay, Absence], Reach::All)],
         duties: &[Duty::ReadAudit],
     },
     BuiltIn {
         name: "owner",
         what: "sees and changes everything, and decides who gets in and as what",
         permissions: &[
-            (Read, &[Directory, Personal, Pay, Medical], Reach::All),
-            (Change, &[Directory, Personal, Pay, Medical], Reach::All),
+            (Read, &[Directory, Personal, Pay, Absence, Medical], Reach::All),
+            (Change, &[Directory, Personal, Pay, Absence, Medical], Reach::All),
         ],
         duties: &[Duty::ManageUsers, Duty::ManageRoles, Duty::ReadAudit],
     },

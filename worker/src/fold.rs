@@ -1,7 +1,7 @@
 //! Events to what follows from them: what becomes due, and reactions. Pure.
 
-use domain::{DuePlace, StoredCommand};
-use events::{CommandId, CorrelationId, Event, EventId, LogPoint, Metadata, Position, RecordedEvent};
+use domain::{Does, DuePlace, StoredCommand};
+use events::{CommandId, CorrelationId, EmployeeId, Event, EventId, LogPoint, Metadata, Position, RecordedEvent};
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -18,6 +18,8 @@ pub struct Folded {
     pub due: Vec<DueRow>,
     /// The reactions.
     pub reactions: Vec<Caused>,
+    /// Who joins which audience.
+    pub joined: Vec<(&'static str, EmployeeId)>,
     /// The last event that was folded; none if the first could not be.
     pub to: Option<LogPoint>,
     /// The event after it that can't be folded.
@@ -76,7 +78,7 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// Folds events up to one that can't be read. Those that the store took before `react_from` lead to no reaction.
+/// Folds events up to one that can't be read. Those that the store took before `react_from` lead to nothing but audiences.
 pub fn fold(events: &[RecordedEvent], react_from: Timestamp) -> Folded {
     let mut folded = Folded::default();
     for recorded in events {
@@ -109,10 +111,14 @@ fn fold_one(recorded: &RecordedEvent, react_from: Timestamp, folded: &mut Folded
             depth,
         });
     }
-    if recorded.recorded_at < react_from {
-        return Ok(());
-    }
     for reaction in domain::react(&event) {
+        if let Does::Join(audience, person) = reaction.does {
+            folded.joined.push((audience.name, person));
+            continue;
+        }
+        if recorded.recorded_at < react_from {
+            continue;
+        }
         if depth >= MAX_DEPTH {
             metrics::counter!("tenure_worker_chains_cut_total").increment(1);
             tracing::error!(position = %recorded.position, reaction = reaction.name, "ALERT: reactions follow from each other without end; this one is not sent");

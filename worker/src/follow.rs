@@ -1,6 +1,6 @@
 //! Follows a tenant's log: page by page, each folded and put down with the cursor in one transaction.
 
-use events::{EventId, EventMark, LogPoint, Position, TenantScope};
+use events::{EmployeeId, EventId, EventMark, LogPoint, Position, TenantScope};
 use jiff::Timestamp;
 use platform::{
     ScopedTx,
@@ -121,6 +121,7 @@ impl Turns {
         let put = within(async {
             let mut tx = self.begin(scope, fence).await?;
             insert_due(&mut tx, scope, &folded.due).await?;
+            insert_joined(&mut tx, scope, &folded.joined).await?;
             queue::enqueue(tx.conn(), scope, &jobs).await?;
             let moved = sqlx::query(
                 "update worker.cursor set position = $2, event_id = $3, recorded_at = $4, fence = $5 where tenant_id = $1 and position = $6",
@@ -157,6 +158,22 @@ impl Turns {
         let asked_by = format!("system:reaction:{}", caused.input.name);
         NewJob::seal(&self.0.keys, scope, caused.id, JobKind::Reaction, &caused.input, &asked_by, Timestamp::now())
     }
+}
+
+async fn insert_joined(tx: &mut ScopedTx, scope: TenantScope, joined: &[(&'static str, EmployeeId)]) -> Result<(), TurnError> {
+    if joined.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into worker.audience (tenant_id, audience, person_id)
+         select $1, audience, person_id from unnest($2::text[], $3::uuid[]) new (audience, person_id) on conflict do nothing",
+    )
+    .bind(scope.tenant().uuid())
+    .bind(joined.iter().map(|(audience, _)| *audience).collect::<Vec<_>>())
+    .bind(joined.iter().map(|(_, person)| person.uuid()).collect::<Vec<_>>())
+    .execute(tx.conn())
+    .await?;
+    Ok(())
 }
 
 async fn insert_due(tx: &mut ScopedTx, scope: TenantScope, due: &[DueRow]) -> Result<(), TurnError> {

@@ -34,6 +34,8 @@ pub enum Outcome {
     Done,
     /// It may go better later.
     Again(Trouble),
+    /// A part of it is done, and the rest goes on at once. No try is counted.
+    GoesOn,
     /// It must wait for an operator, who activates a release. No try is counted.
     NotYet(Trouble),
     /// It never will.
@@ -86,6 +88,7 @@ pub fn after(outcome: &Outcome, kind: JobKind, tries: u32, now: Timestamp, chanc
     match outcome {
         Outcome::Done => JobState::Done,
         Outcome::Refused(_) => JobState::Refused,
+        Outcome::GoesOn => JobState::Waiting(now),
         Outcome::NotYet(_) => {
             JobState::Waiting(now.checked_add(ACTIVATION.mul_f64(0.5 + chance.clamp(0.0, 1.0))).unwrap_or(Timestamp::MAX))
         }
@@ -109,6 +112,8 @@ pub(crate) struct Claimed {
     /// Microseconds since 1970.
     pub(crate) made_at: i64,
     pub(crate) tries: i32,
+    /// How far it is, where it is done in parts.
+    pub(crate) progress: Option<String>,
 }
 
 impl Turns {
@@ -130,7 +135,7 @@ impl Turns {
             }
             match kind {
                 JobKind::Reaction => {
-                    let outcome = in_time(kind, Box::pin(self.react(scope, epoch, &job))).await;
+                    let outcome = in_time(kind, Box::pin(self.react(scope, fence, epoch, &job))).await;
                     self.conclude(scope, fence, &job, kind, &outcome).await?;
                 }
                 JobKind::ProvisionTenant => {
@@ -154,10 +159,10 @@ impl Turns {
     ) -> Result<(), TurnError> {
         let state = after(outcome, kind, job.tries.unsigned_abs(), Timestamp::now(), fastrand::f64());
         let trouble = match outcome {
-            Outcome::Done => None,
+            Outcome::Done | Outcome::GoesOn => None,
             Outcome::Again(trouble) | Outcome::NotYet(trouble) | Outcome::Refused(trouble) => Some(trouble),
         };
-        let is_counted = !matches!(outcome, Outcome::NotYet(_));
+        let is_counted = !matches!(outcome, Outcome::NotYet(_) | Outcome::GoesOn);
         if let Some(trouble) = trouble.filter(|_| is_counted) {
             let code = &trouble.code;
             tracing::warn!(job = %job.job_id, kind = kind.name(), state = state.name(), code, "a job was not done");
@@ -174,7 +179,7 @@ impl Turns {
                  where tenant_id = $1 and job_id = (
                      select job_id from worker.job where tenant_id = $1 and state = 'waiting' and run_at <= $3 and ($4 or kind <> $5)
                      order by run_at, job_id limit 1 for update skip locked)
-                 returning job_id, kind, input, made_at, tries",
+                 returning job_id, kind, input, made_at, tries, progress",
             )
             .bind(scope.tenant().uuid())
             .bind(fence)

@@ -326,7 +326,7 @@ impl Command {
             | Self::AnnounceDue(_) => (None, None),
         };
         let person = Whose::Named(self.employee_id());
-        Touches::Person(PersonTouched { person, is_new: self.creates(), classes, department, manager })
+        Touches::Person(PersonTouched { person, is_new: self.creates(), classes, department, manager, by_another: false })
     }
 
     /// The number and the address that it takes, and whether an address may become free.

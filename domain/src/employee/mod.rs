@@ -4,6 +4,8 @@
 //! then later rows show it unless they set that field themselves ([`Timeline`]). An employment's end clips its
 //! timelines, so an employed day has exactly one assignment and any other day none.
 
+pub mod working_time;
+
 mod commands;
 mod due;
 mod refusal;
@@ -20,6 +22,7 @@ use events::{
         EmploymentStarted, Patch, Pay, PersonalDetails, PersonalDetailsChange, PersonalDetailsChanged,
     },
 };
+use calculation::leave::FromDays;
 use jiff::civil::Date;
 
 pub use commands::*;
@@ -31,6 +34,7 @@ pub(crate) use crate::due::no_reaction as react;
 use crate::{
     Claim, Facts, Lock, Standing, Unique,
     facts::facts,
+    organization::calendar::CalendarsAt,
     restated::{Sparse, restates},
     text::{Day, EmailAddress, Gender, Phone},
 };
@@ -77,6 +81,11 @@ facts! { Employee answers {
         /// The day.
         on: Date,
     } -> Option<Place>;
+    /// When and where a person was, is and will be employed; see [`State::work`].
+    WorkOf {
+        /// The person.
+        employee: EmployeeId,
+    } -> Option<Work>;
 } }
 
 impl Question {
@@ -86,17 +95,20 @@ impl Question {
             Self::Employed(q) => q.employee,
             Self::ManagersOf(q) => q.employee,
             Self::PlaceOn(q) => q.employee,
+            Self::WorkOf(q) => q.employee,
         };
         StreamName::employee(scope, employee)
     }
-    /// Whether an answer that is a second old would be too old: of what [`MANAGERS`] guards.
+    /// Whether an answer that is a second old would be too old: of what [`MANAGERS`] guards, and of what is worked out anew as soon as
+    /// it changes, and not again.
     pub const fn must_be_newest(&self) -> bool {
-        matches!(self, Self::ManagersOf(_))
+        matches!(self, Self::ManagersOf(_) | Self::WorkOf(_))
     }
-    /// What else is to be asked because of the answer: whom the managers report to in turn.
+    /// What else is to be asked because of the answer: whom the managers report to in turn; which holidays there are at the places.
     pub fn leads_to(&self, fact: &Fact) -> Vec<crate::Question> {
         match fact {
             Fact::ManagersOf(above) => above.iter().map(|stretch| managers_of(*stretch).into()).collect(),
+            Fact::WorkOf(work) => work.iter().flat_map(Work::calendars).map(Into::into).collect(),
             Fact::Employed(_) | Fact::PlaceOn(_) => Vec::new(),
         }
     }
@@ -393,6 +405,7 @@ impl State {
             Question::Employed(q) => Fact::Employed(self.standing(q.on)),
             Question::ManagersOf(q) => Fact::ManagersOf(self.managers(q.from, q.until)),
             Question::PlaceOn(q) => Fact::PlaceOn(self.place(q.on)),
+            Question::WorkOf(_) => Fact::WorkOf(self.work()),
         }
     }
 
@@ -428,6 +441,21 @@ impl State {
         [later.map(|(at, _)| at.on), employment.end_exclusive()].into_iter().flatten().min()
     }
 
+    /// When and where the person was, is and will be employed.
+    fn work(&self) -> Option<Work> {
+        let Self::Known(person) = self else { return None };
+        let (mut employments, mut places) = (Vec::new(), FromDays::default());
+        for employment in person.employments.iter().filter(|e| e.has_days()) {
+            employments.push(calculation::leave::Employed { from: employment.from, last_day: employment.end.as_ref().map(|(day, _)| *day) });
+            for span in employment.assignments.spans(None, employment.end_exclusive()) {
+                if span.to.is_none_or(|to| span.from.on < to) {
+                    places.set(span.from.on, span.row.and_then(|assignment| assignment.location_id));
+                }
+            }
+        }
+        Some(Work { employments, service_start: person.original_hire_date, places })
+    }
+
     /// Where and for whom the person works on a day; of who does not, by the employment that ended last, else the next.
     pub fn place(&self, on: Date) -> Option<Place> {
         let Self::Known(person) = self else { return None };
@@ -441,6 +469,25 @@ impl State {
         let location_id = last_set(held.clone().map(|(_, change)| change.location_id));
         let manager_id = last_set(held.map(|(_, change)| change.manager_id));
         Some(Place { department_id, location_id, manager_id, left: last_day < on, back_since: person.back_since(on) })
+    }
+}
+
+/// When and where somebody was, is and will be employed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Work {
+    /// The employments that have days, earliest first.
+    pub employments: Vec<calculation::leave::Employed>,
+    /// From when service counts, where that is earlier than the first employment.
+    pub service_start: Option<Date>,
+    /// The places of work.
+    pub places: FromDays<Option<LocationId>>,
+}
+
+impl Work {
+    /// The questions for the holidays at the places.
+    fn calendars(&self) -> impl Iterator<Item = CalendarsAt> {
+        let places: BTreeSet<_> = self.places.values().copied().collect();
+        places.into_iter().map(|location| CalendarsAt { location })
     }
 }
 

@@ -1,24 +1,9 @@
-//! Leave: how much of it a person has on any day, and what a request costs.
+//! Leave: what kinds of it a tenant has and by which policies ([`terms`]), and one person's leave of all kinds ([`record`]).
 //!
-//! Read in this order: the calendar arithmetic ([`dates`]), what is known of a person's work ([`WorkingTime`]), what a day
-//! costs ([`costing`]), what is credited ([`accrual`]), the account that follows ([`ledger`]) and its balance ([`balance`]),
-//! what is still to be recorded ([`posting`]), entitlements that look back ([`rolling`]), and the rules of a person's requests
-//! ([`record`]).
-//!
-//! A balance is never stored: it is the sum of entries, and entries follow from the policy's versions, the person's work and
-//! the requests. The same facts give the same entries for ever.
+//! What follows from facts by arithmetic alone, such as a balance or what a request costs, is [`calculation::leave`].
 
-pub mod accrual;
-pub mod balance;
-pub mod costing;
-pub mod dates;
-pub mod ledger;
-pub mod posting;
 pub mod record;
-pub mod rolling;
-mod working_time;
+pub mod terms;
 
 #[cfg(test)]
-mod tests;
-
-pub use working_time::{Employed, Enrolment, FromDays, HolidayCalendar, Stretch, WorkingTime};
+pub(crate) use calculation::leave::{Employed, Enrolment, FromDays, HolidayCalendar, WorkingTime, costing, dates, ledger, posting};

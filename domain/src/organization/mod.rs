@@ -2,6 +2,8 @@
 //!
 //! On every day the open departments form a forest: who is above is open, and nobody is above themselves.
 
+pub mod calendar;
+
 mod commands;
 mod due;
 mod refusal;

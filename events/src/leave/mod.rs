@@ -1,20 +1,20 @@
 //! The vocabulary of leave: amounts, policies as data, work schedules, holidays, the days of a request, lots and entries.
 //!
-//! These types stand in events and in the read models. The arithmetic over them is `domain::leave`.
+//! These types stand in events and in the read models. The arithmetic over them is the crate `calculation`.
 
-mod amount;
 mod days;
 mod entry;
 mod policy;
 pub mod record;
+pub mod terms;
 
 use crate::ids::typed_ids;
+// What leave counts with; it is organization's and employee's, too.
+pub use crate::{Amount, DayHalf, DayOfWork, DayPart, HalfOfWork, Halves, Holiday, InvalidSchedule, WorkFraction, WorkSchedule};
 
-pub use amount::{Amount, InvalidAmount};
-pub use days::{
-    DayAsked, DayCost, DayHalf, DayOfWork, DayPart, HalfOfWork, HalfReason, Halves, Holiday, InvalidSchedule, WorkFraction, WorkSchedule,
-};
+pub use days::{DayAsked, DayCost, HalfReason};
 pub use entry::{Cause, Entry, EntryBasis, EntryKind, LotKey};
+pub use terms::LeaveTypeClass;
 pub use policy::{
     AccrualSteps, Allowance, AllowancePeriod, Carried, CarryOver, ChangeOver, Counting, CreditTime, Grant, InvalidMonthDay, LeapDay,
     LeavePolicyTerms, LeaveUnit, LotEnd, MonthDay, PolicyFault, PolicyVersion, Proration, Rounding, RoundingMode, ServiceTier,
@@ -30,6 +30,8 @@ typed_ids! {
     EnrolmentId = "enrolment id";
     /// A request for leave.
     LeaveRequestId = "leave request id";
+    /// What was recorded of accounts at one time.
+    PostingId = "leave posting id";
     /// An amount that somebody added or took away by hand.
     AdjustmentId = "leave adjustment id";
 }

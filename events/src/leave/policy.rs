@@ -456,7 +456,7 @@ pub enum PolicyFault {
 }
 
 impl PolicyFault {
-    /// JSON Pointer to the field at fault, within the terms.
+    /// JSON Pointer to the field at fault, in a command that holds the terms as `terms`.
     pub const fn field(&self) -> &'static str {
         match self {
             Self::GapBeforeFirstTier
@@ -464,12 +464,12 @@ impl PolicyFault {
             | Self::TooManyTiers
             | Self::StepLength
             | Self::YearInWeeks
-            | Self::RollingMonths => "/tiers",
+            | Self::RollingMonths => "/terms/tiers",
             Self::Negative(field) => field,
-            Self::RoundingToNothing => "/rounding/to",
-            Self::MonthsOfWeeks => "/proration",
-            Self::AtOnceWithoutProration => "/change_over",
-            Self::ForGoodWithoutEnd => "/carry_over/for_good",
+            Self::RoundingToNothing => "/terms/rounding/to",
+            Self::MonthsOfWeeks => "/terms/proration",
+            Self::AtOnceWithoutProration => "/terms/change_over",
+            Self::ForGoodWithoutEnd => "/terms/carry_over/for_good",
         }
     }
 }
@@ -497,11 +497,11 @@ impl LeavePolicyTerms {
             Carried::UpTo { amount } => amount,
         };
         for (field, amount) in [
-            ("/balance_cap", self.balance_cap.unwrap_or_default()),
-            ("/year_cap", self.year_cap.unwrap_or_default()),
-            ("/negative_limit", self.negative_limit),
-            ("/carry_over/for_good", self.carry_over.for_good),
-            ("/carry_over/carried/amount", carried),
+            ("/terms/balance_cap", self.balance_cap.unwrap_or_default()),
+            ("/terms/year_cap", self.year_cap.unwrap_or_default()),
+            ("/terms/negative_limit", self.negative_limit),
+            ("/terms/carry_over/for_good", self.carry_over.for_good),
+            ("/terms/carry_over/carried/amount", carried),
         ] {
             if amount.is_negative() {
                 return Err(PolicyFault::Negative(field));
@@ -517,7 +517,7 @@ impl LeavePolicyTerms {
     }
 
     fn check_grant(&self, grant: &Grant) -> Result<(), PolicyFault> {
-        let not_negative = |amount: Amount| if amount.is_negative() { Err(PolicyFault::Negative("/tiers")) } else { Ok(()) };
+        let not_negative = |amount: Amount| if amount.is_negative() { Err(PolicyFault::Negative("/terms/tiers")) } else { Ok(()) };
         match grant {
             Grant::Nothing => Ok(()),
             Grant::PerHourWorked { per_hour } => not_negative(*per_hour),

@@ -6,8 +6,38 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{AdjustmentId, Amount, DayCost, EnrolmentId, Entry, LeavePolicyId, LeaveRequestId, LeaveTypeId};
-use crate::{EmployeeId, EventId, Personal};
+use super::{AdjustmentId, Amount, DayCost, EnrolmentId, Entry, LeavePolicyId, LeaveRequestId, LeaveTypeClass, LeaveTypeId, PostingId};
+use crate::{Category, EmployeeId, Personal, StreamName, TenantScope, catalog::events};
+
+events! {
+    /// What happened to a person's leave.
+    pub enum LeaveRecordEvent in Category::LeaveRecord;
+    PersonEnrolled = 1;
+    EnrolmentEnded = 1;
+    LeaveRequested = 1, personal of employee_id: [note];
+    LeaveApproved = 1;
+    LeaveRejected = 1, personal of employee_id: [reason];
+    LeaveWithdrawn = 1;
+    LeaveCancellationRequested = 1;
+    LeaveCancellationRefused = 1, personal of employee_id: [reason];
+    LeaveCancelled = 1;
+    LeaveRecosted = 1;
+    LeaveAdjusted = 1, personal of employee_id: [reason];
+    LeaveEncashed = 1;
+    LeaveAccrued = 1;
+    LeaveCarriedOver = 1;
+    LeaveLotExpired = 1;
+    LeaveTaken = 1;
+    LeaveAdjustmentBooked = 1;
+    LeavePostingScheduled = 1;
+}
+
+impl StreamName {
+    /// The stream of one person's leave.
+    pub const fn leave_record(scope: TenantScope, id: EmployeeId) -> Self {
+        Self::of_tenant(scope, Category::LeaveRecord, id.uuid())
+    }
+}
 
 /// From a day on a person's leave of a type follows a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +49,8 @@ pub struct PersonEnrolled {
     pub enrolment_id: EnrolmentId,
     /// The kind of leave.
     pub type_id: LeaveTypeId,
+    /// Who may know of it.
+    pub class: LeaveTypeClass,
     /// The policy.
     pub policy_id: LeavePolicyId,
     /// The first day.
@@ -50,6 +82,8 @@ pub struct LeaveRequested {
     pub request_id: LeaveRequestId,
     /// The kind of leave.
     pub type_id: LeaveTypeId,
+    /// Who may know of it.
+    pub class: LeaveTypeClass,
     /// The days and what each costs.
     pub days: Vec<DayCost>,
     /// What the person said about it.
@@ -122,7 +156,8 @@ pub struct LeaveCancelled {
     pub on: Date,
 }
 
-/// Something underneath a request changed, and with it what its days cost.
+/// Something underneath a request changed, and with it what its days cost. The envelope's cause says what: a holiday, a schedule, an
+/// employment, a version of the policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeaveRecosted {
@@ -132,8 +167,6 @@ pub struct LeaveRecosted {
     pub request_id: LeaveRequestId,
     /// The days and what each costs now.
     pub days: Vec<DayCost>,
-    /// The event that changed it: a holiday declared, a schedule, an employment, a version of the policy.
-    pub because: EventId,
 }
 
 /// Somebody added leave or took some away.
@@ -146,6 +179,8 @@ pub struct LeaveAdjusted {
     pub adjustment_id: AdjustmentId,
     /// The kind of leave.
     pub type_id: LeaveTypeId,
+    /// Who may know of it.
+    pub class: LeaveTypeClass,
     /// From when it counts.
     pub on: Date,
     /// How much, negative where it takes away.
@@ -167,6 +202,8 @@ pub struct LeaveEncashed {
     pub encashment_id: AdjustmentId,
     /// The kind of leave.
     pub type_id: LeaveTypeId,
+    /// Who may know of it.
+    pub class: LeaveTypeClass,
     /// The day.
     pub on: Date,
     /// How much, above nothing.
@@ -182,8 +219,12 @@ macro_rules! posted {
         pub struct $name {
             /// The person.
             pub employee_id: EmployeeId,
+            /// Names what was recorded together.
+            pub posting_id: PostingId,
             /// The kind of leave.
             pub type_id: LeaveTypeId,
+            /// Who may know of it.
+            pub class: LeaveTypeClass,
             /// The entries. A correction is the opposite of what was recorded, and what is right.
             pub entries: Vec<Entry>,
         }
@@ -202,28 +243,88 @@ posted! {
     LeaveAdjustmentBooked;
 }
 
-/// Declares the enum over all events of a record.
-macro_rules! record_events {
-    ($($name:ident)+) => {
-        /// What happened to a person's leave.
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-        #[serde(untagged)]
-        pub enum LeaveRecordEvent {
-            $(#[doc = concat!("See [`", stringify!($name), "`] (the struct).")] $name($name),)+
-        }
-        $(impl From<$name> for LeaveRecordEvent {
-            fn from(event: $name) -> Self { Self::$name(event) }
-        })+
-        impl LeaveRecordEvent {
-            /// The type's name.
-            pub const fn event_type(&self) -> &'static str {
-                match self { $(Self::$name(_) => stringify!($name)),+ }
-            }
-        }
-    };
+/// When the next entry follows from what is known. On that day what is due by then is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeavePostingScheduled {
+    /// The person.
+    pub employee_id: EmployeeId,
+    /// That day; none where nothing will follow.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next_on: Option<Date>,
 }
-record_events! {
-    PersonEnrolled EnrolmentEnded LeaveRequested LeaveApproved LeaveRejected LeaveWithdrawn LeaveCancellationRequested
-    LeaveCancellationRefused LeaveCancelled LeaveRecosted LeaveAdjusted LeaveEncashed LeaveAccrued LeaveCarriedOver LeaveLotExpired LeaveTaken
-    LeaveAdjustmentBooked
+
+/// One event of every type, for golden files and for folds.
+#[cfg(test)]
+pub(crate) fn samples() -> Vec<Event> {
+    use jiff::civil::date;
+
+    use super::{Cause, DayAsked, EntryBasis, EntryKind, HalfReason, LotKey, Proration};
+    use crate::DayPart;
+
+    let n = uuid::Uuid::from_u128;
+    let (employee_id, enrolment_id) = (EmployeeId::from_uuid(n(1)), EnrolmentId::from_uuid(n(2)));
+    let (type_id, policy_id, class) = (LeaveTypeId::from_uuid(n(3)), LeavePolicyId::from_uuid(n(4)), LeaveTypeClass::Absence);
+    let (request_id, adjustment_id, posting_id) =
+        (LeaveRequestId::from_uuid(n(5)), AdjustmentId::from_uuid(n(6)), PostingId::from_uuid(n(7)));
+    let on = date(2025, 1, 1);
+    let days = vec![DayCost {
+        asked: DayAsked { on: date(2025, 5, 2), part: DayPart::Morning, hours: None },
+        cost: "0.5".parse().unwrap(),
+        morning: Some(HalfReason::Counted),
+        afternoon: None,
+        policy_version: 1,
+        leave_year: on,
+    }];
+    let free = vec![DayCost {
+        cost: Amount::ZERO,
+        morning: Some(HalfReason::Holiday { name: "Bridge day".into() }),
+        ..days[0].clone()
+    }];
+    let step = LotKey::Step { enrolment: enrolment_id, from: on };
+    let entry = |kind, cause, lot, amount: &str, why| Entry { on, kind, cause, lot, amount: amount.parse().unwrap(), why };
+    let accrued = entry(
+        EntryKind::Accrued,
+        Cause::Step { enrolment: enrolment_id, from: on },
+        Some(step),
+        "2.5",
+        EntryBasis::Step {
+            period_from: on,
+            period_to: date(2025, 2, 1),
+            accrued_from: on,
+            accrued_to: date(2025, 2, 1),
+            proration: Proration::Days,
+            exact: "2.0833333333".parse().unwrap(),
+            capped: Amount::ZERO,
+            policy_version: 1,
+        },
+    );
+    let plain = EntryBasis::Plain;
+    let carried = entry(EntryKind::CarriedIn, Cause::YearEnd { into: on }, Some(LotKey::Carried { into: on, for_good: false }), "5", plain);
+    let expired = entry(EntryKind::Expired, Cause::LotEnd { on }, Some(LotKey::Carried { into: on, for_good: true }), "-1", plain);
+    let taken = entry(EntryKind::Taken, Cause::Request { id: request_id, day: date(2025, 5, 2) }, Some(step), "-0.5", plain);
+    let booked = entry(EntryKind::Adjusted, Cause::Adjustment { id: adjustment_id }, Some(LotKey::Adjustment { id: adjustment_id }), "3", plain);
+    let paid = entry(EntryKind::Encashed, Cause::Encashment { id: adjustment_id }, None, "-1", plain);
+    let reason = || Personal::Clear("agreed".to_owned());
+    vec![
+        PersonEnrolled { employee_id, enrolment_id, type_id, class, policy_id, from: on, until: Some(date(2030, 1, 1)) }.into(),
+        EnrolmentEnded { employee_id, enrolment_id, until: date(2028, 1, 1) }.into(),
+        LeaveRequested { employee_id, request_id, type_id, class, days, note: Personal::Clear(Some("by the sea".into())) }.into(),
+        LeaveApproved { employee_id, request_id }.into(),
+        LeaveRejected { employee_id, request_id, reason: reason() }.into(),
+        LeaveWithdrawn { employee_id, request_id }.into(),
+        LeaveCancellationRequested { employee_id, request_id }.into(),
+        LeaveCancellationRefused { employee_id, request_id, reason: reason() }.into(),
+        LeaveCancelled { employee_id, request_id, on }.into(),
+        LeaveRecosted { employee_id, request_id, days: free }.into(),
+        LeaveAdjusted { employee_id, adjustment_id, type_id, class, on, amount: 3.into(), ends_on: Some(date(2025, 4, 1)), reason: reason() }
+            .into(),
+        LeaveEncashed { employee_id, encashment_id: adjustment_id, type_id, class, on, amount: 1.into() }.into(),
+        LeaveAccrued { employee_id, posting_id, type_id, class, entries: vec![accrued] }.into(),
+        LeaveCarriedOver { employee_id, posting_id, type_id, class, entries: vec![carried] }.into(),
+        LeaveLotExpired { employee_id, posting_id, type_id, class, entries: vec![expired] }.into(),
+        LeaveTaken { employee_id, posting_id, type_id, class, entries: vec![taken] }.into(),
+        LeaveAdjustmentBooked { employee_id, posting_id, type_id, class, entries: vec![booked, paid] }.into(),
+        LeavePostingScheduled { employee_id, next_on: Some(date(2025, 2, 1)) }.into(),
+    ]
 }

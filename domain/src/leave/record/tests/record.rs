@@ -1,9 +1,10 @@
 //! What a person's requests may do to each other and to the accounts.
 
 use events::{
-    EmployeeId, EventId,
+    EmployeeId,
     leave::{
-        Amount, Carried, DayAsked, DayPart, EnrolmentId, EntryKind, Grant, LeavePolicyId, LeavePolicyTerms, LeaveTypeId, PolicyVersion,
+        Amount, Carried, DayAsked, DayPart, EnrolmentId, EntryKind, Grant, LeavePolicyId, LeavePolicyTerms, LeaveRequestId, LeaveTypeClass, LeaveTypeId,
+        PolicyVersion, PostingId,
         record::LeaveRecordEvent,
     },
 };
@@ -36,7 +37,7 @@ fn facts(terms: LeavePolicyTerms) -> RecordFacts {
 }
 fn enrol(n: u128, type_id: LeaveTypeId, from: &str) -> RecordCommand {
     let enrolment_id = EnrolmentId::from_uuid(Uuid::from_u128(n));
-    RecordCommand::Enrol { enrolment_id, type_id, policy_id: policy(n), from: day(from), until: None }
+    RecordCommand::Enrol { enrolment_id, type_id, class: LeaveTypeClass::Absence, policy_id: policy(n), from: day(from), until: None }
 }
 fn ask(n: u128, type_id: LeaveTypeId, days: Vec<DayAsked>) -> RecordCommand {
     RecordCommand::Request { request_id: request(n), type_id, days, note: Some("by the sea".into()) }
@@ -52,6 +53,12 @@ fn approve(n: u128) -> RecordCommand {
 }
 fn cancel(n: u128, today: &str) -> RecordCommand {
     RecordCommand::Cancel { request_id: request(n), today: day(today) }
+}
+
+/// `others` are the numbers of the requests that stand beside it.
+fn not_enough(on: &str, missing: &str, stands_in_the_way: Option<LeaveRequestId>, others: &[u128]) -> RecordRefusal {
+    let others = others.iter().map(|n| request(*n)).collect();
+    RecordRefusal::NotEnough { on: day(on), missing: amount(missing), request: stands_in_the_way, others }
 }
 
 /// Carries a command out. The event types, or the refusal.
@@ -129,13 +136,13 @@ fn a_request_that_would_leave_another_without_is_refused() {
     let mut record = enrolled_record(&facts);
     send(&mut record, &facts, &ask(1, ANNUAL, span("2024-08-05", "2024-08-07"))).unwrap();
     let earlier = send(&mut record, &facts, &ask(2, ANNUAL, span("2024-06-03", "2024-06-05")));
-    assert_eq!(earlier, Err(RecordRefusal::NotEnough { on: day("2024-08-07"), missing: amount("1"), request: Some(request(1)) }));
+    assert_eq!(earlier, Err(not_enough("2024-08-07", "1", Some(request(1)), &[1])));
     let later = send(&mut record, &facts, &ask(2, ANNUAL, span("2024-09-02", "2024-09-04")));
-    assert_eq!(later, Err(RecordRefusal::NotEnough { on: day("2024-09-04"), missing: amount("1"), request: None }));
+    assert_eq!(later, Err(not_enough("2024-09-04", "1", None, &[1])));
     assert_eq!(send(&mut record, &facts, &ask(2, ANNUAL, span("2024-09-02", "2024-09-03"))), Ok(vec!["LeaveRequested"]));
     // A day of the next year has its own allowance.
     assert_eq!(send(&mut record, &facts, &ask(3, ANNUAL, span("2024-12-30", "2025-01-03"))), {
-        Err(RecordRefusal::NotEnough { on: day("2024-12-30"), missing: amount("1"), request: None })
+        Err(not_enough("2024-12-30", "1", None, &[1]))
     });
     assert_eq!(send(&mut record, &facts, &ask(3, ANNUAL, span("2025-01-01", "2025-01-07"))), Ok(vec!["LeaveRequested"]));
 }
@@ -148,11 +155,11 @@ fn a_rolling_entitlement_is_kept_on_each_day() {
     let more = |n, first, last| ask(n, ANNUAL, span(first, last));
     assert_eq!(
         send(&mut record, &facts, &more(2, "2025-05-29", "2025-06-02")),
-        Err(RecordRefusal::NotEnough { on: day("2025-05-30"), missing: amount("1"), request: None })
+        Err(not_enough("2025-05-30", "1", None, &[1]))
     );
     assert_eq!(send(&mut record, &facts, &more(2, "2025-05-30", "2025-06-03")), {
         // One is left on 30 May; 2 June is one too many, and only on the 3rd does a day come back.
-        Err(RecordRefusal::NotEnough { on: day("2025-06-02"), missing: amount("1"), request: None })
+        Err(not_enough("2025-06-02", "1", None, &[1]))
     });
     assert_eq!(send(&mut record, &facts, &more(2, "2025-06-03", "2025-06-06")), Ok(vec!["LeaveRequested"]));
 }
@@ -180,6 +187,7 @@ fn enrolments_of_a_kind_do_not_overlap_and_their_policy_has_no_gap() {
     let late = RecordCommand::Enrol {
         enrolment_id: EnrolmentId::from_uuid(Uuid::from_u128(5)),
         type_id: ANNUAL,
+        class: LeaveTypeClass::Absence,
         policy_id: policy(1),
         from: day("1999-12-31"),
         until: Some(day("2000-02-01")),
@@ -207,7 +215,7 @@ fn what_changes_underneath_recosts_a_request_and_the_end_of_an_employment_cancel
     send(&mut record, &facts, &ask(1, ANNUAL, span("2024-06-03", "2024-06-07"))).unwrap();
     send(&mut record, &facts, &approve(1)).unwrap();
     let recost =
-        RecordCommand::Recost { request_id: request(1), because: EventId::from_uuid(Uuid::from_u128(3)), today: day("2024-05-01") };
+        RecordCommand::Recost { request_id: request(1), today: day("2024-05-01") };
     assert_eq!(send(&mut record, &facts, &recost), Ok(vec![]));
     let calendar = HolidayCalendar::new("place", 1990..=2100, [holiday("2024-06-05", DayPart::Whole)]);
     facts.work.holidays = FromDays::since(day("1900-01-01"), calendar);
@@ -228,7 +236,7 @@ fn what_the_balance_no_longer_covers_is_not_approved() {
     send(&mut record, &facts, &ask(2, ANNUAL, span("2024-07-01", "2024-07-02"))).unwrap();
     facts.versions.insert(policy(1), versions(granting(yearly("4"))));
     assert_eq!(send(&mut record, &facts, &approve(1)), Ok(vec!["LeaveApproved"]));
-    let short = RecordRefusal::NotEnough { on: day("2024-07-02"), missing: amount("1"), request: None };
+    let short = not_enough("2024-07-02", "1", None, &[1]);
     assert_eq!(send(&mut record, &facts, &approve(2)), Err(short));
     assert_eq!(send(&mut record, &facts, &RecordCommand::Reject(request(2), "no".into())), Ok(vec!["LeaveRejected"]));
 }
@@ -249,7 +257,7 @@ fn only_what_is_there_is_paid_out() {
     let missing = amount("0.5");
     assert_eq!(
         send(&mut record, &facts, &encash(1, "5.5")),
-        Err(RecordRefusal::NotEnough { on: day("2024-07-01"), missing, request: None })
+        Err(not_enough("2024-07-01", &missing.to_string(), None, &[1]))
     );
     assert_eq!(send(&mut record, &facts, &encash(1, "4")), Ok(vec!["LeaveEncashed"]));
     assert!(send(&mut record, &facts, &encash(2, "2")).is_err());
@@ -260,7 +268,7 @@ fn only_what_is_there_is_paid_out() {
 fn what_is_due_is_recorded_once() {
     let carry_over = carry("01-01", Carried::UpTo { amount: amount("5") }, Some(events::leave::LotEnd::On { day: month_day("04-01") }));
     let facts = facts(LeavePolicyTerms { carry_over, ..terms() });
-    let post = |up_to: &str| RecordCommand::Post { type_id: ANNUAL, up_to: day(up_to) };
+    let post = |up_to: &str| RecordCommand::Post { type_id: ANNUAL, up_to: day(up_to), posting_id: PostingId::from_uuid(Uuid::nil()) };
     let mut record = enrolled_record(&facts);
     send(&mut record, &facts, &ask(1, ANNUAL, span("2024-06-03", "2024-06-07"))).unwrap();
     send(&mut record, &facts, &approve(1)).unwrap();

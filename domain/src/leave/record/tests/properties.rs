@@ -5,7 +5,7 @@ use events::{
     EmployeeId,
     leave::{
         AdjustmentId, AllowancePeriod, Amount, Carried, CreditTime, DayAsked, DayPart, EnrolmentId, Holiday, LeavePolicyId,
-        LeavePolicyTerms, LeaveTypeId, LotEnd, PolicyVersion, Proration,
+        LeavePolicyTerms, LeaveTypeClass, LeaveTypeId, LotEnd, PostingId, PolicyVersion, Proration,
     },
 };
 use jiff::civil::Date;
@@ -124,7 +124,7 @@ fn play(policy: Policy, hired: Date, operations: &[Operation]) -> Played {
         holidays: Vec::new(),
     };
     let enrolment_id = EnrolmentId::from_uuid(Uuid::from_u128(1));
-    played.send(&RecordCommand::Enrol { enrolment_id, type_id: TYPE, policy_id, from: hired, until: None });
+    played.send(&RecordCommand::Enrol { enrolment_id, type_id: TYPE, class: LeaveTypeClass::Absence, policy_id, from: hired, until: None });
     for operation in operations {
         played.carry_out(*operation);
     }
@@ -178,7 +178,7 @@ impl Played {
                     self.adjusted.push((today, -Decimal::from(by)));
                 }
             }
-            Operation::Post => drop(self.send(&RecordCommand::Post { type_id: TYPE, up_to: today })),
+            Operation::Post => drop(self.send(&RecordCommand::Post { type_id: TYPE, up_to: today, posting_id: PostingId::from_uuid(Uuid::nil()) })),
             Operation::Wait(days) => self.today = add_days(today, days),
             Operation::DeclareHoliday(after) => {
                 self.holidays.push(holiday(&add_days(today, after).to_string(), DayPart::Whole));
@@ -196,11 +196,10 @@ impl Played {
     }
     /// What the worker does when something underneath has changed.
     fn recost(&mut self) {
-        let because = events::EventId::from_uuid(Uuid::from_u128(1));
         for n in 0..self.asked {
             let (request_id, today) = (request(n), self.today);
             let was_ahead = self.record.request_of(request_id).is_some_and(|(_, days)| days.iter().all(|d| d.asked.on >= today));
-            assert!(self.send(&RecordCommand::Recost { request_id, because, today }), "a request can be costed anew");
+            assert!(self.send(&RecordCommand::Recost { request_id, today }), "a request can be costed anew");
             let is_cancelled = self.record.request_of(request_id).is_some_and(|(status, _)| matches!(status, RequestStatus::Cancelled(_)));
             self.cancelled_late |= is_cancelled && !was_ahead;
         }
@@ -318,7 +317,7 @@ proptest! {
         }
         // What is recorded up to a day is what follows from the facts up to that day.
         let today = played.today;
-        let posted = played.send(&RecordCommand::Post { type_id: TYPE, up_to: today });
+        let posted = played.send(&RecordCommand::Post { type_id: TYPE, up_to: today, posting_id: PostingId::from_uuid(Uuid::nil()) });
         prop_assert!(posted);
         let follows = played.record.account(TYPE, today, &played.facts).unwrap().entries;
         let nonzero = |sums: std::collections::BTreeMap<posting::EntryKey, Decimal>| sums.into_iter().filter(|(_, sum)| !sum.is_zero()).collect::<Vec<_>>();

@@ -29,6 +29,45 @@ impl<T> FromDays<T> {
         self.0.insert(day, value);
         self
     }
+    /// Lets another value hold from a day on.
+    pub fn set(&mut self, day: Date, value: T) {
+        self.0.insert(day, value);
+    }
+    /// Lets what another timeline says hold from a day on: what holds there on that day, and its later changes.
+    pub fn hold_from(&mut self, day: Date, other: &Self)
+    where
+        T: Clone,
+    {
+        self.0.retain(|at, _| *at < day);
+        if let Some(held) = other.on(day) {
+            self.0.insert(day, held.clone());
+        }
+        self.0.extend(other.0.range(day..).map(|(at, value)| (*at, value.clone())));
+    }
+    /// What was set from just this day on.
+    pub fn exactly(&self, day: Date) -> Option<&T> {
+        self.0.get(&day)
+    }
+    /// All values, in the order of their days.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.values()
+    }
+    /// The days from which values hold, with these.
+    pub fn iter(&self) -> impl Iterator<Item = (Date, &T)> {
+        self.0.iter().map(|(day, value)| (*day, value))
+    }
+    /// These values, and before the first of them the others.
+    #[must_use]
+    pub fn preceded_by(mut self, others: &Self) -> Self
+    where
+        T: Clone,
+    {
+        let first = self.0.keys().next().copied();
+        let earlier = others.0.iter().filter(|(day, _)| first.is_none_or(|first| **day < first));
+        let earlier: Vec<(Date, T)> = earlier.map(|(day, value)| (*day, value.clone())).collect();
+        self.0.extend(earlier);
+        self
+    }
     /// What holds on a day.
     pub fn on(&self, day: Date) -> Option<&T> {
         self.0.range(..=day).next_back().map(|(_, value)| value)
@@ -37,6 +76,19 @@ impl<T> FromDays<T> {
     fn changes(&self, after: Date, before: Date) -> impl Iterator<Item = Date> {
         let range = if after < before { Some((std::ops::Bound::Excluded(after), std::ops::Bound::Excluded(before))) } else { None };
         range.into_iter().flat_map(|range| self.0.range(range)).map(|(day, _)| *day)
+    }
+}
+
+impl<T> FromIterator<(Date, T)> for FromDays<T> {
+    fn from_iter<I: IntoIterator<Item = (Date, T)>>(values: I) -> Self {
+        Self(values.into_iter().collect())
+    }
+}
+impl<T> IntoIterator for FromDays<T> {
+    type Item = (Date, T);
+    type IntoIter = std::collections::btree_map::IntoIter<Date, T>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -68,14 +120,25 @@ impl HolidayCalendar {
     }
     /// Adds a holiday; one that stands on the same half is replaced.
     pub fn declare(&mut self, holiday: Holiday) {
-        let halves: &[DayHalf] = match holiday.part {
-            DayPart::Whole => &[DayHalf::Morning, DayHalf::Afternoon],
-            DayPart::Morning => &[DayHalf::Morning],
-            DayPart::Afternoon => &[DayHalf::Afternoon],
-        };
-        for half in halves {
+        for half in holiday.part.each() {
             self.holidays.insert((holiday.on, *half), holiday.name.clone());
         }
+    }
+    /// Takes a holiday, or a half of one, away.
+    pub fn revoke(&mut self, on: Date, part: DayPart) {
+        for half in part.each() {
+            self.holidays.remove(&(on, *half));
+        }
+    }
+    /// Lets it know a year: these holidays, and no others.
+    pub fn load_year(&mut self, year: i16, holidays: impl IntoIterator<Item = Holiday>) {
+        self.holidays.retain(|(day, _), _| day.year() != year);
+        self.years.insert(year);
+        holidays.into_iter().for_each(|holiday| self.declare(holiday));
+    }
+    /// The holidays of a year, half by half.
+    pub fn year(&self, year: i16) -> BTreeMap<(Date, DayHalf), &str> {
+        self.holidays.iter().filter(|((day, _), _)| day.year() == year).map(|(at, name)| (*at, name.as_str())).collect()
     }
     /// The calendar's name.
     pub fn name(&self) -> &str {

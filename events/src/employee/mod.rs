@@ -1,6 +1,8 @@
 //! Facts about a person's employments: hire, changes of assignment, pay and details, termination, rehire; and that what was
 //! recorded ahead took effect.
 
+pub mod working_time;
+
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -648,11 +648,11 @@ fn posting_late_or_twice_or_after_a_correction_ends_in_the_same_entries() {
 fn terms_that_cannot_be_followed_are_refused_with_the_field() {
     let fault = |terms: LeavePolicyTerms| terms.check().map_or_else(|fault| fault.field(), |()| "fine");
     assert_eq!(fault(terms()), "fine");
-    assert_eq!(fault(LeavePolicyTerms { tiers: vec![], ..terms() }), "/tiers");
-    assert_eq!(fault(LeavePolicyTerms { tiers: vec![ServiceTier { after_months: 6, grant: yearly("1") }], ..terms() }), "/tiers");
-    assert_eq!(fault(LeavePolicyTerms { change_over: ChangeOver::AtOnce, ..terms() }), "/change_over");
-    assert_eq!(fault(LeavePolicyTerms { rounding: Some(rounding("0", RoundingMode::Up)), ..terms() }), "/rounding/to");
-    assert_eq!(fault(LeavePolicyTerms { negative_limit: amount("-1"), ..terms() }), "/negative_limit");
+    assert_eq!(fault(LeavePolicyTerms { tiers: vec![], ..terms() }), "/terms/tiers");
+    assert_eq!(fault(LeavePolicyTerms { tiers: vec![ServiceTier { after_months: 6, grant: yearly("1") }], ..terms() }), "/terms/tiers");
+    assert_eq!(fault(LeavePolicyTerms { change_over: ChangeOver::AtOnce, ..terms() }), "/terms/change_over");
+    assert_eq!(fault(LeavePolicyTerms { rounding: Some(rounding("0", RoundingMode::Up)), ..terms() }), "/terms/rounding/to");
+    assert_eq!(fault(LeavePolicyTerms { negative_limit: amount("-1"), ..terms() }), "/terms/negative_limit");
     assert_eq!(
         fault(granting(steps(
             "1",
@@ -660,13 +660,13 @@ fn terms_that_cannot_be_followed_are_refused_with_the_field() {
             StepInterval::Months { count: 5, from: month_day("01-01") },
             CreditTime::AtStart
         ))),
-        "/tiers"
+        "/terms/tiers"
     );
     assert_eq!(
         fault(granting(steps("1", AllowancePeriod::Year, StepInterval::Weeks { count: 2, from: day("2024-01-01") }, CreditTime::AtStart))),
-        "/tiers"
+        "/terms/tiers"
     );
-    assert_eq!(fault(granting(Grant::Rolling { amount: amount("1"), months: 0 })), "/tiers");
+    assert_eq!(fault(granting(Grant::Rolling { amount: amount("1"), months: 0 })), "/terms/tiers");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Facts about a tenant's departments, locations and jobs, all effective-dated; and that what was recorded ahead took effect.
 
+pub mod calendar;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Category, Effective, StreamName, TenantScope, catalog::events, ids::typed_ids};

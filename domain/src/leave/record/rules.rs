@@ -4,29 +4,28 @@
 //! account goes below its limit on any day, counting pending requests. Of two requests for one balance the second is decided
 //! on the first, and its refusal names what stands in the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use events::{
-    EmployeeId, EventId, Personal,
+    EmployeeId, Personal,
     leave::{
-        AdjustmentId, Amount, Cause, DayAsked, DayCost, EnrolmentId, Entry, EntryKind, Grant, LeavePolicyId, LeaveRequestId, LeaveTypeId,
-        PolicyVersion,
+        AdjustmentId, Amount, Cause, DayAsked, DayCost, EnrolmentId, Entry, EntryKind, Grant, LeavePolicyId, LeaveRequestId, LeaveTypeClass,
+        LeaveTypeId, PolicyVersion, PostingId,
         record::{
             EnrolmentEnded, LeaveAccrued, LeaveAdjusted, LeaveAdjustmentBooked, LeaveApproved, LeaveCancellationRefused,
-            LeaveCancellationRequested, LeaveCancelled, LeaveCarriedOver, LeaveEncashed, LeaveLotExpired, LeaveRecordEvent, LeaveRecosted,
-            LeaveRejected, LeaveRequested, LeaveTaken, LeaveWithdrawn, PersonEnrolled,
+            LeaveCancellationRequested, LeaveCancelled, LeaveCarriedOver, LeaveEncashed, LeaveLotExpired, LeavePostingScheduled, LeaveRecordEvent,
+            LeaveRecosted, LeaveRejected, LeaveRequested, LeaveTaken, LeaveWithdrawn, PersonEnrolled,
         },
     },
 };
-use jiff::civil::Date;
-
-use super::{
+use calculation::leave::{
     Enrolment, WorkingTime,
     accrual::{HoursWorked, PlanFault},
     costing::{self, CostRefusal},
     ledger::{self, Account, Adjustment, Ledger, Taking},
     posting, rolling,
 };
+use jiff::civil::Date;
 
 /// What can be asked of a person's leave. `today` is the civil day at the place of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +36,8 @@ pub enum RecordCommand {
         enrolment_id: EnrolmentId,
         /// The kind of leave.
         type_id: LeaveTypeId,
+        /// Who may know of it.
+        class: LeaveTypeClass,
         /// The policy.
         policy_id: LeavePolicyId,
         /// The first day.
@@ -83,8 +84,6 @@ pub enum RecordCommand {
     Recost {
         /// The request.
         request_id: LeaveRequestId,
-        /// What changed.
-        because: EventId,
         /// The day of it.
         today: Date,
     },
@@ -120,6 +119,15 @@ pub enum RecordCommand {
         type_id: LeaveTypeId,
         /// The last day that is over or has begun.
         up_to: Date,
+        /// Names what is recorded.
+        posting_id: PostingId,
+    },
+    /// Bring all that follows from others up to date: what requests cost, what is due to be recorded, and when more will be.
+    Settle {
+        /// The day of it.
+        today: Date,
+        /// Names what is recorded.
+        posting_id: PostingId,
     },
 }
 
@@ -173,6 +181,9 @@ pub enum RecordRefusal {
     /// Nobody published the policy.
     #[error("policy_id names no policy; send one that this tenant has")]
     UnknownPolicy,
+    /// There is no such person.
+    #[error("there is no such person")]
+    UnknownPerson,
     /// The policy begins later.
     #[error("the policy has no version on {0}; enrol from a later day, or publish a version that begins earlier")]
     PolicyGap(Date),
@@ -207,7 +218,7 @@ pub enum RecordRefusal {
         by: LeaveRequestId,
     },
     /// The balance does not suffice.
-    #[error("on {on} {missing} are missing, counting all requests that are pending or approved; choose fewer or later days")]
+    #[error("on {on} {missing} are missing, counting all requests that are pending or approved{}; choose fewer or later days", beside(others))]
     NotEnough {
         /// The day.
         on: Date,
@@ -215,6 +226,8 @@ pub enum RecordRefusal {
         missing: Amount,
         /// The later request that would be left without, where it is not this one.
         request: Option<LeaveRequestId>,
+        /// Some of the requests that stand beside it, for the same kind of leave.
+        others: Vec<LeaveRequestId>,
     },
     /// The request stands otherwise.
     #[error("the request does not stand so that this can be done: it is {0:?}")]
@@ -236,10 +249,19 @@ pub enum RecordRefusal {
     Plan(#[from] PlanFault),
 }
 
+fn beside(others: &[LeaveRequestId]) -> String {
+    if others.is_empty() {
+        return String::new();
+    }
+    let ids: Vec<String> = others.iter().map(LeaveRequestId::to_string).collect();
+    format!(", such as {}", ids.join(", "))
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct EnrolmentRow {
     id: EnrolmentId,
     type_id: LeaveTypeId,
+    class: LeaveTypeClass,
     policy_id: LeavePolicyId,
     from: Date,
     until: Option<Date>,
@@ -259,6 +281,7 @@ pub struct LeaveRecord {
     requests: BTreeMap<LeaveRequestId, Request>,
     adjustments: BTreeMap<AdjustmentId, (LeaveTypeId, Adjustment)>,
     recorded: BTreeMap<LeaveTypeId, Vec<Entry>>,
+    next_posting: Option<Date>,
 }
 
 /// Which requests an account counts.
@@ -275,9 +298,9 @@ impl LeaveRecord {
     pub fn decide(&self, person: EmployeeId, command: &RecordCommand, facts: &RecordFacts) -> Result<Vec<LeaveRecordEvent>, RecordRefusal> {
         let employee_id = person;
         match command {
-            RecordCommand::Enrol { enrolment_id, type_id, policy_id, from, until } => {
-                let (id, type_id, policy_id, from, until) = (*enrolment_id, *type_id, *policy_id, *from, *until);
-                self.enrol(person, &EnrolmentRow { id, type_id, policy_id, from, until }, facts)
+            RecordCommand::Enrol { enrolment_id, type_id, class, policy_id, from, until } => {
+                let (id, type_id, class, policy_id, from, until) = (*enrolment_id, *type_id, *class, *policy_id, *from, *until);
+                self.enrol(person, &EnrolmentRow { id, type_id, class, policy_id, from, until }, facts)
             }
             RecordCommand::EndEnrolment { enrolment_id, until } => {
                 if !self.end_enrolment(*enrolment_id, *until)? {
@@ -287,8 +310,8 @@ impl LeaveRecord {
             }
             RecordCommand::Request { request_id, type_id, days, note } => {
                 let Some(days) = self.request(*request_id, *type_id, days, facts)? else { return Ok(Vec::new()) };
-                let note = Personal::Clear(note.clone());
-                Ok(vec![LeaveRequested { employee_id, request_id: *request_id, type_id: *type_id, days, note }.into()])
+                let (request_id, type_id, class, note) = (*request_id, *type_id, self.class_of(*type_id), Personal::Clear(note.clone()));
+                Ok(vec![LeaveRequested { employee_id, request_id, type_id, class, days, note }.into()])
             }
             RecordCommand::Withdraw(request_id) => {
                 let event = LeaveWithdrawn { employee_id, request_id: *request_id };
@@ -316,27 +339,40 @@ impl LeaveRecord {
                 let from = [RequestStatus::Approved, RequestStatus::CancellationRequested];
                 self.step(*request_id, &from, |status| matches!(status, RequestStatus::Cancelled(_)), event)
             }
-            RecordCommand::Recost { request_id, because, today } => self.recost(person, *request_id, *because, *today, facts),
+            RecordCommand::Recost { request_id, today } => self.recost(person, *request_id, *today, facts),
             RecordCommand::Adjust { adjustment_id, type_id, on, amount, ends_on, reason } => {
                 let adjustment = Adjustment { id: *adjustment_id, on: *on, amount: *amount, ends_on: *ends_on, is_encashment: false };
                 if !self.adjust(*type_id, adjustment, facts)? {
                     return Ok(Vec::new());
                 }
                 let (adjustment_id, type_id, on, amount, ends_on) = (*adjustment_id, *type_id, *on, *amount, *ends_on);
-                Ok(vec![
-                    LeaveAdjusted { employee_id, adjustment_id, type_id, on, amount, ends_on, reason: Personal::Clear(reason.clone()) }
-                        .into(),
-                ])
+                let (class, reason) = (self.class_of(type_id), Personal::Clear(reason.clone()));
+                Ok(vec![LeaveAdjusted { employee_id, adjustment_id, type_id, class, on, amount, ends_on, reason }.into()])
             }
             RecordCommand::Encash { encashment_id, type_id, on, amount } => {
                 let (encashment_id, type_id, on, amount) = (*encashment_id, *type_id, *on, *amount);
                 if !self.encash(encashment_id, type_id, on, amount, facts)? {
                     return Ok(Vec::new());
                 }
-                Ok(vec![LeaveEncashed { employee_id, encashment_id, type_id, on, amount }.into()])
+                let class = self.class_of(type_id);
+                Ok(vec![LeaveEncashed { employee_id, encashment_id, type_id, class, on, amount }.into()])
             }
-            RecordCommand::Post { type_id, up_to } => self.post(person, *type_id, *up_to, facts),
+            RecordCommand::Post { type_id, up_to, posting_id } => self.post(person, *type_id, *up_to, *posting_id, facts),
+            RecordCommand::Settle { today, posting_id } => Ok(self.settle(person, *today, *posting_id, facts)),
         }
+    }
+
+    /// Who may know of a kind of leave; the fewest, where the person was never enrolled for it.
+    fn class_of(&self, type_id: LeaveTypeId) -> LeaveTypeClass {
+        self.enrolments.iter().find(|row| row.type_id == type_id).map_or(LeaveTypeClass::Medical, |row| row.class)
+    }
+    /// The policies that the person is, was or will be enrolled in.
+    pub fn policies(&self) -> BTreeSet<LeavePolicyId> {
+        self.enrolments.iter().map(|row| row.policy_id).collect()
+    }
+    /// Whether nothing was ever recorded.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     fn status(&self, id: LeaveRequestId) -> Result<RequestStatus, RecordRefusal> {
@@ -378,8 +414,8 @@ impl LeaveRecord {
         if versions.iter().all(|version| version.from > new.from) {
             return Err(RecordRefusal::PolicyGap(new.from));
         }
-        let EnrolmentRow { id: enrolment_id, type_id, policy_id, from, until } = *new;
-        Ok(vec![PersonEnrolled { employee_id, enrolment_id, type_id, policy_id, from, until }.into()])
+        let EnrolmentRow { id: enrolment_id, type_id, class, policy_id, from, until } = *new;
+        Ok(vec![PersonEnrolled { employee_id, enrolment_id, type_id, class, policy_id, from, until }.into()])
     }
 
     /// Whether an enrolment is to be ended; not where it has that end already.
@@ -405,7 +441,7 @@ impl LeaveRecord {
         let short = self.shortfalls(request.type_id, self.horizon(request.type_id), facts)?;
         match short.into_iter().find(|shortfall| shortfall.request == Some(id)) {
             None => Ok(()),
-            Some(shortfall) => Err(RecordRefusal::NotEnough { on: shortfall.on, missing: shortfall.missing, request: None }),
+            Some(shortfall) => Err(self.not_enough(request.type_id, Some(id), &shortfall)),
         }
     }
 
@@ -455,10 +491,24 @@ impl LeaveRecord {
         let stood = |s: &ledger::Shortfall| before.iter().any(|b| b.on == s.on && b.request == s.request && b.missing >= s.missing);
         match after.shortfalls(type_id, horizon, facts)?.into_iter().find(|s| !stood(s)) {
             None => Ok(()),
-            Some(s) => {
-                Err(RecordRefusal::NotEnough { on: s.on, missing: s.missing, request: s.request.filter(|other| Some(*other) != id) })
-            }
+            Some(s) => Err(self.not_enough(type_id, id, &s)),
         }
+    }
+
+    /// The refusal of what falls short, for a request or, without one, for something else.
+    fn not_enough(&self, type_id: LeaveTypeId, id: Option<LeaveRequestId>, shortfall: &ledger::Shortfall) -> RecordRefusal {
+        /// More would say no more to anybody.
+        const NAMED: usize = 5;
+        let live = self.requests.iter().filter(|(other, request)| {
+            request.status.is_live() && request.type_id == type_id && Some(**other) != id
+        });
+        let mut others: Vec<(Date, LeaveRequestId)> =
+            live.filter_map(|(other, request)| Some((request.days.last()?.asked.on, *other))).collect();
+        // The latest first: they are what competes.
+        others.sort_unstable_by(|a, b| b.cmp(a));
+        let others = others.into_iter().take(NAMED).map(|(_, other)| other).collect();
+        let request = shortfall.request.filter(|other| Some(*other) != id);
+        RecordRefusal::NotEnough { on: shortfall.on, missing: shortfall.missing, request, others }
     }
 
     fn shortfalls(&self, type_id: LeaveTypeId, horizon: Date, facts: &RecordFacts) -> Result<Vec<ledger::Shortfall>, RecordRefusal> {
@@ -496,7 +546,6 @@ impl LeaveRecord {
         &self,
         employee_id: EmployeeId,
         request_id: LeaveRequestId,
-        because: EventId,
         today: Date,
         facts: &RecordFacts,
     ) -> Result<Vec<LeaveRecordEvent>, RecordRefusal> {
@@ -509,7 +558,7 @@ impl LeaveRecord {
             return Ok(Vec::new());
         }
         let nobody_is_left = days.iter().all(|day| !facts.work.is_employed(day.asked.on));
-        let mut events = vec![LeaveRecosted { employee_id, request_id, days, because }.into()];
+        let mut events = vec![LeaveRecosted { employee_id, request_id, days }.into()];
         if nobody_is_left {
             events.push(LeaveCancelled { employee_id, request_id, on: today }.into());
         }
@@ -556,7 +605,10 @@ impl LeaveRecord {
         let ledger = after.run(type_id, Counted::AlsoPending, on, facts)?;
         let in_advance = ledger.entries.iter().find(|entry| entry.cause == Cause::Encashment { id } && entry.lot.is_none());
         match in_advance {
-            Some(entry) => Err(RecordRefusal::NotEnough { on, missing: Amount::computed(-entry.amount.decimal()), request: None }),
+            Some(entry) => {
+                let missing = Amount::computed(-entry.amount.decimal());
+                Err(self.not_enough(type_id, None, &ledger::Shortfall { on, missing, request: None }))
+            }
             None => Ok(true),
         }
     }
@@ -567,6 +619,7 @@ impl LeaveRecord {
         employee_id: EmployeeId,
         type_id: LeaveTypeId,
         up_to: Date,
+        posting_id: PostingId,
         facts: &RecordFacts,
     ) -> Result<Vec<LeaveRecordEvent>, RecordRefusal> {
         let follows = self.run(type_id, Counted::Approved, up_to, facts)?.entries;
@@ -583,23 +636,58 @@ impl LeaveRecord {
                 EntryKind::Adjusted | EntryKind::Encashed => booked.push(entry),
             }
         }
-        let mut events: Vec<LeaveRecordEvent> = Vec::new();
+        let (class, mut events) = (self.class_of(type_id), Vec::<LeaveRecordEvent>::new());
         if !accrued.is_empty() {
-            events.push(LeaveAccrued { employee_id, type_id, entries: accrued }.into());
+            events.push(LeaveAccrued { employee_id, posting_id, type_id, class, entries: accrued }.into());
         }
         if !booked.is_empty() {
-            events.push(LeaveAdjustmentBooked { employee_id, type_id, entries: booked }.into());
+            events.push(LeaveAdjustmentBooked { employee_id, posting_id, type_id, class, entries: booked }.into());
         }
         if !taken.is_empty() {
-            events.push(LeaveTaken { employee_id, type_id, entries: taken }.into());
+            events.push(LeaveTaken { employee_id, posting_id, type_id, class, entries: taken }.into());
         }
         if !carried.is_empty() {
-            events.push(LeaveCarriedOver { employee_id, type_id, entries: carried }.into());
+            events.push(LeaveCarriedOver { employee_id, posting_id, type_id, class, entries: carried }.into());
         }
         if !expired.is_empty() {
-            events.push(LeaveLotExpired { employee_id, type_id, entries: expired }.into());
+            events.push(LeaveLotExpired { employee_id, posting_id, type_id, class, entries: expired }.into());
         }
         Ok(events)
+    }
+
+    /// What follows from facts that others changed, and from the day. What can't be computed stays as it is: a request whose days
+    /// no calendar knows any more, an account whose policy asks for a schedule that is not set.
+    fn settle(&self, employee_id: EmployeeId, today: Date, posting_id: PostingId, facts: &RecordFacts) -> Vec<LeaveRecordEvent> {
+        let (mut events, mut after) = (Vec::new(), self.clone());
+        let live: Vec<LeaveRequestId> = self.requests.iter().filter(|(_, r)| r.status.is_live()).map(|(id, _)| *id).collect();
+        for request_id in live {
+            if let Ok(recosted) = after.recost(employee_id, request_id, today, facts) {
+                after = recosted.iter().fold(after, Self::evolve);
+                events.extend(recosted);
+            }
+        }
+        let types: BTreeSet<LeaveTypeId> = self.enrolments.iter().map(|row| row.type_id).collect();
+        let horizon = Date::new(today.year().saturating_add(2), 1, 1).unwrap_or(Date::MAX);
+        let mut next: Option<Date> = None;
+        for type_id in types {
+            if let Ok(posted) = after.post(employee_id, type_id, today, posting_id, facts) {
+                events.extend(posted);
+            }
+            let later = after.next_entry(type_id, today, horizon, facts);
+            next = [next, later].into_iter().flatten().min();
+        }
+        if next != self.next_posting {
+            events.push(LeavePostingScheduled { employee_id, next_on: next }.into());
+        }
+        events
+    }
+
+    /// The first day after one on which an entry follows. An account that goes on is looked at again at the horizon.
+    fn next_entry(&self, type_id: LeaveTypeId, after: Date, horizon: Date, facts: &RecordFacts) -> Option<Date> {
+        let follows = self.run(type_id, Counted::Approved, horizon, facts).map(|ledger| ledger.entries).unwrap_or_default();
+        let next = follows.iter().map(|entry| entry.on).filter(|on| *on > after).min();
+        let goes_on = || self.enrolments.iter().any(|row| row.type_id == type_id && row.until.is_none_or(|until| until > after));
+        next.or_else(|| goes_on().then_some(horizon))
     }
 
     fn enrolments_of(&self, type_id: LeaveTypeId, facts: &RecordFacts) -> Vec<Enrolment> {
@@ -656,8 +744,8 @@ impl LeaveRecord {
     pub fn evolve(mut self, event: &LeaveRecordEvent) -> Self {
         match event {
             LeaveRecordEvent::PersonEnrolled(e) => {
-                let (id, type_id, policy_id, from, until) = (e.enrolment_id, e.type_id, e.policy_id, e.from, e.until);
-                self.enrolments.push(EnrolmentRow { id, type_id, policy_id, from, until });
+                let (id, type_id, class, policy_id, from, until) = (e.enrolment_id, e.type_id, e.class, e.policy_id, e.from, e.until);
+                self.enrolments.push(EnrolmentRow { id, type_id, class, policy_id, from, until });
             }
             LeaveRecordEvent::EnrolmentEnded(e) => {
                 if let Some(row) = self.enrolments.iter_mut().find(|row| row.id == e.enrolment_id) {
@@ -693,6 +781,7 @@ impl LeaveRecord {
             LeaveRecordEvent::LeaveLotExpired(e) => self.record(e.type_id, &e.entries),
             LeaveRecordEvent::LeaveTaken(e) => self.record(e.type_id, &e.entries),
             LeaveRecordEvent::LeaveAdjustmentBooked(e) => self.record(e.type_id, &e.entries),
+            LeaveRecordEvent::LeavePostingScheduled(e) => self.next_posting = e.next_on,
         }
         self
     }

@@ -1,0 +1,5 @@
+//! The cases with numbers, and plans of any policy.
+
+mod cases;
+mod fixtures;
+mod plans;

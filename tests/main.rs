@@ -19,6 +19,7 @@ mod hostile;
 mod identity;
 mod import;
 mod isolation;
+mod leave;
 mod leavers;
 mod log_index;
 mod mail;

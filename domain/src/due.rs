@@ -59,7 +59,7 @@ pub struct Reaction {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Does {
     /// Sends a command.
-    Send(Command),
+    Send(Box<Command>),
     /// Sends a command for each person of an audience: those who have joined it by then.
     SendToEach(Audience),
     /// Lets a person join an audience, once.

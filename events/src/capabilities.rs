@@ -5,7 +5,7 @@
 /// An entry is a capability: the name of its module, which is the same in every crate, and its kinds of aggregate. A kind is
 /// its variant's name in enums, the category of its streams (lower-case letters only; part of stored data: add, never
 /// rename), and the module that holds what belongs to this kind: the capability's own, or one below it where a capability
-/// has several (`in leave::request`). The capabilities of `platform` write to the platform's own log, those of `tenants` to
+/// has several (`in leave::record`). The capabilities of `platform` write to the platform's own log, those of `tenants` to
 /// the log of their tenant.
 ///
 /// A capability is added by its entry here and by one `mod` line in each crate; the compiler says what its modules lack.

@@ -156,10 +156,6 @@ macro_rules! event {
     ($($(#[$doc:meta])* $Kind:ident = $category:literal in $($module:ident)::+;)+) => {
         /// Any event of any kind of aggregate.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        #[expect(
-            clippy::large_enum_variant,
-            reason = "the largest variant is also by far the most frequent; boxing it would cost an allocation per event"
-        )]
         pub enum Event {
             $(
                 #[doc = concat!("In a stream of [`Category::", stringify!($Kind), "`].")]

@@ -134,7 +134,9 @@ impl Inner {
             Sender::Actor(actor) => TenantClock::read(&actor.tenant),
             Sender::System { .. } => {
                 let tenant = self.registry.by_id(scope.tenant());
-                TenantClock::read(&*tenant.ok_or_else(|| Problem::unavailable("starting", "the tenant is not known yet; try again shortly"))?)
+                TenantClock::read(
+                    &*tenant.ok_or_else(|| Problem::unavailable("starting", "the tenant is not known yet; try again shortly"))?,
+                )
             }
         };
         let zone = Box::pin(self.zone_of_place(scope, place, clock.today())).await?;

@@ -161,7 +161,7 @@ mod tests {
                 assert!(table.columns.iter().any(|(name, _)| *name == column), "{} has no {column}", table.name);
             }
         }
-        assert_eq!(declared.classes, [FieldClass::Directory, FieldClass::Personal, FieldClass::Pay]);
+        assert_eq!(declared.classes, FieldClass::ALL);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod fold;
 pub mod table;
 
 pub mod employee;
+pub mod leave;
 pub mod organization;
 
 pub mod apply;

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod employee;
 pub mod icalendar;
+pub mod leave;
 pub mod organization;
 pub mod reports;
 pub mod tenancy;

@@ -53,7 +53,7 @@ impl Turns {
             SentCommand::new(sender.clone(), command, hash, Some(id), None, cause.metadata.correlation_id).caused_by(cause.id)
         };
         match reaction.does {
-            Does::Send(command) => self.send(sent(command, CommandId::from_uuid(job.job_id))).await,
+            Does::Send(command) => self.send(sent(*command, CommandId::from_uuid(job.job_id))).await,
             Does::SendToEach(audience) => self.send_to_each(scope, fence, job, audience, sent).await,
             // Who joins is put down with the page of the log that says so.
             Does::Join(..) => Outcome::Done,

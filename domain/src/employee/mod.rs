@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use calculation::leave::FromDays;
 use events::{
     Change, DepartmentId, Effective, EmployeeId, EmploymentId, LocationId, Personal, StreamName, TenantScope, Timeline,
     employee::{
@@ -22,7 +23,6 @@ use events::{
         EmploymentStarted, Patch, Pay, PersonalDetails, PersonalDetailsChange, PersonalDetailsChanged,
     },
 };
-use calculation::leave::FromDays;
 use jiff::civil::Date;
 
 pub use commands::*;
@@ -446,7 +446,8 @@ impl State {
         let Self::Known(person) = self else { return None };
         let (mut employments, mut places) = (Vec::new(), FromDays::default());
         for employment in person.employments.iter().filter(|e| e.has_days()) {
-            employments.push(calculation::leave::Employed { from: employment.from, last_day: employment.end.as_ref().map(|(day, _)| *day) });
+            employments
+                .push(calculation::leave::Employed { from: employment.from, last_day: employment.end.as_ref().map(|(day, _)| *day) });
             for span in employment.assignments.spans(None, employment.end_exclusive()) {
                 if span.to.is_none_or(|to| span.from.on < to) {
                     places.set(span.from.on, span.row.and_then(|assignment| assignment.location_id));

@@ -203,8 +203,7 @@ impl State {
     pub fn decide(&self, command: &Command, _: &Facts) -> Result<Vec<LeaveTermsEvent>, Refusal> {
         match command {
             Command::DefineLeaveType(c) => {
-                let (type_id, wanted) =
-                    (c.type_id, LeaveType { code: c.code.to_text(), name: c.name.to_text(), class: c.class });
+                let (type_id, wanted) = (c.type_id, LeaveType { code: c.code.to_text(), name: c.name.to_text(), class: c.class });
                 if let Some(known) = self.types.get(&type_id) {
                     return if *known == wanted { Ok(Vec::new()) } else { Err(Refusal::AlreadyExists("/type_id")) };
                 }

@@ -14,12 +14,12 @@ pub use crate::{Amount, DayHalf, DayOfWork, DayPart, HalfOfWork, Halves, Holiday
 
 pub use days::{DayAsked, DayCost, HalfReason};
 pub use entry::{Cause, Entry, EntryBasis, EntryKind, LotKey};
-pub use terms::LeaveTypeClass;
 pub use policy::{
     AccrualSteps, Allowance, AllowancePeriod, Carried, CarryOver, ChangeOver, Counting, CreditTime, Grant, InvalidMonthDay, LeapDay,
     LeavePolicyTerms, LeaveUnit, LotEnd, MonthDay, PolicyFault, PolicyVersion, Proration, Rounding, RoundingMode, ServiceTier,
     StepInterval, WaitingTime,
 };
+pub use terms::LeaveTypeClass;
 
 typed_ids! {
     /// A kind of leave, such as annual leave.

@@ -276,11 +276,7 @@ pub(crate) fn samples() -> Vec<Event> {
         policy_version: 1,
         leave_year: on,
     }];
-    let free = vec![DayCost {
-        cost: Amount::ZERO,
-        morning: Some(HalfReason::Holiday { name: "Bridge day".into() }),
-        ..days[0].clone()
-    }];
+    let free = vec![DayCost { cost: Amount::ZERO, morning: Some(HalfReason::Holiday { name: "Bridge day".into() }), ..days[0].clone() }];
     let step = LotKey::Step { enrolment: enrolment_id, from: on };
     let entry = |kind, cause, lot, amount: &str, why| Entry { on, kind, cause, lot, amount: amount.parse().unwrap(), why };
     let accrued = entry(
@@ -303,7 +299,8 @@ pub(crate) fn samples() -> Vec<Event> {
     let carried = entry(EntryKind::CarriedIn, Cause::YearEnd { into: on }, Some(LotKey::Carried { into: on, for_good: false }), "5", plain);
     let expired = entry(EntryKind::Expired, Cause::LotEnd { on }, Some(LotKey::Carried { into: on, for_good: true }), "-1", plain);
     let taken = entry(EntryKind::Taken, Cause::Request { id: request_id, day: date(2025, 5, 2) }, Some(step), "-0.5", plain);
-    let booked = entry(EntryKind::Adjusted, Cause::Adjustment { id: adjustment_id }, Some(LotKey::Adjustment { id: adjustment_id }), "3", plain);
+    let booked =
+        entry(EntryKind::Adjusted, Cause::Adjustment { id: adjustment_id }, Some(LotKey::Adjustment { id: adjustment_id }), "3", plain);
     let paid = entry(EntryKind::Encashed, Cause::Encashment { id: adjustment_id }, None, "-1", plain);
     let reason = || Personal::Clear("agreed".to_owned());
     vec![
@@ -317,8 +314,17 @@ pub(crate) fn samples() -> Vec<Event> {
         LeaveCancellationRefused { employee_id, request_id, reason: reason() }.into(),
         LeaveCancelled { employee_id, request_id, on }.into(),
         LeaveRecosted { employee_id, request_id, days: free }.into(),
-        LeaveAdjusted { employee_id, adjustment_id, type_id, class, on, amount: 3.into(), ends_on: Some(date(2025, 4, 1)), reason: reason() }
-            .into(),
+        LeaveAdjusted {
+            employee_id,
+            adjustment_id,
+            type_id,
+            class,
+            on,
+            amount: 3.into(),
+            ends_on: Some(date(2025, 4, 1)),
+            reason: reason(),
+        }
+        .into(),
         LeaveEncashed { employee_id, encashment_id: adjustment_id, type_id, class, on, amount: 1.into() }.into(),
         LeaveAccrued { employee_id, posting_id, type_id, class, entries: vec![accrued] }.into(),
         LeaveCarriedOver { employee_id, posting_id, type_id, class, entries: vec![carried] }.into(),

@@ -16,3 +16,4 @@ create index person_span_grams on person_span using gin (grams);
 alter table top_span add primary key (employee_id, valid_from);
 create index top_span_days on top_span (valid_to, valid_from);
 alter table headcount_step add primary key (dimension, period, starts_on, unit_id, currency);
+alter table working_time add primary key (employee_id, valid_from);

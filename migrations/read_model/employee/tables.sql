@@ -86,3 +86,11 @@ create table headcount_step (     -- of everyone: directory, pay
     heads     bigint   not null,  -- directory
     annual    numeric  not null   -- pay
 ) with (fillfactor = 60);
+
+-- How much and by which schedule somebody works, from a day until the next.
+create table working_time (          -- of employee_id: absence
+    employee_id uuid    not null,    -- absence
+    valid_from  date    not null,    -- absence
+    fraction    numeric not null,    -- absence: of full time
+    schedule_id uuid    not null     -- absence
+);

@@ -90,6 +90,13 @@ crate::tables! {
         heads: i64,
         annual: Decimal,
     }
+    /// How much and by which schedule somebody works from a day on.
+    pub struct WorkingTimeRow in working_time, key [employee_id, valid_from] {
+        employee_id: Uuid,
+        valid_from: Date,
+        fraction: Decimal,
+        schedule_id: Uuid,
+    }
 }
 
 crate::rows! {
@@ -101,5 +108,9 @@ crate::rows! {
         contact_span: ContactSpan,
         assignment_span: AssignmentSpan,
         compensation_span: CompensationSpan,
+    }
+    /// The rows of a person's working time.
+    pub struct WorkingTimeRows by [employee_id: Uuid] {
+        working_time: WorkingTimeRow,
     }
 }

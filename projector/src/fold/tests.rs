@@ -116,7 +116,7 @@ impl Log {
             to.sort();
         }
         let mut found = Found::default();
-        let ((departments, (locations, (jobs, ()))), ((people, ..), ..)) = &self.model;
+        let ((departments, (locations, (jobs, _))), ((people, ..), ..)) = &self.model;
         all(departments, &mut found.departments);
         all(locations, &mut found.locations);
         all(jobs, &mut found.jobs);

@@ -325,7 +325,9 @@ impl Command {
     pub const fn touches(&self) -> Touches {
         let person = Whose::Named(self.employee_id());
         Touches::Person(match self {
-            Self::RequestLeave(_) | Self::WithdrawLeave(_) | Self::AskToCancelLeave(_) => PersonTouched::facts(person, &[FieldClass::Absence]),
+            Self::RequestLeave(_) | Self::WithdrawLeave(_) | Self::AskToCancelLeave(_) => {
+                PersonTouched::facts(person, &[FieldClass::Absence])
+            }
             Self::ApproveLeave(_) | Self::RejectLeave(_) | Self::RefuseToCancelLeave(_) | Self::CancelLeave(_) => {
                 PersonTouched::decided_by_another(person, &[FieldClass::Absence])
             }

@@ -108,7 +108,7 @@ fn employment(event: &EmployeeEvent) -> Option<EmployeeId> {
 }
 
 fn settle(employee: EmployeeId) -> Reaction {
-    Reaction { name: "settle-leave", does: Does::Send(SettleLeave::of(employee)) }
+    Reaction { name: "settle-leave", does: Does::Send(Box::new(SettleLeave::of(employee))) }
 }
 
 const fn settle_all() -> Reaction {

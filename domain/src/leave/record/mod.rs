@@ -90,55 +90,8 @@ impl State {
             return Ok(Vec::new());
         }
         let record_facts = if command.needs_facts() { self.facts(command, facts)? } else { RecordFacts::default() };
-        let command = self.record_command(command, facts)?;
+        let command = in_the_rules_words(command, facts)?;
         Ok(self.0.decide(employee, &command, &record_facts)?)
-    }
-
-    /// The command in the rules' words.
-    fn record_command(&self, command: &Command, facts: &Facts) -> Result<RecordCommand, Refusal> {
-        Ok(match command {
-            Command::EnrolPerson(c) => {
-                let policy = facts.get(PolicyOf { policy: c.policy_id }).and_then(Option::as_ref).ok_or(RecordRefusal::UnknownPolicy)?;
-                RecordCommand::Enrol {
-                    enrolment_id: c.enrolment_id,
-                    type_id: policy.type_id,
-                    class: policy.class,
-                    policy_id: c.policy_id,
-                    from: c.effective_on.date(),
-                    until: c.until.map(crate::text::Day::date),
-                }
-            }
-            Command::EndEnrolment(c) => RecordCommand::EndEnrolment { enrolment_id: c.enrolment_id, until: c.until.date() },
-            Command::RequestLeave(c) => {
-                let note = c.note.as_ref().map(crate::text::Reason::to_text);
-                RecordCommand::Request { request_id: c.request_id, type_id: c.type_id, days: c.days_asked()?, note }
-            }
-            Command::WithdrawLeave(c) => RecordCommand::Withdraw(c.request_id),
-            Command::ApproveLeave(c) => RecordCommand::Approve(c.request_id),
-            Command::RejectLeave(c) => RecordCommand::Reject(c.request_id, c.reason.to_text()),
-            Command::AskToCancelLeave(c) => RecordCommand::AskToCancel(c.request_id),
-            Command::RefuseToCancelLeave(c) => RecordCommand::RefuseToCancel(c.request_id, c.reason.to_text()),
-            Command::CancelLeave(c) => RecordCommand::Cancel { request_id: c.request_id, today: c.today.ok_or(Refusal::NoDay)? },
-            Command::AdjustLeave(c) => RecordCommand::Adjust {
-                adjustment_id: c.adjustment_id,
-                type_id: c.type_id,
-                on: c.effective_on.date(),
-                amount: c.amount,
-                ends_on: c.ends_on.map(crate::text::Day::date),
-                reason: c.reason.to_text(),
-            },
-            Command::EncashLeave(c) => RecordCommand::Encash {
-                encashment_id: c.encashment_id,
-                type_id: c.type_id,
-                on: c.effective_on.date(),
-                amount: c.amount,
-            },
-            Command::SettleLeave(c) => {
-                let today = c.today.ok_or(Refusal::NoDay)?;
-                // The command is sent anew for each cause, and what is recorded on it needs a name of its own.
-                RecordCommand::Settle { today, posting_id: c.posting_id.unwrap_or(PostingId::from_uuid(Uuid::nil())) }
-            }
-        })
     }
 
     /// What was looked up, as the rules read it.
@@ -190,6 +143,50 @@ impl State {
     pub const fn person(&self) -> Option<EmployeeId> {
         None
     }
+}
+
+/// The command in the rules' words.
+fn in_the_rules_words(command: &Command, facts: &Facts) -> Result<RecordCommand, Refusal> {
+    Ok(match command {
+        Command::EnrolPerson(c) => {
+            let policy = facts.get(PolicyOf { policy: c.policy_id }).and_then(Option::as_ref).ok_or(RecordRefusal::UnknownPolicy)?;
+            RecordCommand::Enrol {
+                enrolment_id: c.enrolment_id,
+                type_id: policy.type_id,
+                class: policy.class,
+                policy_id: c.policy_id,
+                from: c.effective_on.date(),
+                until: c.until.map(crate::text::Day::date),
+            }
+        }
+        Command::EndEnrolment(c) => RecordCommand::EndEnrolment { enrolment_id: c.enrolment_id, until: c.until.date() },
+        Command::RequestLeave(c) => {
+            let note = c.note.as_ref().map(crate::text::Reason::to_text);
+            RecordCommand::Request { request_id: c.request_id, type_id: c.type_id, days: c.days_asked()?, note }
+        }
+        Command::WithdrawLeave(c) => RecordCommand::Withdraw(c.request_id),
+        Command::ApproveLeave(c) => RecordCommand::Approve(c.request_id),
+        Command::RejectLeave(c) => RecordCommand::Reject(c.request_id, c.reason.to_text()),
+        Command::AskToCancelLeave(c) => RecordCommand::AskToCancel(c.request_id),
+        Command::RefuseToCancelLeave(c) => RecordCommand::RefuseToCancel(c.request_id, c.reason.to_text()),
+        Command::CancelLeave(c) => RecordCommand::Cancel { request_id: c.request_id, today: c.today.ok_or(Refusal::NoDay)? },
+        Command::AdjustLeave(c) => RecordCommand::Adjust {
+            adjustment_id: c.adjustment_id,
+            type_id: c.type_id,
+            on: c.effective_on.date(),
+            amount: c.amount,
+            ends_on: c.ends_on.map(crate::text::Day::date),
+            reason: c.reason.to_text(),
+        },
+        Command::EncashLeave(c) => {
+            RecordCommand::Encash { encashment_id: c.encashment_id, type_id: c.type_id, on: c.effective_on.date(), amount: c.amount }
+        }
+        Command::SettleLeave(c) => {
+            let today = c.today.ok_or(Refusal::NoDay)?;
+            // The command is sent anew for each cause, and what is recorded on it needs a name of its own.
+            RecordCommand::Settle { today, posting_id: c.posting_id.unwrap_or(PostingId::from_uuid(Uuid::nil())) }
+        }
+    })
 }
 
 /// The calendars that hold one after the other at places that follow each other.

@@ -46,8 +46,11 @@ impl Refusal {
     pub const fn field(&self) -> Option<&'static str> {
         let Self::Record(refusal) = self else { return None };
         match refusal {
-            RecordRefusal::NotFound | RecordRefusal::UnknownPerson | RecordRefusal::AlreadyExists | RecordRefusal::WrongStatus(_) => None,
-            RecordRefusal::Plan(_) => None,
+            RecordRefusal::NotFound
+            | RecordRefusal::UnknownPerson
+            | RecordRefusal::AlreadyExists
+            | RecordRefusal::WrongStatus(_)
+            | RecordRefusal::Plan(_) => None,
             RecordRefusal::UnknownPolicy => Some("/policy_id"),
             RecordRefusal::PolicyGap(_) | RecordRefusal::Overlaps { .. } | RecordRefusal::NotEncashable => Some("/effective_on"),
             RecordRefusal::EndsBeforeStart(_) | RecordRefusal::RequestStands { .. } => Some("/until"),

@@ -6,24 +6,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::{
-    EmployeeId, Personal,
-    leave::{
-        AdjustmentId, Amount, Cause, DayAsked, DayCost, EnrolmentId, Entry, EntryKind, Grant, LeavePolicyId, LeaveRequestId, LeaveTypeClass,
-        LeaveTypeId, PolicyVersion, PostingId,
-        record::{
-            EnrolmentEnded, LeaveAccrued, LeaveAdjusted, LeaveAdjustmentBooked, LeaveApproved, LeaveCancellationRefused,
-            LeaveCancellationRequested, LeaveCancelled, LeaveCarriedOver, LeaveEncashed, LeaveLotExpired, LeavePostingScheduled, LeaveRecordEvent,
-            LeaveRecosted, LeaveRejected, LeaveRequested, LeaveTaken, LeaveWithdrawn, PersonEnrolled,
-        },
-    },
-};
 use calculation::leave::{
     Enrolment, WorkingTime,
     accrual::{HoursWorked, PlanFault},
     costing::{self, CostRefusal},
     ledger::{self, Account, Adjustment, Ledger, Taking},
     posting, rolling,
+};
+use events::{
+    EmployeeId, Personal,
+    leave::{
+        AdjustmentId, Amount, Cause, DayAsked, DayCost, EnrolmentId, Entry, EntryKind, Grant, LeavePolicyId, LeaveRequestId,
+        LeaveTypeClass, LeaveTypeId, PolicyVersion, PostingId,
+        record::{
+            EnrolmentEnded, LeaveAccrued, LeaveAdjusted, LeaveAdjustmentBooked, LeaveApproved, LeaveCancellationRefused,
+            LeaveCancellationRequested, LeaveCancelled, LeaveCarriedOver, LeaveEncashed, LeaveLotExpired, LeavePostingScheduled,
+            LeaveRecordEvent, LeaveRecosted, LeaveRejected, LeaveRequested, LeaveTaken, LeaveWithdrawn, PersonEnrolled,
+        },
+    },
 };
 use jiff::civil::Date;
 
@@ -218,7 +218,10 @@ pub enum RecordRefusal {
         by: LeaveRequestId,
     },
     /// The balance does not suffice.
-    #[error("on {on} {missing} are missing, counting all requests that are pending or approved{}; choose fewer or later days", beside(others))]
+    #[error(
+        "on {on} {missing} are missing, counting all requests that are pending or approved{}; choose fewer or later days",
+        beside(others)
+    )]
     NotEnough {
         /// The day.
         on: Date,
@@ -499,9 +502,8 @@ impl LeaveRecord {
     fn not_enough(&self, type_id: LeaveTypeId, id: Option<LeaveRequestId>, shortfall: &ledger::Shortfall) -> RecordRefusal {
         /// More would say no more to anybody.
         const NAMED: usize = 5;
-        let live = self.requests.iter().filter(|(other, request)| {
-            request.status.is_live() && request.type_id == type_id && Some(**other) != id
-        });
+        let live =
+            self.requests.iter().filter(|(other, request)| request.status.is_live() && request.type_id == type_id && Some(**other) != id);
         let mut others: Vec<(Date, LeaveRequestId)> =
             live.filter_map(|(other, request)| Some((request.days.last()?.asked.on, *other))).collect();
         // The latest first: they are what competes.

@@ -5,7 +5,7 @@ use events::{
     EmployeeId,
     leave::{
         AdjustmentId, AllowancePeriod, Amount, Carried, CreditTime, DayAsked, DayPart, EnrolmentId, Holiday, LeavePolicyId,
-        LeavePolicyTerms, LeaveTypeClass, LeaveTypeId, LotEnd, PostingId, PolicyVersion, Proration,
+        LeavePolicyTerms, LeaveTypeClass, LeaveTypeId, LotEnd, PolicyVersion, PostingId, Proration,
     },
 };
 use jiff::civil::Date;
@@ -178,7 +178,9 @@ impl Played {
                     self.adjusted.push((today, -Decimal::from(by)));
                 }
             }
-            Operation::Post => drop(self.send(&RecordCommand::Post { type_id: TYPE, up_to: today, posting_id: PostingId::from_uuid(Uuid::nil()) })),
+            Operation::Post => {
+                self.send(&RecordCommand::Post { type_id: TYPE, up_to: today, posting_id: PostingId::from_uuid(Uuid::nil()) });
+            }
             Operation::Wait(days) => self.today = add_days(today, days),
             Operation::DeclareHoliday(after) => {
                 self.holidays.push(holiday(&add_days(today, after).to_string(), DayPart::Whole));

@@ -3,9 +3,8 @@
 use events::{
     EmployeeId,
     leave::{
-        Amount, Carried, DayAsked, DayPart, EnrolmentId, EntryKind, Grant, LeavePolicyId, LeavePolicyTerms, LeaveRequestId, LeaveTypeClass, LeaveTypeId,
-        PolicyVersion, PostingId,
-        record::LeaveRecordEvent,
+        Amount, Carried, DayAsked, DayPart, EnrolmentId, EntryKind, Grant, LeavePolicyId, LeavePolicyTerms, LeaveRequestId, LeaveTypeClass,
+        LeaveTypeId, PolicyVersion, PostingId, record::LeaveRecordEvent,
     },
 };
 use uuid::Uuid;
@@ -153,10 +152,7 @@ fn a_rolling_entitlement_is_kept_on_each_day() {
     let mut record = enrolled_record(&facts);
     send(&mut record, &facts, &ask(1, ANNUAL, span("2024-06-03", "2024-06-06"))).unwrap();
     let more = |n, first, last| ask(n, ANNUAL, span(first, last));
-    assert_eq!(
-        send(&mut record, &facts, &more(2, "2025-05-29", "2025-06-02")),
-        Err(not_enough("2025-05-30", "1", None, &[1]))
-    );
+    assert_eq!(send(&mut record, &facts, &more(2, "2025-05-29", "2025-06-02")), Err(not_enough("2025-05-30", "1", None, &[1])));
     assert_eq!(send(&mut record, &facts, &more(2, "2025-05-30", "2025-06-03")), {
         // One is left on 30 May; 2 June is one too many, and only on the 3rd does a day come back.
         Err(not_enough("2025-06-02", "1", None, &[1]))
@@ -214,8 +210,7 @@ fn what_changes_underneath_recosts_a_request_and_the_end_of_an_employment_cancel
     let mut record = enrolled_record(&facts);
     send(&mut record, &facts, &ask(1, ANNUAL, span("2024-06-03", "2024-06-07"))).unwrap();
     send(&mut record, &facts, &approve(1)).unwrap();
-    let recost =
-        RecordCommand::Recost { request_id: request(1), today: day("2024-05-01") };
+    let recost = RecordCommand::Recost { request_id: request(1), today: day("2024-05-01") };
     assert_eq!(send(&mut record, &facts, &recost), Ok(vec![]));
     let calendar = HolidayCalendar::new("place", 1990..=2100, [holiday("2024-06-05", DayPart::Whole)]);
     facts.work.holidays = FromDays::since(day("1900-01-01"), calendar);
@@ -255,10 +250,7 @@ fn only_what_is_there_is_paid_out() {
     let mut record = enrolled_record(&facts);
     assert_eq!(send(&mut record, &facts, &encash(1, "0")), Err(RecordRefusal::NotPositive));
     let missing = amount("0.5");
-    assert_eq!(
-        send(&mut record, &facts, &encash(1, "5.5")),
-        Err(not_enough("2024-07-01", &missing.to_string(), None, &[1]))
-    );
+    assert_eq!(send(&mut record, &facts, &encash(1, "5.5")), Err(not_enough("2024-07-01", &missing.to_string(), None, &[1])));
     assert_eq!(send(&mut record, &facts, &encash(1, "4")), Ok(vec!["LeaveEncashed"]));
     assert!(send(&mut record, &facts, &encash(2, "2")).is_err());
 }

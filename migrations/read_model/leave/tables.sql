@@ -1,0 +1,84 @@
+-- One tenant's read model, capability `leave`.
+--
+-- Of which kind an absence is, is of the class of its kind: what names the kind stands in one of three columns, and whoever may not
+-- see that column is not told.
+create table leave_type (     -- open
+    type_id uuid not null,    -- open
+    code    text not null,    -- open
+    name    text not null,    -- open
+    class   text not null     -- open: absence, personal or medical
+);
+
+create table leave_policy (        -- open
+    policy_id  uuid     not null,  -- open
+    version    smallint not null,  -- open
+    code       text     not null,  -- open
+    type_id    uuid     not null,  -- open
+    valid_from date     not null,  -- open
+    terms      text     not null   -- open: events::leave::LeavePolicyTerms as JSON
+);
+
+create table leave_enrolment (     -- of employee_id: absence
+    enrolment_id       uuid not null,  -- absence
+    employee_id        uuid not null,  -- absence
+    policy_id          uuid,           -- absence
+    personal_policy_id uuid,           -- personal
+    medical_policy_id  uuid,           -- medical
+    valid_from         date not null,  -- absence
+    valid_to           date not null   -- absence: 'infinity' while open
+);
+
+create table leave_request (               -- of employee_id: absence
+    request_id       uuid     not null,    -- absence
+    employee_id      uuid     not null,    -- absence
+    type_id          uuid,                 -- absence
+    personal_type_id uuid,                 -- personal
+    medical_type_id  uuid,                 -- medical
+    status           text     not null,    -- absence: pending, approved, rejected, withdrawn, cancellation_requested or cancelled
+    cancelled_on     date,                 -- absence
+    first_day        date     not null,    -- absence
+    last_day         date     not null,    -- absence
+    cost             numeric  not null,    -- absence
+    days             text     not null,    -- absence: a list of events::leave::DayCost as JSON
+    sequence         bigint   not null,    -- absence: how many events it has had, from 1
+    position         bigint   not null,    -- absence: the version of the stream that asked for it, by which requests are ordered
+    note             text,                 -- absence
+    personal_note    text,                 -- personal
+    medical_note     text,                 -- medical
+    decision_reason  text                  -- personal
+) with (fillfactor = 90);
+
+-- The days on which somebody is away: of leave that is approved, and that costs something on that day.
+create table leave_day (              -- of employee_id: directory
+    request_id  uuid     not null,    -- directory
+    employee_id uuid     not null,    -- directory
+    day         date     not null,    -- directory
+    part        text     not null     -- directory: whole, morning or afternoon
+);
+
+create table leave_adjustment (            -- of employee_id: absence
+    adjustment_id    uuid     not null,    -- absence
+    employee_id      uuid     not null,    -- absence
+    type_id          uuid,                 -- absence
+    personal_type_id uuid,                 -- personal
+    medical_type_id  uuid,                 -- medical
+    day              date     not null,    -- absence
+    amount           numeric  not null,    -- absence: negative where it takes away or pays out
+    ends_on          date,                 -- absence
+    is_encashment    smallint not null,    -- absence: 1 where it was paid out
+    reason           text                  -- personal
+);
+
+-- What was recorded of accounts. Nothing here is ever changed; a correction is further entries.
+create table leave_entry (                 -- of employee_id: absence
+    posting_id       uuid     not null,    -- absence
+    seq              smallint not null,    -- absence
+    employee_id      uuid     not null,    -- absence
+    type_id          uuid,                 -- absence
+    personal_type_id uuid,                 -- personal
+    medical_type_id  uuid,                 -- medical
+    day              date     not null,    -- absence: from which it counts
+    kind             text     not null,    -- absence
+    amount           numeric  not null,    -- absence
+    entry            text     not null     -- absence: events::leave::Entry as JSON
+);

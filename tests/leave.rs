@@ -149,7 +149,8 @@ async fn leave_is_asked_for_decided_and_seen_by_whom_it_concerns() {
     let (smith, hr) = (company.token(&["employee"], Some("smith")), company.hr.clone());
 
     // 24 December is a Thursday in 2026 with a free afternoon, the 25th is free: Mon, Tue, Wed and half of Thursday.
-    let quote = office.read(&rep, &office.path("rep", &format!("leave-quote?type_id={}&from=2026-12-21&to=2026-12-27", office.annual))).await;
+    let quote =
+        office.read(&rep, &office.path("rep", &format!("leave-quote?type_id={}&from=2026-12-21&to=2026-12-27", office.annual))).await;
     assert_eq!((&quote["cost"], &quote["left"], &quote["left_after"]), (&json!("3.5"), &json!("24"), &json!("20.5")), "{quote}");
     let (status, answer) = office.ask(&rep, "rep", &office.annual, "2026-12-21", "2026-12-27").await;
     assert_eq!(status, 200, "{answer}");
@@ -158,11 +159,13 @@ async fn leave_is_asked_for_decided_and_seen_by_whom_it_concerns() {
     let account = office.annual_of(&rep, "rep", "2026-12-31").await;
     assert_eq!((&account["left"], &account["pending"], &account["taken"]), (&json!("24"), &json!("3.5"), &json!("0")), "{account}");
     // Whose request it is does not decide it, nor who has no say over them.
-    let (status, answer) = office.decide(&rep, "rep", &request, "approval", None).await;
-    assert_eq!((status, &answer["error"]), (403, &json!("forbidden")), "an employee decides nothing: {answer}");
-    let own = company.token(&["employee", "hr"], Some("rep"));
-    let (status, answer) = office.decide(&own, "rep", &request, "approval", None).await;
-    assert_eq!((status, &answer["error"]), (403, &json!("own_decision")), "nobody decides their own: {answer}");
+    for roles in [&["employee"][..], &["employee", "hr"], &["employee", "owner"]] {
+        let own = company.token(roles, Some("rep"));
+        let (status, answer) = office.decide(&own, "rep", &request, "approval", None).await;
+        assert_eq!((status, &answer["error"]), (403, &json!("own_decision")), "nobody decides their own: {answer}");
+    }
+    let (status, answer) = office.decide(&smith, "rep", &request, "approval", None).await;
+    assert_eq!(status, 404, "nor do colleagues: {answer}");
     let (status, answer) = office.decide(&company.token(&["manager"], Some("smith")), "rep", &request, "approval", None).await;
     assert_eq!(status, 404, "whom one does not lead is not there: {answer}");
     let (status, answer) = office.decide(&head, "rep", &request, "approval", None).await;
@@ -181,7 +184,12 @@ async fn leave_is_asked_for_decided_and_seen_by_whom_it_concerns() {
     assert_eq!(office.decide(&head, "rep", &sick, "approval", None).await.0, 200);
     let away = async |token: &str| {
         let answer = office.read(token, "/v1/absences?from=2026-12-14&to=2026-12-24").await;
-        answer["items"].as_array().unwrap().iter().map(|item| (item["day"].clone(), item["part"].clone(), item["kind"]["code"].clone())).collect::<Vec<_>>()
+        answer["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| (item["day"].clone(), item["part"].clone(), item["kind"]["code"].clone()))
+            .collect::<Vec<_>>()
     };
     let seen_by = |annual: Value, sick: Value| {
         vec![
@@ -312,10 +320,7 @@ async fn two_requests_for_one_balance_are_never_both_accepted() {
         let take = json!({"type_id": office.annual, "effective_on": "2026-12-31", "amount": format!("-{}", left - 1), "reason": "race"});
         let taken = company.must(&hr, &office.path("rep", "leave-adjustments"), &take).await;
         assert!(!taken.is_empty());
-        let (first, second) = tokio::join!(
-            office.ask(&hr, "rep", &office.annual, &a, &a),
-            office.ask(&hr, "rep", &office.annual, &b, &b)
-        );
+        let (first, second) = tokio::join!(office.ask(&hr, "rep", &office.annual, &a, &a), office.ask(&hr, "rep", &office.annual, &b, &b));
         let mut statuses = [first.0, second.0];
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 422], "{first:?} {second:?}");
@@ -390,13 +395,55 @@ async fn bad_requests_name_the_field_and_the_remedy() {
         (request.clone(), json!({"type_id": office.annual}), 422, "missing_field", "/days"),
         (office.path("novice", "leave-requests"), days(json!([{"on": "2099-06-02"}])), 422, "no_policy", "/days"),
         (office.path("rep", "leave-enrolments"), enrol("2027-01-01"), 422, "enrolments_overlap", "/effective_on"),
-        (office.path("rep", "leave-enrolments"), json!({"policy_id": Uuid::now_v7(), "effective_on": "2027-01-01"}), 422, "unknown_reference", "/policy_id"),
-        ("/v1/leave-policies".into(), json!({"type_id": office.annual, "code": "gap", "effective_on": "2000-01-01", "terms": gap}), 422, "invalid_policy", "/terms/tiers"),
-        (office.path("rep", "leave-adjustments"), json!({"type_id": office.annual, "effective_on": "2026-12-01", "amount": "0", "reason": "r"}), 422, "invalid_amount", "/amount"),
-        (office.path("rep", "leave-adjustments"), json!({"type_id": office.annual, "effective_on": "2026-12-01", "amount": "-100", "reason": "r"}), 422, "not_enough_leave", "/days"),
-        (office.path("rep", "working-time"), json!({"effective_on": "2026-12-01", "fraction": "0", "schedule_id": office.schedule}), 422, "invalid_field", "/fraction"),
-        (office.path("rep", "working-time"), json!({"effective_on": "2026-12-01", "fraction": "1", "schedule_id": Uuid::now_v7()}), 422, "unknown_reference", "/schedule_id"),
-        (format!("/v1/holiday-calendars/{}/holidays", office.calendar), json!({"on": "2035-01-01", "name": "n"}), 422, "unknown_holiday_year", "/on"),
+        (
+            office.path("rep", "leave-enrolments"),
+            json!({"policy_id": Uuid::now_v7(), "effective_on": "2027-01-01"}),
+            422,
+            "unknown_reference",
+            "/policy_id",
+        ),
+        (
+            "/v1/leave-policies".into(),
+            json!({"type_id": office.annual, "code": "gap", "effective_on": "2000-01-01", "terms": gap}),
+            422,
+            "invalid_policy",
+            "/terms/tiers",
+        ),
+        (
+            office.path("rep", "leave-adjustments"),
+            json!({"type_id": office.annual, "effective_on": "2026-12-01", "amount": "0", "reason": "r"}),
+            422,
+            "invalid_amount",
+            "/amount",
+        ),
+        (
+            office.path("rep", "leave-adjustments"),
+            json!({"type_id": office.annual, "effective_on": "2026-12-01", "amount": "-100", "reason": "r"}),
+            422,
+            "not_enough_leave",
+            "/days",
+        ),
+        (
+            office.path("rep", "working-time"),
+            json!({"effective_on": "2026-12-01", "fraction": "0", "schedule_id": office.schedule}),
+            422,
+            "invalid_field",
+            "/fraction",
+        ),
+        (
+            office.path("rep", "working-time"),
+            json!({"effective_on": "2026-12-01", "fraction": "1", "schedule_id": Uuid::now_v7()}),
+            422,
+            "unknown_reference",
+            "/schedule_id",
+        ),
+        (
+            format!("/v1/holiday-calendars/{}/holidays", office.calendar),
+            json!({"on": "2035-01-01", "name": "n"}),
+            422,
+            "unknown_holiday_year",
+            "/on",
+        ),
     ];
     for (path, body, status, code, field) in bad {
         let (got, answer) = company.post(&hr, &path, &body).await;
@@ -416,7 +463,9 @@ async fn leave_reads_the_same_live_and_rebuilt() {
     let office = Office::new("leave-rebuilt").await;
     let company = &office.company;
     let (rep, hr) = (company.token(&["employee"], Some("rep")), company.hr.clone());
-    for (day, what) in [("2026-12-07", Some("approval")), ("2026-12-09", Some("rejection")), ("2027-01-11", None), ("2027-01-12", Some("approval"))] {
+    for (day, what) in
+        [("2026-12-07", Some("approval")), ("2026-12-09", Some("rejection")), ("2027-01-11", None), ("2027-01-12", Some("approval"))]
+    {
         let (_, answer) = office.ask(&rep, "rep", &office.annual, day, day).await;
         let request = answer["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
         if let Some(what) = what {
@@ -424,7 +473,8 @@ async fn leave_reads_the_same_live_and_rebuilt() {
             assert_eq!(office.decide(&hr, "rep", &request, what, reason).await.0, 200);
         }
     }
-    let adjust = json!({"type_id": office.annual, "effective_on": "2026-12-01", "amount": "1.5", "ends_on": "2027-02-01", "reason": "moved"});
+    let adjust =
+        json!({"type_id": office.annual, "effective_on": "2026-12-01", "amount": "1.5", "ends_on": "2027-02-01", "reason": "moved"});
     company.must(&hr, &office.path("rep", "leave-adjustments"), &adjust).await;
     office.worked().await;
     let owner = company.token(&["owner"], None);
@@ -454,11 +504,13 @@ async fn steps_are_recorded_on_their_day() {
     let office = Office::new("leave-steps").await;
     office.worked().await;
     let (pool, tenant) = (system().await.pool().await, tenant_of(&office.company.hr).uuid());
-    let due: Vec<String> = sqlx::query_scalar("select to_char(due_on, 'YYYY-MM-DD') from worker.due where tenant_id = $1 and command::text like '%SettleLeave%'")
-        .bind(tenant)
-        .fetch_all(&pool)
-        .await
-        .unwrap();
+    let due: Vec<String> = sqlx::query_scalar(
+        "select to_char(due_on, 'YYYY-MM-DD') from worker.due where tenant_id = $1 and command::text like '%SettleLeave%'",
+    )
+    .bind(tenant)
+    .fetch_all(&pool)
+    .await
+    .unwrap();
     assert!(!due.is_empty() && due.iter().all(|day| day.ends_with("-01")), "the next step begins with a month: {due:?}");
     let before = entries(&pool, &office.company.hr, &office.company.people["rep"]).await;
     // As if the day had begun: nothing is due yet by the clock, so nothing is recorded, and the row is gone.
@@ -469,7 +521,11 @@ async fn steps_are_recorded_on_their_day() {
         sqlx::query(sql).bind(tenant).execute(&pool).await.unwrap();
     }
     let gone = async || {
-        let left: i64 = sqlx::query_scalar("select count(*) from worker.due where tenant_id = $1 and due_on = '2020-01-01'").bind(tenant).fetch_one(&pool).await.unwrap();
+        let left: i64 = sqlx::query_scalar("select count(*) from worker.due where tenant_id = $1 and due_on = '2020-01-01'")
+            .bind(tenant)
+            .fetch_one(&pool)
+            .await
+            .unwrap();
         left == 0
     };
     eventually("what was due was looked at", gone).await;

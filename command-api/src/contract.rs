@@ -22,6 +22,7 @@ pub(crate) fn describe(document: &mut utoipa::openapi::OpenApi) {
     let taken = domain::uniques().map(|unique| (unique.code, "")).collect();
     let of_commands = vec![
         shared(Takes::is_command, 400, [("invalid_idempotency_key", ""), ("invalid_if_match", "")]),
+        shared(Takes::is_command, 403, [("own_decision", "it is about yourself, and takes another's decision")]),
         shared(Takes::is_command, 404, [("not_found", "")]),
         Shared { of: Takes::is_command, status: 409, codes: taken },
         shared(Takes::is_command, 409, [("conflict", "others were faster, try again")]),

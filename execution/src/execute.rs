@@ -135,7 +135,8 @@ impl Inner {
             Sender::System { .. } => {
                 let tenant = self.registry.by_id(scope.tenant());
                 TenantClock::read(
-                    &*tenant.ok_or_else(|| Problem::unavailable("starting", "the tenant is not known yet; try again shortly"))?,
+                    &*tenant
+                        .ok_or_else(|| Problem::unavailable("tenant_not_ready", "the tenant is not known here yet; try again shortly"))?,
                 )
             }
         };

@@ -9,6 +9,7 @@ use events::{
         record::{LeaveRecordEvent, LeaveRequested},
     },
 };
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -229,12 +230,10 @@ impl Fold for Request {
         let Some(row) = &self.row else { return };
         to.leave_request.push(row.clone());
         let cancelled_on = row.cancelled_on;
-        let is_away = |day: &&DayCost| match row.status.as_str() {
-            APPROVED | CANCELLATION_REQUESTED => true,
-            // Days that were past when the leave was cancelled were taken.
-            CANCELLED => cancelled_on.is_some_and(|on| day.asked.on < on),
-            _ => false,
-        };
+        // Days that were past when the leave was cancelled were taken.
+        let before = if row.status == CANCELLED { cancelled_on } else { Some(Date::MAX) };
+        let stands = [APPROVED, CANCELLATION_REQUESTED, CANCELLED].contains(&row.status.as_str());
+        let is_away = |day: &&DayCost| stands && before.is_some_and(|before| day.asked.on < before);
         for day in self.days.iter().filter(is_away) {
             if let Some(part) = away(day) {
                 let (request_id, employee_id) = (row.request_id, row.employee_id);

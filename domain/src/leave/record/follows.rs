@@ -41,24 +41,35 @@ pub fn due(event: &LeaveRecordEvent) -> Vec<Due> {
     }
 }
 
-/// What an event leads to.
+/// What an event leads to. Each kind of aggregate that concerns leave is asked for; of others nothing is known here.
 pub(crate) fn react(event: &Event) -> Vec<Reaction> {
-    match event {
-        Event::LeaveRecord(event) => own(event),
-        Event::Employee(event) => employment(event).map(settle).into_iter().collect(),
-        Event::WorkingTime(WorkingTimeEvent::WorkingTimeChanged(e)) => vec![settle(e.employee_id)],
-        Event::WorkCalendar(event) => match event {
-            // Nobody can work by a schedule, or live by a calendar, before anybody was told to.
-            WorkCalendarEvent::WorkScheduleDefined(_) | WorkCalendarEvent::HolidayCalendarCreated(_) => Vec::new(),
-            WorkCalendarEvent::WorkScheduleChanged(_)
-            | WorkCalendarEvent::HolidayYearLoaded(_)
-            | WorkCalendarEvent::HolidayDeclared(_)
-            | WorkCalendarEvent::HolidayRevoked(_)
-            | WorkCalendarEvent::LocationCalendarSet(_) => vec![settle_all()],
-        },
+    let other = if let Event::LeaveRecord(event) = event {
+        return own(event);
+    } else if let Event::Employee(event) = event {
+        employment(event).map(settle)
+    } else if let Event::WorkingTime(WorkingTimeEvent::WorkingTimeChanged(e)) = event {
+        Some(settle(e.employee_id))
+    } else if let Event::WorkCalendar(event) = event {
+        concerns_all(event).then(settle_all)
+    } else if let Event::LeaveTerms(LeaveTermsEvent::LeavePolicyPublished(e)) = event {
         // Nobody is enrolled in a policy before its first version.
-        Event::LeaveTerms(LeaveTermsEvent::LeavePolicyPublished(e)) if e.version > 1 => vec![settle_all()],
-        Event::LeaveTerms(_) | Event::Tenancy(_) | Event::Organization(_) => Vec::new(),
+        (e.version > 1).then(settle_all)
+    } else {
+        None
+    };
+    other.into_iter().collect()
+}
+
+/// Whether an event of schedules and calendars changes what holds for people already. Nobody can work by a schedule, or live by a
+/// calendar, before anybody was told to.
+const fn concerns_all(event: &WorkCalendarEvent) -> bool {
+    match event {
+        WorkCalendarEvent::WorkScheduleDefined(_) | WorkCalendarEvent::HolidayCalendarCreated(_) => false,
+        WorkCalendarEvent::WorkScheduleChanged(_)
+        | WorkCalendarEvent::HolidayYearLoaded(_)
+        | WorkCalendarEvent::HolidayDeclared(_)
+        | WorkCalendarEvent::HolidayRevoked(_)
+        | WorkCalendarEvent::LocationCalendarSet(_) => true,
     }
 }
 
@@ -111,6 +122,6 @@ fn settle(employee: EmployeeId) -> Reaction {
     Reaction { name: "settle-leave", does: Does::Send(Box::new(SettleLeave::of(employee))) }
 }
 
-const fn settle_all() -> Reaction {
+fn settle_all() -> Reaction {
     Reaction { name: "settle-leave", does: Does::SendToEach(ENROLLED) }
 }

@@ -1,10 +1,13 @@
 //! `tenure import`: plays a history in as commands, in date order. Ids and keys follow from the rows, so what is stopped
 //! and started again, or run twice, doubles nothing.
 //!
-//! [`careers`] reads and checks the files, [`facts`] makes commands of them, and this sends them.
+//! Of careers, [`careers`] reads and checks the files, [`facts`] makes commands of them, and this sends them. Leave comes from
+//! spreadsheets ([`sheet`]) with a row per command, by [`leave`].
 
 mod careers;
 mod facts;
+mod leave;
+mod sheet;
 
 use std::{
     fs::OpenOptions,
@@ -48,6 +51,36 @@ Example:
   tenure import employees --tenant acme ./history"
     )]
     Employees(Options),
+    /// Balances of leave from an earlier system, as CSV
+    #[command(
+        after_help = "FILE has the columns employee_number, leave_type (its code), effective_on, amount, and perhaps ends_on and reason. Rows that
+can't be used are named by their line and left out. Run twice it changes nothing; a row that was changed since is refused,
+because what was recorded is not edited: adjust the account instead.
+
+Example:
+  tenure import leave-balances --tenant acme --dry-run balances.csv"
+    )]
+    LeaveBalances(leave::SheetOptions),
+    /// Requests for leave from an earlier system, as CSV
+    #[command(
+        after_help = "FILE has the columns employee_number, leave_type (its code), first_day, last_day, status (pending or approved), and perhaps
+part (whole, morning or afternoon) and note. Load the balances first: a request that the balance does not cover is refused.
+
+Example:
+  tenure import leave-requests --tenant acme requests.csv"
+    )]
+    LeaveRequests(leave::SheetOptions),
+    /// The holidays of a country, or of a file
+    #[command(
+        after_help = "Holidays of many countries and of some of their parts come with this program; a year that is loaded replaces what the
+calendar knew of it. Requests that touch a day that changes are costed anew.
+
+Examples:
+  tenure import holidays --tenant acme --calendar AT --place AT --years 2026-2028
+  tenure import holidays --tenant acme --calendar HQ --file holidays.csv
+  tenure import holidays --tenant acme --calendar x --list"
+    )]
+    Holidays(leave::HolidayOptions),
 }
 
 /// From where, for whom.
@@ -91,9 +124,17 @@ const SHOWN: usize = 20;
 
 /// Runs the command. True if nothing had to be left out.
 pub async fn run(home: &Home, endpoints: &Endpoints, command: Command, json: bool) -> anyhow::Result<bool> {
-    let Command::Employees(options) = command;
-    let history = History::read(&options.dir)?;
-    let tenant = Api::operator(home, endpoints).await?.tenant(&options.tenant).await?;
+    match command {
+        Command::Employees(options) => employees(home, endpoints, options, json).await,
+        Command::LeaveBalances(options) => leave::balances(home, endpoints, options, json).await,
+        Command::LeaveRequests(options) => leave::requests(home, endpoints, options, json).await,
+        Command::Holidays(options) => leave::holidays(home, endpoints, options, json).await,
+    }
+}
+
+/// The APIs, with a token for a tenant that is ready.
+async fn connect(home: &Home, endpoints: &Endpoints, slug: &str) -> anyhow::Result<(Api, Tenant)> {
+    let tenant = Api::operator(home, endpoints).await?.tenant(slug).await?;
     if tenant.state != "ready" {
         bail!("the tenant {} is {}; only a ready one takes commands", tenant.slug, tenant.state);
     }
@@ -106,7 +147,12 @@ pub async fn run(home: &Home, endpoints: &Endpoints, command: Command, json: boo
         session: None,
         lifetime_s: TOKEN_LIFETIME,
     };
-    let api = Api::for_long(home, endpoints, token::issue(home, token).await?)?;
+    Ok((Api::for_long(home, endpoints, token::issue(home, token).await?)?, tenant))
+}
+
+async fn employees(home: &Home, endpoints: &Endpoints, options: Options, json: bool) -> anyhow::Result<bool> {
+    let history = History::read(&options.dir)?;
+    let (api, tenant) = connect(home, endpoints, &options.tenant).await?;
     let plan = Plan::of(&history, tenant.tenant_id.uuid(), usize::from(options.connections));
     let import = Import::new(home, api, tenant, &options, &plan, json)?;
     for bad in &history.bad {

@@ -7,6 +7,7 @@ mod list;
 mod part;
 mod person;
 mod summary;
+pub mod working_time;
 
 pub use chart::{ChartNode, OrgChart};
 pub use history::{AssignmentRow, CompensationRow, ContactRow, EmploymentRow, History, PersonRow};
@@ -40,6 +41,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(history))
         .routes(routes!(recorded_events))
         .routes(routes!(org_chart))
+        .routes(routes!(working_time::working_time))
 }
 
 /// A person as of a day.

@@ -1,5 +1,7 @@
 //! Departments as a tree, locations and jobs, as of a day. One that does not exist on that day is not found.
 
+pub mod calendar;
+
 use axum::extract::State;
 use events::{DepartmentId, JobId, LocationId};
 use platform::{Problem, Reader};
@@ -28,6 +30,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(location))
         .routes(routes!(jobs))
         .routes(routes!(job))
+        .routes(routes!(calendar::work_schedules))
+        .routes(routes!(calendar::holiday_calendars))
+        .routes(routes!(calendar::holiday_calendar))
 }
 
 /// A department as of a day.

@@ -29,7 +29,9 @@ pub(crate) struct Company {
 
 impl Company {
     pub(crate) async fn new(name: &str) -> Self {
-        let system = system().await;
+        Self::on(system().await, name).await
+    }
+    pub(crate) async fn on(system: &'static System, name: &str) -> Self {
         let slug = format!("{name}-{}", &Uuid::now_v7().simple().to_string()[20..]);
         let hr = system.tenant(&slug);
         let mut company = Self { system, slug, hr, people: BTreeMap::new(), departments: BTreeMap::new(), job: String::new() };

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     access::Company,
-    servers::{eventually, system, tenant_of},
+    servers::{eventually, own_static_system_with, system, tenant_of},
 };
 
 /// A company whose people have leave: annual leave of 24 days a year, two on the first of each month, of which 5 go into the next year
@@ -48,7 +48,10 @@ fn full_week() -> Value {
 
 impl Office {
     async fn new(name: &str) -> Self {
-        let company = Company::new(name).await;
+        Self::of(Company::new(name).await).await
+    }
+
+    async fn of(company: Company) -> Self {
         let hr = company.hr.clone();
         let post = async |path: &str, body: Value| company.must(&hr, path, &body).await;
         let schedule =
@@ -532,4 +535,111 @@ async fn steps_are_recorded_on_their_day() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(entries(&pool, &office.company.hr, &office.company.people["rep"]).await, before);
     pool.close().await;
+}
+
+/// Whatever is killed while what is due is recorded: each entry is recorded once, and they sum to the balance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_records_nothing_twice() {
+    let (system, _stopped) = own_static_system_with(&[]).await;
+    let office = Office::of(Company::on(system, "leave-killed").await).await;
+    let company = &office.company;
+    let pool = system.pool().await;
+    let holiday = |day: u32| json!({"on": format!("2027-02-{day:02}"), "name": "Jubilee"});
+    for day in 1..=6 {
+        let path = format!("/v1/holiday-calendars/{}/holidays", office.calendar);
+        company.must(&company.hr, &path, &holiday(day)).await;
+        let amount = json!({"type_id": office.annual, "effective_on": "2026-12-01", "amount": "1", "reason": "r"});
+        for name in ["rep", "head", "smith"] {
+            company.must(&company.hr, &office.path(name, "leave-adjustments"), &amount).await;
+        }
+        tokio::time::sleep(Duration::from_millis(u64::from(day) * 40)).await;
+        system.signal("tenure-worker", "KILL").await;
+    }
+    system.ready().await;
+    office.worked().await;
+    for name in ["rep", "head", "smith"] {
+        let recorded = entries(&pool, &company.hr, &company.people[name]).await;
+        let mut once = recorded.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), recorded.len(), "an entry was recorded twice: {recorded:?}");
+        let added = recorded.iter().filter(|(kind, _)| kind == "adjusted").count();
+        assert_eq!(added, 6, "{recorded:?}");
+    }
+    pool.close().await;
+}
+
+/// Balances, requests and holidays come from spreadsheets; run twice they double nothing, and what can't be used is named by its line.
+#[tokio::test(flavor = "multi_thread")]
+async fn spreadsheets_are_played_in_once() {
+    let office = Office::new("leave-sheets").await;
+    let (company, slug) = (&office.company, office.company.slug.as_str());
+    // It exits with 2 where something had to be left out, and says so all the same.
+    let import = |arguments: &[&str]| -> Value {
+        let mut command = crate::servers::program("tenure");
+        let output = command.arg("--home").arg(&company.system.home).args(["--json", "import"]).args(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text} {}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let loaded = import(&["holidays", "--tenant", slug, "--calendar", "ZH", "--place", "CH-ZH", "--years", "2027"]);
+    assert_eq!((&loaded["years"], &loaded["problems"]), (&json!([2027]), &json!([])), "{loaded}");
+    company.system.settled(&company.hr).await;
+    let calendars = office.read(&company.hr, "/v1/holiday-calendars").await;
+    let codes: Vec<_> = calendars["items"].as_array().unwrap().iter().map(|item| (item["code"].clone(), item["years"].clone())).collect();
+    assert_eq!(codes[1], (json!("ZH"), json!([2027])), "{calendars}");
+    let content = office.read(&company.hr, &format!("/v1/holiday-calendars/{}", loaded["calendar_id"].as_str().unwrap())).await;
+    let easter = json!({"on": "2027-03-29", "part": "whole", "name": "Easter Monday"});
+    assert!(content["years"][0]["holidays"].as_array().unwrap().contains(&easter), "{content}");
+    let schedules = office.read(&company.hr, "/v1/work-schedules").await;
+    assert_eq!(schedules["items"][0]["code"], "full");
+    let works = office.read(&company.hr, &office.path("rep", "working-time")).await;
+    assert_eq!((&works["items"][0]["fraction"], &works["items"][0]["schedule_id"]), (&json!("1"), &json!(office.schedule)), "{works}");
+
+    let folder = tempfile_folder("leave-sheets");
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let balances = file(
+        "balances.csv",
+        "employee_number;leave_type;effective_on;amount;reason\r\nrep;annual;2026-12-01;2,5;moved\r\nrep;annual;2026-12-01;2.5;moved\r\nnobody;annual;2026-12-01;1;x\r\nsmith;golf;2026-12-01;1;x\r\n",
+    );
+    let dry = import(&["leave-balances", "--tenant", slug, "--dry-run", &balances]);
+    assert_eq!((&dry["applied"], &dry["skipped"]), (&json!(0), &json!(2)), "{dry}");
+    for (applied, replayed) in [(1, 0), (0, 1)] {
+        let report = import(&["leave-balances", "--tenant", slug, &balances]);
+        assert_eq!(
+            (&report["applied"], &report["replayed"], &report["refused"]),
+            (&json!(applied), &json!(replayed), &json!(1)),
+            "{report}"
+        );
+        let problems: Vec<&str> = report["problems"].as_array().unwrap().iter().map(|problem| problem.as_str().unwrap()).collect();
+        assert!(
+            problems[0].starts_with("line 2: ") && problems[1].starts_with("line 4: ") && problems[2].starts_with("line 5: "),
+            "{problems:?}"
+        );
+    }
+    let requests = file(
+        "requests.csv",
+        "employee_number,leave_type,first_day,last_day,status,part,note\nrep,annual,2026-12-07,2026-12-08,approved,,\nrep,annual,2026-12-09,2026-12-09,pending,morning,\"doctor, perhaps\"\nrep,annual,2026-12-08,2026-12-08,approved,,\n",
+    );
+    for (applied, replayed) in [(3, 0), (0, 3)] {
+        let report = import(&["leave-requests", "--tenant", slug, &requests]);
+        // The last row asks for a day that is taken, and can't be approved either.
+        assert_eq!(
+            (&report["applied"], &report["replayed"], &report["refused"]),
+            (&json!(applied), &json!(replayed), &json!(2)),
+            "{report}"
+        );
+    }
+    let account = office.annual_of(&company.hr, "rep", "2026-12-31").await;
+    assert_eq!((&account["left"], &account["pending"]), (&json!("24.5"), &json!("0.5")), "{account}");
+}
+
+fn tempfile_folder(name: &str) -> std::path::PathBuf {
+    let folder = crate::servers::run_dir().join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }

@@ -27,8 +27,8 @@ const SOURCE: &str = "holidays 0.109";
 #[derive(Debug, Clone, clap::Args)]
 pub struct SheetOptions {
     /// The tenant's slug
-    #[arg(long, value_name = "SLUG")]
-    tenant: String,
+    #[arg(long = "tenant", value_name = "SLUG")]
+    slug: String,
     /// Read and check the file, and say what would be sent
     #[arg(long)]
     dry_run: bool,
@@ -40,8 +40,8 @@ pub struct SheetOptions {
 #[derive(Debug, Clone, clap::Args)]
 pub struct HolidayOptions {
     /// The tenant's slug
-    #[arg(long, value_name = "SLUG")]
-    tenant: String,
+    #[arg(long = "tenant", value_name = "SLUG")]
+    slug: String,
     /// The calendar's code; a calendar of that code is created where there is none
     #[arg(long, value_name = "CODE")]
     calendar: String,
@@ -71,7 +71,8 @@ fn years(text: &str) -> Result<(i16, i16), String> {
 /// What came of it.
 #[derive(Debug, Serialize)]
 struct Report {
-    tenant: String,
+    #[serde(rename = "tenant")]
+    slug: String,
     rows: u64,
     applied: u64,
     replayed: u64,
@@ -153,7 +154,7 @@ fn key(id: Uuid, data: &Value) -> String {
 pub(super) async fn balances(home: &Home, endpoints: &Endpoints, options: SheetOptions, json: bool) -> anyhow::Result<bool> {
     let columns = ["employee_number", "leave_type", "effective_on", "amount", "ends_on", "reason"];
     let sheet = Sheet::read(&options.file, columns, 4)?;
-    let (api, tenant) = connect(home, endpoints, &options.tenant).await?;
+    let (api, tenant) = connect(home, endpoints, &options.slug).await?;
     let known = Known::read(&api).await?;
     let row = |[number, kind, on, amount, ends_on, reason]: &[String; 6]| {
         let (person, type_id) = (known.person(number)?, known.kind(kind)?);
@@ -172,7 +173,7 @@ pub(super) async fn balances(home: &Home, endpoints: &Endpoints, options: SheetO
 pub(super) async fn requests(home: &Home, endpoints: &Endpoints, options: SheetOptions, json: bool) -> anyhow::Result<bool> {
     let columns = ["employee_number", "leave_type", "first_day", "last_day", "status", "part", "note"];
     let sheet = Sheet::read(&options.file, columns, 5)?;
-    let (api, tenant) = connect(home, endpoints, &options.tenant).await?;
+    let (api, tenant) = connect(home, endpoints, &options.slug).await?;
     let known = Known::read(&api).await?;
     let row = |[number, kind, first, last, status, part, note]: &[String; 7]| {
         let (person, type_id) = (known.person(number)?, known.kind(kind)?);
@@ -242,11 +243,13 @@ async fn send<const N: usize>(
     bar.finish_and_clear();
     problems.sort();
     let problems: Vec<String> = problems.into_iter().map(|(line, reason)| format!("line {line}: {reason}")).collect();
-    let report = Report { tenant: tenant.slug.clone(), rows: total, applied, replayed, refused, skipped, problems };
+    let report = Report { slug: tenant.slug.clone(), rows: total, applied, replayed, refused, skipped, problems };
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
-        report.problems.iter().for_each(|problem| eprintln!("{problem}"));
+        for problem in &report.problems {
+            eprintln!("{problem}");
+        }
         let what = if options.dry_run { "nothing was sent" } else { "sent" };
         println!(
             "{} rows, {what}: {applied} commands done now, {replayed} before, {refused} refused, {skipped} rows left out",
@@ -299,7 +302,7 @@ pub(super) async fn holidays(home: &Home, endpoints: &Endpoints, options: Holida
         (None, None) => bail!("give --place or --file"),
     };
     let years = by_year(&rows, options.years)?;
-    let (api, tenant) = connect(home, endpoints, &options.tenant).await?;
+    let (api, tenant) = connect(home, endpoints, &options.slug).await?;
     let calendars: Calendars = api.get("/v1/holiday-calendars").await?;
     let found = calendars.items.into_iter().find(|calendar| calendar.code == options.calendar).map(|calendar| calendar.calendar_id);
     let calendar_id = found.unwrap_or_else(|| id(&tenant, &["holiday calendar", &options.calendar]));
@@ -324,7 +327,9 @@ pub(super) async fn holidays(home: &Home, endpoints: &Endpoints, options: Holida
     if json {
         println!("{}", json!({"calendar_id": calendar_id, "years": years.keys().collect::<Vec<_>>(), "holidays": count, "problems": bad}));
     } else {
-        bad.iter().for_each(|problem| eprintln!("{problem}"));
+        for problem in &bad {
+            eprintln!("{problem}");
+        }
         println!("{count} holidays of {} years in the calendar {} ({calendar_id})", years.len(), options.calendar);
     }
     Ok(bad.is_empty())

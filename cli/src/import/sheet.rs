@@ -44,7 +44,7 @@ impl<const N: usize> Sheet<N> {
             match reader.read_record(&mut record) {
                 Ok(false) => return Ok(sheet),
                 Ok(true) => {
-                    let line = record.position().map_or(before, csv::Position::line);
+                    let line = record.position().map_or(before, |at| line_of(bytes, at));
                     if record.len() == header.len() {
                         let cell = |place: Option<usize>| place.map(|place| record[place].trim().to_owned()).unwrap_or_default();
                         sheet.rows.push((line, places.map(cell)));
@@ -53,10 +53,19 @@ impl<const N: usize> Sheet<N> {
                     }
                 }
                 Err(error) if error.is_io_error() => return Err(error).with_context(|| format!("reading {name}")),
-                Err(_) => sheet.bad.push((before, "not CSV in UTF-8".into())),
+                Err(error) => {
+                    let line = error.position().map_or(before, |at| line_of(bytes, at));
+                    sheet.bad.push((line, "not CSV in UTF-8".into()));
+                }
             }
         }
     }
+}
+
+/// The line on which a row begins. Where lines end with two characters, the reader stands between them before it counts.
+fn line_of(bytes: &[u8], at: &csv::Position) -> u64 {
+    let within = usize::try_from(at.byte()).ok().and_then(|at| bytes.get(at)) == Some(&b'\n');
+    at.line() + u64::from(within)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(crate) use crate::due::no_reaction as react;
 use crate::{
     Claim, Facts, Lock, Standing, Unique,
     facts::facts,
-    restated::{Sparse, restates},
+    restated::{Reasoned, Sparse, restates, said_on},
     text::{Day, EmailAddress, Gender, Phone},
 };
 
@@ -145,10 +145,8 @@ struct Employment {
     from: Date,
     /// The last day worked and the reason, once it is known that it ends.
     end: Option<(Date, String)>,
-    assignments: Timeline<AssignmentChange>,
-    /// The pay that the hire itself set; the timeline alone can't tell it from a change on the first day.
-    hired_pay: Option<Pay>,
-    pay: Timeline<Pay>,
+    assignments: Timeline<Reasoned<AssignmentChange>>,
+    pay: Timeline<Reasoned<Pay>>,
 }
 
 impl State {
@@ -179,7 +177,7 @@ impl State {
                 Ok(vec![hired(c).into()])
             }
             (Self::Known(person), Command::HireEmployee(c)) => {
-                if person.was_hired_as(c) {
+                if person.is_hired_as(c) {
                     Ok(Vec::new())
                 } else {
                     Err(Refusal::AlreadyHired)
@@ -199,7 +197,7 @@ impl State {
             (Self::Known(person), Command::RehireEmployee(c)) => {
                 let on = c.hire_date.date();
                 let Some(last) = person.employments.last() else { return Err(Refusal::NotFound) };
-                if person.employments.len() > 1 && last.started_as(on, &c.assignment, c.pay) {
+                if person.employments.len() > 1 && last.stands_as(on, &c.assignment, c.pay) {
                     return Ok(Vec::new());
                 }
                 let (last_day, _) = last.end.as_ref().ok_or(Refusal::StillEmployed)?;
@@ -225,7 +223,7 @@ impl State {
                 let employment = person.employed_on(on).ok_or(Refusal::NotEmployedOnDate(on))?;
                 let AssignmentChanges { department_id, job_id, location_id, manager_id } = c.changes;
                 let changes = AssignmentChange { department_id, job_id, location_id, manager_id };
-                if restates(&employment.assignments, on, &changes) {
+                if restates(&employment.assignments, on, &reasoned(changes, c.reason.as_str())) {
                     return Ok(Vec::new());
                 }
                 self.check_references(command, facts)?;
@@ -237,7 +235,7 @@ impl State {
             (Self::Known(person), Command::ChangeCompensation(c)) => {
                 let on = c.effective_on.date();
                 let employment = person.employed_on(on).ok_or(Refusal::NotEmployedOnDate(on))?;
-                if restates(&employment.pay, on, &c.pay) {
+                if restates(&employment.pay, on, &reasoned(c.pay, c.reason.as_str())) {
                     return Ok(Vec::new());
                 }
                 let effective = next(&employment.pay, on)?;
@@ -272,12 +270,9 @@ impl State {
 
             (Self::Known(person), Command::TerminateEmployee(c)) => {
                 let day = c.last_day_worked.date();
-                let same = |e: &Employment| e.end.as_ref().is_some_and(|(end, reason)| *end == day && reason == c.reason.as_str());
-                if person.employments.iter().any(same) {
-                    return Ok(Vec::new());
-                }
                 let Some(last) = person.employments.last() else { return Err(Refusal::NotFound) };
                 match &last.end {
+                    Some((end, reason)) if *end == day && reason == c.reason.as_str() => Ok(Vec::new()),
                     Some((end, _)) => Err(Refusal::AlreadyTerminated(*end)),
                     // The eve of the first day is the last day worked of a person who never started.
                     None if day.tomorrow().is_ok_and(|next| next < last.from) => Err(Refusal::TerminationBeforeHire(last.from)),
@@ -351,10 +346,10 @@ impl State {
                 person.employments.push(Employment::new(e.employment_id, e.effective, e.assignment, e.pay));
             }
             EmployeeEvent::AssignmentChanged(e) => {
-                person.change(e.employment_id, |employment| employment.assignments.insert(e.effective, e.changes));
+                person.change(e.employment_id, |employment| employment.assignments.insert(e.effective, reasoned(e.changes, &e.reason)));
             }
             EmployeeEvent::CompensationChanged(e) => {
-                person.change(e.employment_id, |employment| employment.pay.insert(e.effective, e.pay));
+                person.change(e.employment_id, |employment| employment.pay.insert(e.effective, reasoned(e.pay, &e.reason)));
             }
             EmployeeEvent::PersonalDetailsChanged(e) => {
                 person.details.insert(e.effective, e.changes.clear().cloned().unwrap_or_default());
@@ -424,7 +419,7 @@ impl State {
     fn manager_until(&self, on: Date) -> Option<Date> {
         let Self::Known(person) = self else { return None };
         let employment = person.employed_on(on)?;
-        let later = employment.assignments.changes().iter().find(|(at, change)| at.on > on && !change.manager_id.is_keep());
+        let later = employment.assignments.changes().iter().find(|(at, set)| at.on > on && !set.change.manager_id.is_keep());
         [later.map(|(at, _)| at.on), employment.end_exclusive()].into_iter().flatten().min()
     }
 
@@ -436,10 +431,11 @@ impl State {
         let employment = started.clone().rev().find(|e| e.from <= on).or_else(|| started.next())?;
         let last_day = employment.end.as_ref().map_or(Date::MAX, |(day, _)| *day);
         let day = on.min(last_day).max(employment.from);
-        let held = employment.assignments.changes().iter().rev().filter(|(at, _)| at.on <= day);
-        let department_id = held.clone().find_map(|(_, change)| change.department_id)?;
-        let location_id = last_set(held.clone().map(|(_, change)| change.location_id));
-        let manager_id = last_set(held.map(|(_, change)| change.manager_id));
+        let changes = employment.assignments.changes().iter().rev();
+        let held = changes.filter(|(at, _)| at.on <= day).map(|(_, set)| set.change);
+        let department_id = held.clone().find_map(|change| change.department_id)?;
+        let location_id = last_set(held.clone().map(|change| change.location_id));
+        let manager_id = last_set(held.map(|change| change.manager_id));
         Some(Place { department_id, location_id, manager_id, left: last_day < on, back_since: person.back_since(on) })
     }
 }
@@ -489,14 +485,15 @@ impl Person {
         if day.date() < hired { Err(Refusal::BeforeHire(hired)) } else { Ok(day.date()) }
     }
 
-    /// Whether this very hire made the person: the first change of each timeline is the hire's.
-    fn was_hired_as(&self, c: &HireEmployee) -> bool {
-        let hired = hired(c);
-        self.employments.first().is_some_and(|e| e.started_as(hired.effective.on, &c.assignment, c.pay))
+    /// Whether all that a hire says is so now: the person's only employment is that one, goes on, and its first day says the same.
+    fn is_hired_as(&self, c: &HireEmployee) -> bool {
+        let (on, hired) = (c.hire_date.date(), hired(c));
+        let [employment] = self.employments.as_slice() else { return false };
+        employment.stands_as(on, &c.assignment, c.pay)
             && self.original_hire_date == hired.original_hire_date
             && self.number.as_deref() == Some(c.employee_number.as_str())
-            && hired.person.into_clear().is_some_and(|p| first(&self.details) == Some(&p.into()))
-            && hired.contact.into_clear().is_some_and(|p| first(&self.contact) == Some(&p.into()))
+            && hired.person.into_clear().is_some_and(|p| restates(&self.details, on, &p.into()))
+            && hired.contact.into_clear().is_some_and(|p| restates(&self.contact, on, &p.into()))
     }
 
     /// What is to be said of a fact whose day has begun: nothing where it is not so any more, as of an employment that was ended
@@ -550,13 +547,13 @@ impl From<&EmployeeHired> for Person {
 }
 
 impl Employment {
-    fn new(id: EmploymentId, effective: Effective, assignment: Assignment, hired_pay: Option<Pay>) -> Self {
+    fn new(id: EmploymentId, effective: Effective, assignment: Assignment, first_pay: Option<Pay>) -> Self {
         let (mut assignments, mut pay) = (Timeline::default(), Timeline::default());
-        assignments.insert(effective, assignment.into());
-        if let Some(first) = hired_pay {
-            pay.insert(effective, first);
+        assignments.insert(effective, Reasoned { change: assignment.into(), reason: None });
+        if let Some(change) = first_pay {
+            pay.insert(effective, Reasoned { change, reason: None });
         }
-        Self { id, from: effective.on, end: None, assignments, hired_pay, pay }
+        Self { id, from: effective.on, end: None, assignments, pay }
     }
 
     /// The first day without it.
@@ -573,8 +570,12 @@ impl Employment {
         self.from <= day && self.end.as_ref().is_none_or(|(last, _)| day <= *last)
     }
 
-    fn started_as(&self, on: Date, assignment: &Assignment, pay: Option<Pay>) -> bool {
-        self.from == on && self.hired_pay == pay && first(&self.assignments) == Some(&AssignmentChange::from(*assignment))
+    /// Whether it goes on, and its first day says this of it. A hire gives no reasons, so reasons are not compared.
+    fn stands_as(&self, on: Date, assignment: &Assignment, pay: Option<Pay>) -> bool {
+        self.from == on
+            && self.end.is_none()
+            && said_on(&self.pay, on).map(|said| said.change) == pay
+            && said_on(&self.assignments, on).is_some_and(|said| said.change == AssignmentChange::from(*assignment))
     }
 }
 
@@ -586,8 +587,8 @@ fn last_set<T>(mut newest_first: impl Iterator<Item = Patch<T>>) -> Option<T> {
     }
 }
 
-fn first<C: Change>(timeline: &Timeline<C>) -> Option<&C> {
-    timeline.changes().first().map(|(_, change)| change)
+fn reasoned<C>(change: C, reason: &str) -> Reasoned<C> {
+    Reasoned { change, reason: Some(reason.into()) }
 }
 
 /// The place of the next change on a day.

@@ -17,6 +17,7 @@ use events::{
 use platform::{
     Access, Config, Gate, Keys, Process, READ_MODEL_VERSION, Registry, TenantPool, TenantTx,
     auth::{Issuer, TokenRequest},
+    cursor_key::CursorKey,
     database,
     http::{Limits, shell},
     keys, provision, read_schema, release,
@@ -127,7 +128,8 @@ async fn start() -> World {
     .await
     .unwrap();
     let gate = Gate::start(&config, pool("tenure_query"), registry.clone()).await.unwrap();
-    let reads = Reads::new(TenantPool::apart(&pool("tenure_query"), 4), store.clone());
+    let reads =
+        Reads::new(TenantPool::apart(&pool("tenure_query"), 4), store.clone(), CursorKey::load(&pool("tenure_query")).await.unwrap());
     let app = App { gate, registry, reads, store: store.clone() };
     let by_hand = axum::Router::new().route("/by-hand", axum::routing::get(by_hand)).with_state(app.clone());
     let app = query_api::router(app).merge(by_hand);

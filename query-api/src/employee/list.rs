@@ -13,7 +13,7 @@ use super::{
     summary::{shown, summaries},
 };
 use crate::{
-    cursor::{Cursor, Listing, id_key},
+    cursor::{Cursor, NameKey},
     params::{Day, Fresh, IdParam, Limit, params},
     read::{Answer, Reads},
 };
@@ -105,19 +105,22 @@ pub(crate) async fn employees(
         ("q", params.q.as_ref().map(|words| words.0.join(" "))),
     ];
     let today = Day::today(&reader.0.tenant);
-    let (listing, after) =
-        Listing::open(reader.0.scope, &reader.0.epoch, "/v1/employees", &filters, params.as_of, today, params.cursor.as_ref())?;
+    let (listing, after) = reads.listing(&reader.0, "/v1/employees", &filters, (params.as_of, today), params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default();
-    let mut sql = statement(&params, listing.as_of, id_key(after)?, limit.0);
+    let mut sql = statement(&params, listing.as_of, NameKey::of(after)?.as_ref(), limit.0);
     let (position, parts) = reads.all(&reader, fresh, sql.build_query_as()).await?;
     let (items, more) = summaries(parts, listing.as_of, limit);
-    let next = items.last().filter(|_| more).map(|last| listing.after(last.employee_id.as_bytes()));
+    let next = items.last().filter(|_| more).map(|last| {
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        let key = NameKey { family: name(&last.family_name), given: name(&last.given_name), id: last.employee_id };
+        listing.after(&key.to_bytes())
+    });
     Answer::page(listing.as_of, position, items, next)
 }
 
 /// Finds the page's people first, and whether more follow, by as few tables as the filters need; then looks up what is shown of
 /// them. $1 is the day, $2 the page's length.
-fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit: i64) -> QueryBuilder<'static, Postgres> {
+fn statement(params: &EmployeeListParams, as_of: Day, after: Option<&NameKey>, limit: i64) -> QueryBuilder<'static, Postgres> {
     let status = params.status.unwrap_or(Status::Active);
     let mut sql = QueryBuilder::new("with recursive day as (select ");
     sql.push_bind(as_of).push(" as day, ").push_bind(limit).push("::bigint as size), ");
@@ -129,10 +132,9 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
               where s.valid_from <= $1 and $1 < s.valid_to), ",
         );
     }
-    if let Some(id) = after {
-        sql.push("after as (select ").push_bind(id).push("::uuid as employee_id, ");
-        sql.push(format!("{FAMILY} as family, {GIVEN} as given from person_span p where p.employee_id = "));
-        sql.push_bind(id).push(format!(" and {}), ", nearest("p", "$1")));
+    if let Some(NameKey { family, given, id }) = after {
+        sql.push("after as (select ").push_bind(family.clone()).push("::text as family, ").push_bind(given.clone());
+        sql.push("::text as given, ").push_bind(*id).push("::uuid as employee_id), ");
     }
     if let (Status::Active, Some(IdParam(department))) = (status, params.department) {
         of_department(&mut sql, params, department, after.is_some());
@@ -145,7 +147,7 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
         sql.push(if any { format!("{ORDER} limit {LONGEST}) longest order by family, given, employee_id ") } else { format!("{ORDER} ") });
         sql.push("limit $2 + 1)");
     }
-    sql.push(shown());
+    sql.push(shown(status));
     sql
 }
 

@@ -33,6 +33,10 @@ impl Company {
         let body = json!({"last_day_worked": last_day, "reason": "withdrawn"});
         self.must(&self.hr, &format!("/v1/employees/{id}/termination"), &body).await;
     }
+    async fn begins_again(&self, id: &str, on: Date) -> (u16, Value) {
+        let body = json!({"hire_date": on, "assignment": {"department_id": self.departments["works"], "job_id": self.job}});
+        self.post(&self.hr, &format!("/v1/employees/{id}/rehire"), &body).await
+    }
     /// The rows that a token sees of a list, once the read model has what was recorded.
     async fn rows(&self, token: &str, list: &str) -> Vec<Value> {
         let (status, page) = self.get(token, list).await;
@@ -163,5 +167,201 @@ async fn a_cursor_holds_any_name_and_shows_none() {
         let altered = String::from_utf8(altered).unwrap();
         let (status, problem) = company.get(&company.hr, &format!("{list}&limit=1&cursor={altered}")).await;
         assert_eq!((status, problem["error"].as_str()), (400, Some("invalid_cursor")), "{altered}");
+    }
+}
+
+/// An employment as it was recorded: its first day, and its last one where it has one. One whose last day is the eve of its first
+/// never began.
+type Period = (Date, Option<Date>);
+
+fn began(period: &Period) -> bool {
+    period.1.is_none_or(|last| period.0 <= last)
+}
+
+/// What docs/queries.md says of where somebody stands on a day.
+fn status_on(periods: &[Period], day: Date) -> &'static str {
+    let begun: Vec<&Period> = periods.iter().filter(|period| began(period)).collect();
+    if begun.iter().any(|(from, last)| *from <= day && last.is_none_or(|last| day <= last)) {
+        "active"
+    } else if !begun.is_empty() && begun.iter().all(|(from, _)| *from > day) {
+        "not_yet_hired"
+    } else {
+        "terminated"
+    }
+}
+
+const STATUSES: [&str; 3] = ["active", "not_yet_hired", "terminated"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_began_has_no_part_in_what_is_and_makes_room() {
+    let company = Company::new("never").await;
+    let (hr, day) = (company.hr.clone(), today());
+    let partner = json!({"name": "works-hr", "permissions": [
+        {"action": "read", "class": "directory", "reach": {"department": company.departments["works"]}},
+        {"action": "read", "class": "pay", "reach": {"department": company.departments["works"]}},
+        {"action": "change", "class": "pay", "reach": {"department": company.departments["works"]}},
+        {"action": "change", "class": "directory", "reach": {"department": company.departments["works"]}}]});
+    let owner = company.token(&["owner"], None);
+    company.must(&owner, "/v1/roles", &partner).await;
+
+    // Withdrawn, and nothing else.
+    let mut offer = company.joiner("works", "With", "Drawn", day + 30.days());
+    offer["employee_number"] = json!("N-1");
+    offer["contact"] = json!({"work_email": "with@drawn.example"});
+    let gone = company.must(&hr, "/v1/employees", &offer).await;
+    company.ends(&gone, day + 29.days()).await;
+    // Put off, and brought forward.
+    let put_off = company.joins("works", "Put", "Off", day + 10.days()).await;
+    company.ends(&put_off, day + 9.days()).await;
+    assert_eq!(company.begins_again(&put_off, day + 60.days()).await.0, 200);
+    let forward = company.joins("works", "For", "Ward", day + 60.days()).await;
+    company.ends(&forward, day + 59.days()).await;
+    let (status, answer) = company.begins_again(&forward, day + 10.days()).await;
+    assert_eq!(status, 200, "an offer before the old day: {answer}");
+    // Had left, was to come back and did not.
+    let back = company.joins("works", "Not", "Back", "2015-01-01").await;
+    company.ends(&back, "2018-12-31".parse().unwrap()).await;
+    assert_eq!(company.begins_again(&back, day + 30.days()).await.0, 200);
+    company.ends(&back, day + 29.days()).await;
+    company.system.settled(&hr).await;
+
+    let careers: [(&str, &[Period], [&str; 2]); 4] = [
+        (&gone, &[(day + 30.days(), Some(day + 29.days()))], [&(day + 30.days()).to_string(), &(day + 30.days()).to_string()]),
+        (
+            &put_off,
+            &[(day + 10.days(), Some(day + 9.days())), (day + 60.days(), None)],
+            [&(day + 60.days()).to_string(), &(day + 60.days()).to_string()],
+        ),
+        (
+            &forward,
+            &[(day + 60.days(), Some(day + 59.days())), (day + 10.days(), None)],
+            [&(day + 10.days()).to_string(), &(day + 10.days()).to_string()],
+        ),
+        (
+            &back,
+            &[("2015-01-01".parse().unwrap(), Some("2018-12-31".parse().unwrap())), (day + 30.days(), Some(day + 29.days()))],
+            ["2015-01-01", "2015-01-01"],
+        ),
+    ];
+    let reader = company.token(&["works-hr"], None);
+    eventually("the role is known", async || company.get(&reader, "/v1/employees").await.0 == 200).await;
+    for (id, periods, [original, starts_on]) in careers {
+        for n in [-1, 0, 9, 10, 11, 29, 30, 31, 59, 60, 61] {
+            let on = day + n.days();
+            let expected = status_on(periods, on);
+            for token in [&hr, &reader] {
+                let (status, person) = company.get(token, &format!("/v1/employees/{id}?as_of={on}")).await;
+                assert_eq!(status, 200, "{id} on {on}: {person}");
+                assert_eq!(person["status"], expected, "{id} on {on}");
+                assert_eq!(
+                    (&person["original_hire_date"], &person["employment"]["starts_on"]),
+                    (&json!(original), &json!(starts_on)),
+                    "{id} on {on}"
+                );
+                assert_eq!(person["assignment"].is_object(), expected == "active", "{id} on {on}");
+                assert!(person["person"]["family_name"].is_string(), "{id} on {on}");
+                for filter in ["".into(), format!("&department={}", company.departments["works"]), format!("&job={}&q=a", company.job)] {
+                    // The names of all of them hold an "a", but one's.
+                    if filter.contains("q=a") && !["Ward", "Drawn", "Back"].contains(&text(&person["person"]["family_name"]).as_str()) {
+                        continue;
+                    }
+                    for status in STATUSES {
+                        let list = format!("/v1/employees?as_of={on}&status={status}&limit=200{filter}");
+                        let rows = company.rows(token, &list).await;
+                        let found: Vec<_> = rows.iter().filter(|row| row["employee_id"] == *id).collect();
+                        assert_eq!(found.len(), usize::from(status == expected), "{id} in {list}");
+                        if let Some(row) = found.first() {
+                            assert_eq!(row["status"], status, "{id} in {list}");
+                            assert_eq!(row["department"]["id"], *company.departments["works"], "{id} in {list}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // Number and address are free for somebody else, and then not for who comes back.
+    offer["person"]["family_name"] = json!("Other");
+    let (status, other) = company.post(&hr, "/v1/employees", &offer).await;
+    assert_eq!(status, 201, "{other}");
+    let (status, taken) = company.begins_again(&gone, day + 5.days()).await;
+    assert_eq!((status, taken["error"].as_str()), (409, Some("employee_number_taken")), "{taken}");
+    // Who did begin keeps both.
+    let mut leaver = company.joiner("works", "Did", "Begin", "2015-01-01");
+    leaver["employee_number"] = json!("N-2");
+    leaver["contact"] = json!({"work_email": "did@begin.example"});
+    let begun = company.must(&hr, "/v1/employees", &leaver).await;
+    company.ends(&begun, "2018-12-31".parse().unwrap()).await;
+    assert_eq!(company.begins_again(&begun, day + 30.days()).await.0, 200);
+    company.ends(&begun, day + 29.days()).await;
+    leaver["person"]["family_name"] = json!("Other");
+    assert_eq!(company.post(&hr, "/v1/employees", &leaver).await.1["error"], "employee_number_taken");
+    // Whoever withdraws and is offered again holds them again.
+    let mut twice = company.joiner("works", "Twice", "Offered", day + 30.days());
+    twice["employee_number"] = json!("N-3");
+    let id = company.must(&hr, "/v1/employees", &twice).await;
+    company.ends(&id, day + 29.days()).await;
+    assert_eq!(company.begins_again(&id, day + 20.days()).await.0, 200);
+    twice["person"]["family_name"] = json!("Other");
+    assert_eq!(company.post(&hr, "/v1/employees", &twice).await.1["error"], "employee_number_taken");
+    // Department-scoped HR reaches whom it withdrew.
+    let (status, answer) = company.begins_again(&put_off, day + 70.days()).await;
+    assert_eq!((status, answer["error"].as_str()), (422, Some("still_employed")));
+    let body = json!({"hire_date": day + 50.days(), "assignment": {"department_id": company.departments["works"], "job_id": company.job}});
+    let id = company.joins("works", "Again", "Offered", day + 30.days()).await;
+    company.ends(&id, day + 29.days()).await;
+    let (status, answer) = company.post(&reader, &format!("/v1/employees/{id}/rehire"), &body).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+/// Careers at random: each person is on each day in exactly the list that a naive reading of what was accepted says, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_every_day_a_person_stands_in_the_list_of_their_status() {
+    let company = Company::new("status").await;
+    let mut random = fastrand::Rng::with_seed(25);
+    let (hr, day) = (company.hr.clone(), today());
+    let mut careers: BTreeMap<String, Vec<Period>> = BTreeMap::new();
+    for n in 0..25 {
+        let first = day + random.i32(-12..12).days();
+        let id = company.joins("works", &format!("C{n}"), "Career", first).await;
+        let mut periods: Vec<Period> = vec![(first, None)];
+        for _ in 0..random.usize(0..7) {
+            if periods.last().unwrap().1.is_none() {
+                let last = if random.bool() { periods.last().unwrap().0 - 1.day() } else { day + random.i32(-15..15).days() };
+                let body = json!({"last_day_worked": last, "reason": "r"});
+                if company.post(&hr, &format!("/v1/employees/{id}/termination"), &body).await.0 == 200 {
+                    periods.last_mut().unwrap().1 = Some(last);
+                }
+            } else {
+                let from = day + random.i32(-15..15).days();
+                let after = periods.iter().filter(|period| began(period)).all(|(_, last)| last.is_some_and(|last| last < from));
+                let (status, answer) = company.begins_again(&id, from).await;
+                assert_eq!(status == 200, after, "{periods:?} and from {from}: {answer}");
+                if status == 200 {
+                    periods.push((from, None));
+                }
+            }
+        }
+        careers.insert(id, periods);
+    }
+    company.system.settled(&hr).await;
+    for on in (-17..17).map(|n| day + n.days()) {
+        let mut listed: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for status in STATUSES {
+            for row in company.rows(&hr, &format!("/v1/employees?as_of={on}&status={status}&q=career&limit=200")).await {
+                assert_eq!(row["status"], status);
+                listed.entry(text(&row["employee_id"])).or_default().push(status);
+            }
+        }
+        for (id, periods) in &careers {
+            let expected = status_on(periods, on);
+            assert_eq!(listed.get(id).map(Vec::as_slice), Some(&[expected][..]), "{periods:?} on {on}");
+            let person = company.get(&hr, &format!("/v1/employees/{id}?as_of={on}")).await.1;
+            assert_eq!(person["status"], expected, "{periods:?} on {on}");
+            let first = periods.iter().filter(|period| began(period)).map(|(from, _)| *from).min();
+            if let Some(first) = first {
+                assert_eq!(person["original_hire_date"], first.to_string(), "{periods:?}");
+            }
+        }
     }
 }

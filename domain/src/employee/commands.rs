@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use jiff::civil::Date;
 
-use super::{EMPLOYEE_NUMBER, Employed, MANAGERS, WORK_EMAIL};
+use super::{EMPLOYEE_NUMBER, Employed, MANAGERS, UNIQUES, WORK_EMAIL};
 use crate::{
-    ClaimUse, Facts, LockUse, PersonTouched, Question, Standing, Touches, Whose,
+    ClaimOp, ClaimUse, Facts, LockUse, PersonTouched, Question, Standing, Touches, Whose,
     command::{chosen, commands},
     organization::{DepartmentOn, JobOn, LocationOn},
     text::{Day, EmailAddress, EmployeeNumber, FamilyName, Gender, Name, Phone, Reason},
@@ -89,7 +89,7 @@ pub struct NewContact {
 pub struct RehireEmployee {
     /// The person.
     pub employee_id: EmployeeId,
-    /// The first day of the new employment; after the last day of the one before.
+    /// The first day of the new employment; after the last day of the one before. One that never started is none before.
     pub hire_date: Day,
     /// The first assignment.
     pub assignment: Assignment,
@@ -345,12 +345,10 @@ impl Command {
                     vec![ClaimUse::GivesUp(&WORK_EMAIL), ClaimUse::takes(&WORK_EMAIL, email.as_str(), "/changes/work_email")]
                 }
             },
-            Self::RehireEmployee(_)
-            | Self::ChangeAssignment(_)
-            | Self::ChangeCompensation(_)
-            | Self::ChangePersonalDetails(_)
-            | Self::TerminateEmployee(_)
-            | Self::AnnounceDue(_) => Vec::new(),
+            // Whoever never started holds neither number nor address.
+            Self::TerminateEmployee(_) => UNIQUES.iter().map(|of| ClaimUse::Rarely(of, ClaimOp::Release)).collect(),
+            Self::RehireEmployee(_) => UNIQUES.iter().map(|of| ClaimUse::Rarely(of, ClaimOp::Take)).collect(),
+            Self::ChangeAssignment(_) | Self::ChangeCompensation(_) | Self::ChangePersonalDetails(_) | Self::AnnounceDue(_) => Vec::new(),
         }
     }
 

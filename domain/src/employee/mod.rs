@@ -35,7 +35,7 @@ use crate::{
     text::{Day, EmailAddress, Gender, Phone},
 };
 
-/// A person's number. Held for ever: a number never names two people.
+/// A person's number. Held for ever by who was employed: a number never names two people. Whoever never started gives it up.
 pub static EMPLOYEE_NUMBER: Unique = Unique {
     name: "employee_number",
     code: "employee_number_taken",
@@ -127,7 +127,7 @@ pub struct Person {
     original_hire_date: Option<Date>,
     details: Timeline<PersonalDetailsChange>,
     contact: Timeline<ContactDetailsChange>,
-    /// In order of time, without overlap; never empty.
+    /// In the order of recording, which is that of time among those that have days; without overlap; never empty.
     employments: Vec<Employment>,
 }
 
@@ -200,8 +200,11 @@ impl State {
                 if person.employments.len() > 1 && last.stands_as(on, &c.assignment, c.pay) {
                     return Ok(Vec::new());
                 }
-                let (last_day, _) = last.end.as_ref().ok_or(Refusal::StillEmployed)?;
-                if on <= *last_day {
+                if last.end.is_none() {
+                    return Err(Refusal::StillEmployed);
+                }
+                // One that never started stands in nobody's way.
+                if let Some((last_day, _)) = person.last_begun().and_then(|e| e.end.as_ref()).filter(|(last_day, _)| on <= *last_day) {
                     return Err(Refusal::RehireBeforeEnd(*last_day));
                 }
                 self.check_references(command, facts)?;
@@ -297,7 +300,8 @@ impl State {
     ///
     /// A number stays its person's for ever. So does an address at work that the person has, had or will have on any
     /// day: mail meant for one person must never reach another. Only an address that a later change of the same day
-    /// replaced, or a future one that was changed before it began, goes back.
+    /// replaced, or a future one that was changed before it began, goes back. Whoever never started holds neither, until they are
+    /// hired again.
     pub fn claims(&self, events: &[EmployeeEvent]) -> Vec<Claim> {
         let mut claims = Vec::new();
         for event in events {
@@ -307,19 +311,34 @@ impl State {
                     let email = e.contact.clear().and_then(|contact| contact.work_email.as_ref());
                     claims.extend(email.map(|email| Claim::take(&WORK_EMAIL, email)));
                 }
+                EmployeeEvent::EmployeeTerminated(e) => {
+                    let Self::Known(person) = self else { continue };
+                    if person.would_never_start(e) {
+                        claims.extend(person.number.iter().map(|number| Claim::release(&EMPLOYEE_NUMBER, number)));
+                        claims.extend(emails(&person.contact).into_iter().map(|email| Claim::release(&WORK_EMAIL, email)));
+                    }
+                }
+                EmployeeEvent::EmployeeRehired(_) => {
+                    let Self::Known(person) = self else { continue };
+                    if person.last_begun().is_none() {
+                        claims.extend(person.number.iter().map(|number| Claim::take(&EMPLOYEE_NUMBER, number)));
+                        claims.extend(emails(&person.contact).into_iter().map(|email| Claim::take(&WORK_EMAIL, email)));
+                    }
+                }
                 EmployeeEvent::ContactDetailsChanged(e) => {
                     let Self::Known(person) = self else { continue };
+                    if person.last_begun().is_none() {
+                        continue;
+                    }
                     let mut after = person.contact.clone();
                     after.insert(e.effective, e.changes.clear().cloned().unwrap_or_default());
                     let (before, after) = (emails(&person.contact), emails(&after));
                     claims.extend(before.iter().filter(|a| !after.contains(a)).map(|a| Claim::release(&WORK_EMAIL, a)));
                     claims.extend(after.iter().filter(|a| !before.contains(a)).map(|a| Claim::take(&WORK_EMAIL, a)));
                 }
-                EmployeeEvent::EmployeeRehired(_)
-                | EmployeeEvent::AssignmentChanged(_)
+                EmployeeEvent::AssignmentChanged(_)
                 | EmployeeEvent::CompensationChanged(_)
                 | EmployeeEvent::PersonalDetailsChanged(_)
-                | EmployeeEvent::EmployeeTerminated(_)
                 | EmployeeEvent::EmploymentStarted(_)
                 | EmployeeEvent::EmploymentEnded(_)
                 | EmployeeEvent::ChangeTookEffect(_) => {}
@@ -343,6 +362,9 @@ impl State {
             | EmployeeEvent::EmploymentEnded(_)
             | EmployeeEvent::ChangeTookEffect(_) => {}
             EmployeeEvent::EmployeeRehired(e) => {
+                // What the hire said of the person holds from the first day that they are there.
+                person.details.start_by(e.effective.on);
+                person.contact.start_by(e.effective.on);
                 person.employments.push(Employment::new(e.employment_id, e.effective, e.assignment, e.pay));
             }
             EmployeeEvent::AssignmentChanged(e) => {
@@ -423,12 +445,14 @@ impl State {
         [later.map(|(at, _)| at.on), employment.end_exclusive()].into_iter().flatten().min()
     }
 
-    /// Where and for whom the person works on a day; of who does not, by the employment that ended last, else the next.
+    /// Where and for whom the person works on a day; of who does not, by the employment that ended last, else the next; of who never
+    /// started, where they were to start by the offer of the latest day.
     pub fn place(&self, on: Date) -> Option<Place> {
         let Self::Known(person) = self else { return None };
-        // Who never started worked nowhere.
         let mut started = person.employments.iter().filter(|e| e.has_days());
-        let employment = started.clone().rev().find(|e| e.from <= on).or_else(|| started.next())?;
+        let started = started.clone().rev().find(|e| e.from <= on).or_else(|| started.next());
+        let offered = || person.employments.iter().max_by_key(|e| (e.from, e.id));
+        let (employment, never_started) = started.map(|e| (e, false)).or_else(|| offered().map(|e| (e, true)))?;
         let last_day = employment.end.as_ref().map_or(Date::MAX, |(day, _)| *day);
         let day = on.min(last_day).max(employment.from);
         let changes = employment.assignments.changes().iter().rev();
@@ -436,7 +460,8 @@ impl State {
         let department_id = held.clone().find_map(|change| change.department_id)?;
         let location_id = last_set(held.clone().map(|change| change.location_id));
         let manager_id = last_set(held.map(|change| change.manager_id));
-        Some(Place { department_id, location_id, manager_id, left: last_day < on, back_since: person.back_since(on) })
+        let left = last_day < on && !never_started;
+        Some(Place { department_id, location_id, manager_id, never_started, left, back_since: person.back_since(on) })
     }
 }
 
@@ -449,6 +474,8 @@ pub struct Place {
     pub location_id: Option<LocationId>,
     /// The person reported to.
     pub manager_id: Option<EmployeeId>,
+    /// Whether nobody works there: the person never started anywhere, and was to start here.
+    pub never_started: bool,
     /// Whether the employment has ended before the day.
     pub left: bool,
     /// The first day after the last time without employment, of whoever was hired again after one.
@@ -458,6 +485,16 @@ pub struct Place {
 impl Person {
     fn employed_on(&self, day: Date) -> Option<&Employment> {
         self.employments.iter().rev().find(|e| e.covers(day))
+    }
+
+    /// The last employment that has days, or will have; none of who never started.
+    fn last_begun(&self) -> Option<&Employment> {
+        self.employments.iter().rev().find(|e| e.has_days())
+    }
+
+    /// Whether an end leaves the person no employment that has days.
+    fn would_never_start(&self, end: &EmployeeTerminated) -> bool {
+        self.employments.iter().all(|e| if e.id == end.employment_id { end.last_day_worked < e.from } else { !e.has_days() })
     }
 
     /// The first day after the last time without employment that was over on a day; none where there was no such time.
@@ -474,14 +511,19 @@ impl Person {
         back
     }
 
+    /// The first day of an employment, also of one that never started.
+    fn first_day(&self) -> Date {
+        self.employments.iter().map(|e| e.from).min().unwrap_or(Date::MIN)
+    }
+
     /// The first day of employment or of service, whichever is earlier.
     fn service_start(&self) -> Date {
-        let hired = self.employments.first().map_or(Date::MIN, |e| e.from);
+        let hired = self.first_day();
         self.original_hire_date.map_or(hired, |original| original.min(hired))
     }
 
     fn not_before_hire(&self, day: Day) -> Result<Date, Refusal> {
-        let hired = self.employments.first().map_or(Date::MIN, |e| e.from);
+        let hired = self.first_day();
         if day.date() < hired { Err(Refusal::BeforeHire(hired)) } else { Ok(day.date()) }
     }
 

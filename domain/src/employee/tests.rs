@@ -334,6 +334,14 @@ fn the_place_of_work_is_that_of_the_day() {
 fn a_rehire_follows_an_end() {
     let rehire = |day: &str| REHIRE.replace("2021-01-01", day);
     check(&[HIRE], REHIRE, "still_employed -");
+    let never = LEAVE.replace("2020-06-30", "2019-12-31");
+    for day in ["2019-01-01", "2019-12-31", "2020-01-01", "2020-02-01"] {
+        check(&[HIRE, &never], &rehire(day), &format!("EmployeeRehired {day}/0"));
+    }
+    // Only what has days is before it.
+    let no_return = LEAVE.replace("2020-06-30", "2020-12-31");
+    check(&[HIRE, LEAVE, REHIRE, &no_return], &rehire("2020-07-01"), "EmployeeRehired 2020-07-01/0");
+    check(&[HIRE, LEAVE, REHIRE, &no_return], &rehire("2020-06-30"), "rehire_before_end /hire_date");
     check(&[HIRE, LEAVE], &rehire("2020-06-30"), "rehire_before_end /hire_date");
     check(&[HIRE, LEAVE], &rehire("2020-07-01"), "EmployeeRehired 2020-07-01/0");
     check(&[HIRE, LEAVE, REHIRE], REHIRE, "");
@@ -378,6 +386,19 @@ fn numbers_and_addresses_are_claimed() {
     check_claims(&[HIRE], HIRE, &[]);
     check_claims(&[HIRE], LEAVE, &[]);
     check_claims(&[HIRE, LEAVE], REHIRE, &[]);
+    // Whoever never starts gives up both, and takes them again with another offer.
+    let (never, offer) = (LEAVE.replace("2020-06-30", "2019-12-31"), REHIRE.replace("2021-01-01", "2019-06-01"));
+    let x = email("2020-02-01", "\"x@example.com\"");
+    check_claims(&[HIRE], &never, &["employee_number -17", "work_email -ada@example.com"]);
+    check_claims(&[HIRE, &x], &never, &["employee_number -17", "work_email -ada@example.com", "work_email -x@example.com"]);
+    check_claims(&[HIRE, &never], &x, &[]);
+    check_claims(&[HIRE, &never, &x], &offer, &["employee_number +17", "work_email +ada@example.com", "work_email +x@example.com"]);
+    check_claims(&[HIRE, LEAVE, REHIRE], &LEAVE.replace("2020-06-30", "2020-12-31"), &[]);
+    check_claims(
+        &[HIRE, &never, &offer],
+        &LEAVE.replace("2020-06-30", "2019-05-31"),
+        &["employee_number -17", "work_email -ada@example.com"],
+    );
     // The old address was the person's until then and stays so.
     check_claims(&[HIRE], &email("2020-02-01", "\"x@example.com\""), &["work_email +x@example.com"]);
     check_claims(&[HIRE], &email("2020-02-01", "null"), &[]);
@@ -508,6 +529,11 @@ fn is_so_already(history: &[EmployeeEvent], command: &Command) -> bool {
             }
             EmployeeEvent::EmployeeRehired(e) => {
                 let next = LastEmployment { nth: last.nth + 1, from: e.effective.on, ..LastEmployment::default() };
+                // Somebody who was to start later is there from then on, under the name of the hire.
+                for (day, _) in names.first_mut().map(|(day, _)| (day, ())).into_iter().chain(emails.first_mut().map(|(day, _)| (day, ())))
+                {
+                    *day = next.from.min(*day);
+                }
                 all.push(std::mem::replace(&mut last, next));
                 last.assignments.push((last.from, (e.assignment.into(), String::new())));
                 last.pay.extend(e.pay.map(|pay| (last.from, (pay, String::new()))));
@@ -583,7 +609,7 @@ proptest! {
 
     #[test]
     fn exactly_one_assignment_on_an_employed_day_and_none_on_others(commands in prop::collection::vec(any_command(), 1..30)) {
-        let (mut state, mut history, mut held) = (State::default(), Vec::new(), BTreeSet::new());
+        let (mut state, mut history, mut held, mut holds_number) = (State::default(), Vec::new(), BTreeSet::new(), false);
         // Start hired, so that little is refused.
         for text in std::iter::once(HIRE.to_owned()).chain(commands) {
             let command = command(&text);
@@ -593,7 +619,12 @@ proptest! {
             let Ok(events) = decided else { continue };
             let announced = command.claims();
             prop_assert!(state.claims(&events).iter().all(|claim| announced.iter().any(|known| known.covers(claim))), "{}", text);
-            for claim in state.claims(&events).into_iter().filter(|c| *c.of == WORK_EMAIL) {
+            for claim in state.claims(&events) {
+                if *claim.of == EMPLOYEE_NUMBER {
+                    prop_assert_eq!(holds_number, claim.op == ClaimOp::Release, "taken or given up twice");
+                    holds_number = claim.op == ClaimOp::Take;
+                    continue;
+                }
                 match claim.op {
                     ClaimOp::Take => prop_assert!(held.insert(claim.value), "taken twice"),
                     ClaimOp::Release => prop_assert!(held.remove(&claim.value), "released unheld"),
@@ -614,8 +645,14 @@ proptest! {
             prop_assert!(person.employments.iter().flat_map(|e| rows(&e.pay, e, on)).count() <= employed);
             prop_assert_eq!(state.standing(on) == Standing::Open, employed == 1);
         }
-        let current: BTreeSet<String> = emails(&person.contact).into_iter().map(str::to_owned).collect();
-        prop_assert_eq!(current, held, "claims are the addresses that hold on some day");
+        let ever = periods.iter().any(|(from, last)| last.is_none_or(|last| *from <= last));
+        let current: BTreeSet<String> = emails(&person.contact).into_iter().map(str::to_owned).filter(|_| ever).collect();
+        prop_assert_eq!(current, held, "claims are the addresses that hold on some day, of who is employed on one");
+        prop_assert_eq!(holds_number, ever, "a number is held by who is employed on some day");
+        for (from, last) in periods.iter().filter(|(from, last)| last.is_none_or(|last| *from <= last)) {
+            let known = |on: Date| person.details.on(None, on).flatten().is_some() && person.contact.on(None, on).flatten().is_some();
+            prop_assert!(known(*from) && last.is_none_or(known), "somebody works there whose name is not known");
+        }
         let replayed = history.iter().fold(State::default(), State::evolve);
         prop_assert_eq!(replayed, state);
     }

@@ -185,7 +185,18 @@ impl Fold for Person {
                 self.start(e.employment_id.uuid(), effective, e.assignment, e.pay, "hire")?;
             }
             EmployeeEvent::EmployeeRehired(e) => {
-                self.start(e.employment_id.uuid(), storable_effective(e.effective)?, e.assignment, e.pay, "rehire")?;
+                let effective = storable_effective(e.effective)?;
+                // What the hire said of the person holds from the first day that they are there.
+                self.details.start_by(effective.on);
+                self.contact.start_by(effective.on);
+                // Service starts with the first employment that has days, unless the hire says an earlier day.
+                if let Some(first) = self.original_hire_date
+                    && self.employments.values().all(|period| period.ends_on.is_some_and(|ends_on| ends_on <= period.starts_on))
+                {
+                    let was_implied = self.employments.values().any(|period| period.starts_on == first);
+                    self.original_hire_date = Some(if was_implied { effective.on } else { first.min(effective.on) });
+                }
+                self.start(e.employment_id.uuid(), effective, e.assignment, e.pay, "rehire")?;
             }
             EmployeeEvent::AssignmentChanged(e) => {
                 storable_text([&e.reason])?;

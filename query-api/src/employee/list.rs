@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    EmployeeSummary, Status, nearest,
+    EmployeeSummary, Status, last_offer, nearest, offered,
     part::{FAMILY, GIVEN},
     summary::{shown, summaries},
 };
@@ -64,7 +64,7 @@ params! {
         location: IdParam,
         /// Only those who report to this person directly.
         manager: IdParam,
-        /// `active` (if absent), `not_yet_hired` or `terminated`.
+        /// `active` (if absent), `not_yet_hired` or `terminated`; whoever never started is `terminated`.
         status: Status,
         /// Only those in whose given name, family name or employee number each of these words stands, in any case.
         q: Words,
@@ -207,13 +207,14 @@ fn people(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams
             "from person_span p join employment m on m.employee_id = p.employee_id and m.starts_on <= $1 and $1 < m.ends_on
                  join employee e on e.employee_id = p.employee_id ",
         ),
-        // By the employment that ended last, with no other since. One that never began makes room for another on its day.
-        Status::Terminated => sql.push(
-            "from person_span p join employment m on m.employee_id = p.employee_id and m.ends_on <= $1 and not exists (
+        // By the employment that ended last, with no other since; of who never started, by the last that was offered.
+        Status::Terminated => sql.push(format!(
+            "from person_span p join employment m on m.employee_id = p.employee_id and (m.starts_on < m.ends_on and m.ends_on <= $1 and not exists (
                      select from employment n where n.employee_id = m.employee_id
-                         and (n.starts_on, n.ends_on, n.employment_id) > (m.starts_on, m.ends_on, m.employment_id) and n.starts_on <= $1)
+                         and n.starts_on < n.ends_on and m.starts_on < n.starts_on and n.starts_on <= $1) or {})
                  join employee e on e.employee_id = p.employee_id ",
-        ),
+            last_offer("m"),
+        )),
         // By the employment that starts first, under the names known nearest the day.
         Status::NotYetHired => sql.push(format!(
             "from employment m join employee e on e.employee_id = m.employee_id
@@ -222,18 +223,24 @@ fn people(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams
         )),
     };
     if params.department.is_some() || is_placed(params) {
-        sql.push(
+        let or_offered = if status == Status::Terminated { format!("or {}", offered("a", "m")) } else { String::new() };
+        sql.push(format!(
             "join assignment_span a on a.employment_id = m.employment_id
-               and a.valid_from <= greatest(least($1, m.ends_on - 1), m.starts_on)
-               and greatest(least($1, m.ends_on - 1), m.starts_on) < a.valid_to ",
-        );
+               and (a.valid_from <= greatest(least($1, m.ends_on - 1), m.starts_on)
+               and greatest(least($1, m.ends_on - 1), m.starts_on) < a.valid_to {or_offered}) "
+        ));
     }
     sql.push(match status {
-        Status::Active | Status::Terminated => "where p.valid_from <= $1 and $1 < p.valid_to ",
+        Status::Active => "where p.valid_from <= $1 and $1 < p.valid_to ",
+        // Of who never started, also on days before anything is known of them, by what is known first.
+        Status::Terminated => {
+            "where (p.valid_from <= $1 and $1 < p.valid_to or m.ends_on <= m.starts_on and $1 < p.valid_from and p.valid_from < p.valid_to
+                 and not exists (select from person_span earlier where earlier.employee_id = p.employee_id
+                     and earlier.valid_from < p.valid_from and earlier.valid_from < earlier.valid_to)) "
+        }
         Status::NotYetHired => {
-            "where m.starts_on > $1 and not exists (
-                 select from employment n where n.employee_id = m.employee_id
-                     and (n.starts_on, m.ends_on, m.employment_id) < (m.starts_on, n.ends_on, n.employment_id)) "
+            "where m.starts_on > $1 and m.starts_on < m.ends_on and not exists (
+                 select from employment n where n.employee_id = m.employee_id and n.starts_on < n.ends_on and n.starts_on < m.starts_on) "
         }
     });
     in_department(sql, params);

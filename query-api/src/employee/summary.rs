@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Manager, Named, Status, held_on, nearest,
+    Manager, Named, Status, held_on, nearest, offered,
     part::{Page, Part, kind, referred},
 };
 use crate::params::{Day, Limit};
@@ -44,12 +44,15 @@ pub struct EmployeeSummary {
 
 /// SQL after a common table expression `found`, for [`Part`]s: a row for each of the people, one if there are none, and what they
 /// refer to, each as it was called on their day or last before it.
-pub(super) fn shown() -> String {
+pub(super) fn shown(status: Status) -> String {
     use kind::{DEPARTMENT, JOB, LOCATION, MANAGER, PERSON};
+    // Of who never started, what they were offered.
+    let or_offered = if status == Status::Terminated { format!("or {}", offered("a", "found")) } else { String::new() };
     format!(
         ", page as (
             select found.*, a.department_id, a.job_id, a.location_id, a.manager_id from found
-            left join assignment_span a on a.employment_id = found.employment_id and a.valid_from <= found.day and found.day < a.valid_to
+            left join assignment_span a on a.employment_id = found.employment_id
+                and (a.valid_from <= found.day and found.day < a.valid_to {or_offered})
         )
         select {PERSON}::smallint as kind, c.position, page.employee_id as id, page.day, page.employee_number as code, page.family_name as name,
             page.given_name, department_id, job_id, manager_id, location_id, t.work_email, page.starts_on, nullif(page.ends_on, 'infinity') as ends_on

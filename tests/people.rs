@@ -365,3 +365,49 @@ async fn on_every_day_a_person_stands_in_the_list_of_their_status() {
         }
     }
 }
+
+/// What two people send under one key are two commands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_its_senders() {
+    let company = Company::new("keys").await;
+    let of = |subject: &str| {
+        let token = company.system.tenure(&["token", "--tenant", &company.slug, "--subject", subject, "--role", "hr"]);
+        token["token"].as_str().unwrap().to_owned()
+    };
+    let (ann, bob) = (of("ann"), of("bob"));
+    let path = format!("/v1/employees/{}/compensation-changes", company.people["rep"]);
+    let raise = |amount: &str| json!({"effective_on": "2020-01-01", "pay": {"rate": {"amount": amount, "currency": "EUR"}, "per": "year"}, "reason": "r"});
+    let post = async |token: &str, path: &str, body: &Value| company.system.post(token, path, "key", body).await;
+    let (status, first) = post(&ann, &path, &raise("1")).await;
+    assert_eq!(status, 200, "{first}");
+    // Another command, and the same one again, by somebody else.
+    let (status, second) = post(&bob, &path, &raise("2")).await;
+    assert_eq!((status, second["replayed"].as_bool(), second["events"].as_array().unwrap().len()), (200, Some(false), 1), "{second}");
+    for (token, body, answer) in [(&ann, raise("1"), &first), (&bob, raise("2"), &second)] {
+        let (status, again) = post(token, &path, &body).await;
+        assert_eq!((status, &again["events"], again["replayed"].as_bool()), (200, &answer["events"], Some(true)), "{again}");
+    }
+    assert_eq!(post(&ann, &path, &raise("2")).await.1["error"], "idempotency_key_reused");
+    // Two people who hire under one key hire two.
+    let hires = [company.joiner("works", "A", "A", "2015-01-01"), company.joiner("works", "B", "B", "2015-01-01")];
+    let ids = [
+        company.system.post(&ann, "/v1/employees", "hire", &hires[0]).await.1["id"].clone(),
+        company.system.post(&bob, "/v1/employees", "hire", &hires[1]).await.1["id"].clone(),
+    ];
+    assert_ne!(ids[0], ids[1]);
+    // A refusal is its sender's as well.
+    let missing = format!("/v1/employees/{}/compensation-changes", Uuid::now_v7());
+    assert_eq!(company.system.post(&ann, &missing, "refused", &raise("1")).await.0, 404);
+    assert_eq!(company.system.post(&bob, &path, "refused", &raise("3")).await.0, 200);
+    // And in a batch.
+    let line = |amount: &str| {
+        json!({"command": "ChangeCompensation", "key": "line", "data": {"employee_id": company.people["head"],
+        "effective_on": "2020-01-01", "pay": raise(amount)["pay"], "reason": "r"}})
+    };
+    for (token, amount) in [(&ann, "5"), (&bob, "6")] {
+        let request = company.system.client.post(format!("{}/v1/batch", company.system.command_api)).bearer_auth(token);
+        let request = request.header("content-type", "application/x-ndjson").body(format!("{}\n", line(amount)));
+        let result: Value = serde_json::from_str(request.send().await.unwrap().text().await.unwrap().trim()).unwrap();
+        assert_eq!((result["status"].as_u64(), result["replayed"].as_bool()), (Some(200), Some(false)), "{result}");
+    }
+}

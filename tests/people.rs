@@ -43,6 +43,11 @@ impl Company {
         assert_eq!(status, 200, "{list}: {page}");
         page["items"].as_array().unwrap().clone()
     }
+    /// The family names of a list, in its order.
+    async fn families(&self, list: &str) -> Vec<String> {
+        let name = |row: &Value| row["family_name"].as_str().unwrap_or_default().to_owned();
+        self.rows(&self.hr, list).await.iter().map(name).collect()
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -366,6 +371,74 @@ async fn on_every_day_a_person_stands_in_the_list_of_their_status() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_query_says_is_answered_or_refused_and_never_ignored() {
+    let company = Company::new("said").await;
+    let (status, problem) = company.get(&company.hr, "/v1/employees?include_subdepartments=false").await;
+    assert_eq!(
+        (status, &problem["error"], &problem["errors"][0]["pointer"]),
+        (400, &json!("invalid_parameter"), &json!("/include_subdepartments"))
+    );
+    let sales = &company.departments["sales"];
+    assert_eq!(company.get(&company.hr, &format!("/v1/employees?department={sales}&include_subdepartments=false")).await.0, 200);
+    // Any number of words, in a hundred characters.
+    company.joins("works", "a b c d e f g h i", "Manywords", "2015-01-01").await;
+    company.system.settled(&company.hr).await;
+    assert_eq!(company.families("/v1/employees?q=a+b+c+d+e+f+g+h+i+manywords").await, ["Manywords"]);
+    assert!(company.families("/v1/employees?q=a+b+c+d+e+f+g+h+j+z+manywords").await.is_empty());
+    // An id is the same in capitals.
+    let rep = &company.people["rep"];
+    for path in
+        ["/v1/employees/{}", "/v1/employees/{}/history", "/v1/employees/{}/events", "/v1/org-chart?root={}", "/v1/employees?manager={}"]
+    {
+        let (small, capital) = (path.replace("{}", rep), path.replace("{}", &rep.to_uppercase()));
+        assert_eq!(company.get(&company.hr, &small).await, company.get(&company.hr, &capital).await, "{path}");
+    }
+    assert_eq!(company.get(&company.hr, &format!("/v1/employees?department={}", sales.to_uppercase())).await.0, 200);
+    let raise = json!({"effective_on": "2020-01-01", "pay": {"rate": {"amount": "1", "currency": "EUR"}, "per": "hour"}, "reason": "r"});
+    let (status, answer) = company.post(&company.hr, &format!("/v1/employees/{}/compensation-changes", rep.to_uppercase()), &raise).await;
+    assert_eq!((status, &answer["id"]), (200, &json!(rep)), "{answer}");
+    let moved = json!({"effective_on": "2020-01-01", "changes": {"department_id": sales.to_uppercase()}, "reason": "r"});
+    let (status, answer) = company.post(&company.hr, &format!("/v1/employees/{rep}/assignment-changes"), &moved).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+/// Amounts come back with the digits of their currency.
+#[tokio::test(flavor = "multi_thread")]
+async fn amounts_have_the_digits_of_their_currency() {
+    let company = Company::new("amounts").await;
+    let rep = &company.people["rep"];
+    for (n, (sent, currency, shown)) in [
+        ("4200.50", "EUR", "4200.50"),
+        ("4200.5", "EUR", "4200.50"),
+        ("4200", "EUR", "4200.00"),
+        ("0", "EUR", "0.00"),
+        ("4200", "JPY", "4200"),
+        ("1.234", "KWD", "1.234"),
+        ("1.2", "KWD", "1.200"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let on = format!("20{:02}-01-01", 10 + n);
+        let raise = json!({"effective_on": on, "pay": {"rate": {"amount": sent, "currency": currency}, "per": "year"}, "reason": "r"});
+        let (status, answer) = company.post(&company.hr, &format!("/v1/employees/{rep}/compensation-changes"), &raise).await;
+        assert_eq!(status, 200, "{sent} {currency}: {answer}");
+        company.system.settled(&company.hr).await;
+        let pay = company.get(&company.hr, &format!("/v1/employees/{rep}?as_of={on}")).await.1["pay"].clone();
+        assert_eq!((&pay["rate"], &pay["annual"]), (&json!(shown), &json!(shown)), "{sent} {currency}");
+        let history = company.get(&company.hr, &format!("/v1/employees/{rep}/history")).await.1;
+        let rows = history["compensations"].as_array().unwrap().iter().filter(|row| row["valid_from"] == *on);
+        assert_eq!(rows.map(|row| row["rate"].clone()).collect::<Vec<_>>(), [shown], "{sent} {currency}");
+    }
+    for bad in ["1_000", "+5", "1,000.00", " 5", "5 ", "1e3", "", ".", "0x1", "-5", "5.", ".5", "٥"] {
+        let pay = json!({"rate": {"amount": bad, "currency": "EUR"}, "per": "year"});
+        let raise = json!({"effective_on": "2040-01-01", "pay": pay, "reason": "r"});
+        let (status, answer) = company.post(&company.hr, &format!("/v1/employees/{rep}/compensation-changes"), &raise).await;
+        assert!(status == 422 && text(&answer["errors"][0]["pointer"]).starts_with("/pay/rate"), "{bad:?}: {answer}");
+    }
+}
+
 /// What two people send under one key are two commands.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_its_senders() {
@@ -411,3 +484,4 @@ async fn a_key_is_its_senders() {
         assert_eq!((result["status"].as_u64(), result["replayed"].as_bool()), (Some(200), Some(false)), "{result}");
     }
 }
+

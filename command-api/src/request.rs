@@ -154,11 +154,14 @@ fn hash(name: &str, id: Option<(&str, &str)>, fields: &RawValue) -> Result<Comma
 
 fn unparsable(error: ParseError) -> Problem {
     let status = if error.code == "malformed_json" { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
-    let problem = Problem::new(status, error.code, error.message.clone());
-    match error.field {
-        Some(pointer) => problem.field(pointer, error.code, error.message),
-        None => problem,
+    let ParseError { others, .. } = &error;
+    let mut problem = Problem::new(status, error.code, error.message.clone());
+    for ParseError { code, field, message, .. } in std::iter::once(&error).chain(others) {
+        if let Some(pointer) = field {
+            problem = problem.field(pointer, *code, message);
+        }
     }
+    problem
 }
 
 #[cfg(test)]

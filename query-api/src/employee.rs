@@ -222,6 +222,15 @@ pub struct Pay {
     pub reason: String,
 }
 
+/// An amount as people write it in its currency; empty where there is none.
+pub(crate) fn amount(number: Option<String>, currency: Option<&str>) -> String {
+    let number = number.unwrap_or_default();
+    match currency.and_then(|code| code.parse::<::events::Currency>().ok()) {
+        Some(currency) => currency.write(&number),
+        None => number,
+    }
+}
+
 /// What an assignment refers to, as it was called on a day.
 #[derive(Debug, FromRow)]
 struct AssignedTo {

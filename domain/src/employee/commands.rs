@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use super::{EMPLOYEE_NUMBER, Employed, MANAGERS, UNIQUES, WORK_EMAIL};
 use crate::{
     ClaimOp, ClaimUse, Facts, LockUse, PersonTouched, Question, Standing, Touches, Whose,
-    command::{chosen, commands},
+    command::{chosen, commands, not_null},
     organization::{DepartmentOn, JobOn, LocationOn},
     text::{Day, EmailAddress, EmployeeNumber, FamilyName, Gender, Name, Phone, Reason},
 };
@@ -117,10 +117,12 @@ pub struct ChangeAssignment {
 #[serde(deny_unknown_fields)]
 pub struct AssignmentChanges {
     /// The department from then on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = DepartmentId, required = false)]
     pub department_id: Option<DepartmentId>,
     /// The job from then on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = JobId, required = false)]
     pub job_id: Option<JobId>,
     /// The place of work from then on; `null` for none.
     #[serde(default)]
@@ -163,10 +165,12 @@ pub struct ChangePersonalDetails {
 #[serde(deny_unknown_fields)]
 pub struct PersonalDetailsChanges {
     /// Given name from then on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = Name, required = false)]
     pub given_name: Option<Name>,
     /// Family name from then on; empty for none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = FamilyName, required = false)]
     pub family_name: Option<FamilyName>,
     /// Day of birth, where it was unknown or wrong; `null` for unknown.
     #[serde(default)]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cursor::{Cursor, NameKey},
-    params::{Day, Fresh, IdParam, Limit, params},
+    params::{Day, Fresh, IdParam, Limit, invalid, params},
     read::{Answer, Reads},
 };
 
@@ -45,7 +45,7 @@ impl std::str::FromStr for Words {
             return Err("must be at most 100 characters without control characters");
         }
         let words: Vec<_> = text.split_whitespace().map(str::to_lowercase).collect();
-        if words.is_empty() || words.len() > 8 { Err("must hold one to eight words") } else { Ok(Self(words)) }
+        if words.is_empty() { Err("must hold a word") } else { Ok(Self(words)) }
     }
 }
 
@@ -56,7 +56,7 @@ params! {
         as_of: Day,
         /// Only those of this department and of the departments below it on that day.
         department: IdParam,
-        /// `false`: without the departments below.
+        /// `false`: without the departments below. Only with `department`.
         include_subdepartments: bool,
         /// Only those with this job.
         job: IdParam,
@@ -94,6 +94,9 @@ pub(crate) async fn employees(
     params: EmployeeListParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
+    if params.include_subdepartments.is_some() && params.department.is_none() {
+        return Err(invalid("include_subdepartments", "says which people of a department are meant; send department as well"));
+    }
     let id = |param: Option<IdParam>| param.map(|id| id.0.to_string());
     let filters = [
         ("department", id(params.department)),

@@ -8,7 +8,7 @@ use platform::{Problem, Reader, TenantClock, today::time_zone};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{AssignedTo, Assignment, Contact, Employee, Employment, Pay, Person, Status, nearest};
+use super::{AssignedTo, Assignment, Contact, Employee, Employment, Pay, Person, Status, amount, nearest};
 use crate::{
     params::{Day, Fresh, Id, params},
     read::{Answer, Positioned, Reads, not_found},
@@ -118,10 +118,10 @@ impl Found {
         });
         let pay = self.paid_since.map(|since| Pay {
             since: text(since),
-            rate: self.rate.unwrap_or_default(),
+            rate: amount(self.rate, self.currency.as_deref()),
+            annual: amount(self.annual, self.currency.as_deref()),
             currency: self.currency.unwrap_or_default(),
             per: self.per.unwrap_or_default(),
-            annual: self.annual.unwrap_or_default(),
             reason: self.pay_reason.unwrap_or_default(),
         });
         Some(Employee {

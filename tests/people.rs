@@ -485,3 +485,106 @@ async fn a_key_is_its_senders() {
     }
 }
 
+/// Cases 25 to 30: names of any script come back as they were sent, and are found however they are typed.
+#[tokio::test(flavor = "multi_thread")]
+async fn cases_25_to_30_names_are_kept_as_sent_and_found_as_typed() {
+    let company = Company::new("names").await;
+    for (given, family, found, missed) in [
+        ("ශ්\u{200D}රී", "ලංකා", vec!["ශ්\u{200D}රී", "ශ්රී"], vec![]),
+        ("علی\u{200C}رضا", "رضایی", vec!["علی\u{200C}رضا", "علیرضا"], vec!["علی رضاا"]),
+        ("忍", "葛\u{E0100}城", vec!["葛城", "葛\u{E0100}城", "忍"], vec!["葛木"]),
+        ("José", "García", vec!["garcia", "GARCÍA", "JOSE", "josé", "Jose Garcia"], vec!["garza"]),
+        ("Bartolo", "DÍAZ", vec!["díaz", "diaz", "DIAZ"], vec![]),
+        ("Łukasz", "Søndergård", vec!["lukasz", "sondergard", "ŁUKASZ", "søndergård", "SONDERGARD"], vec!["lucasz"]),
+        ("Jürgen", "Weiß", vec!["weiss", "WEISS", "weiß", "WEIẞ", "jurgen", "Ju\u{308}rgen"], vec![]),
+        ("Ju\u{308}rgen", "Decomposed", vec!["Jürgen decomposed", "Ju\u{308}rgen decomposed", "jurgen decomposed"], vec![]),
+        ("Οδυσσέας", "Παπαδόπουλος", vec!["ΟΔΥΣ", "οδυσσεας", "ΟΔΥΣΣΕΑΣ", "παπαδοπουλος"], vec![]),
+        ("İpek", "Yıldız", vec!["ipek", "İPEK", "IPEK", "yildiz", "yıldız", "YILDIZ"], vec![]),
+        ("Oksana", "Saienko", vec!["Sai", "Saienko Oksana", "oksana saienko"], vec![]),
+        ("Kiran", "Mahale", vec!["Kiran Mahale", "mahale"], vec!["Kiran Mahala"]),
+        ("Kiran", "Deshmukh", vec!["Kiran Deshmukh"], vec![]),
+        ("Peter K", "Andersson", vec!["Peter Andersson", "andersson k"], vec![]),
+        ("Åse", "Ærø-Þór", vec!["ase", "aero", "thor", "ÆRØ", "åse"], vec![]),
+        ("Nguyễn", "Đặng", vec!["nguyen", "dang", "NGUYỄN"], vec![]),
+        ("ﬁona", "Ｆｕｌｌ", vec!["fiona", "full"], vec![]),
+    ] {
+        let mut body = company.joiner("works", given, family, "2015-01-01");
+        let mail = format!("m{}@work.example", Uuid::now_v7().simple());
+        body["contact"] = json!({"work_email": mail});
+        let (status, answer) = company.post(&company.hr, "/v1/employees", &body).await;
+        assert_eq!(status, 201, "{given} {family}: {answer}");
+        let id = text(&answer["id"]);
+        company.system.settled(&company.hr).await;
+        let person = company.get(&company.hr, &format!("/v1/employees/{id}")).await.1["person"].clone();
+        assert_eq!((&person["given_name"], &person["family_name"]), (&json!(given), &json!(family)), "as sent");
+        for (queries, expected) in [(found, true), (missed, false), (vec![mail.as_str(), &mail.to_uppercase()], true)] {
+            for q in queries {
+                let response = company.system.client.get(format!("{}/v1/employees", company.system.query_api)).bearer_auth(&company.hr);
+                let page: Value = response.query(&[("q", q), ("limit", "200")]).send().await.unwrap().json().await.unwrap();
+                let rows = page["items"].as_array().unwrap_or_else(|| panic!("{q}: {page}"));
+                assert_eq!(rows.iter().any(|row| row["employee_id"] == *id), expected, "{q:?} for {given} {family}");
+                if expected && q.contains('@') {
+                    assert_eq!(rows.len(), 1, "{q}");
+                }
+            }
+        }
+    }
+    for bad in [
+        "a\u{202E}b",
+        "a\u{200B}b",
+        "\u{200D}ab",
+        "ab\u{200C}",
+        "a \u{200D}b",
+        "\u{E0100}a",
+        "a\u{200D}\u{200D}b",
+        "葛 \u{E0100}城",
+        "\u{2066}ab",
+    ] {
+        let (status, answer) = company.post(&company.hr, "/v1/employees", &company.joiner("works", bad, "Bad", "2015-01-01")).await;
+        assert_eq!((status, &answer["errors"][0]["pointer"]), (422, &json!("/person/given_name")), "{bad:?}: {answer}");
+    }
+    // By a former name, too; not by what was never in effect.
+    let id = company.joins("works", "Maria", "Birthname", "2015-01-01").await;
+    company.is_called(&id, "Mistaken", "2018-01-01").await;
+    company.is_called(&id, "Marriedname", "2018-01-01").await;
+    company.system.settled(&company.hr).await;
+    for (q, as_of, expected) in [
+        ("birthname", "2016-01-01", &["Birthname"][..]),
+        ("birthname", "2020-01-01", &["Marriedname"]),
+        ("marriedname", "2020-01-01", &["Marriedname"]),
+        ("maria+birthname", "2020-01-01", &["Marriedname"]),
+        ("marriedname", "2016-01-01", &[]),
+        ("mistaken", "2020-01-01", &[]),
+    ] {
+        assert_eq!(company.families(&format!("/v1/employees?q={q}&as_of={as_of}")).await, expected, "{q} on {as_of}");
+    }
+}
+
+/// Case 32: lists are in the order of the root collation, from page to page.
+#[tokio::test(flavor = "multi_thread")]
+async fn case_32_names_are_in_the_order_of_the_root_collation() {
+    let company = Company::new("order").await;
+    let ordered =
+        ["Bader", "Bär", "Böttcher", "Byland", "de Vries", "Łąk", "O'Hara", "Öz", "ozan", "Ozan", "Zimmer", "Ωμέγα", "Жук", "山田"];
+    for (n, family) in ordered.iter().enumerate().rev() {
+        // A colleague of the same name comes by given name.
+        company.joins("field", &format!("g{n}"), family, "2015-01-01").await;
+    }
+    company.system.settled(&company.hr).await;
+    for filter in [format!("department={}", company.departments["field"]), format!("job={}", company.job), String::new(), "q=g".into()] {
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let (status, page) = company.get(&company.hr, &format!("/v1/employees?{filter}&limit=4{cursor}")).await;
+            assert_eq!(status, 200, "{page}");
+            seen.extend(page["items"].as_array().unwrap().iter().map(|row| text(&row["family_name"])));
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        seen.retain(|family| ordered.contains(&family.as_str()));
+        assert_eq!(seen, ordered, "{filter}");
+    }
+    let chart = company.get(&company.hr, "/v1/org-chart?depth=0").await.1;
+    let mut nodes: Vec<String> = chart["nodes"].as_array().unwrap().iter().map(|node| text(&node["family_name"])).collect();
+    nodes.retain(|family| ordered.contains(&family.as_str()));
+    assert_eq!(nodes, ordered);
+}

@@ -30,7 +30,7 @@ use projector::{
 };
 use query_api::{
     Answer, App, Fresh, Positioned, Reads,
-    employee::{Employee, EmployeePage, History, OrgChart, Status},
+    employee::{Employee, EmployeePage, EmployeeSummary, History, OrgChart, Status},
     organization::{Department, DepartmentPage, JobPage, LocationPage},
     reports::{Figures, Group, Headcount},
     tenancy::TenantPage,
@@ -179,7 +179,7 @@ async fn register(store: &Store, tenant_id: TenantId, slug: &str) {
     append(store, Registry::platform_scope(), StreamName::tenancy(tenant_id), events).await;
 }
 
-/// Writes rows as the projector would. `u('x')` is the id that [`id`] gives.
+/// Writes rows as the projector would. `u('x')` is the id that [`id`] gives, and `s('x')` are the columns that `x` is searched by.
 async fn fill(projector: &PgPool, scope: TenantScope, sql: &str) {
     let mut named = String::new();
     let mut rest = sql;
@@ -189,6 +189,11 @@ async fn fill(projector: &PgPool, scope: TenantScope, sql: &str) {
         rest = after;
     }
     named += rest;
+    while let Some((before, (text, after))) = named.split_once("s('").and_then(|(before, rest)| Some((before, rest.split_once("')")?))) {
+        let folded = platform::search::fold(text);
+        let grams = platform::search::grams(&folded).iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        named = format!("{before}'{folded}', '{{{grams}}}'{after}");
+    }
     let mut tx = TenantTx::begin(projector, scope, &read_schema(scope.tenant(), READ_MODEL_VERSION), Access::Write).await.unwrap();
     tx.conn().execute(named.as_str()).await.unwrap();
     if named.contains("assignment_span") {
@@ -276,13 +281,13 @@ const ACME: &str = "
         (u('cat1'), u('cat'), '2000-01-01', '2020-01-01', 'retirement'), (u('dan1'), u('dan'), '2000-01-01', 'infinity', null),
         (u('eve1'), u('eve'), '2016-01-01', '2018-01-01', 'resignation'), (u('eva1'), u('eva'), '2016-01-01', '2018-01-01', 'resignation');
     insert into person_span values
-        (u('ann'), '2000-01-01', 0, '2003-05-05', 'Ann', 'Müller', '1970-02-03', 'F', 15, 'ann müller a1', '{-1328824997,-961798176,355060760,760841152,1248524936}'),
-        (u('ann'), '2003-05-05', 0, 'infinity', 'Ann', 'Özil', '1970-02-03', 'F', 2, 'ann özil a1', '{-1887287392,-35131040,355060760}'),
-        (u('bob'), '2000-01-01', 0, 'infinity', 'Bob', '100% Sure', null, null, 15, 'bob 100% sure a2', '{-2033803052,-867295259,-791995976,730808601,1731450012}'),
-        (u('cat'), '2000-01-01', 0, 'infinity', 'Cat', 'Under_score', null, null, 15, 'cat under_score a3', '{-1709314765,-802665332,-782659216,-552066092,-57809873,108289031,446414494,1201000311,1368869035,1523888026}'),
-        (u('dan'), '2000-01-01', 0, 'infinity', null, null, null, null, 15, 'a4', '{}'),
-        (u('eve'), '2016-01-01', 0, 'infinity', 'Eve', 'Ring', null, null, 15, 'eve ring a5', '{-1528195589,1259513262,1537336773}'),
-        (u('eva'), '2016-01-01', 0, 'infinity', 'Eva', 'Ring', null, null, 15, 'eva ring a6', '{-1528195589,1259513262,1470226297}');
+        (u('ann'), '2000-01-01', 0, '2003-05-05', 'Ann', 'Müller', '1970-02-03', 'F', 15, s('ann müller a1')),
+        (u('ann'), '2003-05-05', 0, 'infinity', 'Ann', 'Özil', '1970-02-03', 'F', 2, s('ann özil a1')),
+        (u('bob'), '2000-01-01', 0, 'infinity', 'Bob', '100% Sure', null, null, 15, s('bob 100% sure a2')),
+        (u('cat'), '2000-01-01', 0, 'infinity', 'Cat', 'Under_score', null, null, 15, s('cat under_score a3')),
+        (u('dan'), '2000-01-01', 0, 'infinity', null, null, null, null, 15, s('a4')),
+        (u('eve'), '2016-01-01', 0, 'infinity', 'Eve', 'Ring', null, null, 15, s('eve ring a5')),
+        (u('eva'), '2016-01-01', 0, 'infinity', 'Eva', 'Ring', null, null, 15, s('eva ring a6'));
     insert into contact_span values (u('ann'), '2000-01-01', 0, 'infinity', 'ann@acme.example', null, '+431234', 7);
     insert into assignment_span values
         (u('ann1'), u('ann'), '2000-01-01', 0, 'infinity', u('hq'), u('mgr'), u('vie'), null, 'hire', 15),
@@ -318,7 +323,7 @@ const AGAIN: &str = "
     insert into employee values (u('ida'), '1', '2001-01-10', 5);
     insert into employment values (u('ida1'), u('ida'), '2001-01-10', '2001-01-10', 'withdrew'),
         (u('ida2'), u('ida'), '2001-01-10', '2001-01-10', 'withdrew'), (u('ida3'), u('ida'), '2001-01-10', '2002-01-01', 'resignation');
-    insert into person_span values (u('ida'), '2001-01-10', 0, 'infinity', 'Ida', 'Again', null, null, 15, 'ida again 1', '{}');
+    insert into person_span values (u('ida'), '2001-01-10', 0, 'infinity', 'Ida', 'Again', null, null, 15, s('ida again 1'));
     insert into assignment_span select m, u('ida'), '2001-01-10', 0, case when m = u('ida3') then '2002-01-01' else '2001-01-10' end::date,
         u('hq'), u('dev'), null, null, 'hire', 15 from unnest(array[u('ida1'), u('ida2'), u('ida3')]::uuid[]) m;";
 
@@ -502,11 +507,11 @@ async fn people_are_listed_by_department_job_manager_status_and_name() {
     for (query, expected) in [
         ("as_of=1999-12-31".into(), ""),
         ("as_of=2000-01-01".into(), "dan bob ann cat"),
-        ("as_of=2006-01-01".into(), "dan cat ann"),
-        ("as_of=2019-12-31".into(), "dan bob cat ann"),
+        ("as_of=2006-01-01".into(), "dan ann cat"),
+        ("as_of=2019-12-31".into(), "dan bob ann cat"),
         ("as_of=2020-01-01".into(), "dan bob ann"),
         // A department with those below it on that day: Operations moved below Engineering in 2010.
-        (format!("as_of=2009-12-31&department={hq}"), "dan bob cat ann"),
+        (format!("as_of=2009-12-31&department={hq}"), "dan bob ann cat"),
         (format!("as_of=2009-12-31&department={hq}&include_subdepartments=false"), "ann"),
         (format!("as_of=2009-12-31&department={eng}"), ""),
         (format!("as_of=2010-01-01&department={eng}"), "dan bob cat"),
@@ -531,7 +536,8 @@ async fn people_are_listed_by_department_job_manager_status_and_name() {
         ("as_of=2006-01-01&status=not_yet_hired".into(), "eva eve"),
         // Names: any case, any part, every word; what LIKE takes for wildcards is text.
         ("as_of=2001-01-01&q=M%C3%9C".into(), "ann"),
-        ("as_of=2010-01-01&q=m%C3%BCller".into(), ""),
+        ("as_of=2010-01-01&q=muller".into(), ""),
+        ("as_of=2010-01-01&q=ozil".into(), "ann"),
         ("as_of=2010-01-01&q=%C3%96zil+ANN".into(), "ann"),
         ("as_of=2010-01-01&q=%25".into(), "bob"),
         ("as_of=2010-01-01&q=_".into(), "cat"),
@@ -601,9 +607,10 @@ async fn a_crowd_of_namesakes_is_paged_through_without_loss() {
                 assert_eq!(reply.status, 200, "{}", reply.body);
                 let page: EmployeePage = serde_json::from_str(&reply.body).unwrap();
                 assert!(page.next_cursor.is_none() || page.items.len() == limit);
-                seen.extend(
-                    page.items.into_iter().map(|e| (e.family_name.unwrap_or_default(), e.given_name.unwrap_or_default(), e.employee_id)),
-                );
+                // In the order of the root collation.
+                let rank = |family: &str| ["", "ng", "Ng", "Ñg", "O'Hara"].iter().position(|name| *name == family).unwrap();
+                let key = |e: EmployeeSummary| (rank(&e.family_name.unwrap_or_default()), e.given_name.unwrap_or_default(), e.employee_id);
+                seen.extend(page.items.into_iter().map(key));
                 let Some(next) = page.next_cursor else { break };
                 cursor = format!("&cursor={next}");
             }

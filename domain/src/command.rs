@@ -176,7 +176,7 @@ pub(crate) fn from_json<T: DeserializeOwned + ToSchema>(data: &str) -> Result<T,
 /// Where text stops to be JSON.
 fn where_it_ends(error: &serde_json::Error) -> String {
     let what = if error.is_eof() { "ends too early" } else { "goes wrong" };
-    format!("the body is not valid JSON; it {what} at line {}, column {}", error.line(), error.column())
+    format!("the body is not valid JSON; it {what} at line {} column {}", error.line(), error.column())
 }
 
 /// JSON Pointer (RFC 6901) of a path. An unknown field's name is the client's own and may be long.

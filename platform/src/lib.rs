@@ -45,7 +45,7 @@ pub use tenant_tx::{Access, ScopedTx, TenantTx};
 pub use today::TenantClock;
 
 /// The version of the read models that this build writes and reads: the `r` in `t_{namespace}_r{version}`.
-pub const READ_MODEL_VERSION: u32 = 3;
+pub const READ_MODEL_VERSION: u32 = 4;
 
 /// The schema that holds a tenant's read model of a version.
 pub fn read_schema(tenant: events::TenantId, version: u32) -> String {

@@ -120,7 +120,7 @@ fn unreadable(rejection: BytesRejection) -> Problem {
 /// 400 with line and column.
 pub fn malformed(error: &serde_json::Error) -> Problem {
     let what = if error.is_eof() { "ends too early" } else { "goes wrong" };
-    let detail = format!("the body is not valid JSON; it {what} at line {}, column {}", error.line(), error.column());
+    let detail = format!("the body is not valid JSON; it {what} at line {} column {}", error.line(), error.column());
     Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
 }
 

@@ -529,10 +529,10 @@ fn is_so_already(history: &[EmployeeEvent], command: &Command) -> bool {
             }
             EmployeeEvent::EmployeeRehired(e) => {
                 let next = LastEmployment { nth: last.nth + 1, from: e.effective.on, ..LastEmployment::default() };
-                // Somebody who was to start later is there from then on, under the name of the hire.
-                for (day, _) in names.first_mut().map(|(day, _)| (day, ())).into_iter().chain(emails.first_mut().map(|(day, _)| (day, ())))
-                {
-                    *day = next.from.min(*day);
+                // Somebody who was to start later is there from then on, under the name and address of the hire.
+                if let (Some((named, _)), Some((reached, _))) = (names.first_mut(), emails.first_mut()) {
+                    *named = next.from.min(*named);
+                    *reached = next.from.min(*reached);
                 }
                 all.push(std::mem::replace(&mut last, next));
                 last.assignments.push((last.from, (e.assignment.into(), String::new())));

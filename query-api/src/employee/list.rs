@@ -33,7 +33,7 @@ pub struct EmployeePage {
     pub next_cursor: Option<String>,
 }
 
-/// Words to look for: each must stand in the names or in the employee number.
+/// Words to look for: each must stand in the names, former ones included, in the employee number or in an address at work.
 #[derive(Debug, Clone, ToSchema)]
 #[schema(value_type = String, min_length = 1, max_length = 100)]
 pub(crate) struct Words(Vec<String>);
@@ -44,7 +44,7 @@ impl std::str::FromStr for Words {
         if text.chars().count() > 100 || text.chars().any(char::is_control) {
             return Err("must be at most 100 characters without control characters");
         }
-        let words: Vec<_> = text.split_whitespace().map(str::to_lowercase).collect();
+        let words: Vec<_> = platform::search::fold(text).split_whitespace().map(str::to_owned).collect();
         if words.is_empty() { Err("must hold a word") } else { Ok(Self(words)) }
     }
 }
@@ -66,7 +66,8 @@ params! {
         manager: IdParam,
         /// `active` (if absent), `not_yet_hired` or `terminated`; whoever never started is `terminated`.
         status: Status,
-        /// Only those in whose given name, family name or employee number each of these words stands, in any case.
+        /// Only those in whose names, former names, employee number or address at work each of these words stands, whatever its case
+        /// and accents.
         q: Words,
         /// How many rows at most.
         limit: Limit,
@@ -76,7 +77,8 @@ params! {
 }
 
 /// By [`FAMILY`], [`GIVEN`] and id.
-const ORDER: &str = "order by coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", p.employee_id";
+const ORDER: &str =
+    "order by coalesce(p.family_name, '') collate \"und-x-icu\", coalesce(p.given_name, '') collate \"und-x-icu\", p.employee_id";
 
 /// Among how many people of a department a page is found as fast by looking each of them up as on the way through the names
 /// of everybody, on which one in `people / few` is of it; a step there costs as much as a look-up and a fifth.

@@ -182,7 +182,7 @@ fn where_it_ends(error: &serde_json::Error) -> String {
 /// JSON Pointer (RFC 6901) of a path. An unknown field's name is the client's own and may be long.
 pub(crate) fn pointer_to<'a>(path: impl Iterator<Item = &'a str>) -> String {
     let escaped = |key: &str| key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1");
-    path.map(|key| format!("/{}", escaped(key))).collect()
+    path.flat_map(|key| ["/".to_owned(), escaped(key)]).collect()
 }
 
 pub(crate) fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> ParseError {

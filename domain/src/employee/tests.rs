@@ -490,6 +490,7 @@ fn last_on<T, C>(changes: &[(Date, C)], on: Date, set: impl Fn(&C) -> Option<T>)
 }
 
 /// Of a field that may be set or cleared: what it was set to, or that it was cleared.
+#[expect(clippy::option_option, reason = "kept, cleared and set are three cases, as in a patch")]
 fn said<T: Clone>(patch: &Patch<T>) -> Option<Option<T>> {
     match patch {
         Patch::Keep => None,
@@ -592,7 +593,7 @@ fn is_so_already(history: &[EmployeeEvent], command: &Command) -> bool {
             last_on(&period.pay, c.effective_on.date(), |said| Some(said.clone())) == Some((c.pay, c.reason.to_text()))
         }),
         Command::ChangePersonalDetails(c) => {
-            let name = c.changes.given_name.as_ref().map(|name| name.to_text());
+            let name = c.changes.given_name.as_ref().map(crate::text::Name::to_text);
             name == last_on(&names, c.effective_on.date(), |name| Some(name.clone()))
         }
         Command::ChangeContactDetails(c) => {

@@ -155,7 +155,7 @@ impl Company {
             assert_eq!(report["total"]["headcount"], active.len(), "{report}");
             let paid = active.intersection(&seen.pay).count();
             let sum = report["total"]["annual_pay"].as_array().unwrap().first().map(|sum| sum["amount"].as_str().unwrap().to_owned());
-            assert_eq!(sum, (paid > 0).then(|| (paid * 12_000).to_string()), "{report}");
+            assert_eq!(sum, (paid > 0).then(|| format!("{}.00", paid * 12_000)), "{report}");
         }
         let (_, report) = self.get(token, "/v1/reports/headcount?group_by=month").await;
         assert_eq!(report["total"]["headcount"], active.len(), "{report}");

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use platform::{
     Config, Gate, Process, Registry, Release, TenantPool,
     auth::{Issuer, TokenRequest},
+    cursor_key::CursorKey,
 };
 use query_api::Reads;
 use secrecy::ExposeSecret as _;
@@ -74,7 +75,8 @@ impl Field {
     async fn queries(&self, pool: &PgPool) -> Router {
         let store = Store::Postgres(PgStore::open(&self.url("tenure_query"), 4).unwrap());
         let (gate, registry) = (self.gate(pool).await, self.registry.clone());
-        query_api::router(query_api::App { gate, registry, reads: Reads::new(TenantPool::of([pool.clone()]), store.clone()), store })
+        let reads = Reads::new(TenantPool::of([pool.clone()]), store.clone(), CursorKey::load(pool).await.unwrap());
+        query_api::router(query_api::App { gate, registry, reads, store })
     }
     /// The command API, with the log-in.
     async fn commands(&self, pool: &PgPool) -> Router {

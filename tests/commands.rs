@@ -168,8 +168,11 @@ impl World {
             .unwrap();
     }
     pub(crate) fn token(&self, tenant: TenantId, slug: &str, role: &str) -> String {
+        self.token_of("tester", tenant, slug, role)
+    }
+    fn token_of(&self, subject: &str, tenant: TenantId, slug: &str, role: &str) -> String {
         let request = TokenRequest {
-            subject: "tester".into(),
+            subject: subject.into(),
             tenant,
             slug: slug.into(),
             roles: vec![role.to_owned()],
@@ -352,6 +355,104 @@ fn every_command_has_its_route_and_a_person_lives_through_them() {
     });
 }
 
+/// A refusal is a command's answer for 24 hours, and that it changed nothing is for ever.
+#[test]
+fn a_refusal_is_remembered_for_a_day_and_what_changed_nothing_for_ever() {
+    in_world(|world| async move {
+        let tenant = world.tenant().await;
+        let c = world.company(&tenant).await;
+        let ages = async |by: &str| {
+            for (table, column) in [("platform.command_answer", "recorded_at"), ("event_store.answered_command", "answered_at")] {
+                let id = tenant.scope.tenant().uuid();
+                let sql = format!("update {table} set {column} = {column} - interval '{by}' where tenant_id = '{id}'");
+                let mut tx = world.owner.begin().await.unwrap();
+                sqlx::query("set local session_replication_role = replica").execute(&mut *tx).await.unwrap();
+                assert!(sqlx::query(&sql).execute(&mut *tx).await.unwrap().rows_affected() > 0, "{table}");
+                tx.commit().await.unwrap();
+            }
+        };
+        let (rehire, back) = (c.path("rehire"), json!({"hire_date": "2010-09-01", "assignment": c.assignment()}));
+        let (name, same) = (format!("/v1/departments/{}/name", c.department), json!({"effective_on": "2000-01-01", "name": "Dept"}));
+        let mut taken = c.hire("1");
+        taken["hire_date"] = json!("2011-01-01");
+        assert_eq!(world.on(0, &tenant, &rehire, "back", &back).await.error(), (422, "still_employed"));
+        assert_eq!(world.on(0, &tenant, &name, "same", &same).await.done()["events"], json!([]));
+        assert_eq!(world.on(0, &tenant, "/v1/employees", "taken", &taken).await.error(), (409, "employee_number_taken"));
+        world.done(&tenant, &c.path("termination"), json!({"last_day_worked": "2010-06-30", "reason": "left"})).await;
+        world.done(&tenant, &name, json!({"effective_on": "2000-01-01", "name": "Another"})).await;
+        ages("23 hours").await;
+        assert_eq!(world.on(1, &tenant, &rehire, "back", &back).await.error(), (422, "still_employed"), "for a day");
+        ages("2 hours").await;
+        // Refused again is refused for a day again.
+        assert_eq!(world.on(1, &tenant, "/v1/employees", "taken", &taken).await.headers.get("idempotency-replayed"), None);
+        assert_eq!(world.on(0, &tenant, "/v1/employees", "taken", &taken).await.headers["idempotency-replayed"], "true");
+        let judged = world.on(1, &tenant, &rehire, "back", &back).await.done();
+        assert_eq!((judged["replayed"].as_bool(), judged["events"].as_array().unwrap().len()), (Some(false), 1), "{judged}");
+        ages("400 days").await;
+        for service in [0, 1] {
+            let again = world.on(service, &tenant, &rehire, "back", &back).await.done();
+            assert_eq!((again["replayed"].as_bool(), &again["events"]), (Some(true), &judged["events"]));
+            let nothing = world.on(service, &tenant, &name, "same", &same).await.done();
+            assert_eq!((nothing["replayed"].as_bool(), &nothing["events"]), (Some(true), &json!([])), "for ever");
+        }
+        // Another command under the key of a refusal that lapsed is a command of its own.
+        let third = world.on(0, &tenant, &name, "taken", &json!({"effective_on": "2000-01-01", "name": "Third"})).await.done();
+        assert_eq!(third["events"].as_array().unwrap().len(), 1, "{third}");
+    });
+}
+
+/// A key of a build before, which named a command of the tenant, gives its sender the first answer for ever; to others it is nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_before_gives_its_first_answer() {
+    let world = World::start().await;
+    sqlx::query("insert into platform.tenant_wide_keys default values").execute(&world.owner).await.unwrap();
+    let tenant = world.tenant().await;
+    let c = world.company(&tenant).await;
+    let id = tenant.scope.tenant().uuid();
+    let (raises, body) = (c.path("compensation-changes"), raise("2011-01-01", "2000"));
+    let raised = world.on(0, &tenant, &raises, "raise", &body).await.done();
+    let hired = world.on(0, &tenant, "/v1/employees", "hire", &c.hire("2")).await.done();
+    let (name, same) = (format!("/v1/departments/{}/name", c.department), json!({"effective_on": "2000-01-01", "name": "Dept"}));
+    let nothing = world.on(0, &tenant, &name, "same", &same).await.done();
+    // As if a build before had recorded them.
+    let mut tx = world.owner.begin().await.unwrap();
+    sqlx::query("set local session_replication_role = replica").execute(&mut *tx).await.unwrap();
+    for (key, answer) in [("raise", Some(&raised)), ("hire", Some(&hired)), ("same", None)] {
+        let (old, new) = (CommandId::derive(id, key).uuid(), CommandId::derive(id, &format!("{key}\ntester")).uuid());
+        let mut done = 0;
+        if let Some(answer) = answer {
+            let stream = if key == "hire" { events::EmployeeId::derive(old, "employee").uuid() } else { c.employee.parse().unwrap() };
+            let sql =
+                "update event_store.event set command_id = $1, stream_id = $2 where tenant_id = $3 and command_id = $4 and event_id = $5";
+            let event: Uuid = answer["events"][0].as_str().unwrap().parse().unwrap();
+            done += sqlx::query(sql).bind(old).bind(stream).bind(id).bind(new).bind(event).execute(&mut *tx).await.unwrap().rows_affected();
+        } else {
+            for table in ["platform.command_answer", "event_store.answered_command"] {
+                let sql = format!("update {table} set command_id = $1 where tenant_id = $2 and command_id = $3");
+                done += sqlx::query(&sql).bind(old).bind(id).bind(new).execute(&mut *tx).await.unwrap().rows_affected();
+            }
+        }
+        assert!(done > 0, "{key} was recorded under its sender's key");
+    }
+    tx.commit().await.unwrap();
+    world.done(&tenant, &name, json!({"effective_on": "2000-01-01", "name": "Another"})).await;
+
+    let again = world.on(1, &tenant, &raises, "raise", &body).await.done();
+    assert_eq!((again["replayed"].as_bool(), &again["events"], &again["id"]), (Some(true), &raised["events"], &raised["id"]));
+    let again = world.on(1, &tenant, "/v1/employees", "hire", &c.hire("2")).await.done();
+    assert_eq!((again["replayed"].as_bool(), &again["events"]), (Some(true), &hired["events"]));
+    let again = world.on(1, &tenant, &name, "same", &same).await.done();
+    assert_eq!((again["replayed"].as_bool(), &again["events"]), (Some(true), &nothing["events"]));
+    let reused = world.on(0, &tenant, &raises, "raise", &raise("2011-01-01", "3000")).await;
+    assert_eq!(reused.error(), (422, "idempotency_key_reused"));
+    // Somebody else's word is another.
+    let other = Tenant { token: world.token_of("another", tenant.scope.tenant(), &tenant.slug, "hr"), slug: tenant.slug.clone(), ..tenant };
+    let judged = world.on(0, &other, &raises, "raise", &raise("2012-01-01", "3000")).await.done();
+    assert_eq!((judged["replayed"].as_bool(), judged["events"].as_array().unwrap().len()), (Some(false), 1));
+    let twice = world.on(1, &other, &raises, "raise", &raise("2012-01-01", "3000")).await.done();
+    assert_eq!((twice["replayed"].as_bool(), &twice["events"]), (Some(true), &judged["events"]));
+}
+
 #[test]
 fn a_retry_gets_the_first_answer() {
     in_world(|world| async move {
@@ -485,7 +586,7 @@ fn of_two_processes_with_one_command_the_first_answer_is_both_answers() {
         let mut holder = world.owner.begin().await.unwrap();
         sqlx::query("insert into event_store.answered_command (tenant_id, command_id, epoch) values ($1, $2, '')")
             .bind(tenant.scope.tenant().uuid())
-            .bind(CommandId::derive(tenant.scope.tenant().uuid(), "race").uuid())
+            .bind(CommandId::derive(tenant.scope.tenant().uuid(), "race\ntester").uuid())
             .execute(&mut *holder)
             .await
             .unwrap();

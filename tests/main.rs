@@ -25,6 +25,7 @@ mod log_index;
 mod mail;
 mod oidc;
 mod overload;
+mod people;
 mod platform;
 mod projection;
 mod queries;

@@ -17,6 +17,7 @@ use events::{
 use platform::{
     Access, Config, Gate, Keys, Process, READ_MODEL_VERSION, Registry, TenantPool, TenantTx,
     auth::{Issuer, TokenRequest},
+    cursor_key::CursorKey,
     database,
     http::{Limits, shell},
     keys, provision, read_schema, release,
@@ -29,7 +30,7 @@ use projector::{
 };
 use query_api::{
     Answer, App, Fresh, Positioned, Reads,
-    employee::{Employee, EmployeePage, History, OrgChart, Status},
+    employee::{Employee, EmployeePage, EmployeeSummary, History, OrgChart, Status},
     organization::{Department, DepartmentPage, JobPage, LocationPage},
     reports::{Figures, Group, Headcount},
     tenancy::TenantPage,
@@ -127,7 +128,8 @@ async fn start() -> World {
     .await
     .unwrap();
     let gate = Gate::start(&config, pool("tenure_query"), registry.clone()).await.unwrap();
-    let reads = Reads::new(TenantPool::apart(&pool("tenure_query"), 4), store.clone());
+    let reads =
+        Reads::new(TenantPool::apart(&pool("tenure_query"), 4), store.clone(), CursorKey::load(&pool("tenure_query")).await.unwrap());
     let app = App { gate, registry, reads, store: store.clone() };
     let by_hand = axum::Router::new().route("/by-hand", axum::routing::get(by_hand)).with_state(app.clone());
     let app = query_api::router(app).merge(by_hand);
@@ -177,7 +179,7 @@ async fn register(store: &Store, tenant_id: TenantId, slug: &str) {
     append(store, Registry::platform_scope(), StreamName::tenancy(tenant_id), events).await;
 }
 
-/// Writes rows as the projector would. `u('x')` is the id that [`id`] gives.
+/// Writes rows as the projector would. `u('x')` is the id that [`id`] gives, and `s('x')` are the columns that `x` is searched by.
 async fn fill(projector: &PgPool, scope: TenantScope, sql: &str) {
     let mut named = String::new();
     let mut rest = sql;
@@ -187,6 +189,11 @@ async fn fill(projector: &PgPool, scope: TenantScope, sql: &str) {
         rest = after;
     }
     named += rest;
+    while let Some((before, (text, after))) = named.split_once("s('").and_then(|(before, rest)| Some((before, rest.split_once("')")?))) {
+        let folded = platform::search::fold(text);
+        let grams = platform::search::grams(&folded).iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        named = format!("{before}'{folded}', '{{{grams}}}'{after}");
+    }
     let mut tx = TenantTx::begin(projector, scope, &read_schema(scope.tenant(), READ_MODEL_VERSION), Access::Write).await.unwrap();
     tx.conn().execute(named.as_str()).await.unwrap();
     if named.contains("assignment_span") {
@@ -274,13 +281,13 @@ const ACME: &str = "
         (u('cat1'), u('cat'), '2000-01-01', '2020-01-01', 'retirement'), (u('dan1'), u('dan'), '2000-01-01', 'infinity', null),
         (u('eve1'), u('eve'), '2016-01-01', '2018-01-01', 'resignation'), (u('eva1'), u('eva'), '2016-01-01', '2018-01-01', 'resignation');
     insert into person_span values
-        (u('ann'), '2000-01-01', 0, '2003-05-05', 'Ann', 'Müller', '1970-02-03', 'F', 15, 'ann müller a1', '{-1328824997,-961798176,355060760,760841152,1248524936}'),
-        (u('ann'), '2003-05-05', 0, 'infinity', 'Ann', 'Özil', '1970-02-03', 'F', 2, 'ann özil a1', '{-1887287392,-35131040,355060760}'),
-        (u('bob'), '2000-01-01', 0, 'infinity', 'Bob', '100% Sure', null, null, 15, 'bob 100% sure a2', '{-2033803052,-867295259,-791995976,730808601,1731450012}'),
-        (u('cat'), '2000-01-01', 0, 'infinity', 'Cat', 'Under_score', null, null, 15, 'cat under_score a3', '{-1709314765,-802665332,-782659216,-552066092,-57809873,108289031,446414494,1201000311,1368869035,1523888026}'),
-        (u('dan'), '2000-01-01', 0, 'infinity', null, null, null, null, 15, 'a4', '{}'),
-        (u('eve'), '2016-01-01', 0, 'infinity', 'Eve', 'Ring', null, null, 15, 'eve ring a5', '{-1528195589,1259513262,1537336773}'),
-        (u('eva'), '2016-01-01', 0, 'infinity', 'Eva', 'Ring', null, null, 15, 'eva ring a6', '{-1528195589,1259513262,1470226297}');
+        (u('ann'), '2000-01-01', 0, '2003-05-05', 'Ann', 'Müller', '1970-02-03', 'F', 15, s('ann müller a1')),
+        (u('ann'), '2003-05-05', 0, 'infinity', 'Ann', 'Özil', '1970-02-03', 'F', 2, s('ann özil a1')),
+        (u('bob'), '2000-01-01', 0, 'infinity', 'Bob', '100% Sure', null, null, 15, s('bob 100% sure a2')),
+        (u('cat'), '2000-01-01', 0, 'infinity', 'Cat', 'Under_score', null, null, 15, s('cat under_score a3')),
+        (u('dan'), '2000-01-01', 0, 'infinity', null, null, null, null, 15, s('a4')),
+        (u('eve'), '2016-01-01', 0, 'infinity', 'Eve', 'Ring', null, null, 15, s('eve ring a5')),
+        (u('eva'), '2016-01-01', 0, 'infinity', 'Eva', 'Ring', null, null, 15, s('eva ring a6'));
     insert into contact_span values (u('ann'), '2000-01-01', 0, 'infinity', 'ann@acme.example', null, '+431234', 7);
     insert into assignment_span values
         (u('ann1'), u('ann'), '2000-01-01', 0, 'infinity', u('hq'), u('mgr'), u('vie'), null, 'hire', 15),
@@ -316,7 +323,7 @@ const AGAIN: &str = "
     insert into employee values (u('ida'), '1', '2001-01-10', 5);
     insert into employment values (u('ida1'), u('ida'), '2001-01-10', '2001-01-10', 'withdrew'),
         (u('ida2'), u('ida'), '2001-01-10', '2001-01-10', 'withdrew'), (u('ida3'), u('ida'), '2001-01-10', '2002-01-01', 'resignation');
-    insert into person_span values (u('ida'), '2001-01-10', 0, 'infinity', 'Ida', 'Again', null, null, 15, 'ida again 1', '{}');
+    insert into person_span values (u('ida'), '2001-01-10', 0, 'infinity', 'Ida', 'Again', null, null, 15, s('ida again 1'));
     insert into assignment_span select m, u('ida'), '2001-01-10', 0, case when m = u('ida3') then '2002-01-01' else '2001-01-10' end::date,
         u('hq'), u('dev'), null, null, 'hire', 15 from unnest(array[u('ida1'), u('ida2'), u('ida3')]::uuid[]) m;";
 
@@ -367,20 +374,20 @@ async fn a_person_as_of_a_day() {
     for (name, day, status, expected) in [
         ("bob", "0001-01-01", NotYetHired, None),
         ("bob", "1999-12-31", NotYetHired, None),
-        ("bob", "2000-01-01", Active, Some("Engineering Developer Müller 50000")),
-        ("bob", "2001-12-31", Active, Some("Engineering Developer Müller 50000")),
+        ("bob", "2000-01-01", Active, Some("Engineering Developer Müller 50000.00")),
+        ("bob", "2001-12-31", Active, Some("Engineering Developer Müller 50000.00")),
         // Two changes on one day: the later one stands, and the earlier never held.
-        ("bob", "2002-01-01", Active, Some("Web Developer Müller 50000")),
-        ("bob", "2003-05-05", Active, Some("Web Developer Özil 50000")),
+        ("bob", "2002-01-01", Active, Some("Web Developer Müller 50000.00")),
+        ("bob", "2003-05-05", Active, Some("Web Developer Özil 50000.00")),
         // The last day worked, and the day after.
-        ("bob", "2004-12-31", Active, Some("Web Developer Özil 50000")),
+        ("bob", "2004-12-31", Active, Some("Web Developer Özil 50000.00")),
         ("bob", "2005-01-01", Terminated, None),
         ("bob", "2007-02-28", Terminated, None),
-        ("bob", "2007-03-01", Active, Some("Operations Developer Under_score 60000")),
-        ("bob", "2010-01-01", Active, Some("Operations Engineer Under_score 60000")),
-        ("bob", "9999-12-31", Active, Some("Operations Engineer Under_score 60000")),
-        ("ann", "2000-12-31", Active, Some("Head office Manager - 12001.2")),
-        ("ann", "2001-01-01", Active, Some("Head office Manager - 24000")),
+        ("bob", "2007-03-01", Active, Some("Operations Developer Under_score 60000.00")),
+        ("bob", "2010-01-01", Active, Some("Operations Engineer Under_score 60000.00")),
+        ("bob", "9999-12-31", Active, Some("Operations Engineer Under_score 60000.00")),
+        ("ann", "2000-12-31", Active, Some("Head office Manager - 12001.20")),
+        ("ann", "2001-01-01", Active, Some("Head office Manager - 24000.00")),
         ("dan", "2030-01-01", Active, Some("Operations Engineer Under_score -")),
     ] {
         let found: Employee = get(&format!("/v1/employees/{}?as_of={day}", id(name))).await;
@@ -429,7 +436,7 @@ async fn a_person_shows_names_contact_employment_and_version() {
             "employment": {"employment_id": id("ann1"), "starts_on": "2000-01-01", "ends_on": null, "termination_reason": null},
             "assignment": {"since": "2000-01-01", "department": {"id": id("hq"), "code": "HQ", "name": "Head office"},
                 "job": {"id": id("mgr"), "code": "MGR", "name": "Manager"}, "location": vienna, "manager": null, "reason": "hire"},
-            "pay": {"since": "2001-01-01", "rate": "2000", "currency": "EUR", "per": "month", "annual": "24000", "reason": "annual_review"},
+            "pay": {"since": "2001-01-01", "rate": "2000.00", "currency": "EUR", "per": "month", "annual": "24000.00", "reason": "annual_review"},
         })
     );
     // Between two employments: the one that ended; the person as known.
@@ -500,11 +507,11 @@ async fn people_are_listed_by_department_job_manager_status_and_name() {
     for (query, expected) in [
         ("as_of=1999-12-31".into(), ""),
         ("as_of=2000-01-01".into(), "dan bob ann cat"),
-        ("as_of=2006-01-01".into(), "dan cat ann"),
-        ("as_of=2019-12-31".into(), "dan bob cat ann"),
+        ("as_of=2006-01-01".into(), "dan ann cat"),
+        ("as_of=2019-12-31".into(), "dan bob ann cat"),
         ("as_of=2020-01-01".into(), "dan bob ann"),
         // A department with those below it on that day: Operations moved below Engineering in 2010.
-        (format!("as_of=2009-12-31&department={hq}"), "dan bob cat ann"),
+        (format!("as_of=2009-12-31&department={hq}"), "dan bob ann cat"),
         (format!("as_of=2009-12-31&department={hq}&include_subdepartments=false"), "ann"),
         (format!("as_of=2009-12-31&department={eng}"), ""),
         (format!("as_of=2010-01-01&department={eng}"), "dan bob cat"),
@@ -529,7 +536,8 @@ async fn people_are_listed_by_department_job_manager_status_and_name() {
         ("as_of=2006-01-01&status=not_yet_hired".into(), "eva eve"),
         // Names: any case, any part, every word; what LIKE takes for wildcards is text.
         ("as_of=2001-01-01&q=M%C3%9C".into(), "ann"),
-        ("as_of=2010-01-01&q=m%C3%BCller".into(), ""),
+        ("as_of=2010-01-01&q=muller".into(), ""),
+        ("as_of=2010-01-01&q=ozil".into(), "ann"),
         ("as_of=2010-01-01&q=%C3%96zil+ANN".into(), "ann"),
         ("as_of=2010-01-01&q=%25".into(), "bob"),
         ("as_of=2010-01-01&q=_".into(), "cat"),
@@ -599,9 +607,10 @@ async fn a_crowd_of_namesakes_is_paged_through_without_loss() {
                 assert_eq!(reply.status, 200, "{}", reply.body);
                 let page: EmployeePage = serde_json::from_str(&reply.body).unwrap();
                 assert!(page.next_cursor.is_none() || page.items.len() == limit);
-                seen.extend(
-                    page.items.into_iter().map(|e| (e.family_name.unwrap_or_default(), e.given_name.unwrap_or_default(), e.employee_id)),
-                );
+                // In the order of the root collation.
+                let rank = |family: &str| ["", "ng", "Ng", "Ñg", "O'Hara"].iter().position(|name| *name == family).unwrap();
+                let key = |e: EmployeeSummary| (rank(&e.family_name.unwrap_or_default()), e.given_name.unwrap_or_default(), e.employee_id);
+                seen.extend(page.items.into_iter().map(key));
                 let Some(next) = page.next_cursor else { break };
                 cursor = format!("&cursor={next}");
             }
@@ -664,7 +673,7 @@ async fn a_history_shows_every_row_and_what_each_change_set() {
     let ann: History = get(&format!("/v1/employees/{}/history", id("ann"))).await;
     assert_eq!(
         ann.compensations.iter().map(|c| (c.rate.as_str(), c.per.as_str(), c.superseded)).collect::<Vec<_>>(),
-        [("1000.1", "month", false), ("9", "hour", true), ("2000", "month", false)]
+        [("1000.10", "month", false), ("9.00", "hour", true), ("2000.00", "month", false)]
     );
     assert_eq!(ann.personal[1].sets, ["family_name"]);
     assert_eq!(ann.contact[0].sets, ["work_email", "private_email", "phone"]);
@@ -712,24 +721,32 @@ async fn headcount_and_pay_add_up_by_group_as_of_a_day() {
         ("group_by=department&as_of=1999-12-31", "0: ", vec![]),
         (
             "group_by=department&as_of=2001-01-01",
-            "4: 24000.05 EUR, 50000 USD",
-            vec!["ENG Engineering 1: 50000 USD", "HQ Head office 1: 24000 EUR", "OPS Operations 2: 0.05 EUR"],
+            "4: 24000.05 EUR, 50000.00 USD",
+            vec!["ENG Engineering 1: 50000.00 USD", "HQ Head office 1: 24000.00 EUR", "OPS Operations 2: 0.05 EUR"],
         ),
         (
             "group_by=department&as_of=2001-01-01&include_subdepartments=true",
-            "4: 24000.05 EUR, 50000 USD",
-            vec!["ENG Engineering 1: 50000 USD", "HQ Head office 4: 24000.05 EUR, 50000 USD", "OPS Operations 2: 0.05 EUR"],
+            "4: 24000.05 EUR, 50000.00 USD",
+            vec!["ENG Engineering 1: 50000.00 USD", "HQ Head office 4: 24000.05 EUR, 50000.00 USD", "OPS Operations 2: 0.05 EUR"],
         ),
-        ("group_by=job&as_of=2010-01-01", "4: 24000.05 EUR, 60000 USD", vec!["DEV Engineer 2: 60000 USD", "MGR Manager 2: 24000.05 EUR"]),
-        ("group_by=location&as_of=2010-01-01", "4: 24000.05 EUR, 60000 USD", vec!["VIE Vienna 1: 24000 EUR", "- - 3: 0.05 EUR, 60000 USD"]),
+        (
+            "group_by=job&as_of=2010-01-01",
+            "4: 24000.05 EUR, 60000.00 USD",
+            vec!["DEV Engineer 2: 60000.00 USD", "MGR Manager 2: 24000.05 EUR"],
+        ),
+        (
+            "group_by=location&as_of=2010-01-01",
+            "4: 24000.05 EUR, 60000.00 USD",
+            vec!["VIE Vienna 1: 24000.00 EUR", "- - 3: 0.05 EUR, 60000.00 USD"],
+        ),
         (
             "group_by=department&as_of=2016-06-01&include_subdepartments=true",
-            "6: 24000.05 EUR, 60000 USD",
+            "6: 24000.05 EUR, 60000.00 USD",
             vec![
-                "ENG Engineering 3: 0.05 EUR, 60000 USD",
-                "HQ Head office 4: 24000.05 EUR, 60000 USD",
+                "ENG Engineering 3: 0.05 EUR, 60000.00 USD",
+                "HQ Head office 4: 24000.05 EUR, 60000.00 USD",
                 "ONE Ring one 2: ",
-                "OPS Operations 3: 0.05 EUR, 60000 USD",
+                "OPS Operations 3: 0.05 EUR, 60000.00 USD",
                 "TWO Ring two 2: ",
             ],
         ),
@@ -761,7 +778,7 @@ async fn months_say_what_their_last_days_say() {
         assert_eq!(of_day.total, Figures { headcount: *headcount, annual_pay: annual_pay.clone() }, "{month}");
     }
     let whole: Headcount = get("/v1/reports/headcount?group_by=month&from=2004-12&to=2004-12").await;
-    assert_eq!((whole.groups.len(), shown(&whole.total).as_str()), (1, "4: 24000.05 EUR, 50000 USD"));
+    assert_eq!((whole.groups.len(), shown(&whole.total).as_str()), (1, "4: 24000.05 EUR, 50000.00 USD"));
     let year: Headcount = get("/v1/reports/headcount?group_by=month").await;
     assert_eq!(year.groups.len(), 12);
 }
@@ -806,7 +823,7 @@ async fn what_can_not_be_understood_is_refused_and_named() {
         assert_eq!(reply.error(), (400, error.into()), "{path}: {}", reply.body);
         assert_eq!(reply.json()["errors"][0]["pointer"], field, "{path}");
     }
-    for bad in ["1", "*", "%3E", "a%20b", "a%0d%0ab", "%24JS", "a%00", "%ff", &ann.to_string().to_uppercase(), &ann.simple().to_string()] {
+    for bad in ["1", "*", "%3E", "a%20b", "a%0d%0ab", "%24JS", "a%00", "%ff", &format!("%7B{ann}%7D"), &ann.simple().to_string()] {
         for path in ["/v1/employees/{}", "/v1/employees/{}/history", "/v1/employees/{}/events", "/v1/departments/{}", "/v1/jobs/{}"] {
             let reply = ask("hr", &path.replace("{}", bad), &[]).await;
             assert_eq!(reply.error(), (400, "invalid_id".into()), "{path} with {bad}");

@@ -19,7 +19,7 @@ use utoipa::{
 #[openapi(
     info(
         title = "Tenure command API",
-        description = "Every change to an organization and its people, each a command of its own.\n\nA command is answered once its events are durable. The answer carries the stream's version (also as `ETag`) and the position to send to the query API as `Tenure-Min-Position` (also as the header `Tenure-Position`).\n\nSend every command with an `Idempotency-Key`: then it can be sent again after a timeout or a lost connection and gets its first answer. Send `If-Match` with the `ETag` that you have seen to be sure that nobody changed it meanwhile.\n\nErrors are RFC 9457 problem documents with a stable `error` code, which each route lists, and `errors` that point at the fields at fault. A refusal changes nothing."
+        description = "Every change to an organization and its people, each a command of its own.\n\nA command is answered once its events are durable. The answer carries the stream's version (also as `ETag`) and the position to send to the query API as `Tenure-Min-Position` (also as the header `Tenure-Position`).\n\nSend every command with an `Idempotency-Key`: then it can be sent again after a timeout or a lost connection and gets its first answer: for ever where it was accepted, for 24 hours where it was refused. A key is yours: others may use the same one. Send `If-Match` with the `ETag` that you have seen to be sure that nobody changed it meanwhile.\n\nErrors are RFC 9457 problem documents with a stable `error` code, which each route lists, and `errors` that point at the fields at fault. A refusal changes nothing."
     ),
     components(schemas(ProblemDocument)),
     modifiers(&Token, &Tags, &IdsInPaths),

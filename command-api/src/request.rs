@@ -44,7 +44,7 @@ impl Head {
     }
 }
 
-/// The command with its identity: the key's in this tenant, or a new one.
+/// The command with its identity: what this sender's key names in this tenant, or a new one.
 pub(crate) fn sent(
     actor: Actor,
     parsed: Parsed,
@@ -52,8 +52,15 @@ pub(crate) fn sent(
     if_match: Option<Precondition>,
     correlation: CorrelationId,
 ) -> SentCommand {
-    let id = key.map(|key| key.command(actor.tenant.id));
-    SentCommand::new(Sender::Actor(actor), parsed.command, parsed.hash, id, if_match, correlation)
+    let ids = key.map(|key| (key.command(actor.tenant.id, &actor.subject), key.command_of_tenant(actor.tenant.id)));
+    let sent = |command, id| SentCommand::new(Sender::Actor(actor), command, parsed.hash, id, if_match, correlation);
+    match ids {
+        Some((id, earlier)) => {
+            let command = parsed.command.clone();
+            sent(parsed.command, Some(id)).known_before_as(earlier, command)
+        }
+        None => sent(parsed.command, None),
+    }
 }
 
 /// A client's name for a command: 1 to 200 visible ASCII characters.
@@ -72,8 +79,13 @@ impl FromStr for IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// The same key names another command in another tenant.
-    fn command(&self, tenant: TenantId) -> CommandId {
+    /// The same key names another command of another sender, and in another tenant.
+    fn command(&self, tenant: TenantId, subject: &str) -> CommandId {
+        // No key holds a line break, so what comes behind one is no part of it.
+        CommandId::derive(tenant.uuid(), &format!("{}\n{subject}", self.0))
+    }
+    /// What the key named in builds before, whoever sent it.
+    fn command_of_tenant(&self, tenant: TenantId) -> CommandId {
         CommandId::derive(tenant.uuid(), &self.0)
     }
     fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
@@ -142,11 +154,14 @@ fn hash(name: &str, id: Option<(&str, &str)>, fields: &RawValue) -> Result<Comma
 
 fn unparsable(error: ParseError) -> Problem {
     let status = if error.code == "malformed_json" { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
-    let problem = Problem::new(status, error.code, error.message.clone());
-    match error.field {
-        Some(pointer) => problem.field(pointer, error.code, error.message),
-        None => problem,
+    let ParseError { others, .. } = &error;
+    let mut problem = Problem::new(status, error.code, error.message.clone());
+    for ParseError { code, field, message, .. } in std::iter::once(&error).chain(others) {
+        if let Some(pointer) = field {
+            problem = problem.field(pointer, *code, message);
+        }
     }
+    problem
 }
 
 #[cfg(test)]

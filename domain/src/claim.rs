@@ -64,6 +64,8 @@ pub enum ClaimUse {
     },
     /// It may give up a value, which only the state knows.
     GivesUp(&'static Unique),
+    /// It gives up or takes a value which only the state knows, in a rare case that can't be told from the command: nobody waits for it.
+    Rarely(&'static Unique, ClaimOp),
 }
 
 impl ClaimUse {
@@ -75,6 +77,7 @@ impl ClaimUse {
         match self {
             Self::Takes { of, value, .. } => claim.op == ClaimOp::Take && claim.of == *of && claim.value == *value,
             Self::GivesUp(of) => claim.op == ClaimOp::Release && claim.of == *of,
+            Self::Rarely(of, op) => claim.op == *op && claim.of == *of,
         }
     }
 }
@@ -85,6 +88,7 @@ impl std::fmt::Debug for ClaimUse {
         match self {
             Self::Takes { of, .. } => write!(f, "Takes({})", of.name),
             Self::GivesUp(of) => write!(f, "GivesUp({})", of.name),
+            Self::Rarely(of, op) => write!(f, "Rarely({op:?} {})", of.name),
         }
     }
 }

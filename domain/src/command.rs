@@ -7,9 +7,10 @@ use serde::{
     de::{DeserializeOwned, Error as _},
 };
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{ClaimUse, DuePlace, LockUse, Touches};
+use crate::{ClaimUse, DuePlace, LockUse, Touches, faults};
 
 macro_rules! command {
     ($($(#[$doc:meta])* $Kind:ident = $category:literal in $($module:ident)::+;)+) => {
@@ -120,6 +121,14 @@ pub struct ParseError {
     pub field: Option<String>,
     /// What to mend. Never repeats a value that was sent.
     pub message: String,
+    /// What else is wrong, each with nothing more.
+    pub others: Vec<ParseError>,
+}
+
+impl ParseError {
+    pub(crate) fn new(code: &'static str, field: Option<String>, message: impl Into<String>) -> Self {
+        Self { code, field, message: message.into(), others: Vec::new() }
+    }
 }
 
 impl Command {
@@ -132,7 +141,7 @@ impl Command {
     pub fn parse_with_id(name: &str, id_field: &'static str, id: &str, data: &RawValue) -> Result<Self, ParseError> {
         let body = data.get().trim();
         let Some(rest) = body.strip_prefix('{') else {
-            return Err(ParseError { code: "invalid_field", field: None, message: "the body must be a JSON object".into() });
+            return Err(ParseError::new("invalid_field", None, "the body must be a JSON object"));
         };
         let separator = if rest.trim_start().starts_with('}') { "" } else { "," };
         let id = serde_json::Value::from(id);
@@ -141,7 +150,7 @@ impl Command {
     fn parse_text(name: &str, data: &str) -> Result<Self, ParseError> {
         Self::parse_known(name, data).unwrap_or_else(|| {
             let names = Self::names().collect::<Vec<_>>().join(", ");
-            Err(ParseError { code: "unknown_command", field: None, message: format!("unknown command; known are {names}") })
+            Err(ParseError::new("unknown_command", None, format!("unknown command; known are {names}")))
         })
     }
 }
@@ -152,56 +161,94 @@ pub(crate) fn chosen<'de, D: Deserializer<'de>, T: Deserialize<'de> + Copy + Int
     if id.into().is_nil() { Err(D::Error::custom("the nil id is nobody's; choose another, or leave the field out")) } else { Ok(id) }
 }
 
+/// Reads a field of a change that may be left out but not cleared: null would say neither.
+pub(crate) fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    let value = Option::<T>::deserialize(d)?;
+    value.map(Some).ok_or_else(|| D::Error::custom("can't be cleared; send a value, or leave the field out to keep what there is"))
+}
+
 /// Reads one command's fields.
-pub(crate) fn from_json<T: DeserializeOwned>(data: &str) -> Result<T, ParseError> {
+pub(crate) fn from_json<T: DeserializeOwned + ToSchema>(data: &str) -> Result<T, ParseError> {
     // The way that tracks paths costs more, and only an error needs the path.
     serde_json::from_str(data).or_else(|error| {
         if !error.is_data() {
-            return Err(ParseError { code: "malformed_json", field: None, message: format!("the body is not valid JSON: {error}") });
+            return Err(ParseError::new("malformed_json", None, where_it_ends(&error)));
         }
         let mut json = serde_json::Deserializer::from_str(data);
-        serde_path_to_error::deserialize(&mut json).map_err(|error| explain(&error))
+        serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let first = explain(&error);
+            ParseError { others: faults::others::<T>(data, &first), ..first }
+        })
     })
 }
 
-fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> ParseError {
-    let mut pointer = String::new();
-    for segment in error.path() {
-        let key = match segment {
-            serde_path_to_error::Segment::Seq { index } => index.to_string(),
-            // RFC 6901 escapes; an unknown field's name is the client's own and may be long.
-            serde_path_to_error::Segment::Map { key } => key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1"),
-            serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => continue,
-        };
-        pointer.push('/');
-        pointer.push_str(&key);
-    }
+/// Where text stops to be JSON.
+fn where_it_ends(error: &serde_json::Error) -> String {
+    let what = if error.is_eof() { "ends too early" } else { "goes wrong" };
+    format!("the body is not valid JSON; it {what} at line {} column {}", error.line(), error.column())
+}
+
+/// JSON Pointer (RFC 6901) of a path. An unknown field's name is the client's own and may be long.
+pub(crate) fn pointer_to<'a>(path: impl Iterator<Item = &'a str>) -> String {
+    let escaped = |key: &str| key.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1");
+    path.flat_map(|key| ["/".to_owned(), escaped(key)]).collect()
+}
+
+pub(crate) fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> ParseError {
+    let keys: Vec<String> = error
+        .path()
+        .iter()
+        .filter_map(|segment| match segment {
+            serde_path_to_error::Segment::Seq { index } => Some(index.to_string()),
+            serde_path_to_error::Segment::Map { key } => Some(key.clone()),
+            serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => None,
+        })
+        .collect();
+    let pointer = pointer_to(keys.iter().map(String::as_str));
     let text = error.inner().to_string();
     // serde_json appends where the text went wrong, which the pointer says better.
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     let field = |pointer: String| (!pointer.is_empty()).then_some(pointer);
     if let Some(name) = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-        return ParseError {
-            code: "missing_field",
-            message: format!("the field {name} is missing"),
-            field: Some(format!("{pointer}/{name}")),
-        };
+        return ParseError::new("missing_field", Some(format!("{pointer}/{name}")), format!("the field {name} is missing"));
     }
     if let Some(name) = text.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`')) {
         let message = format!("the field {name} is given twice, or in the URL as well; send it once");
-        return ParseError { code: "invalid_field", message, field: Some(format!("{pointer}/{name}")) };
+        return ParseError::new("invalid_field", Some(format!("{pointer}/{name}")), message);
     }
     if text.starts_with("unknown field `") {
         // From the right: the unknown name comes first and is the client's own.
-        let expected = text.rsplit_once("`, expected ").map_or("none", |(_, expected)| expected);
-        return ParseError { code: "unknown_field", message: format!("no such field; expected {expected}"), field: field(pointer) };
+        let known = text.rsplit_once("`, expected ").map_or("none", |(_, known)| known);
+        return ParseError::new("unknown_field", field(pointer), format!("no such field; known are {}", named(known)));
     }
     let message = match text.rsplit_once(", expected ") {
         // The first half of serde's `invalid type: string "…", expected …` repeats what was sent.
-        Some((_, expected)) => format!("expected {expected}"),
+        Some((_, expected)) => format!("must be {}", in_our_words(expected)),
         None => text.to_owned(),
     };
-    ParseError { code: "invalid_field", message, field: field(pointer) }
+    ParseError::new("invalid_field", field(pointer), message)
+}
+
+/// The names in a list of serde's, such as ``one of `a`, `b` ``.
+fn named(list: &str) -> String {
+    list.trim_start_matches("one of ").replace('`', "").replace(" or ", ", ")
+}
+
+/// What a reader of JSON expected, as clients know it.
+fn in_our_words(expected: &str) -> String {
+    match expected {
+        "a string" | "a borrowed string" | "string" => "text".into(),
+        "a boolean" => "true or false".into(),
+        "a sequence" => "a list".into(),
+        "null" | "unit" => "null".into(),
+        "a map" => "an object".into(),
+        "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64" | "usize" => "a whole number".into(),
+        "f32" | "f64" => "a number".into(),
+        other if other.contains('`') => format!("one of {}", named(other)),
+        other if other.starts_with("struct ") || other.starts_with("internally tagged enum") => "an object".into(),
+        other if other.contains("enum ") => "one of the values that the contract names".into(),
+        other => other.to_owned(),
+    }
 }
 
 /// Declares a capability's commands: the enum, and each command's name as the client writes it (the variants' names).
@@ -326,6 +373,103 @@ mod tests {
         check("ChangeAssignment", r#"{"employee_id":"SECRET"}"#, ("invalid_field", Some("/employee_id")));
         check("ChangeAssignment", r#"{"employee_id":"ID","employee_id":"ID"}"#, ("invalid_field", Some("/employee_id")));
         check("MoveDepartment", r#"{"department_id":"ID","effective_on":"2020-01-01"}"#, ("missing_field", Some("/parent_id")));
+    }
+
+    /// All that is told to be wrong: codes and pointers, in any order.
+    #[track_caller]
+    fn check_all(name: &str, data: &str, expected: &[(&str, &str)]) {
+        let error = parse(name, &data.replace("ID", ID)).expect_err("is refused");
+        let all = std::iter::once(&error).chain(&error.others);
+        let mut told: Vec<_> = all.map(|fault| (fault.code, fault.field.as_deref().unwrap_or_default())).collect();
+        told.sort_unstable();
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told() {
+        check_all(
+            "HireEmployee",
+            r#"{"hire_date":"2020-13-01","employee_number":"a b","person":{"given_name":"","birth_date":7,"x/y":1},"nick":"N",
+                "contact":{"work_email":"nobody","phone":"1"},"assignment":{"department_id":"D","manager_id":"M"},
+                "pay":{"rate":{"amount":"1_000","currency":"eur"},"per":"day"}}"#,
+            &[
+                ("invalid_field", "/hire_date"),
+                ("invalid_field", "/employee_number"),
+                ("invalid_field", "/person/given_name"),
+                ("invalid_field", "/person/birth_date"),
+                ("missing_field", "/person/family_name"),
+                ("unknown_field", "/person/x~1y"),
+                ("unknown_field", "/nick"),
+                ("invalid_field", "/contact/work_email"),
+                ("invalid_field", "/contact/phone"),
+                ("invalid_field", "/assignment/department_id"),
+                ("invalid_field", "/assignment/manager_id"),
+                ("missing_field", "/assignment/job_id"),
+                ("invalid_field", "/pay/rate/amount"),
+                ("invalid_field", "/pay/rate/currency"),
+                ("invalid_field", "/pay/per"),
+            ],
+        );
+        check_all("HireEmployee", &HIRE.replace("\"1\",\"currency", "\"1.005\",\"currency"), &[("invalid_field", "/pay/rate")]);
+        check_all(
+            "TerminateEmployee",
+            "{}",
+            &[("missing_field", "/employee_id"), ("missing_field", "/last_day_worked"), ("missing_field", "/reason")],
+        );
+        // Of a field that stands twice nobody can say which one was meant.
+        check_all(
+            "TerminateEmployee",
+            r#"{"employee_id":"ID","reason":"r","reason":"s","last_day_worked":"x"}"#,
+            &[("invalid_field", "/reason"), ("invalid_field", "/last_day_worked")],
+        );
+    }
+
+    #[test]
+    fn what_cant_be_cleared_is_not_null() {
+        let change = |name: &str, id: &str, changes: &str| {
+            (name.to_owned(), format!(r#"{{"{id}":"ID","effective_on":"2020-01-01","changes":{changes},"reason":"r"}}"#))
+        };
+        for (name, data, pointers) in [
+            change("ChangeAssignment", "employee_id", r#"{"department_id":null,"job_id":null,"location_id":null,"manager_id":null}"#),
+            change("ChangePersonalDetails", "employee_id", r#"{"given_name":null,"family_name":null,"gender":null,"birth_date":null}"#),
+        ]
+        .into_iter()
+        .zip([["/changes/department_id", "/changes/job_id"], ["/changes/given_name", "/changes/family_name"]])
+        .map(|((name, data), pointers)| (name, data, pointers))
+        {
+            let data = if name == "ChangePersonalDetails" { data.replace(r#","reason":"r""#, "") } else { data };
+            check_all(&name, &data, &pointers.map(|pointer| ("invalid_field", pointer)));
+        }
+        let location = r#"{"location_id":"ID","effective_on":"2020-01-01","name":null,"time_zone":null}"#;
+        check_all("ChangeLocation", location, &[("invalid_field", "/name"), ("invalid_field", "/time_zone")]);
+    }
+
+    /// Whatever a field holds that it must not, what is told of it names the field, in words that no library chose.
+    #[test]
+    fn every_fault_of_every_command_is_told_in_our_words() {
+        let tenant = "a".repeat(25) + "e";
+        for (name, data) in samples() {
+            let data = data.replace("ID", ID).replace("TENANT", &tenant);
+            let serde_json::Value::Object(fields) = serde_json::from_str(&data).unwrap() else { panic!("{data}") };
+            for bad in ["null", "true", "7", "-1.5", "\"SECRET\"", "[[\"SECRET\"]]", r#"{"SECRET":"SECRET"}"#] {
+                for field in fields.keys() {
+                    let mut changed = fields.clone();
+                    changed[field] = serde_json::from_str(bad).unwrap();
+                    let Err(error) = parse(name, &serde_json::Value::Object(changed).to_string()) else { continue };
+                    for fault in std::iter::once(&error).chain(&error.others) {
+                        let at = fault.field.as_deref().unwrap_or_default();
+                        assert!(at == format!("/{field}") || at.starts_with(&format!("/{field}/")), "{name} {field} {bad}: {fault:?}");
+                        for foreign in
+                            ["`", "SECRET", "struct", "expected", "invalid type", "enum", "variant", "borrowed", "line ", "serde"]
+                        {
+                            assert!(!fault.message.contains(foreign), "{name} {field} {bad}: {fault:?}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod claim;
 mod command;
 mod due;
 mod facts;
+mod faults;
 mod restated;
 mod state;
 pub mod text;

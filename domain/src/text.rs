@@ -76,10 +76,35 @@ fn visible(text: &str, min: usize, max: usize, rule: &'static str) -> Result<Str
     }
     let text = text.trim();
     let count = text.chars().count();
-    if count < min || count > max || text.chars().any(unseen) {
+    if count < min || count > max || !is_seen(text) {
         return Err(InvalidText(rule));
     }
     Ok(text.to_owned())
+}
+
+/// Whether a text holds nothing that can't be seen, but for what scripts need within words: a joiner or a non-joiner between letters, as
+/// in Persian and Sinhala, and the selector of an ideograph's variant behind it, as in Japanese registers.
+fn is_seen(text: &str) -> bool {
+    let is_of_word = |c: &char| c.is_alphabetic() || is_combining_mark(*c);
+    let mut before = None;
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let stands = match c {
+            '\u{200c}' | '\u{200d}' => before.as_ref().is_some_and(is_of_word) && rest.peek().is_some_and(is_of_word),
+            '\u{e0100}'..='\u{e01ef}' => before.is_some_and(is_ideograph),
+            other => !unseen(other),
+        };
+        if !stands {
+            return false;
+        }
+        before = Some(c);
+    }
+    true
+}
+
+/// A Chinese character; those of plane 2 and 3 are nothing else.
+const fn is_ideograph(c: char) -> bool {
+    matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3fffd}')
 }
 
 /// Controls, and what changes how text looks or compares without being seen: zero-width characters, direction

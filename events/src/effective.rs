@@ -59,6 +59,15 @@ impl<C: Change> Timeline<C> {
         }
     }
 
+    /// Lets the first change take effect on an earlier day, as the first of it.
+    pub fn start_by(&mut self, on: Date) {
+        if let Some((first, _)) = self.changes.first_mut()
+            && on < first.on
+        {
+            *first = Effective { on, seq: 0 };
+        }
+    }
+
     /// The changes, earliest first.
     pub fn changes(&self) -> &[(Effective, C)] {
         &self.changes

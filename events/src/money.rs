@@ -40,6 +40,12 @@ impl Currency {
     pub fn code(self) -> &'static str {
         self.0.code()
     }
+    /// A decimal number as an amount in this currency is written: with as many decimals as the currency has, at least.
+    pub fn write(self, amount: &str) -> String {
+        let digits = self.decimals() as usize;
+        let (whole, part) = amount.split_once('.').unwrap_or((amount, ""));
+        if part.len() >= digits { amount.to_owned() } else { format!("{whole}.{part:0<digits$}") }
+    }
     /// How many decimals amounts in this currency have (ISO 4217 minor unit); currencies without one count as 0.
     pub fn decimals(self) -> u32 {
         self.0.exponent().map_or(0, u32::from)
@@ -114,15 +120,27 @@ impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Raw<'a> {
-            #[serde(borrow)]
-            amount: std::borrow::Cow<'a, str>,
+        struct Raw {
+            amount: PlainDecimal,
             currency: Currency,
         }
-        let raw = Raw::deserialize(d)?;
-        // `from_str_exact` refuses to round, unlike `from_str`.
-        let amount = Decimal::from_str_exact(&raw.amount).map_err(|_| serde::de::Error::custom(InvalidMoney::NotADecimal))?;
-        Self::new(amount, raw.currency).map_err(serde::de::Error::custom)
+        let Raw { amount: PlainDecimal(amount), currency } = Raw::deserialize(d)?;
+        Self::new(amount, currency).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Digits with at most one point between them, as text.
+struct PlainDecimal(Decimal);
+
+impl<'de> Deserialize<'de> for PlainDecimal {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let unsigned = text.strip_prefix('-').unwrap_or(&text);
+        let is_plain = unsigned.split_once('.').map_or_else(|| digits(unsigned), |(whole, part)| digits(whole) && digits(part));
+        // `from_str_exact` refuses to round, unlike `from_str`. It takes signs and underscores as well.
+        let amount = if is_plain { Decimal::from_str_exact(&text).ok() } else { None };
+        amount.map(Self).ok_or_else(|| serde::de::Error::custom(InvalidMoney::NotADecimal))
     }
 }
 
@@ -174,6 +192,19 @@ mod tests {
     }
 
     #[test]
+    fn amounts_have_the_digits_of_their_currency() {
+        for (amount, currency, written) in [
+            ("4200.5", "EUR", "4200.50"),
+            ("4200", "JPY", "4200"),
+            ("1.2", "KWD", "1.200"),
+            ("0", "EUR", "0.00"),
+            ("1.2345", "EUR", "1.2345"),
+        ] {
+            assert_eq!(currency.parse::<Currency>().unwrap().write(amount), written);
+        }
+    }
+
+    #[test]
     fn money_is_exact_or_refused() {
         check(r#"{"amount":"60117","currency":"USD"}"#, Ok("60117"));
         check(r#"{"amount":"60117.50","currency":"USD"}"#, Ok("60117.5"));
@@ -184,6 +215,9 @@ mod tests {
         check(r#"{"amount":"1e3","currency":"USD"}"#, Err("decimal number"));
         check(r#"{"amount":"0.00000000000000000000000000000000001","currency":"USD"}"#, Err("decimal number"));
         check(r#"{"amount":"1000000000000","currency":"USD"}"#, Err("below"));
+        for odd in ["1_000", "+5", "1,000", " 5", "5 ", "", ".", "5.", ".5", "1.2.3", "--1", "0x1", "٥"] {
+            check(&format!(r#"{{"amount":"{odd}","currency":"USD"}}"#), Err("decimal number"));
+        }
         check(r#"{"amount":"1","currency":"ABC"}"#, Err("ISO 4217"));
         check(r#"{"amount":"1","currency":"usd"}"#, Err("ISO 4217"));
         check(r#"{"amount":"1","currency":"XXX"}"#, Err("ISO 4217"));

@@ -1,14 +1,14 @@
 //! First answers that no event can give again: refusals, and commands that changed nothing. A retry gets them from
-//! `platform.command_answer` (I7); what a command appended is remembered by the store itself. An answer of another epoch is none:
+//! `platform.command_answer`, a refusal for 24 hours and that nothing changed for ever (I7); what a command appended is remembered by the store itself. An answer of another epoch is none:
 //! it was given about a history that the store has no more.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use events::{CommandHash, CommandId, TenantId, TenantScope};
 use platform::{Problem, Registry, ScopedTx};
 use sqlx::PgPool;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OnceCell, mpsc, oneshot},
     task::JoinSet,
 };
 use uuid::Uuid;
@@ -21,9 +21,9 @@ const PER_STATEMENT: usize = 1024;
 const READERS: usize = 4;
 /// How long the database may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Days after which an answer is forgotten; nobody retries a refused command that late. What was appended is remembered
-/// for ever, by its events.
-const REMEMBERED_DAYS: i32 = 30;
+/// Days after which refusals are removed. They count for 24 hours (I7). That nothing changed is remembered for ever, and so is what was
+/// appended, by its events.
+const REFUSALS_KEPT_DAYS: i32 = 2;
 /// How often old answers are looked for.
 const FORGET_EVERY: Duration = Duration::from_hours(1);
 
@@ -36,6 +36,8 @@ pub(crate) struct FirstAnswer {
     pub(crate) status: u16,
     /// The JSON body.
     pub(crate) body: String,
+    /// Whether it was a refusal and is more than 24 hours old: the command is judged anew.
+    pub(crate) lapsed: bool,
 }
 
 /// The remembered answers. Cheap to clone.
@@ -44,6 +46,7 @@ pub(crate) struct FirstAnswers {
     pool: PgPool,
     /// Whether the event store is in the same database, so that remembering an answer closes its command there.
     closes: bool,
+    tenant_wide_keys: Arc<OnceCell<bool>>,
     questions: mpsc::Sender<Question>,
 }
 
@@ -53,14 +56,14 @@ struct Question {
     answer: oneshot::Sender<Result<Option<FirstAnswer>, Problem>>,
 }
 
-type Row = (Uuid, Uuid, i16, String);
+type Row = (Uuid, Uuid, i16, String, bool);
 
 impl FirstAnswers {
     pub(crate) fn new(pool: PgPool, registry: Registry, closes: bool) -> Self {
         let (questions, asked) = mpsc::channel(QUEUE);
         tokio::spawn(answer_questions(pool.clone(), asked));
         tokio::spawn(forget_old(pool.clone(), registry, questions.downgrade()));
-        Self { pool, closes, questions }
+        Self { pool, closes, tenant_wide_keys: Arc::default(), questions }
     }
 
     /// Whether an append of a command is refused by the event store once its answer is remembered.
@@ -75,6 +78,31 @@ impl FirstAnswers {
             return Err(stopped());
         }
         answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Whether there may be commands of builds before, whose keys were the tenant's. Asked once.
+    pub(crate) async fn knows_tenant_wide_keys(&self) -> Result<bool, Problem> {
+        let ask = || {
+            within_patience(async {
+                sqlx::query_scalar("select exists (select from platform.tenant_wide_keys)").fetch_one(&self.pool).await
+            })
+        };
+        self.tenant_wide_keys.get_or_try_init(ask).await.copied()
+    }
+
+    /// Forgets a refusal that has lapsed.
+    pub(crate) async fn reopen(&self, scope: TenantScope, command: CommandId) -> Result<(), Problem> {
+        within_patience(async {
+            let mut tx = ScopedTx::begin(&self.pool, scope).await?;
+            let sql = format!("delete from platform.command_answer a where a.tenant_id = $1 and a.command_id = $2 and {LAPSED}");
+            sqlx::query(&sql).bind(scope.tenant().uuid()).bind(command.uuid()).execute(tx.conn()).await?;
+            if self.closes {
+                let reopen = sqlx::query("select event_store.reopen_command($1, $2)");
+                reopen.bind(scope.tenant().uuid()).bind(command.uuid()).execute(tx.conn()).await?;
+            }
+            tx.commit().await
+        })
+        .await
     }
 
     /// Remembers the first answer to a command and gives back what is remembered now: this one, or the one of an
@@ -116,8 +144,8 @@ impl FirstAnswers {
 }
 
 impl From<Row> for FirstAnswer {
-    fn from((_, hash, status, body): Row) -> Self {
-        Self { hash: CommandHash(hash), status: status as u16, body }
+    fn from((_, hash, status, body, lapsed): Row) -> Self {
+        Self { hash: CommandHash(hash), status: status as u16, body, lapsed }
     }
 }
 
@@ -173,7 +201,7 @@ async fn forget_old(pool: PgPool, registry: Registry, asking: mpsc::WeakSender<Q
             return;
         }
         for tenant in registry.all() {
-            let forgotten = within_patience(forget(&pool, TenantScope::checked(tenant.id), REMEMBERED_DAYS)).await;
+            let forgotten = within_patience(forget(&pool, TenantScope::checked(tenant.id), REFUSALS_KEPT_DAYS)).await;
             if let Err(problem) = forgotten {
                 tracing::warn!(tenant = %tenant.id, error = problem.code, "old answers could not be removed; trying again later");
                 break;
@@ -184,7 +212,8 @@ async fn forget_old(pool: PgPool, registry: Registry, asking: mpsc::WeakSender<Q
 
 async fn forget(pool: &PgPool, scope: TenantScope, days: i32) -> Result<u64, sqlx::Error> {
     let mut tx = ScopedTx::begin(pool, scope).await?;
-    let sql = "delete from platform.command_answer where tenant_id = $1 and recorded_at < now() - make_interval(days => $2)";
+    let sql = "delete from platform.command_answer
+               where tenant_id = $1 and status >= 400 and recorded_at < now() - make_interval(days => $2)";
     let deleted = sqlx::query(sql).bind(scope.tenant().uuid()).bind(days).execute(tx.conn()).await?;
     let reopen = "select event_store.forget_answered($1, $2)";
     sqlx::query(reopen).bind(scope.tenant().uuid()).bind(days).execute(tx.conn()).await?;
@@ -192,10 +221,16 @@ async fn forget(pool: &PgPool, scope: TenantScope, days: i32) -> Result<u64, sql
     Ok(deleted.rows_affected())
 }
 
+/// SQL for whether an answer `a` is a refusal that counts no more.
+const LAPSED: &str = "a.status >= 400 and a.recorded_at < now() - interval '24 hours'";
+
 async fn select(tx: &mut ScopedTx, tenant: TenantId, commands: &[Uuid]) -> Result<Vec<Row>, sqlx::Error> {
     // Command by command, by the primary key, as keys are looked up (`platform::keys`).
-    let sql = "select a.command_id, a.command_hash, a.status, a.body from unnest($2::uuid[]) as asked (command_id) cross join lateral (
-                   select * from platform.command_answer where tenant_id = $1 and command_id = asked.command_id
-                       and epoch = (select tag from platform.epoch) offset 0) a";
-    sqlx::query_as(sql).bind(tenant.uuid()).bind(commands).fetch_all(tx.conn()).await
+    let sql = format!(
+        "select a.command_id, a.command_hash, a.status, a.body, {LAPSED} as lapsed
+         from unnest($2::uuid[]) as asked (command_id) cross join lateral (
+             select * from platform.command_answer where tenant_id = $1 and command_id = asked.command_id
+                 and epoch = (select tag from platform.epoch) offset 0) a"
+    );
+    sqlx::query_as(&sql).bind(tenant.uuid()).bind(commands).fetch_all(tx.conn()).await
 }

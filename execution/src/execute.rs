@@ -170,8 +170,13 @@ impl Inner {
         }
         let _attempt = self.attempts.lock(sent.command_id).await;
         let asked = Instant::now();
-        if let Some(first) = self.answers.find(sent.scope(), sent.command_id).await? {
-            return self.remembered(sent, stream, &first).await;
+        let (first, earlier) = tokio::join!(self.answers.find(sent.scope(), sent.command_id), self.answered_by_tenant(sent));
+        match (first?, earlier?) {
+            (Some(first), _) if !first.lapsed => return self.remembered(sent, stream, &first).await,
+            (_, Some(answer)) => return answer,
+            // It was refused long ago, so it is judged anew.
+            (Some(_), None) => Box::pin(self.answers.reopen(sent.scope(), sent.command_id)).await?,
+            (None, None) => {}
         }
         let _writer = self.writers.lock(stream).await;
         let verdict = self.attempt(sent, stream, asked).await?;
@@ -193,7 +198,7 @@ impl Inner {
             }
             Verdict::Refused(problem) => (problem.status, problem.document().to_string(), Err(Failure::Refused(problem))),
         };
-        let first = FirstAnswer { hash: sent.hash, status: status.as_u16(), body };
+        let first = FirstAnswer { hash: sent.hash, status: status.as_u16(), body, lapsed: false };
         let stands = Box::pin(self.answers.remember(sent.scope(), sent.command_id, first.clone())).await?;
         // Another process may have appended it since that look.
         if (stands.is_none() || !self.answers.closes())
@@ -233,15 +238,42 @@ impl Inner {
         if !sent.keyed {
             return Ok(None);
         }
+        if let Some(first) = self.appended_by_sender(sent).await?
+            && first.command_hash == sent.hash
+        {
+            return Ok(Some(Answer::appended(sent, sent.stream(), first)));
+        }
+        self.answered_by_tenant(sent).await?.and_then(Result::ok).map_or(Ok(None), |answer| Ok(Some(answer)))
+    }
+
+    /// What this sender's command appended; nothing where another's did.
+    async fn appended_by_sender(&self, sent: &SentCommand) -> Result<Option<Appended>, Problem> {
         let stream = sent.stream();
-        let first = self.store.find_command(stream, sent.command_id).await.map_err(|e| unavailable(&e))?;
-        let Some(first) = first.filter(|first| first.command_hash == sent.hash) else { return Ok(None) };
+        let first = Box::pin(self.store.find_command(stream, sent.command_id)).await.map_err(|e| unavailable(&e))?;
+        let Some(first) = first else { return Ok(None) };
         let before = Version(first.version.0.saturating_sub(1));
-        let event = self.store.read_stream(stream, before, 1).await.map_err(|e| unavailable(&e))?.pop();
-        // Others get their own answer: none.
+        let event = Box::pin(self.store.read_stream(stream, before, 1)).await.map_err(|e| unavailable(&e))?.pop();
         let theirs =
             event.is_some_and(|event| event.metadata.command_id == sent.command_id && event.metadata.actor == sent.sender.subject());
-        Ok(theirs.then(|| Answer::appended(sent, stream, first)))
+        Ok(theirs.then_some(first))
+    }
+
+    /// The first answer that a build before gave, whose keys were the tenant's: of what it appended, where this sender sent it. Who was
+    /// told that nothing changed, or was refused within 24 hours, is not known; the same command is taken for the sender's.
+    async fn answered_by_tenant(&self, sent: &SentCommand) -> Result<Option<Result<Answer, Failure>>, Problem> {
+        if sent.earlier.is_none() || !self.answers.knows_tenant_wide_keys().await? {
+            return Ok(None);
+        }
+        let Some(earlier) = sent.as_earlier() else { return Ok(None) };
+        Box::pin(async {
+            if let Some(first) = self.appended_by_sender(&earlier).await? {
+                let same = first.command_hash == earlier.hash;
+                return Ok(Some(if same { Ok(Answer::appended(&earlier, earlier.stream(), first)) } else { Err(key_reused().into()) }));
+            }
+            let first = self.answers.find(earlier.scope(), earlier.command_id).await?;
+            Ok(first.filter(|first| !first.lapsed && first.hash == earlier.hash).map(|first| replay(&earlier, &first)))
+        })
+        .await
     }
 
     /// `asked` is when no first answer was remembered.
@@ -300,6 +332,7 @@ impl Inner {
                             Err(AppendError::CommandReused) => return Err(key_reused().into()),
                             Err(AppendError::CommandAnswered) => {
                                 let first = self.answers.find(sent.scope(), sent.command_id).await?;
+                                let first = first.filter(|first| !first.lapsed);
                                 return first.map(Verdict::Remembered).ok_or_else(|| Failure::Conflict(answer_forgotten()));
                             }
                             Err(error @ AppendError::Invalid(_)) => return Err(Problem::internal(&error).into()),
@@ -421,9 +454,9 @@ impl Inner {
     }
 }
 
-/// The event store still refuses the command, and its answer was removed meanwhile, as both are after 30 days.
+/// The event store still refuses the command, whose refusal lapsed just now.
 fn answer_forgotten() -> Problem {
-    let detail = "the first answer to this command is being forgotten; send it again with another Idempotency-Key";
+    let detail = "the first answer to this command is being forgotten; send it again";
     Problem { retry_after: Some(1), ..Problem::new(StatusCode::CONFLICT, "conflict", detail) }
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn shared_by(command: &Command, scope: TenantScope, key: Option<Comma
                 add(Shared::Value(of.name, value), Manner::Alone);
             }
             ClaimUse::GivesUp(of) => add(Shared::Values(of.name), Manner::GivesUp),
+            ClaimUse::Rarely(..) => {}
         }
     }
     match command.lock() {

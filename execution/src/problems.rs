@@ -1,6 +1,6 @@
 //! What did not come of a command, as the client reads it.
 
-use domain::{ClaimUse, Command};
+use domain::{ClaimOp, ClaimUse, Command};
 use events::Version;
 use http::StatusCode;
 use platform::Problem;
@@ -25,7 +25,8 @@ pub(crate) fn nobody() -> Problem {
 pub(crate) fn taken(kind: ClaimKind, command: &Command) -> Problem {
     let announced = command.claims().into_iter().find_map(|claim| match claim {
         ClaimUse::Takes { of, pointer, .. } if of.name == kind.0 => Some((of.code, pointer, of.detail)),
-        ClaimUse::Takes { .. } | ClaimUse::GivesUp(_) => None,
+        ClaimUse::Rarely(of, ClaimOp::Take) if of.name == kind.0 => Some((of.code, "", of.detail)),
+        ClaimUse::Takes { .. } | ClaimUse::GivesUp(_) | ClaimUse::Rarely(..) => None,
     });
     let (code, pointer, detail) = announced.unwrap_or(("taken", "", "a value that must be unique is taken; choose another one"));
     Problem::new(StatusCode::CONFLICT, code, detail).field(pointer, code, detail)

@@ -8,7 +8,7 @@ use domain::{
     employee::{Place, PlaceOn},
     organization::{DepartmentsAbove, TimeZoneOn},
 };
-use events::{DepartmentId, EmployeeId, TenantScope};
+use events::{DepartmentId, EmployeeId, LocationId, TenantScope};
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::{civil::Date, tz::TimeZone};
 use platform::{
@@ -42,12 +42,17 @@ async fn place_today(
 ) -> Result<(Option<Place>, Option<TimeZone>), Problem> {
     let on = clock.today();
     let place = aggregates.ask(scope, PlaceOn { employee: person, on }, recently()).await?;
-    let Some(location) = place.and_then(|place| place.location_id) else { return Ok((place, None)) };
+    let Some(location) = works_at(place) else { return Ok((place, None)) };
     let zone = aggregates.ask(scope, TimeZoneOn { location, on }, recently()).await?;
     let zone = zone.as_deref().and_then(time_zone);
     let there = clock.today_at(zone.as_ref());
     let place = if there == on { place } else { aggregates.ask(scope, PlaceOn { employee: person, on: there }, recently()).await? };
     Ok((place, zone))
+}
+
+/// The location where somebody works; none of who never started.
+fn works_at(place: Option<Place>) -> Option<LocationId> {
+    place.filter(|place| !place.never_started).and_then(|place| place.location_id)
 }
 
 /// The time zone of a place on a day; none where it is the tenant's.
@@ -57,7 +62,7 @@ pub(crate) async fn zone_of(aggregates: &Aggregates, scope: TenantScope, place: 
         DuePlace::Location(location) => Some(location),
         DuePlace::Person(employee) => {
             let place = aggregates.ask(scope, PlaceOn { employee, on }, recently()).await?;
-            place.and_then(|place| place.location_id)
+            works_at(place)
         }
     };
     let Some(location) = location else { return Ok(None) };
@@ -128,8 +133,10 @@ impl<'l> Looker<'l> {
         let mut at = person;
         for _ in 0..LEVELS {
             match self.place(at).await? {
-                Some(Place { left: false, manager_id: Some(manager), .. }) if self.leads(sight, manager).await? => return Ok(true),
-                Some(Place { left: false, manager_id: Some(manager), .. }) => at = manager,
+                Some(Place { left: false, never_started: false, manager_id: Some(manager), .. }) if self.leads(sight, manager).await? => {
+                    return Ok(true);
+                }
+                Some(Place { left: false, never_started: false, manager_id: Some(manager), .. }) => at = manager,
                 Some(_) | None => return Ok(false),
             }
         }

@@ -87,6 +87,8 @@ pub struct SentCommand {
     pub(crate) command_id: CommandId,
     /// Whether the sender chose that identity and so may send the command again.
     pub(crate) keyed: bool,
+    /// The identity that builds before gave the command, with the ids that followed from it.
+    pub(crate) earlier: Option<Box<(CommandId, Command)>>,
     /// Of what the command was read from.
     pub(crate) hash: CommandHash,
     /// The versions that the sender has seen, where it says so.
@@ -110,7 +112,17 @@ impl SentCommand {
     ) -> Self {
         let command_id = id.unwrap_or_else(|| CommandId::from_uuid(Uuid::now_v7()));
         command.fill_ids(command_id);
-        Self { sender, command, command_id, keyed: id.is_some(), hash, precondition, correlation, causation: None }
+        Self { sender, command, command_id, keyed: id.is_some(), earlier: None, hash, precondition, correlation, causation: None }
+    }
+    /// The same command, which builds before knew under this identity; `command` as it was before it got ids.
+    pub fn known_before_as(self, id: CommandId, mut command: Command) -> Self {
+        command.fill_ids(id);
+        Self { earlier: Some(Box::new((id, command))), ..self }
+    }
+    /// The command as builds before would have sent it.
+    pub(crate) fn as_earlier(&self) -> Option<Self> {
+        let (command_id, command) = *self.earlier.clone()?;
+        Some(Self { command_id, command, earlier: None, ..self.clone() })
     }
     /// The same command, as one that an event caused.
     pub fn caused_by(self, cause: EventId) -> Self {

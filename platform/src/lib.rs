@@ -7,6 +7,7 @@ pub mod config;
 mod connection_queue;
 mod connections;
 pub mod contract;
+pub mod cursor_key;
 pub mod database;
 pub mod declared;
 pub mod health;

@@ -33,8 +33,8 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text).unwrap_or_default();
-        // One spelling per id: the library takes others of a UUID as well. The nil one is nobody's.
-        let is_plain = Uuid::try_parse(&text).ok().is_none_or(|id| !id.is_nil() && id.to_string() == text);
+        // Capitals are the same id; the library takes yet other spellings of a UUID. The nil one is nobody's.
+        let is_plain = Uuid::try_parse(&text).ok().is_none_or(|id| !id.is_nil() && id.to_string().eq_ignore_ascii_case(&text));
         let id = if is_plain { text.parse().ok() } else { None };
         id.map(Self).ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "invalid_id", "the path holds no id where one must stand"))
     }
@@ -119,7 +119,9 @@ fn unreadable(rejection: BytesRejection) -> Problem {
 
 /// 400 with line and column.
 pub fn malformed(error: &serde_json::Error) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed_json", format!("not valid JSON: {error}"))
+    let what = if error.is_eof() { "ends too early" } else { "goes wrong" };
+    let detail = format!("the body is not valid JSON; it {what} at line {} column {}", error.line(), error.column());
+    Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
 }
 
 #[cfg(test)]

@@ -3,18 +3,20 @@
 use events::{TenantId, TenantScope};
 
 use crate::{
-    cursor::{Cursor, Listing, id_key, text_key},
+    cursor::{Cursor, Listing, NameKey, text_key},
     params::Day,
 };
 
 /// A cursor against a list, and the text as the parameters that lists take.
 pub fn parameters(text: &str) {
     let scope = TenantScope::checked(TenantId::PLATFORM);
+    let key = platform::cursor_key::CursorKey::new(&[0; 32]);
     let filters = [("q", Some(text.to_owned()))];
     if let Ok(cursor) = text.parse::<Cursor>()
-        && let Ok((_, key)) = Listing::open(scope, &platform::history::Epoch::default(), "/v1/x", &filters, None, Day::NONE, Some(&cursor))
+        && let Ok((_, key)) =
+            Listing::open(&key, (scope, &platform::history::Epoch::default()), "/v1/x", &filters, (None, Day::NONE), Some(&cursor))
     {
-        drop(id_key(key.clone()));
+        drop(NameKey::of(key.clone()));
         drop(text_key(key));
     }
     if let Ok(day) = text.parse::<Day>() {

@@ -319,8 +319,7 @@ pub(crate) async fn departments(
     let parent = params.parent.map(|id| id.0);
     let filters = [("parent", parent.map(|id| id.to_string()))];
     let today = Day::today(&reader.0.tenant);
-    let (listing, after) =
-        Listing::open(reader.0.scope, &reader.0.epoch, "/v1/departments", &filters, params.as_of, today, params.cursor.as_ref())?;
+    let (listing, after) = reads.listing(&reader.0, "/v1/departments", &filters, (params.as_of, today), params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default().0;
     let sql = page(TREE, "($4::uuid is null or parent_id = $4)");
     let query = sqlx::query_as(&sql).bind(listing.as_of).bind(text_key(after)?).bind(limit).bind(parent);
@@ -390,7 +389,7 @@ async fn list<T: for<'r> FromRow<'r, PgRow> + Serialize + Send + Unpin>(
     params: ListParams,
 ) -> Result<Answer, Problem> {
     let today = Day::today(&reader.0.tenant);
-    let (listing, after) = Listing::open(reader.0.scope, &reader.0.epoch, route, &[], params.as_of, today, params.cursor.as_ref())?;
+    let (listing, after) = reads.listing(&reader.0, route, &[], (params.as_of, today), params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default().0;
     let sql = page(things, "true");
     let query = sqlx::query_as(&sql).bind(listing.as_of).bind(text_key(after)?).bind(limit);

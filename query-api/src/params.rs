@@ -48,14 +48,23 @@ macro_rules! params {
 }
 pub(crate) use params;
 
+/// Parameters that are told to be wrong, at most.
+const MOST_ERRORS: usize = 50;
+
 pub(crate) fn parse<P: Parameters>(parts: &Parts) -> Result<P, Problem> {
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", "the query string is not a list of name=value pairs"))?;
     let mut params = P::default();
+    let mut refused: Option<Problem> = None;
     for (name, value) in &pairs.0 {
-        params.set(name, value)?;
+        let Err(problem) = params.set(name, value) else { continue };
+        match &mut refused {
+            Some(first) if first.errors.len() < MOST_ERRORS => first.errors.extend(problem.errors),
+            Some(_) => {}
+            None => refused = Some(problem),
+        }
     }
-    Ok(params)
+    refused.map_or(Ok(params), Err)
 }
 
 pub(crate) fn take<T: FromStr<Err: Display>>(slot: &mut Option<T>, name: &str, value: &str) -> Result<(), Problem> {

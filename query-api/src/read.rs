@@ -9,9 +9,10 @@ use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use platform::{
-    Access, NotBegun, Problem, Reader, Tenant, TenantClock, TenantPool, TurnTx,
+    Access, Actor, NotBegun, Problem, Reader, Tenant, TenantClock, TenantPool, TurnTx,
     access::{Departure, Departures},
     auth::Employments,
+    cursor_key::CursorKey,
     read_schema,
     today::time_zone,
 };
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
+    cursor::{Cursor, Listing},
     histories::Histories,
     params::{Day, Fresh},
     progress::Progress,
@@ -42,6 +44,7 @@ const ROUNDS: usize = 3;
 #[derive(Debug, Clone)]
 pub struct Reads {
     connections: TenantPool,
+    cursors: CursorKey,
     progress: Arc<Progress>,
     histories: Histories,
     zones: KnownZones,
@@ -95,10 +98,11 @@ impl Positioned for Seen {
 }
 
 impl Reads {
-    /// On these connections, of read models that are derived from this store.
-    pub fn new(connections: TenantPool, store: Store) -> Self {
+    /// On these connections, of read models that are derived from this store; cursors are sealed with this key.
+    pub fn new(connections: TenantPool, store: Store, cursors: CursorKey) -> Self {
         Self {
             connections,
+            cursors,
             progress: Arc::default(),
             histories: Histories::of(store),
             zones: KnownZones::default(),
@@ -109,6 +113,18 @@ impl Reads {
     /// The same read models on a connection of its own: who is looked at again may hold one of the others.
     pub(crate) fn beside(&self) -> Self {
         Self { connections: self.connections.beside(1), progress: Arc::default(), ..self.clone() }
+    }
+
+    /// The list that an actor asks for, and the sort key after which its next page starts; see [`Listing::open`].
+    pub(crate) fn listing(
+        &self,
+        actor: &Actor,
+        route: &str,
+        filters: &[(&str, Option<String>)],
+        days: (Option<Day>, Day),
+        cursor: Option<&Cursor>,
+    ) -> Result<(Listing, Option<Vec<u8>>), Problem> {
+        Listing::open(&self.cursors, (actor.scope, &actor.epoch), route, filters, days, cursor)
     }
 
     /// Runs one statement for a reader once the read model is fresh enough. It sees what the reader may see.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    employee::amount,
     params::{Day, Fresh, invalid, params},
     read::{Answer, Positioned, Reads},
     sight::Sight,
@@ -196,7 +197,7 @@ impl Figures {
     fn add(&mut self, cell: &mut Cell) {
         self.headcount += cell.heads.unwrap_or(0);
         let paid = cell.currency.take().zip(cell.amount.take());
-        self.annual_pay.extend(paid.map(|(currency, amount)| Amount { currency, amount }));
+        self.annual_pay.extend(paid.map(|(currency, sum)| Amount { amount: amount(Some(sum), Some(&currency)), currency }));
     }
 }
 

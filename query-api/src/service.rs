@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use platform::{
-    Config, Gate, Process, Registry, Release, TenantPool, database,
+    Config, Gate, Process, Registry, Release, TenantPool,
+    cursor_key::CursorKey,
+    database,
     health::{self, Check},
     http::{Limits, shell},
     registry::LogReader,
@@ -40,7 +42,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         registry.check(),
         release.check(),
     ];
-    let reads = Reads::new(TenantPool::apart(&pool, config.database_connections), store.clone());
+    let cursors = CursorKey::load(&pool).await.context("reading the cursor key")?;
+    let reads = Reads::new(TenantPool::apart(&pool, config.database_connections), store.clone(), cursors);
     let app = router(App { gate, registry, reads, store });
     // A request may wait for its position before its work begins.
     let mut limits = Limits::of(&config);

@@ -13,9 +13,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     App,
-    cursor::{Cursor, Listing, text_key},
+    cursor::{Cursor, text_key},
     params::{Day, Fresh, Id, Limit, NoParams, invalid, params},
-    read::{Answer, behind, not_found},
+    read::{Answer, Reads, behind, not_found},
 };
 
 /// What the contract says of these routes.
@@ -118,6 +118,7 @@ params! {
     responses((status = 200, description = "The answer", body = TenantPage, headers(("Tenure-Position" = String)))))]
 pub(crate) async fn tenants(
     State(registry): State<Registry>,
+    State(reads): State<Reads>,
     operator: Operator,
     params: TenantListParams,
     fresh: Fresh,
@@ -125,8 +126,7 @@ pub(crate) async fn tenants(
     let slug = params.slug.map(|slug| slug.0);
     // Tenants are not dated; every cursor carries the same day.
     let (filters, day) = ([("slug", slug.clone())], Day::NONE);
-    let (listing, after) =
-        Listing::open(operator.0.scope, &operator.0.epoch, "/v1/tenants", &filters, Some(day), day, params.cursor.as_ref())?;
+    let (listing, after) = reads.listing(&operator.0, "/v1/tenants", &filters, (Some(day), day), params.cursor.as_ref())?;
     let after = text_key(after)?.map(key_of).transpose()?;
     let limit = usize::try_from(params.limit.unwrap_or_default().0).unwrap_or(usize::MAX);
     let position = reach(&registry, &operator, fresh).await?;

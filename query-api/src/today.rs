@@ -16,6 +16,7 @@ use platform::{TenantClock, today::time_zone};
 use sqlx::{Arguments as _, error::BoxDynError, postgres::PgArguments};
 
 use crate::{
+    employee::{last_offer, offered},
     params::Day,
     sight::{Bound, Slots},
 };
@@ -169,19 +170,21 @@ impl Todays {
     }
 
     /// SQL that joins to an assignment `a` its employment `m`, where the person works by it today: in the employment of today; else
-    /// by the last assignment of the employment that ended last, else by the first one of the next. The same as
-    /// `domain::employee::State::place`. For lines of managers it is only who has not left.
+    /// by the last assignment of the employment that ended last, else by the first one of the next; who never started, by what they
+    /// were offered last. The same as `domain::employee::State::place`. For lines of managers it is only who has not left, and started
+    /// or will.
     pub(crate) fn place(&self, only_who_is_there: bool) -> String {
         let there = |day: &str| if only_who_is_there { format!(" and {day} < m.ends_on") } else { String::new() };
+        let or_offered = if only_who_is_there { String::new() } else { format!(" or {} and {}", last_offer("m"), offered("a", "m")) };
         let of_assignment = "m.employment_id = a.employment_id and ";
         if self.is_one_day() {
             let today = self.of_tenant();
-            return format!("join employment m on {of_assignment}{}{}", holds("a", "m", &today, &today), there(&today));
+            return format!("join employment m on {of_assignment}({}{}{or_offered})", holds("a", "m", &today, &today), there(&today));
         }
         let (first, last) = self.range();
         let (first, last) = (sql(first), sql(last));
         let perhaps = format!(
-            "{of_assignment}m.starts_on < m.ends_on and a.valid_from <= {} and {} < a.valid_to{}",
+            "{of_assignment}(m.starts_on < m.ends_on and a.valid_from <= {} and {} < a.valid_to{}{or_offered})",
             nearest_employed("m", &last),
             nearest_employed("m", &first),
             there(&first),
@@ -189,7 +192,7 @@ impl Todays {
         // For nearly everybody the answer is the same on each of the days that it now is somewhere. Only for the others the day at their
         // own place of work is looked up.
         let certainly = format!(
-            "case when {}{} then true else (select {}{} from (select {} as day offset 0) own) end",
+            "case when m.ends_on <= m.starts_on or {}{} then true else (select {}{} from (select {} as day offset 0) own) end",
             holds("a", "m", &first, &last),
             there(&last),
             holds("a", "m", "own.day", "own.day"),

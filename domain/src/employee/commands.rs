@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use jiff::civil::Date;
 
-use super::{EMPLOYEE_NUMBER, Employed, MANAGERS, WORK_EMAIL};
+use super::{EMPLOYEE_NUMBER, Employed, MANAGERS, UNIQUES, WORK_EMAIL};
 use crate::{
-    ClaimUse, Facts, LockUse, PersonTouched, Question, Standing, Touches, Whose,
-    command::{chosen, commands},
+    ClaimOp, ClaimUse, Facts, LockUse, PersonTouched, Question, Standing, Touches, Whose,
+    command::{chosen, commands, not_null},
     organization::{DepartmentOn, JobOn, LocationOn},
     text::{Day, EmailAddress, EmployeeNumber, FamilyName, Gender, Name, Phone, Reason},
 };
@@ -89,7 +89,7 @@ pub struct NewContact {
 pub struct RehireEmployee {
     /// The person.
     pub employee_id: EmployeeId,
-    /// The first day of the new employment; after the last day of the one before.
+    /// The first day of the new employment; after the last day of the one before. One that never started is none before.
     pub hire_date: Day,
     /// The first assignment.
     pub assignment: Assignment,
@@ -117,10 +117,12 @@ pub struct ChangeAssignment {
 #[serde(deny_unknown_fields)]
 pub struct AssignmentChanges {
     /// The department from then on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = DepartmentId, required = false)]
     pub department_id: Option<DepartmentId>,
     /// The job from then on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = JobId, required = false)]
     pub job_id: Option<JobId>,
     /// The place of work from then on; `null` for none.
     #[serde(default)]
@@ -163,10 +165,12 @@ pub struct ChangePersonalDetails {
 #[serde(deny_unknown_fields)]
 pub struct PersonalDetailsChanges {
     /// Given name from then on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = Name, required = false)]
     pub given_name: Option<Name>,
     /// Family name from then on; empty for none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = FamilyName, required = false)]
     pub family_name: Option<FamilyName>,
     /// Day of birth, where it was unknown or wrong; `null` for unknown.
     #[serde(default)]
@@ -345,12 +349,10 @@ impl Command {
                     vec![ClaimUse::GivesUp(&WORK_EMAIL), ClaimUse::takes(&WORK_EMAIL, email.as_str(), "/changes/work_email")]
                 }
             },
-            Self::RehireEmployee(_)
-            | Self::ChangeAssignment(_)
-            | Self::ChangeCompensation(_)
-            | Self::ChangePersonalDetails(_)
-            | Self::TerminateEmployee(_)
-            | Self::AnnounceDue(_) => Vec::new(),
+            // Whoever never started holds neither number nor address.
+            Self::TerminateEmployee(_) => UNIQUES.iter().map(|of| ClaimUse::Rarely(of, ClaimOp::Release)).collect(),
+            Self::RehireEmployee(_) => UNIQUES.iter().map(|of| ClaimUse::Rarely(of, ClaimOp::Take)).collect(),
+            Self::ChangeAssignment(_) | Self::ChangeCompensation(_) | Self::ChangePersonalDetails(_) | Self::AnnounceDue(_) => Vec::new(),
         }
     }
 

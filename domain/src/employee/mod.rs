@@ -35,11 +35,11 @@ use crate::{
     Claim, Facts, Lock, Standing, Unique,
     facts::facts,
     organization::calendar::CalendarsAt,
-    restated::{Sparse, restates},
+    restated::{Reasoned, Sparse, restates, said_on},
     text::{Day, EmailAddress, Gender, Phone},
 };
 
-/// A person's number. Held for ever: a number never names two people.
+/// A person's number. Held for ever by who was employed: a number never names two people. Whoever never started gives it up.
 pub static EMPLOYEE_NUMBER: Unique = Unique {
     name: "employee_number",
     code: "employee_number_taken",
@@ -139,7 +139,7 @@ pub struct Person {
     original_hire_date: Option<Date>,
     details: Timeline<PersonalDetailsChange>,
     contact: Timeline<ContactDetailsChange>,
-    /// In order of time, without overlap; never empty.
+    /// In the order of recording, which is that of time among those that have days; without overlap; never empty.
     employments: Vec<Employment>,
 }
 
@@ -157,10 +157,8 @@ struct Employment {
     from: Date,
     /// The last day worked and the reason, once it is known that it ends.
     end: Option<(Date, String)>,
-    assignments: Timeline<AssignmentChange>,
-    /// The pay that the hire itself set; the timeline alone can't tell it from a change on the first day.
-    hired_pay: Option<Pay>,
-    pay: Timeline<Pay>,
+    assignments: Timeline<Reasoned<AssignmentChange>>,
+    pay: Timeline<Reasoned<Pay>>,
 }
 
 impl State {
@@ -191,7 +189,7 @@ impl State {
                 Ok(vec![hired(c).into()])
             }
             (Self::Known(person), Command::HireEmployee(c)) => {
-                if person.was_hired_as(c) {
+                if person.is_hired_as(c) {
                     Ok(Vec::new())
                 } else {
                     Err(Refusal::AlreadyHired)
@@ -211,11 +209,14 @@ impl State {
             (Self::Known(person), Command::RehireEmployee(c)) => {
                 let on = c.hire_date.date();
                 let Some(last) = person.employments.last() else { return Err(Refusal::NotFound) };
-                if person.employments.len() > 1 && last.started_as(on, &c.assignment, c.pay) {
+                if person.employments.len() > 1 && last.stands_as(on, &c.assignment, c.pay) {
                     return Ok(Vec::new());
                 }
-                let (last_day, _) = last.end.as_ref().ok_or(Refusal::StillEmployed)?;
-                if on <= *last_day {
+                if last.end.is_none() {
+                    return Err(Refusal::StillEmployed);
+                }
+                // One that never started stands in nobody's way.
+                if let Some((last_day, _)) = person.last_begun().and_then(|e| e.end.as_ref()).filter(|(last_day, _)| on <= *last_day) {
                     return Err(Refusal::RehireBeforeEnd(*last_day));
                 }
                 self.check_references(command, facts)?;
@@ -237,7 +238,7 @@ impl State {
                 let employment = person.employed_on(on).ok_or(Refusal::NotEmployedOnDate(on))?;
                 let AssignmentChanges { department_id, job_id, location_id, manager_id } = c.changes;
                 let changes = AssignmentChange { department_id, job_id, location_id, manager_id };
-                if restates(&employment.assignments, on, &changes) {
+                if restates(&employment.assignments, on, &reasoned(changes, c.reason.as_str())) {
                     return Ok(Vec::new());
                 }
                 self.check_references(command, facts)?;
@@ -249,7 +250,7 @@ impl State {
             (Self::Known(person), Command::ChangeCompensation(c)) => {
                 let on = c.effective_on.date();
                 let employment = person.employed_on(on).ok_or(Refusal::NotEmployedOnDate(on))?;
-                if restates(&employment.pay, on, &c.pay) {
+                if restates(&employment.pay, on, &reasoned(c.pay, c.reason.as_str())) {
                     return Ok(Vec::new());
                 }
                 let effective = next(&employment.pay, on)?;
@@ -284,12 +285,9 @@ impl State {
 
             (Self::Known(person), Command::TerminateEmployee(c)) => {
                 let day = c.last_day_worked.date();
-                let same = |e: &Employment| e.end.as_ref().is_some_and(|(end, reason)| *end == day && reason == c.reason.as_str());
-                if person.employments.iter().any(same) {
-                    return Ok(Vec::new());
-                }
                 let Some(last) = person.employments.last() else { return Err(Refusal::NotFound) };
                 match &last.end {
+                    Some((end, reason)) if *end == day && reason == c.reason.as_str() => Ok(Vec::new()),
                     Some((end, _)) => Err(Refusal::AlreadyTerminated(*end)),
                     // The eve of the first day is the last day worked of a person who never started.
                     None if day.tomorrow().is_ok_and(|next| next < last.from) => Err(Refusal::TerminationBeforeHire(last.from)),
@@ -314,7 +312,8 @@ impl State {
     ///
     /// A number stays its person's for ever. So does an address at work that the person has, had or will have on any
     /// day: mail meant for one person must never reach another. Only an address that a later change of the same day
-    /// replaced, or a future one that was changed before it began, goes back.
+    /// replaced, or a future one that was changed before it began, goes back. Whoever never started holds neither, until they are
+    /// hired again.
     pub fn claims(&self, events: &[EmployeeEvent]) -> Vec<Claim> {
         let mut claims = Vec::new();
         for event in events {
@@ -324,19 +323,34 @@ impl State {
                     let email = e.contact.clear().and_then(|contact| contact.work_email.as_ref());
                     claims.extend(email.map(|email| Claim::take(&WORK_EMAIL, email)));
                 }
+                EmployeeEvent::EmployeeTerminated(e) => {
+                    let Self::Known(person) = self else { continue };
+                    if person.would_never_start(e) {
+                        claims.extend(person.number.iter().map(|number| Claim::release(&EMPLOYEE_NUMBER, number)));
+                        claims.extend(emails(&person.contact).into_iter().map(|email| Claim::release(&WORK_EMAIL, email)));
+                    }
+                }
+                EmployeeEvent::EmployeeRehired(_) => {
+                    let Self::Known(person) = self else { continue };
+                    if person.last_begun().is_none() {
+                        claims.extend(person.number.iter().map(|number| Claim::take(&EMPLOYEE_NUMBER, number)));
+                        claims.extend(emails(&person.contact).into_iter().map(|email| Claim::take(&WORK_EMAIL, email)));
+                    }
+                }
                 EmployeeEvent::ContactDetailsChanged(e) => {
                     let Self::Known(person) = self else { continue };
+                    if person.last_begun().is_none() {
+                        continue;
+                    }
                     let mut after = person.contact.clone();
                     after.insert(e.effective, e.changes.clear().cloned().unwrap_or_default());
                     let (before, after) = (emails(&person.contact), emails(&after));
                     claims.extend(before.iter().filter(|a| !after.contains(a)).map(|a| Claim::release(&WORK_EMAIL, a)));
                     claims.extend(after.iter().filter(|a| !before.contains(a)).map(|a| Claim::take(&WORK_EMAIL, a)));
                 }
-                EmployeeEvent::EmployeeRehired(_)
-                | EmployeeEvent::AssignmentChanged(_)
+                EmployeeEvent::AssignmentChanged(_)
                 | EmployeeEvent::CompensationChanged(_)
                 | EmployeeEvent::PersonalDetailsChanged(_)
-                | EmployeeEvent::EmployeeTerminated(_)
                 | EmployeeEvent::EmploymentStarted(_)
                 | EmployeeEvent::EmploymentEnded(_)
                 | EmployeeEvent::ChangeTookEffect(_) => {}
@@ -360,13 +374,16 @@ impl State {
             | EmployeeEvent::EmploymentEnded(_)
             | EmployeeEvent::ChangeTookEffect(_) => {}
             EmployeeEvent::EmployeeRehired(e) => {
+                // What the hire said of the person holds from the first day that they are there.
+                person.details.start_by(e.effective.on);
+                person.contact.start_by(e.effective.on);
                 person.employments.push(Employment::new(e.employment_id, e.effective, e.assignment, e.pay));
             }
             EmployeeEvent::AssignmentChanged(e) => {
-                person.change(e.employment_id, |employment| employment.assignments.insert(e.effective, e.changes));
+                person.change(e.employment_id, |employment| employment.assignments.insert(e.effective, reasoned(e.changes, &e.reason)));
             }
             EmployeeEvent::CompensationChanged(e) => {
-                person.change(e.employment_id, |employment| employment.pay.insert(e.effective, e.pay));
+                person.change(e.employment_id, |employment| employment.pay.insert(e.effective, reasoned(e.pay, &e.reason)));
             }
             EmployeeEvent::PersonalDetailsChanged(e) => {
                 person.details.insert(e.effective, e.changes.clear().cloned().unwrap_or_default());
@@ -437,7 +454,7 @@ impl State {
     fn manager_until(&self, on: Date) -> Option<Date> {
         let Self::Known(person) = self else { return None };
         let employment = person.employed_on(on)?;
-        let later = employment.assignments.changes().iter().find(|(at, change)| at.on > on && !change.manager_id.is_keep());
+        let later = employment.assignments.changes().iter().find(|(at, set)| at.on > on && !set.change.manager_id.is_keep());
         [later.map(|(at, _)| at.on), employment.end_exclusive()].into_iter().flatten().min()
     }
 
@@ -457,19 +474,23 @@ impl State {
         Some(Work { employments, service_start: person.original_hire_date, places })
     }
 
-    /// Where and for whom the person works on a day; of who does not, by the employment that ended last, else the next.
+    /// Where and for whom the person works on a day; of who does not, by the employment that ended last, else the next; of who never
+    /// started, where they were to start by the offer of the latest day.
     pub fn place(&self, on: Date) -> Option<Place> {
         let Self::Known(person) = self else { return None };
-        // Who never started worked nowhere.
         let mut started = person.employments.iter().filter(|e| e.has_days());
-        let employment = started.clone().rev().find(|e| e.from <= on).or_else(|| started.next())?;
+        let started = started.clone().rev().find(|e| e.from <= on).or_else(|| started.next());
+        let offered = || person.employments.iter().max_by_key(|e| (e.from, e.id));
+        let (employment, never_started) = started.map(|e| (e, false)).or_else(|| offered().map(|e| (e, true)))?;
         let last_day = employment.end.as_ref().map_or(Date::MAX, |(day, _)| *day);
         let day = on.min(last_day).max(employment.from);
-        let held = employment.assignments.changes().iter().rev().filter(|(at, _)| at.on <= day);
-        let department_id = held.clone().find_map(|(_, change)| change.department_id)?;
-        let location_id = last_set(held.clone().map(|(_, change)| change.location_id));
-        let manager_id = last_set(held.map(|(_, change)| change.manager_id));
-        Some(Place { department_id, location_id, manager_id, left: last_day < on, back_since: person.back_since(on) })
+        let changes = employment.assignments.changes().iter().rev();
+        let held = changes.filter(|(at, _)| at.on <= day).map(|(_, set)| set.change);
+        let department_id = held.clone().find_map(|change| change.department_id)?;
+        let location_id = last_set(held.clone().map(|change| change.location_id));
+        let manager_id = last_set(held.map(|change| change.manager_id));
+        let left = last_day < on && !never_started;
+        Some(Place { department_id, location_id, manager_id, never_started, left, back_since: person.back_since(on) })
     }
 }
 
@@ -501,6 +522,8 @@ pub struct Place {
     pub location_id: Option<LocationId>,
     /// The person reported to.
     pub manager_id: Option<EmployeeId>,
+    /// Whether nobody works there: the person never started anywhere, and was to start here.
+    pub never_started: bool,
     /// Whether the employment has ended before the day.
     pub left: bool,
     /// The first day after the last time without employment, of whoever was hired again after one.
@@ -510,6 +533,16 @@ pub struct Place {
 impl Person {
     fn employed_on(&self, day: Date) -> Option<&Employment> {
         self.employments.iter().rev().find(|e| e.covers(day))
+    }
+
+    /// The last employment that has days, or will have; none of who never started.
+    fn last_begun(&self) -> Option<&Employment> {
+        self.employments.iter().rev().find(|e| e.has_days())
+    }
+
+    /// Whether an end leaves the person no employment that has days.
+    fn would_never_start(&self, end: &EmployeeTerminated) -> bool {
+        self.employments.iter().all(|e| if e.id == end.employment_id { end.last_day_worked < e.from } else { !e.has_days() })
     }
 
     /// The first day after the last time without employment that was over on a day; none where there was no such time.
@@ -526,25 +559,31 @@ impl Person {
         back
     }
 
+    /// The first day of an employment, also of one that never started.
+    fn first_day(&self) -> Date {
+        self.employments.iter().map(|e| e.from).min().unwrap_or(Date::MIN)
+    }
+
     /// The first day of employment or of service, whichever is earlier.
     fn service_start(&self) -> Date {
-        let hired = self.employments.first().map_or(Date::MIN, |e| e.from);
+        let hired = self.first_day();
         self.original_hire_date.map_or(hired, |original| original.min(hired))
     }
 
     fn not_before_hire(&self, day: Day) -> Result<Date, Refusal> {
-        let hired = self.employments.first().map_or(Date::MIN, |e| e.from);
+        let hired = self.first_day();
         if day.date() < hired { Err(Refusal::BeforeHire(hired)) } else { Ok(day.date()) }
     }
 
-    /// Whether this very hire made the person: the first change of each timeline is the hire's.
-    fn was_hired_as(&self, c: &HireEmployee) -> bool {
-        let hired = hired(c);
-        self.employments.first().is_some_and(|e| e.started_as(hired.effective.on, &c.assignment, c.pay))
+    /// Whether all that a hire says is so now: the person's only employment is that one, goes on, and its first day says the same.
+    fn is_hired_as(&self, c: &HireEmployee) -> bool {
+        let (on, hired) = (c.hire_date.date(), hired(c));
+        let [employment] = self.employments.as_slice() else { return false };
+        employment.stands_as(on, &c.assignment, c.pay)
             && self.original_hire_date == hired.original_hire_date
             && self.number.as_deref() == Some(c.employee_number.as_str())
-            && hired.person.into_clear().is_some_and(|p| first(&self.details) == Some(&p.into()))
-            && hired.contact.into_clear().is_some_and(|p| first(&self.contact) == Some(&p.into()))
+            && hired.person.into_clear().is_some_and(|p| restates(&self.details, on, &p.into()))
+            && hired.contact.into_clear().is_some_and(|p| restates(&self.contact, on, &p.into()))
     }
 
     /// What is to be said of a fact whose day has begun: nothing where it is not so any more, as of an employment that was ended
@@ -598,13 +637,13 @@ impl From<&EmployeeHired> for Person {
 }
 
 impl Employment {
-    fn new(id: EmploymentId, effective: Effective, assignment: Assignment, hired_pay: Option<Pay>) -> Self {
+    fn new(id: EmploymentId, effective: Effective, assignment: Assignment, first_pay: Option<Pay>) -> Self {
         let (mut assignments, mut pay) = (Timeline::default(), Timeline::default());
-        assignments.insert(effective, assignment.into());
-        if let Some(first) = hired_pay {
-            pay.insert(effective, first);
+        assignments.insert(effective, Reasoned { change: assignment.into(), reason: None });
+        if let Some(change) = first_pay {
+            pay.insert(effective, Reasoned { change, reason: None });
         }
-        Self { id, from: effective.on, end: None, assignments, hired_pay, pay }
+        Self { id, from: effective.on, end: None, assignments, pay }
     }
 
     /// The first day without it.
@@ -621,8 +660,12 @@ impl Employment {
         self.from <= day && self.end.as_ref().is_none_or(|(last, _)| day <= *last)
     }
 
-    fn started_as(&self, on: Date, assignment: &Assignment, pay: Option<Pay>) -> bool {
-        self.from == on && self.hired_pay == pay && first(&self.assignments) == Some(&AssignmentChange::from(*assignment))
+    /// Whether it goes on, and its first day says this of it. A hire gives no reasons, so reasons are not compared.
+    fn stands_as(&self, on: Date, assignment: &Assignment, pay: Option<Pay>) -> bool {
+        self.from == on
+            && self.end.is_none()
+            && said_on(&self.pay, on).map(|said| said.change) == pay
+            && said_on(&self.assignments, on).is_some_and(|said| said.change == AssignmentChange::from(*assignment))
     }
 }
 
@@ -634,8 +677,8 @@ fn last_set<T>(mut newest_first: impl Iterator<Item = Patch<T>>) -> Option<T> {
     }
 }
 
-fn first<C: Change>(timeline: &Timeline<C>) -> Option<&C> {
-    timeline.changes().first().map(|(_, change)| change)
+fn reasoned<C>(change: C, reason: &str) -> Reasoned<C> {
+    Reasoned { change, reason: Some(reason.into()) }
 }
 
 /// The place of the next change on a day.

@@ -96,14 +96,18 @@ fn check(given_commands: &[&str], when: &str, expected: &str) {
 fn a_person_is_hired_once() {
     check(&[], HIRE, "EmployeeHired 2020-01-01/0");
     check(&[HIRE], HIRE, "");
-    check(&[HIRE, LEAVE, REHIRE], HIRE, "");
+    check(&[HIRE, LEAVE], HIRE, "already_hired /employee_id");
+    check(&[HIRE, LEAVE, REHIRE], HIRE, "already_hired /employee_id");
     for (what, other) in
         [("\"17\"", "\"18\""), ("Ada", "Eva"), ("ada@", "eva@"), ("2020-01-01", "2020-01-02"), ("50000", "1"), ("#5", "#6")]
     {
         check(&[HIRE], &HIRE.replace(what, other), "already_hired /employee_id");
     }
-    // A change since then does not make the retry another hire.
-    check(&[HIRE, r#"ChangePersonalDetails "effective_on":"2020-01-01","changes":{"given_name":"Eva"}"#], HIRE, "");
+    // What a change of a later day says, the hire does not.
+    let named = |day: &str, name: &str| format!(r#"ChangePersonalDetails "effective_on":"{day}","changes":{{"given_name":"{name}"}}"#);
+    check(&[HIRE, &named("2020-01-02", "Eva")], HIRE, "");
+    check(&[HIRE, &named("2020-01-01", "Eva")], HIRE, "already_hired /employee_id");
+    check(&[HIRE, &named("2020-01-01", "Eva"), &named("2020-01-01", "Ada")], HIRE, "");
     for text in [LEAVE, REHIRE, r#"ChangeContactDetails "effective_on":"2020-01-01","changes":{}"#] {
         check(&[], text, "not_found -");
     }
@@ -219,15 +223,45 @@ fn changes_fall_on_an_employed_day() {
 
 #[test]
 fn a_change_that_its_day_says_already_is_nothing() {
-    check(&[HIRE], &transfer("2020-01-01", "2"), "");
+    check(&[HIRE, &transfer("2020-02-01", "6")], &transfer("2020-02-01", "6"), "");
     check(&[HIRE, &transfer("2020-02-01", "6")], &transfer("2020-02-01", "2"), "AssignmentChanged 2020-02-01/1");
     check(&[HIRE, &transfer("2020-02-01", "6")], &transfer("2020-01-15", "6"), "AssignmentChanged 2020-01-15/0");
-    check(&[HIRE], &raise("2020-01-01", "50000.00"), "");
+    check(&[HIRE, &raise("2020-02-01", "50000")], &raise("2020-02-01", "50000.00"), "");
     check(&[HIRE], &raise("2020-02-01", "50000.01"), "CompensationChanged 2020-02-01/0");
     let again = r#"ChangeContactDetails "effective_on":"2020-01-01","changes":{"phone":null,"work_email":"ADA@example.com"}"#;
     check(&[HIRE], again, "");
     check(&[HIRE], r#"ChangeContactDetails "effective_on":"2020-02-01","changes":{}"#, "");
     check(&[HIRE], r#"ChangePersonalDetails "effective_on":"2019-12-31","changes":{"given_name":"Eva"}"#, "before_hire /effective_on");
+}
+
+#[test]
+fn another_reason_is_a_change() {
+    let (moved, raised) = (transfer("2020-02-01", "6"), raise("2020-02-01", "60000"));
+    check(&[HIRE, &moved], &moved.replace("transfer", "mistake"), "AssignmentChanged 2020-02-01/1");
+    check(&[HIRE, &raised], &raised.replace("review", "promotion"), "CompensationChanged 2020-02-01/1");
+    // A hire has no reason.
+    check(&[HIRE], &transfer("2020-01-01", "2"), "AssignmentChanged 2020-01-01/1");
+    check(&[HIRE], &raise("2020-01-01", "50000.00"), "CompensationChanged 2020-01-01/1");
+    // The reason that stands is that of the day's last change.
+    let again = moved.replace("transfer", "mistake");
+    check(&[HIRE, &moved, &again], &moved, "AssignmentChanged 2020-02-01/2");
+    check(&[HIRE, &moved, &again], &again, "");
+    // What says nothing of anything needs no reason.
+    check(&[HIRE, &moved], r#"ChangeAssignment "effective_on":"2020-02-01","changes":{},"reason":"other""#, "");
+}
+
+#[test]
+fn what_was_said_of_an_employment_that_is_over_can_be_said_again() {
+    let never = LEAVE.replace("2020-06-30", "2019-12-31");
+    let again = REHIRE.replace("2021-01-01", "2020-01-01");
+    check(&[HIRE, &never, &again], &never, "EmployeeTerminated 2019-12-31/0");
+    check(&[HIRE, &never, &again, &never], &never, "");
+    check(&[HIRE, &never, &again, &never], &again, "EmployeeRehired 2020-01-01/0");
+    check(&[HIRE, &never], HIRE, "already_hired /employee_id");
+    check(&[HIRE, LEAVE, REHIRE, &LEAVE.replace("2020-06-30", "2021-03-31")], REHIRE, "rehire_before_end /hire_date");
+    check(&[HIRE, LEAVE, REHIRE, &raise("2021-01-01", "1")], REHIRE, "still_employed -");
+    check(&[HIRE, LEAVE, REHIRE, &transfer("2021-01-01", "6")], REHIRE, "still_employed -");
+    check(&[HIRE, LEAVE, REHIRE, &transfer("2021-02-01", "6")], REHIRE, "");
 }
 
 #[test]
@@ -254,7 +288,7 @@ fn an_employment_ends_once() {
     check(&[HIRE, LEAVE], LEAVE, "");
     check(&[HIRE, LEAVE], &leave("2020-07-01"), "already_terminated /last_day_worked");
     check(&[HIRE, LEAVE], &LEAVE.replace("resignation", "dismissal"), "already_terminated /last_day_worked");
-    check(&[HIRE, LEAVE, REHIRE], LEAVE, "");
+    check(&[HIRE, LEAVE, REHIRE], LEAVE, "termination_before_hire /last_day_worked");
     check(&[HIRE, LEAVE, REHIRE], &leave("2020-07-01"), "termination_before_hire /last_day_worked");
     check(&[HIRE, LEAVE, REHIRE], &leave("2021-07-01"), "EmployeeTerminated 2021-07-01/0");
 }
@@ -300,6 +334,14 @@ fn the_place_of_work_is_that_of_the_day() {
 fn a_rehire_follows_an_end() {
     let rehire = |day: &str| REHIRE.replace("2021-01-01", day);
     check(&[HIRE], REHIRE, "still_employed -");
+    let never = LEAVE.replace("2020-06-30", "2019-12-31");
+    for day in ["2019-01-01", "2019-12-31", "2020-01-01", "2020-02-01"] {
+        check(&[HIRE, &never], &rehire(day), &format!("EmployeeRehired {day}/0"));
+    }
+    // Only what has days is before it.
+    let no_return = LEAVE.replace("2020-06-30", "2020-12-31");
+    check(&[HIRE, LEAVE, REHIRE, &no_return], &rehire("2020-07-01"), "EmployeeRehired 2020-07-01/0");
+    check(&[HIRE, LEAVE, REHIRE, &no_return], &rehire("2020-06-30"), "rehire_before_end /hire_date");
     check(&[HIRE, LEAVE], &rehire("2020-06-30"), "rehire_before_end /hire_date");
     check(&[HIRE, LEAVE], &rehire("2020-07-01"), "EmployeeRehired 2020-07-01/0");
     check(&[HIRE, LEAVE, REHIRE], REHIRE, "");
@@ -344,6 +386,19 @@ fn numbers_and_addresses_are_claimed() {
     check_claims(&[HIRE], HIRE, &[]);
     check_claims(&[HIRE], LEAVE, &[]);
     check_claims(&[HIRE, LEAVE], REHIRE, &[]);
+    // Whoever never starts gives up both, and takes them again with another offer.
+    let (never, offer) = (LEAVE.replace("2020-06-30", "2019-12-31"), REHIRE.replace("2021-01-01", "2019-06-01"));
+    let x = email("2020-02-01", "\"x@example.com\"");
+    check_claims(&[HIRE], &never, &["employee_number -17", "work_email -ada@example.com"]);
+    check_claims(&[HIRE, &x], &never, &["employee_number -17", "work_email -ada@example.com", "work_email -x@example.com"]);
+    check_claims(&[HIRE, &never], &x, &[]);
+    check_claims(&[HIRE, &never, &x], &offer, &["employee_number +17", "work_email +ada@example.com", "work_email +x@example.com"]);
+    check_claims(&[HIRE, LEAVE, REHIRE], &LEAVE.replace("2020-06-30", "2020-12-31"), &[]);
+    check_claims(
+        &[HIRE, &never, &offer],
+        &LEAVE.replace("2020-06-30", "2019-05-31"),
+        &["employee_number -17", "work_email -ada@example.com"],
+    );
     // The old address was the person's until then and stays so.
     check_claims(&[HIRE], &email("2020-02-01", "\"x@example.com\""), &["work_email +x@example.com"]);
     check_claims(&[HIRE], &email("2020-02-01", "null"), &[]);
@@ -397,11 +452,12 @@ fn any_command() -> impl Strategy<Value = String> {
     prop_oneof![
         1 => on.clone().prop_map(|on| HIRE.replace("2020-01-01", &on.to_string())),
         2 => (on.clone(), 2..4_u8).prop_map(|(on, d)| REHIRE.replace("2021-01-01", &on.to_string()).replace("#2", &format!("#{d}"))),
-        2 => (on.clone(), 0..2_u8).prop_map(|(on, r)| LEAVE.replace("2020-06-30", &on.to_string()).replace("resignation", &format!("r{r}"))),
-        4 => (on.clone(), 2..6_u8).prop_map(|(on, d)| transfer(&on.to_string(), &d.to_string())),
+        3 => (-1..40_i32, 0..2_u8).prop_map(|(n, r)| (day(n), r)).prop_map(|(on, r)| LEAVE.replace("2020-06-30", &on.to_string()).replace("resignation", &format!("r{r}"))),
+        4 => (on.clone(), 2..6_u8, 0..2_u8)
+            .prop_map(|(on, d, r)| transfer(&on.to_string(), &d.to_string()).replace("transfer", &format!("r{r}"))),
         2 => (on.clone(), prop_oneof![Just("null".to_owned()), (2..6_u8).prop_map(|m| format!("\"#{m}\""))])
             .prop_map(|(on, m)| format!(r##"ChangeAssignment "effective_on":"{on}","changes":{{"manager_id":{m},"job_id":"#3"}},"reason":"r""##)),
-        4 => (on.clone(), 1..5_u8).prop_map(|(on, n)| raise(&on.to_string(), &n.to_string())),
+        4 => (on.clone(), 1..5_u8, 0..2_u8).prop_map(|(on, n, r)| raise(&on.to_string(), &n.to_string()).replace("review", &format!("r{r}"))),
         3 => (on.clone(), prop_oneof![Just("null".to_owned()), (0..4_u8).prop_map(|n| format!("\"e{n}@example.com\""))])
             .prop_map(|(on, e)| format!(r#"ChangeContactDetails "effective_on":"{on}","changes":{{"work_email":{e}}}"#)),
         1 => (on, 0..3_u8).prop_map(|(on, n)| format!(r#"ChangePersonalDetails "effective_on":"{on}","changes":{{"given_name":"n{n}"}}"#)),
@@ -428,20 +484,148 @@ fn employments(history: &[EmployeeEvent]) -> Vec<(Date, Option<Date>)> {
     all
 }
 
+/// The last value among those that the changes of a day set.
+fn last_on<T, C>(changes: &[(Date, C)], on: Date, set: impl Fn(&C) -> Option<T>) -> Option<T> {
+    changes.iter().rev().filter(|(day, _)| *day == on).find_map(|(_, change)| set(change))
+}
+
+/// Of a field that may be set or cleared: what it was set to, or that it was cleared.
+#[expect(clippy::option_option, reason = "kept, cleared and set are three cases, as in a patch")]
+fn said<T: Clone>(patch: &Patch<T>) -> Option<Option<T>> {
+    match patch {
+        Patch::Keep => None,
+        Patch::Clear => Some(None),
+        Patch::Set(value) => Some(Some(value.clone())),
+    }
+}
+
+/// Whether all that a field says of a day was last said so.
+fn says_so<T: PartialEq>(said: Option<T>, last: Option<T>) -> bool {
+    said.is_none() || said == last
+}
+
+/// What a reader of the events knows of the employment that was recorded last.
+#[derive(Default)]
+struct LastEmployment {
+    nth: usize,
+    from: Date,
+    end: Option<(Date, String)>,
+    assignments: Vec<(Date, (AssignmentChange, String))>,
+    pay: Vec<(Date, (Pay, String))>,
+}
+
+/// Whether a command would change nothing of what its reader knows from the events, told from them without the rules: all that
+/// it says, its reason included, is what was said last of that day, and what it starts goes on.
+fn is_so_already(history: &[EmployeeEvent], command: &Command) -> bool {
+    let (mut last, mut names, mut emails) = (LastEmployment::default(), Vec::new(), Vec::new());
+    let mut all: Vec<LastEmployment> = Vec::new();
+    for event in history {
+        match event {
+            EmployeeEvent::EmployeeHired(e) => {
+                last = LastEmployment { nth: 1, from: e.effective.on, ..LastEmployment::default() };
+                last.assignments.push((last.from, (e.assignment.into(), String::new())));
+                last.pay.extend(e.pay.map(|pay| (last.from, (pay, String::new()))));
+                names.push((last.from, e.person.clear().unwrap().given_name.clone()));
+                emails.push((last.from, e.contact.clear().unwrap().work_email.clone()));
+            }
+            EmployeeEvent::EmployeeRehired(e) => {
+                let next = LastEmployment { nth: last.nth + 1, from: e.effective.on, ..LastEmployment::default() };
+                // Somebody who was to start later is there from then on, under the name and address of the hire.
+                if let (Some((named, _)), Some((reached, _))) = (names.first_mut(), emails.first_mut()) {
+                    *named = next.from.min(*named);
+                    *reached = next.from.min(*reached);
+                }
+                all.push(std::mem::replace(&mut last, next));
+                last.assignments.push((last.from, (e.assignment.into(), String::new())));
+                last.pay.extend(e.pay.map(|pay| (last.from, (pay, String::new()))));
+            }
+            EmployeeEvent::AssignmentChanged(e) => {
+                let to = all.iter_mut().chain([&mut last]).find(|period| employment_id(e.employee_id, period.nth - 1) == e.employment_id);
+                to.unwrap().assignments.push((e.effective.on, (e.changes, e.reason.clone())));
+            }
+            EmployeeEvent::CompensationChanged(e) => {
+                let to = all.iter_mut().chain([&mut last]).find(|period| employment_id(e.employee_id, period.nth - 1) == e.employment_id);
+                to.unwrap().pay.push((e.effective.on, (e.pay, e.reason.clone())));
+            }
+            EmployeeEvent::PersonalDetailsChanged(e) => {
+                names.extend(e.changes.clear().unwrap().given_name.clone().map(|name| (e.effective.on, name)));
+            }
+            EmployeeEvent::ContactDetailsChanged(e) => {
+                emails.extend(said(&e.changes.clear().unwrap().work_email).map(|email| (e.effective.on, email)));
+            }
+            EmployeeEvent::EmployeeTerminated(e) => last.end = Some((e.last_day_worked, e.reason.clone())),
+            EmployeeEvent::EmploymentStarted(_) | EmployeeEvent::EmploymentEnded(_) | EmployeeEvent::ChangeTookEffect(_) => {}
+        }
+    }
+    let starts_so = |period: &LastEmployment, on: Date, assignment: &Assignment, pay: Option<Pay>| {
+        let assigned = |set: &dyn Fn(&AssignmentChange) -> Option<String>| last_on(&period.assignments, on, |(change, _)| set(change));
+        let (now, of_hire) = (&period.assignments, AssignmentChange::from(*assignment));
+        let same = |set: &dyn Fn(&AssignmentChange) -> Option<String>| set(&of_hire) == assigned(set);
+        !now.is_empty()
+            && period.from == on
+            && period.end.is_none()
+            && last_on(&period.pay, on, |(pay, _)| Some(*pay)) == pay
+            && same(&|c| c.department_id.map(|id| id.to_string()))
+            && same(&|c| c.job_id.map(|id| id.to_string()))
+            && same(&|c| said(&c.manager_id).map(|id| format!("{id:?}")))
+    };
+    let covering = |on: Date| {
+        let covers = |period: &&LastEmployment| period.from <= on && period.end.as_ref().is_none_or(|(day, _)| on <= *day);
+        all.iter().chain([&last]).find(covers)
+    };
+    match command {
+        Command::HireEmployee(c) => {
+            last.nth == 1
+                && starts_so(&last, c.hire_date.date(), &c.assignment, c.pay)
+                && last_on(&names, last.from, |name| Some(name.clone())).as_deref() == Some(c.person.given_name.as_str())
+                && last_on(&emails, last.from, |email| Some(email.clone())).flatten().as_deref()
+                    == c.contact.work_email.as_ref().map(EmailAddress::as_str)
+        }
+        Command::RehireEmployee(c) => last.nth > 1 && starts_so(&last, c.hire_date.date(), &c.assignment, c.pay),
+        Command::ChangeAssignment(c) => covering(c.effective_on.date()).is_some_and(|period| {
+            let (on, said_last) = (c.effective_on.date(), &period.assignments);
+            last_on(said_last, on, |(_, reason)| Some(reason.clone())).as_deref() == Some(c.reason.as_str())
+                && says_so(c.changes.department_id, last_on(said_last, on, |(change, _)| change.department_id))
+                && says_so(c.changes.job_id, last_on(said_last, on, |(change, _)| change.job_id))
+                && says_so(said(&c.changes.manager_id), last_on(said_last, on, |(change, _)| said(&change.manager_id)))
+        }),
+        Command::ChangeCompensation(c) => covering(c.effective_on.date()).is_some_and(|period| {
+            last_on(&period.pay, c.effective_on.date(), |said| Some(said.clone())) == Some((c.pay, c.reason.to_text()))
+        }),
+        Command::ChangePersonalDetails(c) => {
+            let name = c.changes.given_name.as_ref().map(crate::text::Name::to_text);
+            name == last_on(&names, c.effective_on.date(), |name| Some(name.clone()))
+        }
+        Command::ChangeContactDetails(c) => {
+            let email = said(&c.changes.work_email).map(|email| email.map(|email| email.to_text()));
+            email == last_on(&emails, c.effective_on.date(), |email| Some(email.clone()))
+        }
+        Command::TerminateEmployee(c) => last.end == Some((c.last_day_worked.date(), c.reason.to_text())),
+        Command::AnnounceDue(_) => false,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn exactly_one_assignment_on_an_employed_day_and_none_on_others(commands in prop::collection::vec(any_command(), 1..30)) {
-        let (mut state, mut history, mut held) = (State::default(), Vec::new(), BTreeSet::new());
+        let (mut state, mut history, mut held, mut holds_number) = (State::default(), Vec::new(), BTreeSet::new(), false);
         // Start hired, so that little is refused.
         for text in std::iter::once(HIRE.to_owned()).chain(commands) {
             let command = command(&text);
             let facts = open(&state, &command);
-            let Ok(events) = state.decide(&command, &facts) else { continue };
+            let decided = state.decide(&command, &facts);
+            prop_assert_eq!(decided == Ok(Vec::new()), is_so_already(&history, &command), "{}", text);
+            let Ok(events) = decided else { continue };
             let announced = command.claims();
             prop_assert!(state.claims(&events).iter().all(|claim| announced.iter().any(|known| known.covers(claim))), "{}", text);
-            for claim in state.claims(&events).into_iter().filter(|c| *c.of == WORK_EMAIL) {
+            for claim in state.claims(&events) {
+                if *claim.of == EMPLOYEE_NUMBER {
+                    prop_assert_eq!(holds_number, claim.op == ClaimOp::Release, "taken or given up twice");
+                    holds_number = claim.op == ClaimOp::Take;
+                    continue;
+                }
                 match claim.op {
                     ClaimOp::Take => prop_assert!(held.insert(claim.value), "taken twice"),
                     ClaimOp::Release => prop_assert!(held.remove(&claim.value), "released unheld"),
@@ -462,8 +646,14 @@ proptest! {
             prop_assert!(person.employments.iter().flat_map(|e| rows(&e.pay, e, on)).count() <= employed);
             prop_assert_eq!(state.standing(on) == Standing::Open, employed == 1);
         }
-        let current: BTreeSet<String> = emails(&person.contact).into_iter().map(str::to_owned).collect();
-        prop_assert_eq!(current, held, "claims are the addresses that hold on some day");
+        let ever = periods.iter().any(|(from, last)| last.is_none_or(|last| *from <= last));
+        let current: BTreeSet<String> = emails(&person.contact).into_iter().map(str::to_owned).filter(|_| ever).collect();
+        prop_assert_eq!(current, held, "claims are the addresses that hold on some day, of who is employed on one");
+        prop_assert_eq!(holds_number, ever, "a number is held by who is employed on some day");
+        for (from, last) in periods.iter().filter(|(from, last)| last.is_none_or(|last| *from <= last)) {
+            let known = |on: Date| person.details.on(None, on).flatten().is_some() && person.contact.on(None, on).flatten().is_some();
+            prop_assert!(known(*from) && last.is_none_or(known), "somebody works there whose name is not known");
+        }
         let replayed = history.iter().fold(State::default(), State::evolve);
         prop_assert_eq!(replayed, state);
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     ClaimUse, LockUse, Touches,
-    command::{chosen, commands},
+    command::{chosen, commands, not_null},
     text::{Code, Day, Name, TimeZoneName},
 };
 
@@ -104,10 +104,12 @@ pub struct ChangeLocation {
     /// From when.
     pub effective_on: Day,
     /// The name from then on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = Name, required = false)]
     pub name: Option<Name>,
     /// The IANA time zone from then on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = TimeZoneName, required = false)]
     pub time_zone: Option<TimeZoneName>,
 }
 

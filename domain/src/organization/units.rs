@@ -74,10 +74,11 @@ impl<I: Ord + Copy, C: Sparse> Units<I, C> {
         }
     }
 
-    /// Whether something can be created: when, or none if it was created just so.
+    /// Whether something can be created: when, or none if it is there just so: open from that day without an end, which says the same of it.
     pub(super) fn create(&self, id: I, code: &Code, on: Date, first: &C) -> Result<Option<Effective>, CreateRefusal> {
         if let Some(unit) = self.get(id) {
-            let same = unit.code == code.as_str() && unit.opened_on == on && unit.changes().first().is_some_and(|(_, c)| c == first);
+            let stands = unit.code == code.as_str() && unit.opened_on == on && unit.closed_from.is_none();
+            let same = stands && restates(&unit.timeline, on, first);
             return if same { Ok(None) } else { Err(CreateRefusal::AlreadyExists) };
         }
         if self.codes.contains(&code.as_str().to_lowercase()) {

@@ -55,8 +55,8 @@ pub enum State {
     Ready(Particulars),
     /// Refused until resumed, for this reason.
     Suspended(Particulars, String),
-    /// Gone for good; what it was called is of no more use.
-    Closed,
+    /// Gone for good, for this reason; what it was called is of no more use.
+    Closed(String),
 }
 
 /// What a tenant is called and may use, and by which clock it goes.
@@ -95,7 +95,7 @@ impl State {
                 if same { Ok(Vec::new()) } else { Err(Refusal::AlreadyRegistered) }
             }
 
-            (Closed, C::CloseTenant(_)) => Ok(Vec::new()),
+            (Closed(reason), C::CloseTenant(c)) if reason == c.reason.as_str() => Ok(Vec::new()),
             (
                 Absent,
                 C::ConfirmProvisioned(_)
@@ -107,14 +107,15 @@ impl State {
                 | C::CloseTenant(_),
             ) => Err(Refusal::NotFound),
             (
-                Closed,
+                Closed(_),
                 C::RegisterTenant(_)
                 | C::ConfirmProvisioned(_)
                 | C::RenameTenant(_)
                 | C::ChangeSubscription(_)
                 | C::ChangeTenantTimeZone(_)
                 | C::SuspendTenant(_)
-                | C::ResumeTenant(_),
+                | C::ResumeTenant(_)
+                | C::CloseTenant(_),
             ) => Err(Refusal::Closed),
 
             (Registered(_), C::ConfirmProvisioned(c)) => Ok(one(TenantProvisioned { tenant_id: c.tenant_id })),
@@ -209,7 +210,7 @@ impl State {
             }
             TenancyEvent::TenantProvisioned(_) => match self {
                 Registered(p) => Ready(p),
-                other @ (Absent | Ready(_) | Suspended(..) | Closed) => other,
+                other @ (Absent | Ready(_) | Suspended(..) | Closed(_)) => other,
             },
             TenancyEvent::TenantRenamed(e) => self.change(|p| {
                 p.slug.clone_from(&e.slug);
@@ -219,27 +220,27 @@ impl State {
             TenancyEvent::TenantTimeZoneChanged(e) => self.change(|p| p.time_zone.clone_from(&e.time_zone)),
             TenancyEvent::TenantSuspended(e) => match self {
                 Ready(p) | Suspended(p, _) => Suspended(p, e.reason.clone()),
-                other @ (Absent | Registered(_) | Closed) => other,
+                other @ (Absent | Registered(_) | Closed(_)) => other,
             },
             TenancyEvent::TenantResumed(_) => match self {
                 Suspended(p, _) => Ready(p),
-                other @ (Absent | Registered(_) | Ready(_) | Closed) => other,
+                other @ (Absent | Registered(_) | Ready(_) | Closed(_)) => other,
             },
-            TenancyEvent::TenantClosed(_) => Closed,
+            TenancyEvent::TenantClosed(e) => Closed(e.reason.clone()),
         }
     }
 
     const fn particulars(&self) -> Option<&Particulars> {
         match self {
             Self::Registered(p) | Self::Ready(p) | Self::Suspended(p, _) => Some(p),
-            Self::Absent | Self::Closed => None,
+            Self::Absent | Self::Closed(_) => None,
         }
     }
 
     fn change(mut self, change: impl FnOnce(&mut Particulars)) -> Self {
         match &mut self {
             Self::Registered(p) | Self::Ready(p) | Self::Suspended(p, _) => change(p),
-            Self::Absent | Self::Closed => {}
+            Self::Absent | Self::Closed(_) => {}
         }
         self
     }

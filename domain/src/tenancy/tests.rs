@@ -78,6 +78,7 @@ fn the_lifecycle_goes_one_way() {
     check(&[REGISTER, "ConfirmProvisioned", SUSPEND], "ConfirmProvisioned", "", &[]);
     check(&[REGISTER, "ConfirmProvisioned", SUSPEND], r#"SuspendTenant "reason":"abuse""#, "TenantSuspended", &[]);
     check(&[REGISTER, "ConfirmProvisioned", SUSPEND], CLOSE, "TenantClosed", &["-acme"]);
+    check(&[REGISTER, CLOSE], r#"CloseTenant "reason":"another one""#, "tenant_closed", &[]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ create table person_span (          -- of employee_id: directory
     birth_date  date,               -- personal
     gender      text,               -- personal
     sets        smallint not null,  -- personal
-    search      text,               -- directory: given name, family name and employee number, lower-cased
+    search      text,               -- directory: names, number, work addresses and former names, folded: platform::search
     grams       int4[]   not null   -- directory: of `search`, for words anywhere in it: platform::search
 ) with (fillfactor = 90);
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use events::{
-    Change, Effective, Event, Personal, StreamName, Timeline, Version,
+    Change, Effective, Event, Personal, Span, StreamName, Timeline, Version,
     employee::{
         Assignment, AssignmentChange, ContactDetails, ContactDetailsChange, EmployeeEvent, Patch, Pay, PersonalDetails,
         PersonalDetailsChange,
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     headcount::Steps,
-    spans::{assigned, assignment_row, contact_change, contact_row, details_change, details_row, paid, pay_row},
+    spans::{FoundBy, assigned, assignment_row, contact_change, contact_row, details_change, details_row, paid, pay_row},
     tables::{Employee, Employment, PersonRows},
     top::Top,
 };
@@ -185,7 +185,18 @@ impl Fold for Person {
                 self.start(e.employment_id.uuid(), effective, e.assignment, e.pay, "hire")?;
             }
             EmployeeEvent::EmployeeRehired(e) => {
-                self.start(e.employment_id.uuid(), storable_effective(e.effective)?, e.assignment, e.pay, "rehire")?;
+                let effective = storable_effective(e.effective)?;
+                // What the hire said of the person holds from the first day that they are there.
+                self.details.start_by(effective.on);
+                self.contact.start_by(effective.on);
+                // Service starts with the first employment that has days, unless the hire says an earlier day.
+                if let Some(first) = self.original_hire_date
+                    && self.employments.values().all(|period| period.ends_on.is_some_and(|ends_on| ends_on <= period.starts_on))
+                {
+                    let was_implied = self.employments.values().any(|period| period.starts_on == first);
+                    self.original_hire_date = Some(if was_implied { effective.on } else { first.min(effective.on) });
+                }
+                self.start(e.employment_id.uuid(), effective, e.assignment, e.pay, "rehire")?;
             }
             EmployeeEvent::AssignmentChanged(e) => {
                 storable_text([&e.reason])?;
@@ -258,9 +269,20 @@ impl Fold for Person {
         let Some(original_hire_date) = self.original_hire_date else { return };
         let stream_version = i64::try_from(self.version.0).unwrap_or(i64::MAX);
         to.employee.push(Employee { employee_id, employee_number: self.number.clone(), original_hire_date, stream_version });
-        let details = self.details.spans((None, 0), None).into_iter();
-        to.person_span.extend(details.map(|span| details_row(employee_id, self.number.as_deref(), span)));
-        to.contact_span.extend(self.contact.spans((None, 0), None).into_iter().map(|span| contact_row(employee_id, span)));
+        let contact = self.contact.spans((None, 0), None);
+        let mut by = FoundBy::number(self.number.as_deref());
+        let mut addresses = work_addresses(&contact).peekable();
+        for span in self.details.spans((None, 0), None) {
+            // Whom an address of later is, nobody needs to find yet.
+            while let Some((_, address)) = addresses.next_if(|(from, _)| span.to.is_none_or(|to| *from < to)) {
+                if !by.others.contains(&address) {
+                    by.others.push(address);
+                }
+            }
+            to.person_span.push(details_row(employee_id, &mut by, span));
+        }
+        drop(addresses);
+        to.contact_span.extend(contact.into_iter().map(|span| contact_row(employee_id, span)));
         for (employment_id, period) in &self.employments {
             let (employment_id, ends_on) = (*employment_id, Until(period.ends_on));
             let (starts_on, termination_reason) = (period.starts_on, period.reason.clone());
@@ -271,6 +293,12 @@ impl Fold for Person {
             to.compensation_span.extend(paid.into_iter().filter_map(|span| pay_row(employee_id, employment_id, span)));
         }
     }
+}
+
+/// The addresses at work that hold on some day, each from its first one, in order.
+fn work_addresses(contact: &[Span<(Option<ContactDetails>, i16)>]) -> impl Iterator<Item = (Date, &str)> {
+    let has_days = |span: &&Span<(Option<ContactDetails>, i16)>| span.to.is_none_or(|to| span.from.on < to);
+    contact.iter().filter(has_days).filter_map(|span| Some((span.from.on, span.row.0.as_ref()?.work_email.as_deref()?)))
 }
 
 impl Person {

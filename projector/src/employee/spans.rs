@@ -2,10 +2,13 @@
 
 #![deny(clippy::disallowed_methods)]
 
+use std::collections::BTreeSet;
+
 use events::{
     Money, PayPeriod, Span,
     employee::{Assignment, AssignmentChange, ContactDetails, ContactDetailsChange, Pay, PersonalDetails, PersonalDetailsChange},
 };
+use platform::search::fold;
 use uuid::Uuid;
 
 use super::{
@@ -17,11 +20,46 @@ use crate::{
     fold::{CannotFold, is_set, patch, seq},
 };
 
-pub(super) fn details_row(employee_id: Uuid, number: Option<&str>, span: Span<(Option<PersonalDetails>, i16)>) -> PersonSpan {
+/// What a person is found by on the days of a span, beside the names of it.
+pub(super) struct FoundBy<'a> {
+    /// The number, and the addresses at work that the person has or had by then.
+    pub(super) others: Vec<&'a str>,
+    /// The words of names that the person had before, folded, without those of the span.
+    former: BTreeSet<String>,
+}
+
+impl<'a> FoundBy<'a> {
+    /// By a number and no names yet.
+    pub(super) fn number(number: Option<&'a str>) -> Self {
+        Self { others: number.into_iter().collect(), former: BTreeSet::new() }
+    }
+    /// The text to search in on the days of a span with these details, whose names later spans may have as former ones.
+    fn text(&mut self, details: Option<&PersonalDetails>, becomes_former: bool) -> Option<String> {
+        let names = details.iter().flat_map(|d| [d.given_name.as_str(), &d.family_name]);
+        let mut known = fold(&names.chain(self.others.iter().copied()).collect::<Vec<_>>().join(" "));
+        // Who was erased is found by nothing of before.
+        if let Some(d) = details.filter(|_| becomes_former || !self.former.is_empty()) {
+            let own: BTreeSet<String> = [&d.given_name, &d.family_name].into_iter().flat_map(|name| words(name)).collect();
+            for word in self.former.difference(&own) {
+                known.push(' ');
+                known.push_str(word);
+            }
+            if becomes_former {
+                self.former.extend(own);
+            }
+        }
+        Some(known).filter(|known| !known.is_empty())
+    }
+}
+
+fn words(name: &str) -> impl Iterator<Item = String> + use<> {
+    fold(name).split_whitespace().map(str::to_owned).collect::<Vec<_>>().into_iter()
+}
+
+pub(super) fn details_row(employee_id: Uuid, by: &mut FoundBy<'_>, span: Span<(Option<PersonalDetails>, i16)>) -> PersonSpan {
     let (details, sets) = span.row;
-    let names = details.iter().flat_map(|d| [d.given_name.as_str(), &d.family_name]);
-    let known: Vec<&str> = names.chain(number).collect();
-    let search = Some(known.join(" ").to_lowercase()).filter(|known| !known.is_empty());
+    // No other span comes behind one without an end, and nobody had the names of one without days.
+    let search = by.text(details.as_ref(), span.to.is_some_and(|to| span.from.on < to));
     let grams = platform::search::grams(search.as_deref().unwrap_or_default());
     let (given_name, family_name, birth_date, gender) = match details {
         Some(d) => (Some(d.given_name), Some(d.family_name), d.birth_date, d.gender),

@@ -139,21 +139,22 @@ fn chart(start: &Start) -> String {
             select s.*, c.level + 1, c.found + count(*) over () from chart c {below}
             where c.level < $3 and c.found <= $4 and s.employee_id is distinct from $2
         ), page as (
-            select c.*, $1 as day, p.given_name, p.family_name from chart c left join lateral (
+            select c.*, $1 as day, p.given_name, p.family_name, row_number() over (order by c.level, {FAMILY}, {GIVEN}, c.employee_id) as nth
+            from chart c left join lateral (
                 select p.given_name, p.family_name from person_span p
                 where p.employee_id = c.employee_id and p.valid_from <= $1 and $1 < p.valid_to offset 0
             ) p on true
-            order by c.level, {FAMILY}, {GIVEN}, c.employee_id limit $4 + 1
+            order by nth limit $4 + 1
         )
         select {PERSON}::smallint as kind, c.position, page.employee_id as id, page.day, null as code, page.family_name as name, page.given_name,
-            department_id, job_id, {manager} as manager_id, level, null::bigint as direct_reports from checkpoint c left join page on true
-        {departments}{jobs}union all select {REPORTS}::smallint, null, a.manager_id, $1, null, null, null, null, null, null, null, count(*) from assignment_span a
+            department_id, job_id, {manager} as manager_id, page.nth, level, null::bigint as direct_reports from checkpoint c left join page on true
+        {departments}{jobs}union all select {REPORTS}::smallint, null, a.manager_id, $1, null, null, null, null, null, null, null, null, count(*) from assignment_span a
             where a.manager_id = any (array(select employee_id from page)) and a.valid_from <= $1 and $1 < a.valid_to group by a.manager_id
-        union all select {ROOT}::smallint, null, employee_id, $1, null, null, null, null, null, null, null, null from employee where employee_id = $2",
+        union all select {ROOT}::smallint, null, employee_id, $1, null, null, null, null, null, null, null, null, null from employee where employee_id = $2",
         // Whoever is not at the first level stands below somebody who is seen.
         manager = "case when level > 0 then page.manager_id else (select m.employee_id from employee m where m.employee_id = page.manager_id) end",
-        departments = referred(DEPARTMENT, "department", "name", 6),
-        jobs = referred(JOB, "job", "title", 6),
+        departments = referred(DEPARTMENT, "department", "name", 7),
+        jobs = referred(JOB, "job", "title", 7),
     )
 }
 
@@ -209,11 +210,17 @@ mod tests {
         Part { kind, id: Some(id(n)), day: Some(day()), name: name.map(Into::into), ..Part::default() }
     }
     fn person(n: u128, level: i32, name: Option<&str>) -> Part {
-        Part { level: Some(level), department_id: Some(id(100)), job_id: Some(id(101)), ..part(kind::PERSON, n, name) }
+        Part {
+            nth: i64::try_from(n).ok(),
+            level: Some(level),
+            department_id: Some(id(100)),
+            job_id: Some(id(101)),
+            ..part(kind::PERSON, n, name)
+        }
     }
 
     #[test]
-    fn a_chart_goes_by_level_then_by_name_however_the_rows_come() {
+    fn a_chart_is_in_its_order_however_the_rows_come() {
         let rows = || {
             vec![
                 person(4, 1, Some("b")),

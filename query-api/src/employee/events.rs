@@ -8,7 +8,7 @@ use serde::Serialize;
 use store::{Store, StoreError};
 
 use crate::{
-    cursor::{Cursor, Listing},
+    cursor::Cursor,
     params::{Day, Fresh, Id, Limit, invalid, params},
     read::{Answer, Reads, Seen, behind, not_found},
     sight::Sight,
@@ -53,8 +53,7 @@ pub(crate) async fn recorded_events(
     let scope = reader.0.scope;
     // Events have no day; every cursor carries the same one.
     let (filters, day) = ([("employee", Some(id.to_string()))], Day::NONE);
-    let (listing, after) =
-        Listing::open(scope, &reader.0.epoch, "/v1/employees/{id}/events", &filters, Some(day), day, params.cursor.as_ref())?;
+    let (listing, after) = reads.listing(&reader.0, "/v1/employees/{id}/events", &filters, (Some(day), day), params.cursor.as_ref())?;
     let after = match after.map(|key| <[u8; 8]>::try_from(key.as_slice())) {
         None => Version::ZERO,
         Some(Ok(bytes)) => Version(u64::from_be_bytes(bytes)),

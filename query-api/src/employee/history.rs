@@ -10,7 +10,7 @@ use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{AssignedTo, Employment, Manager, Named};
+use super::{AssignedTo, Employment, Manager, Named, amount};
 use crate::{
     params::{Day, Fresh, Id, NoParams},
     read::{Answer, Positioned, Reads, not_found},
@@ -287,10 +287,10 @@ impl Line {
             seq,
             valid_to,
             superseded,
-            rate: self.rate.unwrap_or_default(),
+            rate: amount(self.rate, self.currency.as_deref()),
+            annual: amount(self.annual, self.currency.as_deref()),
             currency: self.currency.unwrap_or_default(),
             per: self.per.unwrap_or_default(),
-            annual: self.annual.unwrap_or_default(),
             reason: self.reason.unwrap_or_default(),
         }
     }

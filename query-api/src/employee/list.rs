@@ -8,13 +8,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    EmployeeSummary, Status, nearest,
+    EmployeeSummary, Status, last_offer, nearest, offered,
     part::{FAMILY, GIVEN},
     summary::{shown, summaries},
 };
 use crate::{
-    cursor::{Cursor, Listing, id_key},
-    params::{Day, Fresh, IdParam, Limit, params},
+    cursor::{Cursor, NameKey},
+    params::{Day, Fresh, IdParam, Limit, invalid, params},
     read::{Answer, Reads},
 };
 
@@ -33,7 +33,7 @@ pub struct EmployeePage {
     pub next_cursor: Option<String>,
 }
 
-/// Words to look for: each must stand in the names or in the employee number.
+/// Words to look for: each must stand in the names, former ones included, in the employee number or in an address at work.
 #[derive(Debug, Clone, ToSchema)]
 #[schema(value_type = String, min_length = 1, max_length = 100)]
 pub(crate) struct Words(Vec<String>);
@@ -44,8 +44,8 @@ impl std::str::FromStr for Words {
         if text.chars().count() > 100 || text.chars().any(char::is_control) {
             return Err("must be at most 100 characters without control characters");
         }
-        let words: Vec<_> = text.split_whitespace().map(str::to_lowercase).collect();
-        if words.is_empty() || words.len() > 8 { Err("must hold one to eight words") } else { Ok(Self(words)) }
+        let words: Vec<_> = platform::search::fold(text).split_whitespace().map(str::to_owned).collect();
+        if words.is_empty() { Err("must hold a word") } else { Ok(Self(words)) }
     }
 }
 
@@ -56,7 +56,7 @@ params! {
         as_of: Day,
         /// Only those of this department and of the departments below it on that day.
         department: IdParam,
-        /// `false`: without the departments below.
+        /// `false`: without the departments below. Only with `department`.
         include_subdepartments: bool,
         /// Only those with this job.
         job: IdParam,
@@ -64,9 +64,10 @@ params! {
         location: IdParam,
         /// Only those who report to this person directly.
         manager: IdParam,
-        /// `active` (if absent), `not_yet_hired` or `terminated`.
+        /// `active` (if absent), `not_yet_hired` or `terminated`; whoever never started is `terminated`.
         status: Status,
-        /// Only those in whose given name, family name or employee number each of these words stands, in any case.
+        /// Only those in whose names, former names, employee number or address at work each of these words stands, whatever its case
+        /// and accents.
         q: Words,
         /// How many rows at most.
         limit: Limit,
@@ -76,7 +77,8 @@ params! {
 }
 
 /// By [`FAMILY`], [`GIVEN`] and id.
-const ORDER: &str = "order by coalesce(p.family_name, '') collate \"C\", coalesce(p.given_name, '') collate \"C\", p.employee_id";
+const ORDER: &str =
+    "order by coalesce(p.family_name, '') collate \"und-x-icu\", coalesce(p.given_name, '') collate \"und-x-icu\", p.employee_id";
 
 /// Among how many people of a department a page is found as fast by looking each of them up as on the way through the names
 /// of everybody, on which one in `people / few` is of it; a step there costs as much as a look-up and a fifth.
@@ -94,6 +96,9 @@ pub(crate) async fn employees(
     params: EmployeeListParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
+    if params.include_subdepartments.is_some() && params.department.is_none() {
+        return Err(invalid("include_subdepartments", "says which people of a department are meant; send department as well"));
+    }
     let id = |param: Option<IdParam>| param.map(|id| id.0.to_string());
     let filters = [
         ("department", id(params.department)),
@@ -105,19 +110,22 @@ pub(crate) async fn employees(
         ("q", params.q.as_ref().map(|words| words.0.join(" "))),
     ];
     let today = Day::today(&reader.0.tenant);
-    let (listing, after) =
-        Listing::open(reader.0.scope, &reader.0.epoch, "/v1/employees", &filters, params.as_of, today, params.cursor.as_ref())?;
+    let (listing, after) = reads.listing(&reader.0, "/v1/employees", &filters, (params.as_of, today), params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default();
-    let mut sql = statement(&params, listing.as_of, id_key(after)?, limit.0);
+    let mut sql = statement(&params, listing.as_of, NameKey::of(after)?.as_ref(), limit.0);
     let (position, parts) = reads.all(&reader, fresh, sql.build_query_as()).await?;
     let (items, more) = summaries(parts, listing.as_of, limit);
-    let next = items.last().filter(|_| more).map(|last| listing.after(last.employee_id.as_bytes()));
+    let next = items.last().filter(|_| more).map(|last| {
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        let key = NameKey { family: name(&last.family_name), given: name(&last.given_name), id: last.employee_id };
+        listing.after(&key.to_bytes())
+    });
     Answer::page(listing.as_of, position, items, next)
 }
 
 /// Finds the page's people first, and whether more follow, by as few tables as the filters need; then looks up what is shown of
 /// them. $1 is the day, $2 the page's length.
-fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit: i64) -> QueryBuilder<'static, Postgres> {
+fn statement(params: &EmployeeListParams, as_of: Day, after: Option<&NameKey>, limit: i64) -> QueryBuilder<'static, Postgres> {
     let status = params.status.unwrap_or(Status::Active);
     let mut sql = QueryBuilder::new("with recursive day as (select ");
     sql.push_bind(as_of).push(" as day, ").push_bind(limit).push("::bigint as size), ");
@@ -129,10 +137,9 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
               where s.valid_from <= $1 and $1 < s.valid_to), ",
         );
     }
-    if let Some(id) = after {
-        sql.push("after as (select ").push_bind(id).push("::uuid as employee_id, ");
-        sql.push(format!("{FAMILY} as family, {GIVEN} as given from person_span p where p.employee_id = "));
-        sql.push_bind(id).push(format!(" and {}), ", nearest("p", "$1")));
+    if let Some(NameKey { family, given, id }) = after {
+        sql.push("after as (select ").push_bind(family.clone()).push("::text as family, ").push_bind(given.clone());
+        sql.push("::text as given, ").push_bind(*id).push("::uuid as employee_id), ");
     }
     if let (Status::Active, Some(IdParam(department))) = (status, params.department) {
         of_department(&mut sql, params, department, after.is_some());
@@ -145,7 +152,7 @@ fn statement(params: &EmployeeListParams, as_of: Day, after: Option<Uuid>, limit
         sql.push(if any { format!("{ORDER} limit {LONGEST}) longest order by family, given, employee_id ") } else { format!("{ORDER} ") });
         sql.push("limit $2 + 1)");
     }
-    sql.push(shown());
+    sql.push(shown(status));
     sql
 }
 
@@ -205,13 +212,14 @@ fn people(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams
             "from person_span p join employment m on m.employee_id = p.employee_id and m.starts_on <= $1 and $1 < m.ends_on
                  join employee e on e.employee_id = p.employee_id ",
         ),
-        // By the employment that ended last, with no other since. One that never began makes room for another on its day.
-        Status::Terminated => sql.push(
-            "from person_span p join employment m on m.employee_id = p.employee_id and m.ends_on <= $1 and not exists (
+        // By the employment that ended last, with no other since; of who never started, by the last that was offered.
+        Status::Terminated => sql.push(format!(
+            "from person_span p join employment m on m.employee_id = p.employee_id and (m.starts_on < m.ends_on and m.ends_on <= $1 and not exists (
                      select from employment n where n.employee_id = m.employee_id
-                         and (n.starts_on, n.ends_on, n.employment_id) > (m.starts_on, m.ends_on, m.employment_id) and n.starts_on <= $1)
+                         and n.starts_on < n.ends_on and m.starts_on < n.starts_on and n.starts_on <= $1) or {})
                  join employee e on e.employee_id = p.employee_id ",
-        ),
+            last_offer("m"),
+        )),
         // By the employment that starts first, under the names known nearest the day.
         Status::NotYetHired => sql.push(format!(
             "from employment m join employee e on e.employee_id = m.employee_id
@@ -220,18 +228,24 @@ fn people(sql: &mut QueryBuilder<'static, Postgres>, params: &EmployeeListParams
         )),
     };
     if params.department.is_some() || is_placed(params) {
-        sql.push(
+        let or_offered = if status == Status::Terminated { format!("or {}", offered("a", "m")) } else { String::new() };
+        sql.push(format!(
             "join assignment_span a on a.employment_id = m.employment_id
-               and a.valid_from <= greatest(least($1, m.ends_on - 1), m.starts_on)
-               and greatest(least($1, m.ends_on - 1), m.starts_on) < a.valid_to ",
-        );
+               and (a.valid_from <= greatest(least($1, m.ends_on - 1), m.starts_on)
+               and greatest(least($1, m.ends_on - 1), m.starts_on) < a.valid_to {or_offered}) "
+        ));
     }
     sql.push(match status {
-        Status::Active | Status::Terminated => "where p.valid_from <= $1 and $1 < p.valid_to ",
+        Status::Active => "where p.valid_from <= $1 and $1 < p.valid_to ",
+        // Of who never started, also on days before anything is known of them, by what is known first.
+        Status::Terminated => {
+            "where (p.valid_from <= $1 and $1 < p.valid_to or m.ends_on <= m.starts_on and $1 < p.valid_from and p.valid_from < p.valid_to
+                 and not exists (select from person_span earlier where earlier.employee_id = p.employee_id
+                     and earlier.valid_from < p.valid_from and earlier.valid_from < earlier.valid_to)) "
+        }
         Status::NotYetHired => {
-            "where m.starts_on > $1 and not exists (
-                 select from employment n where n.employee_id = m.employee_id
-                     and (n.starts_on, m.ends_on, m.employment_id) < (m.starts_on, n.ends_on, n.employment_id)) "
+            "where m.starts_on > $1 and m.starts_on < m.ends_on and not exists (
+                 select from employment n where n.employee_id = m.employee_id and n.starts_on < n.ends_on and n.starts_on < m.starts_on) "
         }
     });
     in_department(sql, params);

@@ -23,12 +23,12 @@ pub(super) mod kind {
     pub(crate) const ROOT: i16 = 6;
 }
 
-/// The order of names of a person_span `p`, the same to the letter as the index `person_span_name`.
-pub(super) const FAMILY: &str = "coalesce(p.family_name, '') collate \"C\"";
-pub(super) const GIVEN: &str = "coalesce(p.given_name, '') collate \"C\"";
+/// The order of names of a person_span `p`, that of Unicode's root collation; the same to the letter as the index `person_span_name`.
+pub(super) const FAMILY: &str = "coalesce(p.family_name, '') collate \"und-x-icu\"";
+pub(super) const GIVEN: &str = "coalesce(p.given_name, '') collate \"und-x-icu\"";
 
 /// A person, or something that people of the page refer to, as of a person's day.
-#[derive(Default, FromRow)]
+#[derive(Debug, Clone, Default, FromRow)]
 pub(super) struct Part {
     pub(super) kind: i16,
     pub(super) position: Option<i64>,
@@ -50,6 +50,8 @@ pub(super) struct Part {
     pub(super) starts_on: Option<Day>,
     #[sqlx(default)]
     pub(super) ends_on: Option<Day>,
+    /// The person's place in the order of the rows, which come in any.
+    pub(super) nth: Option<i64>,
     #[sqlx(default)]
     pub(super) level: Option<i32>,
     #[sqlx(default)]
@@ -74,7 +76,7 @@ pub(super) fn referred(kind: i16, thing: &str, name: &str, more: usize) -> Strin
 
 /// Rows, sorted out.
 pub(super) struct Page {
-    /// Each with their day, by level, name and id.
+    /// Each with their day, in order.
     pub(super) people: Vec<(Uuid, Day, Part)>,
     /// Whether others follow.
     pub(super) more: bool,
@@ -92,18 +94,11 @@ impl Page {
                 _ => {} // Nobody was found.
             }
         }
-        people.sort_by(|(a, _, one), (b, _, other)| one.order().cmp(&other.order()).then_with(|| a.cmp(b)));
+        people.sort_by_key(|(_, _, person)| person.nth);
         let most = usize::try_from(most).unwrap_or(0);
         let more = people.len() > most;
         people.truncate(most);
         Self { people, more, referred: Referred(referred) }
-    }
-}
-
-impl Part {
-    /// As [`FAMILY`] and [`GIVEN`], by bytes; who has no name is first.
-    fn order(&self) -> (Option<i32>, &str, &str) {
-        (self.level, self.name.as_deref().unwrap_or_default(), self.given_name.as_deref().unwrap_or_default())
     }
 }
 

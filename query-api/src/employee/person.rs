@@ -8,7 +8,7 @@ use platform::{Problem, Reader, TenantClock, today::time_zone};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{AssignedTo, Assignment, Contact, Employee, Employment, Pay, Person, Status, nearest};
+use super::{AssignedTo, Assignment, Contact, Employee, Employment, Pay, Person, Status, amount, nearest};
 use crate::{
     params::{Day, Fresh, Id, params},
     read::{Answer, Positioned, Reads, not_found},
@@ -118,10 +118,10 @@ impl Found {
         });
         let pay = self.paid_since.map(|since| Pay {
             since: text(since),
-            rate: self.rate.unwrap_or_default(),
+            rate: amount(self.rate, self.currency.as_deref()),
+            annual: amount(self.annual, self.currency.as_deref()),
             currency: self.currency.unwrap_or_default(),
             per: self.per.unwrap_or_default(),
-            annual: self.annual.unwrap_or_default(),
             reason: self.pay_reason.unwrap_or_default(),
         });
         Some(Employee {
@@ -179,7 +179,9 @@ fn who_on(with_zone: bool) -> String {
             from contact_span t where t.employee_id = e.employee_id and {nearest_t}) t on true
         left join lateral (select m.employment_id, m.starts_on, m.ends_on, m.termination_reason from employment m
             where m.employee_id = e.employee_id
-            order by m.starts_on > $2, abs(m.starts_on - $2), m.ends_on desc, m.employment_id desc limit 1) m on true",
+            order by m.ends_on <= m.starts_on, m.starts_on > $2 and m.starts_on < m.ends_on,
+                case when m.starts_on < m.ends_on then abs(m.starts_on - $2) else date '2000-01-01' - m.starts_on end, m.employment_id desc
+            limit 1) m on true",
         zone = if with_zone { zone_of_person("e.employee_id", "$2") } else { "null::text".to_owned() },
         nearest_p = nearest("p", "$2"),
         nearest_t = nearest("t", "$2"),

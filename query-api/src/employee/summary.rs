@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Manager, Named, Status, held_on, nearest,
+    Manager, Named, Status, held_on, nearest, offered,
     part::{Page, Part, kind, referred},
 };
 use crate::params::{Day, Limit};
@@ -44,25 +44,29 @@ pub struct EmployeeSummary {
 
 /// SQL after a common table expression `found`, for [`Part`]s: a row for each of the people, one if there are none, and what they
 /// refer to, each as it was called on their day or last before it.
-pub(super) fn shown() -> String {
+pub(super) fn shown(status: Status) -> String {
     use kind::{DEPARTMENT, JOB, LOCATION, MANAGER, PERSON};
+    // Of who never started, what they were offered.
+    let or_offered = if status == Status::Terminated { format!("or {}", offered("a", "found")) } else { String::new() };
     format!(
         ", page as (
-            select found.*, a.department_id, a.job_id, a.location_id, a.manager_id from found
-            left join assignment_span a on a.employment_id = found.employment_id and a.valid_from <= found.day and found.day < a.valid_to
+            select found.*, row_number() over (order by found.family, found.given, found.employee_id) as nth,
+                a.department_id, a.job_id, a.location_id, a.manager_id from found
+            left join assignment_span a on a.employment_id = found.employment_id
+                and (a.valid_from <= found.day and found.day < a.valid_to {or_offered})
         )
         select {PERSON}::smallint as kind, c.position, page.employee_id as id, page.day, page.employee_number as code, page.family_name as name,
-            page.given_name, department_id, job_id, manager_id, location_id, t.work_email, page.starts_on, nullif(page.ends_on, 'infinity') as ends_on
+            page.given_name, department_id, job_id, manager_id, location_id, t.work_email, page.starts_on, nullif(page.ends_on, 'infinity') as ends_on, page.nth
         from checkpoint c left join page on true left join lateral (
             select t.work_email from contact_span t where t.employee_id = page.employee_id and {nearest}) t on true
-        {departments}{jobs}{locations}union all select {MANAGER}::smallint, null, e.employee_id, asked.day, null, s.family_name, s.given_name, null, null, null, null, null, null, null
+        {departments}{jobs}{locations}union all select {MANAGER}::smallint, null, e.employee_id, asked.day, null, s.family_name, s.given_name, null, null, null, null, null, null, null, null
         from (select distinct manager_id as id, day from page) asked join employee e on e.employee_id = asked.id left join lateral (
             select held.given_name, held.family_name {held}) s on true",
         nearest = nearest("t", "$1"),
         held = held_on("person", "e.employee_id", "asked.day"),
-        departments = referred(DEPARTMENT, "department", "name", 8),
-        jobs = referred(JOB, "job", "title", 8),
-        locations = referred(LOCATION, "location", "name", 8),
+        departments = referred(DEPARTMENT, "department", "name", 9),
+        jobs = referred(JOB, "job", "title", 9),
+        locations = referred(LOCATION, "location", "name", 9),
     )
 }
 
@@ -117,15 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn people_come_by_name_however_the_rows_come() {
-        let parts = || vec![person(3, Some("b")), person(4, Some("É")), person(2, Some("b")), person(1, None), person(5, Some("Z"))];
+    fn people_come_in_their_order_however_the_rows_come() {
+        // The place of each says the statement.
+        let parts = || [(3, 3), (4, 4), (2, 2), (1, 1), (5, 5)].map(|(n, nth)| Part { nth: Some(nth), ..person(n, None) }).to_vec();
         let order = |limit| {
             let (people, more) = summaries(parts(), day("2020-01-01"), Limit(limit));
             (people.iter().map(|one| one.employee_id.as_u128()).collect::<Vec<_>>(), more)
         };
-        // By bytes, as the index; who has no name is first.
-        assert_eq!(order(5), (vec![1, 5, 2, 3, 4], false));
-        assert_eq!(order(4), (vec![1, 5, 2, 3], true));
+        assert_eq!(order(5), (vec![1, 2, 3, 4, 5], false));
+        assert_eq!(order(4), (vec![1, 2, 3, 4], true));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{LeaveKind, must_see_absences, visible};
 use crate::{
-    cursor::{Cursor, Listing, text_key},
+    cursor::{Cursor, text_key},
     params::{Day, Fresh, Id, IdParam, Limit, NoParams, invalid, params},
     read::{Answer, Positioned, Reads, not_found},
 };
@@ -162,7 +162,7 @@ pub(crate) async fn absences(State(reads): State<Reads>, reader: Reader, params:
         ("location", text(location)),
         ("manager", text(manager)),
     ];
-    let (listing, after) = Listing::open(reader.0.scope, &reader.0.epoch, "/v1/absences", &filters, None, today, params.cursor.as_ref())?;
+    let (listing, after) = reads.listing(&reader.0, "/v1/absences", &filters, (None, today), params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default().0;
     let query = sqlx::query_as(&PAGE).bind(from).bind(to).bind(text_key(after)?).bind(limit).bind(department).bind(location).bind(manager);
     let (position, rows) = reads.all::<Row>(&reader, fresh, query).await?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{LeaveKind, must_see_absences, visible};
 use crate::{
-    cursor::{Cursor, Listing, text_key},
+    cursor::{Cursor, text_key},
     params::{Day, Fresh, Id, Limit, params},
     read::{Answer, Positioned, Reads, not_found},
 };
@@ -232,8 +232,7 @@ async fn list(reads: &Reads, reader: &Reader, fresh: Fresh, params: RequestParam
         ("to", to.map(|day| day.to_string())),
         ("person", person.map(|id| id.to_string())),
     ];
-    let (listing, after) =
-        Listing::open(reader.0.scope, &reader.0.epoch, "/v1/leave-requests", &filters, None, today, params.cursor.as_ref())?;
+    let (listing, after) = reads.listing(&reader.0, "/v1/leave-requests", &filters, (None, today), params.cursor.as_ref())?;
     let limit = params.limit.unwrap_or_default().0;
     let query = sqlx::query_as(&PAGE).bind(listing.as_of).bind(text_key(after)?).bind(limit).bind(status).bind(from).bind(to).bind(person);
     let (position, rows) = reads.all::<Row>(reader, fresh, query).await?;

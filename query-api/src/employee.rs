@@ -224,15 +224,6 @@ pub struct Pay {
     pub reason: String,
 }
 
-/// An amount as people write it in its currency; empty where there is none.
-pub(crate) fn amount(number: Option<String>, currency: Option<&str>) -> String {
-    let number = number.unwrap_or_default();
-    match currency.and_then(|code| code.parse::<::events::Currency>().ok()) {
-        Some(currency) => currency.write(&number),
-        None => number,
-    }
-}
-
 /// What an assignment refers to, as it was called on a day.
 #[derive(Debug, FromRow)]
 struct AssignedTo {
@@ -305,30 +296,6 @@ fn held_on(thing: &str, id: &str, day: &str) -> String {
             order by held.valid_from desc limit 1"
     )
 }
-/// SQL for whether an employment never started: it ended on the eve of its first day.
-fn never_started(m: &str) -> String {
-    format!("{m}.ends_on <= {m}.starts_on")
-}
-
-/// SQL for whether an assignment_span is the one that an employment which never started was offered with: the last of its first day.
-pub(crate) fn offered(a: &str, m: &str) -> String {
-    format!(
-        "{} and {a}.valid_from = {m}.starts_on and not exists (select from assignment_span other
-             where other.employment_id = {a}.employment_id and other.valid_from = {a}.valid_from and other.seq > {a}.seq)",
-        never_started(m)
-    )
-}
-
-/// SQL for whether an employment that never started is the one that its person is known by: there is none that has days, and no other
-/// was offered for a later day. The same as `domain::employee::State::place`.
-pub(crate) fn last_offer(m: &str) -> String {
-    format!(
-        "{} and not exists (select from employment other where other.employee_id = {m}.employee_id
-             and (other.starts_on < other.ends_on or (other.starts_on, other.employment_id) > ({m}.starts_on, {m}.employment_id)))",
-        never_started(m)
-    )
-}
-
 /// SQL for the conditions and the order by which a span that holds on a day is found, else the one that begins nearest it.
 fn nearest(span: &str, day: &str) -> String {
     format!("{span}.valid_to > {span}.valid_from order by {span}.valid_from > {day}, abs({span}.valid_from - {day}) limit 1")

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::response::{IntoResponse, Response};
-use events::{EmployeeId, EventId, EventMark, LogPoint, Position, TenantId, TenantScope};
+use events::{Currency, EmployeeId, EventId, EventMark, LogPoint, Position, TenantId, TenantScope};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
@@ -389,6 +389,15 @@ fn unreadable(error: sqlx::Error) -> Problem {
 /// 404 `not_found`: the same bytes for an object that never was and for one of another tenant.
 pub(crate) fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such object")
+}
+
+/// An amount as people write it in its currency; empty where there is none.
+pub(crate) fn amount(number: Option<String>, currency: Option<&str>) -> String {
+    let number = number.unwrap_or_default();
+    match currency.and_then(|code| code.parse::<Currency>().ok()) {
+        Some(currency) => currency.write(&number),
+        None => number,
+    }
 }
 
 /// JSON, the position it stands at, and the stream's version where it is one aggregate's.

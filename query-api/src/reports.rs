@@ -9,9 +9,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    employee::amount,
     params::{Day, Fresh, invalid, params},
-    read::{Answer, Positioned, Reads},
+    read::{Answer, Positioned, Reads, amount},
     sight::Sight,
 };
 

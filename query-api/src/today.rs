@@ -16,7 +16,6 @@ use platform::{TenantClock, today::time_zone};
 use sqlx::{Arguments as _, error::BoxDynError, postgres::PgArguments};
 
 use crate::{
-    employee::{last_offer, offered},
     params::Day,
     sight::{Bound, Slots},
 };
@@ -247,6 +246,30 @@ fn holds(assignment: &str, m: &str, first: &str, last: &str) -> String {
                           else n.starts_on < {m}.starts_on end))",
         nearest_employed(m, first),
         nearest_employed(m, last),
+    )
+}
+
+/// SQL for whether an employment never started: it ended on the eve of its first day.
+fn never_started(m: &str) -> String {
+    format!("{m}.ends_on <= {m}.starts_on")
+}
+
+/// SQL for whether an assignment_span is the one that an employment which never started was offered with: the last of its first day.
+pub(crate) fn offered(a: &str, m: &str) -> String {
+    format!(
+        "{} and {a}.valid_from = {m}.starts_on and not exists (select from assignment_span other
+             where other.employment_id = {a}.employment_id and other.valid_from = {a}.valid_from and other.seq > {a}.seq)",
+        never_started(m)
+    )
+}
+
+/// SQL for whether an employment that never started is the one that its person is known by: there is none that has days, and no other
+/// was offered for a later day. The same as `domain::employee::State::place`.
+pub(crate) fn last_offer(m: &str) -> String {
+    format!(
+        "{} and not exists (select from employment other where other.employee_id = {m}.employee_id
+             and (other.starts_on < other.ends_on or (other.starts_on, other.employment_id) > ({m}.starts_on, {m}.employment_id)))",
+        never_started(m)
     )
 }
 

@@ -10,10 +10,10 @@ use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{AssignedTo, Employment, Manager, Named, amount};
+use super::{AssignedTo, Employment, Manager, Named};
 use crate::{
     params::{Day, Fresh, Id, NoParams},
-    read::{Answer, Positioned, Reads, not_found},
+    read::{Answer, Positioned, Reads, amount, not_found},
     sight::Sight,
 };
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    EmployeeSummary, Status, last_offer, nearest, offered,
+    EmployeeSummary, Status, nearest,
     part::{FAMILY, GIVEN},
     summary::{shown, summaries},
 };
@@ -16,6 +16,7 @@ use crate::{
     cursor::{Cursor, NameKey},
     params::{Day, Fresh, IdParam, Limit, invalid, params},
     read::{Answer, Reads},
+    today::{last_offer, offered},
 };
 
 /// One page of people, by family name, given name and id.

@@ -8,10 +8,10 @@ use platform::{Problem, Reader, TenantClock, today::time_zone};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{AssignedTo, Assignment, Contact, Employee, Employment, Pay, Person, Status, amount, nearest};
+use super::{AssignedTo, Assignment, Contact, Employee, Employment, Pay, Person, Status, nearest};
 use crate::{
     params::{Day, Fresh, Id, params},
-    read::{Answer, Positioned, Reads, not_found},
+    read::{Answer, Positioned, Reads, amount, not_found},
     sight::Sight,
     today::zone_of_person,
 };

@@ -5,10 +5,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Manager, Named, Status, held_on, nearest, offered,
+    Manager, Named, Status, held_on, nearest,
     part::{Page, Part, kind, referred},
 };
-use crate::params::{Day, Limit};
+use crate::{
+    params::{Day, Limit},
+    today::offered,
+};
 
 /// A person in a list, as of its day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -2,6 +2,7 @@
 //! is follows from a seed alone, and every command has a key, so that making it again changes nothing.
 
 mod company;
+mod logins;
 
 use anyhow::{Context as _, bail};
 use platform::auth::TokenRequest;
@@ -14,6 +15,8 @@ use crate::{
     system::{Addresses, TOKEN_LIFETIME},
     tenant, token,
 };
+
+pub use logins::{LogIn, all as logins};
 
 /// Its slug.
 pub const SLUG: &str = "demo";
@@ -30,6 +33,7 @@ pub async fn seed(home: &Home, addresses: &Addresses, seed: u64, steps: &mut Ste
         Some(_) => return Ok(()), // suspended by whoever plays with it
         None => tenant::create(&operator, SLUG, NAME, []).await?,
     };
+    logins::make(home, &endpoints, demo.tenant_id, seed).await.context("making its log-ins")?;
     // Another seed would be another company in the same place.
     let done = format!("demo-{}-{seed}.json", demo.tenant_id);
     if home.read_run::<bool>(&done) == Some(true) {

@@ -38,6 +38,7 @@ fn report(home: &Home, state: &State, tokens: Map<String, Value>) -> Value {
         "relay": addresses.relay,
         "projector": addresses.projector,
         "worker": addresses.worker,
+        "console": addresses.console,
         "nats_url": addresses.nats_url,
         "database_url_file": system::url_file(home, system::ADMIN),
         "supervisor": state.supervisor.pid,

@@ -39,7 +39,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     rolldownOptions: {
       output: {
-        advancedChunks: {
+        codeSplitting: {
           groups: [{ name: "vendor", test: /node_modules\/(react|react-dom|react-router|scheduler|@tanstack|i18next|react-i18next)\// }],
         },
       },

@@ -112,7 +112,7 @@ function Frame({ me }: { me: Me }) {
         </div>
       </header>
       <Offline />
-      <main id="main" ref={main} className="main">
+      <main id="main" ref={main} className="content">
         <Outlet />
       </main>
     </>

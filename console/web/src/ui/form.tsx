@@ -99,12 +99,16 @@ export function CommandForm({
         event.preventDefault();
         if (!sending) void run();
       }}
-      // Another attempt is another command.
-      onChange={() => {
-        if (problem) key.current = crypto.randomUUID();
-      }}
     >
-      {children}
+      {/* What is typed after a refusal is another command. */}
+      <div
+        className="fields"
+        onInput={() => {
+          if (problem) key.current = crypto.randomUUID();
+        }}
+      >
+        {children}
+      </div>
       {problem && !shownAtFields && <ProblemNote error={problem} />}
       {follows && <p className="soft">{follows}</p>}
       <div className="actions">

@@ -87,5 +87,8 @@ test("a department is made, moved and closed", async ({ page }) => {
   await row.getByRole("link", { name: /^Close/ }).click();
   await dialog.getByLabel("From").fill("2026-06-01");
   await dialog.getByRole("button", { name: "Close down" }).click();
-  await expect(row).toContainText("closed on Jun 1, 2026");
+  await expect(dialog).toHaveCount(0);
+  await expect(row, "gone today").toHaveCount(0);
+  await page.goto(`${at("demo")}/organization/departments?as_of=2026-04-01`);
+  await expect(row, "and there before").toContainText("closed on Jun 1, 2026");
 });

@@ -63,7 +63,7 @@ test("nothing that people enter is anything but text", async ({ page }) => {
   const evil = '"><img src=x onerror=document.title=1><script>alert(1)</script>';
   const code = `x-${Date.now()}`;
   await page.goto(`${at("demo")}/organization/jobs/new`);
-  await page.getByLabel("Title").fill(evil);
+  await page.getByRole("textbox", { name: "Title" }).fill(evil);
   await page.getByLabel("Code").fill(code);
   await page.getByRole("dialog").getByRole("button", { name: "New job" }).click();
   await expect(page.getByRole("row").filter({ hasText: code })).toContainText(evil);

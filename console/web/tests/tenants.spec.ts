@@ -14,7 +14,7 @@ async function company(page: Page, name: string): Promise<string> {
   tenure("tenant", "create", "--slug", slug, "--name", name);
   const { ticket } = tenure("user", "--tenant", slug, "invite", EMAIL, "--role", "owner");
   await page.goto(`${at(slug)}/activation#ticket=${ticket}`);
-  expect(page.url()).not.toContain("ticket");
+  await expect(page).not.toHaveURL(/ticket/);
   await accessible(page);
   await page.getByLabel("New password").fill("short");
   await page.getByRole("button", { name: "Save password" }).click();

@@ -9,12 +9,15 @@ import { ProblemNote } from "../ui/problem";
 import { useLogIn } from "./session";
 import { Alone } from "./shell";
 
-/** Credentials in the fragment, `#email=…&password=…`, as `tenure up` prints them for the demo. They are taken off the address. */
+/** Credentials in the fragment, `#email=…&password=…`, as `tenure up` prints them for the demo. */
 function fromFragment(): { email: string; password: string } {
   const fragment = new URLSearchParams(location.hash.slice(1));
-  const given = { email: fragment.get("email") ?? "", password: fragment.get("password") ?? "" };
-  if (given.email) history.replaceState(history.state, "", location.pathname + location.search);
-  return given;
+  return { email: fragment.get("email") ?? "", password: fragment.get("password") ?? "" };
+}
+
+/** Takes what is nobody else's business off the address. */
+export function forgetFragment(): void {
+  if (location.hash) history.replaceState(history.state, "", location.pathname + location.search);
 }
 
 /** Whether the host names no tenant: the bare base domain, or an address. */
@@ -31,6 +34,7 @@ export function LogIn({ ended, baseDomain }: { ended: Problem | null; baseDomain
   const logIn = useLogIn();
   const problem = logIn.error instanceof Problem ? logIn.error : null;
   const asksTotp = problem?.code === "totp_required" || totp !== "";
+  useEffect(forgetFragment, []);
   useEffect(() => {
     document.title = `${say("log_in")} · Tenure`;
   }, [say]);
@@ -46,7 +50,7 @@ export function LogIn({ ended, baseDomain }: { ended: Problem | null; baseDomain
         className="form"
         onSubmit={(event) => {
           event.preventDefault();
-          logIn.mutate({ email: email.trim(), password, ...(totp ? { totp: totp.replace(/\s/g, "") } : {}) });
+          if (!logIn.isPending) logIn.mutate({ email: email.trim(), password, ...(totp ? { totp: totp.replace(/\s/g, "") } : {}) });
         }}
       >
         <TextInput name="/email" type="email" label={say("email")} autoComplete="username" required value={email} onChange={setEmail} />

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "react";
 import { Button as AriaButton, Menu, MenuItem, MenuTrigger, Popover } from "react-aria-components";
 import { Navigate, NavLink, Outlet, useLocation, useNavigate } from "react-router";
 
-import { type Language, speak, useTexts } from "../i18n";
+import { type Language, speak, useCode, useTexts } from "../i18n";
 import { plus, plusMonths } from "../lib/day";
 import { Button } from "../ui/button";
 import { Progress, Waiting } from "../ui/page";
@@ -201,6 +201,7 @@ function DayControl() {
 
 function UserMenu({ me }: { me: Me }) {
   const { say, language } = useTexts();
+  const code = useCode();
   const navigate = useNavigate();
   const logOut = useLogOut();
   const [, redraw] = useState(0);
@@ -216,8 +217,8 @@ function UserMenu({ me }: { me: Me }) {
   const mark = (on: boolean) => (on ? "✓ " : "");
   return (
     <MenuTrigger>
-      <AriaButton className="button quiet" aria-label={say("account")}>
-        {me.roles.join(", ") || say("account")} ▾
+      <AriaButton className="button quiet">
+        {say("account")} <span className="soft">{me.roles.map((role) => code("role", role)).join(", ")}</span> <span aria-hidden="true">▾</span>
       </AriaButton>
       <Popover className="popover" placement="bottom end">
         <Menu className="listbox" onAction={(key) => act(String(key))}>

@@ -39,10 +39,22 @@ function AboutPerson({ title, children }: { title: string; children: (person: Em
   return (
     <Sheet title={title} back={back}>
       <Loaded of={person}>
-        {(data) => (today ? children(data, today, () => void navigate(back, { replace: true })) : <Waiting text={say("loading")} />)}
+        {(data) =>
+          today ? (
+            <AsOpened person={data}>{(person) => children(person, today, () => void navigate(back, { replace: true }))}</AsOpened>
+          ) : (
+            <Waiting text={say("loading")} />
+          )
+        }
       </Loaded>
     </Sheet>
   );
+}
+
+/** The person as they were when the form was opened. Were a later version sent along, whoever changed it would not be noticed. */
+function AsOpened({ person, children }: { person: Employee; children: (person: Employee) => ReactNode }) {
+  const [opened] = useState(person);
+  return children(opened);
 }
 
 const CURRENCIES = ["EUR", "USD", "GBP", "CHF", "SGD", "JPY", "CAD", "AUD", "SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "INR", "BRL"];
@@ -286,7 +298,7 @@ function ContactForm({ person, today, done }: Of) {
   const changes = {
     ...(fields.work !== was.work ? { work_email: orNull(fields.work) } : {}),
     ...(fields.personal !== was.personal ? { private_email: orNull(fields.personal) } : {}),
-    ...(fields.phone !== was.phone ? { phone: orNull(fields.phone) } : {}),
+    ...(fields.phone !== was.phone ? { phone: orNull(fields.phone.replace(/[\s()/-]/g, "")) } : {}),
   };
   return (
     <CommandForm

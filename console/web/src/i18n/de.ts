@@ -259,7 +259,7 @@ export const de: Texts = {
   "problem.unexpected": "Etwas ist schiefgegangen",
   "problem.unknown_reference": "Etwas Gewähltes gibt es nicht",
   "problem.unreadable_answer": "Tenures Antwort war nicht lesbar",
-  "problem.version_mismatch": "Jemand war schneller: Das wurde inzwischen geändert. Schließen Sie das Formular und sehen Sie noch einmal nach.",
+  "problem.precondition_failed": "Jemand war schneller: Das wurde inzwischen geändert. Schließen Sie das Formular und sehen Sie noch einmal nach.",
   "problem.weak_password": "Das Passwort ist zu leicht zu erraten",
   "problem.wrong_code": "Die Ziffern sind inzwischen andere",
   "problem.wrong_password": "Das bisherige Passwort ist ein anderes",

@@ -257,7 +257,7 @@ export const en = {
   "problem.unexpected": "Something went wrong",
   "problem.unknown_reference": "Something that was chosen does not exist",
   "problem.unreadable_answer": "Tenure's answer could not be read",
-  "problem.version_mismatch": "Somebody was faster: this was changed meanwhile. Close the form and look again.",
+  "problem.precondition_failed": "Somebody was faster: this was changed meanwhile. Close the form and look again.",
   "problem.weak_password": "The password is too easy to guess",
   "problem.wrong_code": "The digits are others by now",
   "problem.wrong_password": "The current password is another one",

@@ -1,17 +1,14 @@
 import { useEffect, useState } from "react";
 
+import { forgetFragment } from "../app/login";
 import { Alone } from "../app/shell";
 import { useTexts } from "../i18n";
 import { TextInput } from "../ui/fields";
 import { CommandForm } from "../ui/form";
 import { activate } from "./data";
 
-/** The ticket of `#ticket=…`, as mails and administrators hand it on. It is taken off the address. */
-function ticketOfFragment(): string {
-  const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket") ?? "";
-  if (ticket) history.replaceState(history.state, "", location.pathname);
-  return ticket;
-}
+/** The ticket of `#ticket=…`, as mails and administrators hand it on. */
+const ticketOfFragment = (): string => new URLSearchParams(location.hash.slice(1)).get("ticket") ?? "";
 
 /** An invitation is taken up, or a forgotten password replaced, by choosing one. */
 export function Activation() {
@@ -20,6 +17,7 @@ export function Activation() {
   const [ticket, setTicket] = useState(given);
   const [password, setPassword] = useState("");
   const [done, setDone] = useState(false);
+  useEffect(forgetFragment, []);
   useEffect(() => {
     document.title = `${say("activation")} · Tenure`;
   }, [say]);

@@ -202,7 +202,8 @@ export function Resume() {
 
 export function Rename() {
   const { say } = useTexts();
-  const [fields, set] = useFields<{ slug: string; name: string }>({ slug: "", name: "" });
+  const [slug, setSlug] = useState<string | null>(null);
+  const [name, setName] = useState<string | null>(null);
   return (
     <AboutTenant
       title={say("rename")}
@@ -211,15 +212,15 @@ export function Rename() {
         data(
           commands.POST("/v1/tenants/{id}/name", {
             params: to(tenant, key),
-            body: { slug: fields.slug || tenant.slug, name: fields.name || tenant.name },
+            body: { slug: slug ?? tenant.slug, name: name ?? tenant.name },
           }),
         )
       }
     >
       {(tenant) => (
         <>
-          <TextInput name="/name" label={say("name")} value={fields.name || tenant.name} onChange={set("name")} />
-          <TextInput name="/slug" label={say("organization.slug")} value={fields.slug || tenant.slug} onChange={set("slug")} />
+          <TextInput name="/name" label={say("name")} required value={name ?? tenant.name} onChange={setName} />
+          <TextInput name="/slug" label={say("organization.slug")} required value={slug ?? tenant.slug} onChange={setSlug} />
         </>
       )}
     </AboutTenant>
@@ -241,7 +242,8 @@ export function ChangeTimeZone() {
 
 export function ChangeSubscription() {
   const { say } = useTexts();
-  const [fields, set] = useFields({ plan: "", ends: "" });
+  const [plan, setPlan] = useState<string | null>(null);
+  const [ends, setEnds] = useState("");
   return (
     <AboutTenant
       title={say("subscription")}
@@ -249,15 +251,15 @@ export function ChangeSubscription() {
         data(
           commands.POST("/v1/tenants/{id}/subscription", {
             params: to(tenant, key),
-            body: { plan: fields.plan || tenant.subscription.plan, expires_at: fields.ends ? new Date(fields.ends).toISOString() : null },
+            body: { plan: plan ?? tenant.subscription.plan, expires_at: ends ? new Date(ends).toISOString() : null },
           }),
         )
       }
     >
       {(tenant) => (
         <>
-          <TextInput name="/plan" label={say("plan")} value={fields.plan || tenant.subscription.plan} onChange={set("plan")} />
-          <TextInput name="/expires_at" type="datetime-local" label={say("ends")} hint={say("subscription.ends.hint")} value={fields.ends} onChange={set("ends")} />
+          <TextInput name="/plan" label={say("plan")} required value={plan ?? tenant.subscription.plan} onChange={setPlan} />
+          <TextInput name="/expires_at" type="datetime-local" label={say("ends")} hint={say("subscription.ends.hint")} value={ends} onChange={setEnds} />
         </>
       )}
     </AboutTenant>

@@ -3,8 +3,10 @@ import { Link, type LinkProps } from "react-router";
 
 type Kind = "plain" | "main" | "danger" | "quiet";
 
-export function Button({ kind = "plain", ...props }: ButtonProps & { kind?: Kind }) {
-  return <AriaButton {...props} className={`button ${kind}`} />;
+/** While something is on its way the button keeps the focus and does nothing. */
+export function Button({ kind = "plain", isPending, onPress, ...props }: ButtonProps & { kind?: Kind }) {
+  const press = isPending || !onPress ? {} : { onPress };
+  return <AriaButton {...props} {...press} aria-busy={isPending ? "true" : undefined} className={`button ${kind}`} />;
 }
 
 /** A link that looks like a button, for what has an address. */

@@ -1,8 +1,8 @@
-import { type ReactNode, useRef, useState } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Dialog, Form, Heading, Modal, ModalOverlay } from "react-aria-components";
 import { useNavigate } from "react-router";
 
-import { Problem } from "../api/problem";
+import { type FieldProblem, Problem } from "../api/problem";
 import { note, queryClient, retries, retryDelay } from "../app/status";
 import { useCode, useTexts } from "../i18n";
 import { Button } from "./button";
@@ -65,13 +65,33 @@ export function CommandForm({
   const { say } = useTexts();
   const code = useCode();
   const [problem, setProblem] = useState<Problem | null>(null);
+  const [errors, setErrors] = useState<Record<string, string[]>>({});
   const [sending, setSending] = useState(false);
   const key = useRef(crypto.randomUUID());
   const form = useRef<HTMLFormElement>(null);
 
+  const refused = (found: Problem) => {
+    const words = (fieldCode: string, detail: string) => code("field", fieldCode) + (detail ? `: ${detail}` : "");
+    setErrors(errorsOf(found, words));
+    setProblem(found);
+  };
+  // What is typed after a refusal is another command. The field's error goes at the first letter: were it to go when the field is
+  // left, by a click on the button below, the button would move away under the click.
+  const typed = (target: EventTarget) => {
+    if (problem) key.current = crypto.randomUUID();
+    const named = target instanceof Element ? target.closest(".field")?.querySelector("[name]")?.getAttribute("name") : null;
+    if (named && errors[named]) setErrors(({ [named]: _, ...others }) => others);
+  };
+
   const run = async () => {
+    const missing = form.current ? missingIn(form.current) : [];
+    if (missing.length > 0) {
+      refused(new Problem(422, "missing_field", "", missing));
+      return;
+    }
     setSending(true);
     setProblem(null);
+    setErrors({});
     try {
       const answer = await sendUntilDecided(() => send(key.current));
       await queryClient.invalidateQueries();
@@ -79,34 +99,31 @@ export function CommandForm({
     } catch (error) {
       const found = error instanceof Problem ? error : new Problem(0, "unexpected", String(error));
       note(found);
-      setProblem(found);
+      refused(found);
       if (!found.passes) key.current = crypto.randomUUID();
     } finally {
       setSending(false);
     }
   };
 
-  const words = (fieldCode: string, detail: string) => code("field", fieldCode) + (detail ? `: ${detail}` : "");
-  const errors = problem ? errorsOf(problem, words) : {};
+  useEffect(() => {
+    if (problem && form.current) focusFirst(form.current, problem);
+  }, [problem]);
   const names = form.current ? new Set([...form.current.querySelectorAll("[name]")].map((field) => field.getAttribute("name"))) : null;
   const shownAtFields = problem !== null && problem.fields.length > 0 && problem.fields.every((field) => names?.has(field.pointer));
   return (
     <Form
       ref={form}
       className="form"
+      // The browser's own check would hold a form back for a refusal that was mended just now.
+      validationBehavior="aria"
       validationErrors={errors}
       onSubmit={(event) => {
         event.preventDefault();
         if (!sending) void run();
       }}
     >
-      {/* What is typed after a refusal is another command. */}
-      <div
-        className="fields"
-        onInput={() => {
-          if (problem) key.current = crypto.randomUUID();
-        }}
-      >
+      <div className="fields" onInput={(event) => typed(event.target)}>
         {children}
       </div>
       {problem && !shownAtFields && <ProblemNote error={problem} />}
@@ -118,6 +135,21 @@ export function CommandForm({
       </div>
     </Form>
   );
+}
+
+/** The fields that must be filled in and are not. */
+function missingIn(form: HTMLFormElement): FieldProblem[] {
+  const fields = [...form.querySelectorAll(".field")].filter((field) => field.querySelector('[aria-required="true"]'));
+  const named = fields.map((field) => field.querySelector<HTMLInputElement>("[name]")).filter((input) => input?.value.trim() === "");
+  return named.map((input) => ({ pointer: input?.name ?? "", code: "missing_field", detail: "" }));
+}
+
+/** Whoever was refused goes on at the first field that is at fault. */
+function focusFirst(form: HTMLFormElement, problem: Problem): void {
+  const pointers = new Set(problem.fields.map((field) => field.pointer));
+  const named = [...form.querySelectorAll<HTMLInputElement>("[name]")].find((input) => pointers.has(input.name));
+  const field = named?.type === "hidden" ? named.closest(".field")?.querySelector<HTMLInputElement>("input:not([type=hidden])") : named;
+  field?.focus();
 }
 
 async function sendUntilDecided(send: () => Promise<unknown>): Promise<unknown> {

@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 TENURE := $(TARGET)/$(FOLDER)/tenure
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint audit bench build tools console console-dev console-test console-if-possible
+.PHONY: help up down test lint audit bench build tools console console-dev console-test console-if-possible console-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -29,7 +29,10 @@ console-test: tools console build ## the console in a browser, over a private sy
 console-if-possible:
 	@deploy/console.sh build --if-possible
 
-test: tools lint build ## everything that CI checks (ONLY=employee: one capability, and the rules of the repository)
+console-check:
+	@deploy/console.sh check --if-possible
+
+test: tools lint console-check build ## everything that CI checks (ONLY=employee: one capability, and the rules of the repository)
 	TENURE_TEST_BUILT=1 cargo test --profile $(PROFILE) --workspace --exclude bench $(if $(ONLY),-- $(ONLY) repository:: capabilities::code)
 	@FOLDER=$(FOLDER) ONLY=$(ONLY) deploy/check-contract.sh
 	@$(if $(ONLY),true,PROFILE=$(PROFILE) bench/instructions)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The console's pages, with a Node of our own: `build [--if-possible]`, `dev` and `test`. Node comes as a wheel, pinned by hash, into
+# The console's pages, with a Node of our own: `build` and `check` (with `--if-possible`), `dev` and `test`. Node comes as a wheel, pinned by hash, into
 # .tenure-tools/node; packages from package-lock.json, and none of them runs scripts of its own when it is installed.
 set -eu
 cd "$(dirname "$0")/.."
@@ -81,6 +81,13 @@ dev() {
     cd "$web" && exec npm run --silent dev
 }
 
+# What needs no browser: types, the sizes that the build looks at, and Vitest. For everything that CI checks.
+check() {
+    build
+    if [ -x "$tools/bin/node" ]; then PATH=$tools/bin:$PATH; export PATH; fi
+    if [ -d "$web/node_modules" ]; then (cd "$web" && npm run --silent test); fi
+}
+
 browser() {
     for path in "${CHROMIUM:-}" /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome; do
         if [ -n "$path" ] && [ -x "$path" ]; then return 0; fi
@@ -120,7 +127,8 @@ run_tests() {
 
 case $what in
     build) build ;;
+    check) check ;;
     dev) dev ;;
     test) run_tests ;;
-    *) say "there is build, dev and test"; exit 2 ;;
+    *) say "there is build, check, dev and test"; exit 2 ;;
 esac

@@ -109,7 +109,8 @@ async fn a_session_gives_the_browser_a_cookie_and_never_a_token() {
     }
     // The cookie is nothing to the APIs.
     for url in [format!("{}/v1/auth/me", company.system.command_api), format!("{}/v1/departments", company.system.query_api)] {
-        let response = company.system.client.get(&url).header("host", &browser.host).header("cookie", &browser.cookie).send().await.unwrap();
+        let response =
+            company.system.client.get(&url).header("host", &browser.host).header("cookie", &browser.cookie).send().await.unwrap();
         assert_eq!(response.status(), 401);
     }
     // A log-out ends the log-in, not the cookie alone.
@@ -228,7 +229,9 @@ async fn what_is_no_page_is_never_html_and_pages_run_nothing_of_others() {
         }
         assert!(headers.get("set-cookie").is_none(), "{path}");
     }
-    for path in ["/v1", "/v1/", "/v1/nope", "/v1/employees/", "/assets/gone-00000000.js", "/assets/", "/favicon.ico", "/assets/../index.html"] {
+    for path in
+        ["/v1", "/v1/", "/v1/nope", "/v1/employees/", "/assets/gone-00000000.js", "/assets/", "/favicon.ico", "/assets/../index.html"]
+    {
         is_problem(&browser.get(path).await, 404, "route_not_found");
     }
     is_problem(&browser.send(Method::POST, "/people", &[], None).await, 405, "method_not_allowed");

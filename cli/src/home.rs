@@ -240,7 +240,8 @@ impl Ports {
         Ok(())
     }
     fn all(&self) -> [u16; 11] {
-        let Self { postgres, nats, command_api, query_api, relay, projector, worker, console, command_metrics, query_metrics, nats_health } = *self;
+        let Self { postgres, nats, command_api, query_api, relay, projector, worker, console, command_metrics, query_metrics, nats_health } =
+            *self;
         [postgres, nats, command_api, query_api, relay, projector, worker, console, command_metrics, query_metrics, nats_health]
     }
 }

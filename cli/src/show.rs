@@ -31,7 +31,8 @@ pub async fn running(home: &Home, state: &State, json: bool, headline: &str) -> 
 
 /// Where the superuser's URL is, rather than the URL: output ends in logs, and the file is its owner's alone.
 fn report(home: &Home, state: &State, tokens: Map<String, Value>) -> anyhow::Result<Value> {
-    let log_ins: Vec<_> = demo::logins(home)?.into_iter().map(|one| json!({"slug": one.slug, "role": one.role, "email": one.email})).collect();
+    let log_ins: Vec<_> =
+        demo::logins(home)?.into_iter().map(|one| json!({"slug": one.slug, "role": one.role, "email": one.email})).collect();
     let addresses = &state.addresses;
     Ok(json!({
         "home": home.root(),

@@ -75,8 +75,7 @@ pub(crate) async fn page(uri: Uri, headers: HeaderMap) -> Response {
     let Some(file) = Dist::get(INDEX) else { return (StatusCode::OK, page_headers(), Html(NOT_BUILT)).into_response() };
     let tag = format!("\"{}\"", STANDARD.encode(Sha256::digest(&file.data)));
     let known = headers.get(IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == tag.as_bytes());
-    let mut response =
-        if known { StatusCode::NOT_MODIFIED.into_response() } else { Html(body(file.data)).into_response() };
+    let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { Html(body(file.data)).into_response() };
     response.headers_mut().extend(page_headers());
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, tag);
@@ -144,9 +143,8 @@ mod tests {
 
     #[test]
     fn an_encoding_is_taken_where_it_is_offered() {
-        let accepted = |text: &'static str, encoding| {
-            accepts(&HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(text))]), encoding)
-        };
+        let accepted =
+            |text: &'static str, encoding| accepts(&HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(text))]), encoding);
         assert!(accepted("gzip, deflate, br", "br"));
         assert!(accepted("BR;q=0.5", "br"));
         assert!(!accepted("gzip, br;q=0", "br"));
@@ -158,11 +156,19 @@ mod tests {
     async fn what_is_no_page_is_never_html() {
         for path in ["/v1", "/v1/", "/v1/nope", "/assets", "/assets/", "/robots.txt", "/people/app.js", "/.git/config.txt"] {
             let response = page(path.parse().unwrap(), HeaderMap::new()).await;
-            assert_eq!((response.status(), response.headers()[CONTENT_TYPE].to_str().unwrap()), (StatusCode::NOT_FOUND, "application/problem+json"), "{path}");
+            assert_eq!(
+                (response.status(), response.headers()[CONTENT_TYPE].to_str().unwrap()),
+                (StatusCode::NOT_FOUND, "application/problem+json"),
+                "{path}"
+            );
         }
         for name in ["gone-abc.js", "../index.html", "x.html", "../Cargo.toml", "a/../../index.html"] {
             let response = asset(Path(name.into()), HeaderMap::new()).await;
-            assert_eq!((response.status(), response.headers()[CONTENT_TYPE].to_str().unwrap()), (StatusCode::NOT_FOUND, "application/problem+json"), "{name}");
+            assert_eq!(
+                (response.status(), response.headers()[CONTENT_TYPE].to_str().unwrap()),
+                (StatusCode::NOT_FOUND, "application/problem+json"),
+                "{name}"
+            );
         }
     }
 

@@ -9,10 +9,8 @@ use serde::Deserialize;
 
 use crate::upstream::Api;
 
-const DOCUMENTS: [(Api, &str); 2] = [
-    (Api::Commands, include_str!("../../command-api/openapi.json")),
-    (Api::Queries, include_str!("../../query-api/openapi.json")),
-];
+const DOCUMENTS: [(Api, &str); 2] =
+    [(Api::Commands, include_str!("../../command-api/openapi.json")), (Api::Queries, include_str!("../../query-api/openapi.json"))];
 
 /// Routes that hand out tokens or take them: what they do is done by `/session`.
 const WITHHELD: [&str; 4] = ["/v1/auth/login", "/v1/auth/logout", "/v1/auth/refresh", "/v1/auth/service-token"];

@@ -32,12 +32,7 @@ pub(crate) struct Shown {
 }
 
 /// Whether there is a session. Its tokens may have ended meanwhile; the next request tells.
-pub(crate) async fn show(
-    State(sessions): State<Sessions>,
-    State(hosting): State<Hosting>,
-    _: OwnPage,
-    headers: HeaderMap,
-) -> Json<Shown> {
+pub(crate) async fn show(State(sessions): State<Sessions>, State(hosting): State<Hosting>, _: OwnPage, headers: HeaderMap) -> Json<Shown> {
     let signed_in = match cookies::read(&headers, cookies::SESSION) {
         Some(cookie) => sessions.find(cookie).await.is_some(),
         None => false,

@@ -130,7 +130,9 @@ impl Session {
         let asked = timeout(EXCHANGE, upstream.post("/v1/auth/refresh", &body, &self.begun_at)).await;
         let answer = match asked {
             Ok(answer) => answer.map_err(NoToken::Unavailable)?,
-            Err(_) => return Err(NoToken::Unavailable(Problem::unavailable("timeout", "the log-in could not be renewed in time; try again"))),
+            Err(_) => {
+                return Err(NoToken::Unavailable(Problem::unavailable("timeout", "the log-in could not be renewed in time; try again")));
+            }
         };
         if answer.status == StatusCode::OK {
             let granted: Granted = serde_json::from_slice(&answer.body).map_err(|error| NoToken::Unavailable(Problem::internal(&error)))?;

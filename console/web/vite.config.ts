@@ -8,6 +8,9 @@ import { defineConfig, type Plugin } from "vite";
 
 const dist = join(import.meta.dirname, "../dist");
 
+/** Compressed bytes of one file, and of all together: who adds to them does so on purpose. */
+const BUDGET = { file: 125_000, all: 250_000 };
+
 /** Writes each file compressed, too, so that the console's backend compresses nothing. */
 function precompressed(): Plugin {
   return {
@@ -15,12 +18,17 @@ function precompressed(): Plugin {
     apply: "build",
     closeBundle() {
       const folder = join(dist, "assets");
+      let all = 0;
       for (const name of readdirSync(folder).filter((name) => /\.(js|css|svg)$/.test(name))) {
         const bytes = readFileSync(join(folder, name));
         writeFileSync(join(folder, `${name}.gz`), gzipSync(bytes, { level: 9 }));
         const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
-        writeFileSync(join(folder, `${name}.br`), brotliCompressSync(bytes, { params }));
+        const small = brotliCompressSync(bytes, { params });
+        writeFileSync(join(folder, `${name}.br`), small);
+        all += small.length;
+        if (small.length > BUDGET.file) throw new Error(`${name} has ${small.length} bytes compressed, more than ${BUDGET.file}`);
       }
+      if (all > BUDGET.all) throw new Error(`the console has ${all} bytes compressed, more than ${BUDGET.all}`);
     },
   };
 }

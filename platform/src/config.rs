@@ -36,8 +36,7 @@ pub enum Process {
 
 impl Process {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::CommandApi, Self::Relay, Self::Projector, Self::QueryApi, Self::Worker, Self::Console, Self::Cli];
+    pub const ALL: [Self; 7] = [Self::CommandApi, Self::Relay, Self::Projector, Self::QueryApi, Self::Worker, Self::Console, Self::Cli];
 
     /// The executable's name, also in logs and traces.
     pub const fn name(self) -> &'static str {
@@ -600,7 +599,12 @@ mod tests {
             ),
             (Process::Cli, "", &[DATABASE, ("SSL_CERT_FILE", "/nowhere")], "SSL_CERT_FILE is \"/nowhere\""),
             (Process::Console, "", &[], "TENURE_COMMAND_API_URL is not set and tenure-console needs it"),
-            (Process::Console, "", &[("TENURE_COMMAND_API_URL", "api:1"), ("TENURE_QUERY_API_URL", "http://q")], "put scheme, host and port"),
+            (
+                Process::Console,
+                "",
+                &[("TENURE_COMMAND_API_URL", "api:1"), ("TENURE_QUERY_API_URL", "http://q")],
+                "put scheme, host and port",
+            ),
             (Process::Cli, "", &[DATABASE, ("TENURE_LOG_FORMAT", "xml")], "`text` or `json`"),
             (Process::Cli, "", &[DATABASE, ("TENURE_TRUSTED_PROXIES", "10.0.0.0/40")], "addresses and networks"),
         ];

@@ -29,7 +29,8 @@ pub struct LogIn {
 }
 
 /// Role, and whom of the company it is given to: its heads of People, Engineering and Quality never leave.
-const OF_COMPANY: [(&str, Option<usize>); 5] = [("hr", Some(11)), ("manager", Some(1)), ("employee", Some(4)), ("owner", None), ("auditor", None)];
+const OF_COMPANY: [(&str, Option<usize>); 5] =
+    [("hr", Some(11)), ("manager", Some(1)), ("employee", Some(4)), ("owner", None), ("auditor", None)];
 
 /// The file in `run/` that says that they are there, and of which tenant.
 const MADE: &str = "demo-log-ins.json";
@@ -84,7 +85,8 @@ async fn invite(api: &Api, demo: TenantId, log_in: &LogIn) -> anyhow::Result<()>
             api.post("/v1/users", &key, &json!({"email": log_in.email, "roles": [log_in.role], "employee_id": person})).await?
         }
     };
-    let answer = api.command("/v1/auth/activation").json(&json!({"ticket": invitation["ticket"], "password": log_in.password})).send().await?;
+    let answer =
+        api.command("/v1/auth/activation").json(&json!({"ticket": invitation["ticket"], "password": log_in.password})).send().await?;
     answer.error_for_status().context("choosing the password")?;
     Ok(())
 }

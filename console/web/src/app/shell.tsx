@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "react";
 import { Button as AriaButton, Menu, MenuItem, MenuTrigger, Popover } from "react-aria-components";
-import { Navigate, NavLink, Outlet, useLocation, useNavigate } from "react-router";
+import { Link, Navigate, Outlet, useLocation, useNavigate } from "react-router";
 
 import { type Language, speak, useCode, useTexts } from "../i18n";
 import { plus, plusMonths } from "../lib/day";
@@ -122,11 +122,11 @@ function Frame({ me }: { me: Me }) {
 function Brand({ me }: { me: Me }) {
   const keep = useKeepDay();
   return (
-    <NavLink className="brand" to={keep("/")}>
+    <Link className="brand" to={keep("/")}>
       <img src={new URL("./icon.svg", import.meta.url).href} alt="" width="22" height="22" />
       <span>Tenure</span>
       <span className="tenant">{me.tenant_slug}</span>
-    </NavLink>
+    </Link>
   );
 }
 
@@ -154,9 +154,9 @@ function Navigation({ me }: { me: Me }) {
   return (
     <nav aria-label={say("nav")}>
       {usePlaces(me).map(([to, under, label]) => (
-        <NavLink key={to} to={keep(to)} aria-current={pathname.startsWith(under) ? "page" : undefined}>
+        <Link key={to} to={keep(to)} aria-current={pathname === under || pathname.startsWith(`${under}/`) ? "page" : undefined}>
           {label}
-        </NavLink>
+        </Link>
       ))}
     </nav>
   );

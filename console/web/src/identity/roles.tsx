@@ -36,7 +36,7 @@ export function Roles() {
               </thead>
               <tbody>
                 {all.map((role) => (
-                  <tr key={role.name} className="top">
+                  <tr key={role.name} className="aligned">
                     <th scope="row">
                       {code("role", role.name)} {!role.built_in && <Badge kind="ahead">{say("role.own")}</Badge>}
                     </th>

@@ -131,9 +131,7 @@ function Groups({ groups, grouping }: { groups: Group[]; grouping: Grouping }) {
                 </svg>
               </td>
               <td className="number nowrap">
-                {group.annual_pay.map((pay) => (
-                  <div key={pay.currency}>{formatMoney(pay.amount, pay.currency, language, 0)}</div>
-                ))}
+                {group.annual_pay.map((pay) => formatMoney(pay.amount, pay.currency, language, 0)).join(" · ")}
               </td>
             </tr>
           ))}

@@ -315,15 +315,12 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
         Process::Cli => bail!("`tenure` is no service"),
     };
     let mut env: Vec<(String, std::ffi::OsString)> = vec![("TENURE_LISTEN".into(), format!("127.0.0.1:{port}").into())];
-    match role_of(process) {
-        Some(role) => {
-            env.push(("TENURE_DATABASE_URL_FILE".into(), url_file(home, role).into()));
-            env.push(("TENURE_TOKEN_MAX_LIFETIME".into(), TOKEN_LIFETIME.to_string().into()));
-        }
-        None => {
-            env.push(("TENURE_COMMAND_API_URL".into(), addresses.command_api.clone().into()));
-            env.push(("TENURE_QUERY_API_URL".into(), addresses.query_api.clone().into()));
-        }
+    if let Some(role) = role_of(process) {
+        env.push(("TENURE_DATABASE_URL_FILE".into(), url_file(home, role).into()));
+        env.push(("TENURE_TOKEN_MAX_LIFETIME".into(), TOKEN_LIFETIME.to_string().into()));
+    } else {
+        env.push(("TENURE_COMMAND_API_URL".into(), addresses.command_api.clone().into()));
+        env.push(("TENURE_QUERY_API_URL".into(), addresses.query_api.clone().into()));
     }
     if let Some(port) = match process {
         Process::CommandApi => Some(ports.command_metrics),

@@ -77,13 +77,12 @@ async fn invite(api: &Api, demo: TenantId, log_in: &LogIn) -> anyhow::Result<()>
         return Ok(());
     }
     let key = Uuid::now_v7().to_string();
-    let invitation = match known.and_then(|user| user["user_id"].as_str()) {
+    let invitation = if let Some(user) = known.and_then(|user| user["user_id"].as_str()) {
         // An earlier start was cut off between the two.
-        Some(user) => api.post(&format!("/v1/users/{user}/invitation"), &key, &json!({})).await?,
-        None => {
-            let person = log_in.person.map(|number| company::employee(demo.uuid(), number));
-            api.post("/v1/users", &key, &json!({"email": log_in.email, "roles": [log_in.role], "employee_id": person})).await?
-        }
+        api.post(&format!("/v1/users/{user}/invitation"), &key, &json!({})).await?
+    } else {
+        let person = log_in.person.map(|number| company::employee(demo.uuid(), number));
+        api.post("/v1/users", &key, &json!({"email": log_in.email, "roles": [log_in.role], "employee_id": person})).await?
     };
     let answer =
         api.command("/v1/auth/activation").json(&json!({"ticket": invitation["ticket"], "password": log_in.password})).send().await?;

@@ -26,16 +26,15 @@ const INDEX: &str = "index.html";
 /// What is served while the front end was not built.
 const NOT_BUILT: &str = include_str!("not_built.html");
 
-/// Rules that React Aria puts into a `<style>` of its own; anything else that is inline is refused.
-const INJECTED_STYLES: [&str; 1] = [PRESSABLE];
-/// `usePress`, so that a touch does not zoom.
+/// The one rule that React Aria puts into a `<style>` of its own, by `usePress`, so that a touch does not zoom. Anything else that is
+/// inline is refused.
 const PRESSABLE: &str = "@layer {\n  [data-react-aria-pressable] {\n    touch-action: pan-x pan-y pinch-zoom;\n  }\n}";
 
 /// Nothing from elsewhere, nothing inline, in no frame.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let styles: String = INJECTED_STYLES.iter().map(|css| format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(css)))).collect();
+    let style = STANDARD.encode(Sha256::digest(PRESSABLE));
     let policy = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self'; font-src 'self'; connect-src 'self'; \
+        "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{style}'; img-src 'self'; font-src 'self'; connect-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))

@@ -59,7 +59,7 @@ pub(crate) enum NoToken {
     /// The session is over.
     Ended,
     /// The exchange was refused for now, with this answer.
-    Refused(Small),
+    Refused(Box<Small>),
     /// It could not be made.
     Unavailable(Problem),
 }
@@ -141,7 +141,7 @@ impl Session {
         }
         match answer.code().as_str() {
             "invalid_grant" | "access_ended" => Err(NoToken::Ended),
-            _ => Err(NoToken::Refused(answer)),
+            _ => Err(NoToken::Refused(answer.into())),
         }
     }
 }

@@ -8,6 +8,7 @@ mod bad_input;
 mod cancellation;
 mod capabilities;
 mod commands;
+mod console;
 mod contract;
 mod eventstore_appends;
 mod eventstoredb;

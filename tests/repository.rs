@@ -24,6 +24,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("projector", &["events", "store", "platform"]),
     ("query-api", &["events", "calculation", "store", "platform"]),
     ("worker", &["events", "domain", "store", "platform", "execution"]),
+    ("console", &["platform"]),
     ("tenure", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay"]),
     ("tests", &["events", "domain", "store", "platform", "command-api", "projector", "query-api", "relay", "worker", "tenure", "xtask"]),
     ("xtask", &[]),
@@ -85,13 +86,17 @@ const MAY_NAME_STREAMS: &[(&str, &str)] = &[
 
 /// Routes that stand in no OpenAPI document, so that no attack of `tests/attacks.rs` is tried on them, and what they give.
 const UNDOCUMENTED_ROUTES: &[(&str, &str)] = &[
-    ("/", "a page of links"),
+    ("/", "a page of links; the console's page"),
     ("/.well-known/jwks.json", "public keys"),
+    ("/assets/{*path}", "the console's files, the same for everybody"),
     ("/docs", "a page that reads the contract"),
     ("/livez", "that the process runs"),
     ("/metrics", "counters and gauges, scanned by tests/attacks.rs"),
     ("/openapi.json", "the contract"),
     ("/readyz", "which check fails"),
+    ("/session", "the console's log-in, tried by tests/console.rs"),
+    ("/v1/{*path}", "what the console passes on to routes of the documents, tried by tests/console.rs"),
+    ("/{*path}", "the console's page"),
 ];
 
 /// Where a tenant is still text, and why.

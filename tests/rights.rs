@@ -217,6 +217,7 @@ async fn no_process_holds_a_secret_that_it_does_not_use() {
     let system = crate::servers::system().await;
     for (process, needed) in [
         ("tenure-command-api", &["DATABASE_URL_FILE", "IDENTITY_DATABASE_URL_FILE", "MASTER_KEY_FILE"][..]),
+        ("tenure-console", &[]),
         ("tenure-projector", &["DATABASE_URL_FILE", "MASTER_KEY_FILE", "NATS_PASSWORD_FILE"]),
         ("tenure-query-api", &["DATABASE_URL_FILE"]),
         ("tenure-relay", &["DATABASE_URL_FILE", "NATS_PASSWORD_FILE"]),

@@ -194,6 +194,7 @@ pub(crate) struct System {
     pub(crate) home: PathBuf,
     pub(crate) command_api: String,
     pub(crate) query_api: String,
+    pub(crate) console: String,
     /// Of the superuser.
     pub(crate) database_url: String,
     /// A client with a timeout.
@@ -218,6 +219,7 @@ impl System {
         Self {
             command_api: text("command_api"),
             query_api: text("query_api"),
+            console: text("console"),
             database_url: std::fs::read_to_string(text("database_url_file")).unwrap(),
             // A runtime per test: no connection may outlive its own.
             client: reqwest::Client::builder().timeout(Duration::from_mins(1)).pool_max_idle_per_host(0).build().unwrap(),
@@ -333,7 +335,7 @@ impl System {
     pub(crate) async fn ready(&self) {
         let state: Value = serde_json::from_slice(&std::fs::read(self.home.join("run/state.json")).unwrap()).unwrap();
         let deadline = Instant::now() + Duration::from_mins(1);
-        for service in ["command_api", "query_api", "relay", "projector", "worker"] {
+        for service in ["command_api", "query_api", "relay", "projector", "worker", "console"] {
             let url = format!("{}/readyz", state["addresses"][service].as_str().unwrap());
             while !self.client.get(&url).send().await.is_ok_and(|response| response.status().is_success()) {
                 assert!(

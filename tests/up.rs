@@ -7,7 +7,16 @@ use crate::servers::{eventually, own_system};
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_comes_back() {
     let system = own_system().await;
-    for name in ["tenure-relay", "tenure-projector", "tenure-worker", "tenure-query-api", "tenure-command-api", "nats-server", "postgres"] {
+    for name in [
+        "tenure-relay",
+        "tenure-projector",
+        "tenure-worker",
+        "tenure-query-api",
+        "tenure-command-api",
+        "tenure-console",
+        "nats-server",
+        "postgres",
+    ] {
         let before = system.pid(name);
         system.signal(name, "KILL").await;
         eventually("it is started again", async || system.pid(name).is_some_and(|pid| Some(pid) != before)).await;
@@ -20,7 +29,7 @@ async fn a_second_up_says_the_same_and_a_killed_supervisor_leaves_nothing_in_the
     let system = own_system().await;
     let up = ["up", "--detach", "--no-demo"];
     let (first, second) = (system.tenure(&up), system.tenure(&up));
-    for same in ["pids", "command_api", "query_api", "database_url_file"] {
+    for same in ["pids", "command_api", "query_api", "console", "database_url_file"] {
         assert_eq!(first[same], second[same]);
     }
     // Output ends in logs: the superuser's URL stands in a file that its owner alone reads.

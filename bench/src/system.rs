@@ -157,7 +157,7 @@ fn role(process: Process) -> &'static str {
         Process::QueryApi => "tenure_query",
         Process::Projector => "tenure_projector",
         Process::Worker => "tenure_worker",
-        Process::CommandApi | Process::Relay | Process::Cli => "tenure_command",
+        Process::CommandApi | Process::Relay | Process::Console | Process::Cli => "tenure_command",
     }
 }
 

@@ -52,7 +52,7 @@ pub async fn run(home: &Home, options: &Options, json: bool) -> anyhow::Result<(
         system::keep_eventstore_url(home, eventstore_url.as_deref())?;
         // The first signing key, before a service looks for it.
         token::operator(home).await?;
-        for process in SERVICES {
+        for process in SERVICES.into_iter().filter(|process| process.has_database()) {
             hand_out_to_service(home, &options.hand_out, process)?;
         }
     }
@@ -87,7 +87,8 @@ fn hand_out_to_servers(home: &Home, to: &Path, superuser: &str) -> anyhow::Resul
 
 fn hand_out_to_service(home: &Home, to: &Path, process: Process) -> anyhow::Result<()> {
     let name = process.name();
-    write_private(&file(to, name, "database_url")?, system::database_url(home, system::role_of(process))?.as_bytes())?;
+    let role = system::role_of(process).with_context(|| format!("{name} has no secrets"))?;
+    write_private(&file(to, name, "database_url")?, system::database_url(home, role)?.as_bytes())?;
     if process == Process::CommandApi {
         write_private(&file(to, name, "identity_database_url")?, system::database_url(home, system::IDENTITY)?.as_bytes())?;
     }

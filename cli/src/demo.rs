@@ -2,18 +2,21 @@
 //! is follows from a seed alone, and every command has a key, so that making it again changes nothing.
 
 mod company;
+mod logins;
 
 use anyhow::{Context as _, bail};
 use platform::auth::TokenRequest;
 
 use crate::{
-    api::{Api, Endpoints},
+    api::{Api, Endpoints, Tenant},
     batch::{self, Outcome},
     home::Home,
     output::Steps,
     system::{Addresses, TOKEN_LIFETIME},
     tenant, token,
 };
+
+pub use logins::{LogIn, all as logins};
 
 /// Its slug.
 pub const SLUG: &str = "demo";
@@ -30,6 +33,12 @@ pub async fn seed(home: &Home, addresses: &Addresses, seed: u64, steps: &mut Ste
         Some(_) => return Ok(()), // suspended by whoever plays with it
         None => tenant::create(&operator, SLUG, NAME, []).await?,
     };
+    history(home, &endpoints, &demo, seed, steps).await?;
+    logins::make(home, &endpoints, demo.tenant_id).await.context("making its log-ins")
+}
+
+/// What happened in the company, unless it is there.
+async fn history(home: &Home, endpoints: &Endpoints, demo: &Tenant, seed: u64, steps: &mut Steps) -> anyhow::Result<()> {
     // Another seed would be another company in the same place.
     let done = format!("demo-{}-{seed}.json", demo.tenant_id);
     if home.read_run::<bool>(&done) == Some(true) {
@@ -45,7 +54,7 @@ pub async fn seed(home: &Home, addresses: &Addresses, seed: u64, steps: &mut Ste
         return Ok(());
     }
     let lines = company::history(seed, demo.tenant_id.uuid());
-    let api = Api::for_long(home, &endpoints, hr(home, demo.tenant_id, "demo").await?)?;
+    let api = Api::for_long(home, endpoints, hr(home, demo.tenant_id, "demo").await?)?;
     let mut refused = None;
     let (mut answered, all) = (0, lines.len());
     batch::send(&api, &lines, |n, outcome| {

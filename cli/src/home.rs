@@ -59,6 +59,9 @@ pub struct Ports {
     // Of a home that was made before: none yet.
     #[serde(default)]
     pub worker: u16,
+    // As above.
+    #[serde(default)]
+    pub console: u16,
     // Of a home that was made before: any.
     #[serde(default)]
     pub command_metrics: u16,
@@ -215,6 +218,7 @@ impl Ports {
             relay: next()?,
             projector: next()?,
             worker: next()?,
+            console: next()?,
             command_metrics: next()?,
             query_metrics: next()?,
             nats_health: next()?,
@@ -227,17 +231,18 @@ impl Ports {
     }
     /// Chooses what a home of an older build has not.
     pub fn complete(&mut self) -> anyhow::Result<()> {
-        while self.worker == 0 {
+        while self.worker == 0 || self.console == 0 {
             let port = Self::pick()?.worker;
             if !self.all().contains(&port) {
-                self.worker = port;
+                *(if self.worker == 0 { &mut self.worker } else { &mut self.console }) = port;
             }
         }
         Ok(())
     }
-    fn all(&self) -> [u16; 10] {
-        let Self { postgres, nats, command_api, query_api, relay, projector, worker, command_metrics, query_metrics, nats_health } = *self;
-        [postgres, nats, command_api, query_api, relay, projector, worker, command_metrics, query_metrics, nats_health]
+    fn all(&self) -> [u16; 11] {
+        let Self { postgres, nats, command_api, query_api, relay, projector, worker, console, command_metrics, query_metrics, nats_health } =
+            *self;
+        [postgres, nats, command_api, query_api, relay, projector, worker, console, command_metrics, query_metrics, nats_health]
     }
 }
 
@@ -291,13 +296,14 @@ mod tests {
         assert!(settings.ports.taken().is_empty());
         // As an older build kept it.
         let text = fs::read_to_string(home.path("config.toml")).unwrap();
-        let older: Vec<&str> = text.lines().filter(|line| !line.starts_with("worker")).collect();
+        let older: Vec<&str> = text.lines().filter(|line| !line.starts_with("worker") && !line.starts_with("console")).collect();
         fs::write(home.path("config.toml"), older.join("\n")).unwrap();
         let mut ports = home.settings().unwrap().unwrap().ports;
-        assert_eq!(ports.worker, 0);
+        assert_eq!((ports.worker, ports.console), (0, 0));
         ports.complete().unwrap();
-        assert_ne!(ports.worker, 0);
-        assert_eq!(Ports { worker: settings.ports.worker, ..ports }, settings.ports, "the others stay");
+        assert!(ports.worker != 0 && ports.console != 0 && ports.worker != ports.console);
+        let Ports { worker, console, .. } = settings.ports;
+        assert_eq!(Ports { worker, console, ..ports }, settings.ports, "the others stay");
         fs::write(home.path("config.toml"), "ports = 1").unwrap();
         assert!(home.settings().unwrap_err().to_string().contains("config.toml"));
         fs::remove_dir_all(home.root()).unwrap();

@@ -156,7 +156,7 @@ pub const fn user_of(process: Process) -> Option<&'static str> {
         Process::Relay => Some("relay"),
         Process::Projector => Some("projector"),
         Process::Worker => Some("worker"),
-        Process::CommandApi | Process::QueryApi | Process::Cli => None,
+        Process::CommandApi | Process::QueryApi | Process::Console | Process::Cli => None,
     }
 }
 

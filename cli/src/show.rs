@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    demo,
+    demo::{self, LogIn},
     home::Home,
     system::{self, State},
     token,
@@ -21,32 +21,38 @@ pub async fn running(home: &Home, state: &State, json: bool, headline: &str) -> 
         if running {
             tokens.insert("operator".into(), token::operator(home).await?.into());
         }
-        println!("{}", serde_json::to_string(&report(home, state, tokens))?);
+        println!("{}", serde_json::to_string(&report(home, state, tokens)?)?);
     } else {
-        print!("{}", text(home, state, headline, demo.as_deref()));
+        let log_ins = demo::logins(home)?;
+        print!("{}", text(home, state, headline, demo.as_deref(), &log_ins));
     }
     Ok(())
 }
 
 /// Where the superuser's URL is, rather than the URL: output ends in logs, and the file is its owner's alone.
-fn report(home: &Home, state: &State, tokens: Map<String, Value>) -> Value {
+fn report(home: &Home, state: &State, tokens: Map<String, Value>) -> anyhow::Result<Value> {
+    let log_ins: Vec<_> =
+        demo::logins(home)?.into_iter().map(|one| json!({"slug": one.slug, "role": one.role, "email": one.email})).collect();
     let addresses = &state.addresses;
-    json!({
+    Ok(json!({
         "home": home.root(),
         "command_api": addresses.command_api,
         "query_api": addresses.query_api,
         "relay": addresses.relay,
         "projector": addresses.projector,
         "worker": addresses.worker,
+        "console": addresses.console,
         "nats_url": addresses.nats_url,
         "database_url_file": system::url_file(home, system::ADMIN),
         "supervisor": state.supervisor.pid,
         "pids": state.pids(),
         "tokens": tokens,
-    })
+        "log_ins": log_ins,
+        "demo_password_file": home.path("secrets").join("demo-password"),
+    }))
 }
 
-fn text(home: &Home, state: &State, headline: &str, token: Option<&str>) -> String {
+fn text(home: &Home, state: &State, headline: &str, token: Option<&str>, log_ins: &[LogIn]) -> String {
     let addresses = &state.addresses;
     let home_flag = if home.root() == std::env::current_dir().unwrap_or_default().join(".tenure") {
         String::new()
@@ -59,6 +65,16 @@ fn text(home: &Home, state: &State, headline: &str, token: Option<&str>) -> Stri
         addresses.query_api,
         home.root().display()
     );
+    if !addresses.console.is_empty() {
+        let _ = write!(text, "\nThe console, in a browser:\n\n");
+        let at = |slug: &str| addresses.console.replace("127.0.0.1", &format!("{slug}.localhost"));
+        for LogIn { slug, role, email, password, .. } in log_ins {
+            let _ = writeln!(text, "  {role:<9} {}/#email={email}&password={password}", at(slug));
+        }
+        if log_ins.is_empty() {
+            let _ = writeln!(text, "  {}  (at your tenant's host: {})", addresses.console, at("SLUG"));
+        }
+    }
     if let Some(token) = token {
         let command = addresses.command_api.replace("127.0.0.1", "demo.localhost");
         let query = addresses.query_api.replace("127.0.0.1", "demo.localhost");

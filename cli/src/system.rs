@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// The services in the order in which they are stopped.
-pub const SERVICES: [Process; 5] = [Process::CommandApi, Process::QueryApi, Process::Worker, Process::Projector, Process::Relay];
+pub const SERVICES: [Process; 6] =
+    [Process::Console, Process::CommandApi, Process::QueryApi, Process::Worker, Process::Projector, Process::Relay];
 /// The database that `tenure up` makes where none is named.
 const DATABASE: &str = "tenure";
 
@@ -61,6 +62,8 @@ pub struct Addresses {
     #[serde(default)]
     pub worker: String,
     #[serde(default)]
+    pub console: String,
+    #[serde(default)]
     pub command_metrics: String,
     #[serde(default)]
     pub query_metrics: String,
@@ -101,6 +104,7 @@ impl Addresses {
             relay: http(ports.relay),
             projector: http(ports.projector),
             worker: http(ports.worker),
+            console: http(ports.console),
             command_metrics: http(ports.command_metrics),
             query_metrics: http(ports.query_metrics),
             nats_url: nats_url.unwrap_or_else(|| format!("nats://127.0.0.1:{}", ports.nats)),
@@ -114,6 +118,7 @@ impl Addresses {
             Process::Relay => Some(&self.relay),
             Process::Projector => Some(&self.projector),
             Process::Worker => Some(&self.worker),
+            Process::Console => Some(&self.console),
             Process::Cli => None,
         }
     }
@@ -131,15 +136,16 @@ impl State {
     }
 }
 
-/// The PostgreSQL login role of a process.
-pub const fn role_of(process: Process) -> &'static str {
+/// The PostgreSQL login role of a process; the console has none.
+pub const fn role_of(process: Process) -> Option<&'static str> {
     match process {
-        Process::CommandApi => "tenure_command",
-        Process::Relay => "tenure_relay",
-        Process::Projector => "tenure_projector",
-        Process::QueryApi => "tenure_query",
-        Process::Worker => "tenure_worker",
-        Process::Cli => provision::OWNER,
+        Process::CommandApi => Some("tenure_command"),
+        Process::Relay => Some("tenure_relay"),
+        Process::Projector => Some("tenure_projector"),
+        Process::QueryApi => Some("tenure_query"),
+        Process::Worker => Some("tenure_worker"),
+        Process::Cli => Some(provision::OWNER),
+        Process::Console => None,
     }
 }
 
@@ -238,7 +244,7 @@ pub fn config(home: &Home, process: Process) -> anyhow::Result<Config> {
     if std::env::var_os("TENURE_DATABASE_URL").is_some() || std::env::var_os("TENURE_DATABASE_URL_FILE").is_some() {
         return Config::load(Process::Cli);
     }
-    let url = database_url(home, role_of(process))?;
+    let url = database_url(home, role_of(process).context("the console works with no database")?)?;
     let eventstore_url = std::fs::read_to_string(home.path("secrets").join(EVENTSTORE_URL)).ok();
     Config::from_sources(Process::Cli, None, |variable| match variable {
         "TENURE_DATABASE_URL" => Some(url.clone()),
@@ -305,17 +311,21 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
         Process::Relay => ports.relay,
         Process::Projector => ports.projector,
         Process::Worker => ports.worker,
+        Process::Console => ports.console,
         Process::Cli => bail!("`tenure` is no service"),
     };
-    let mut env: Vec<(String, std::ffi::OsString)> = vec![
-        ("TENURE_LISTEN".into(), format!("127.0.0.1:{port}").into()),
-        ("TENURE_DATABASE_URL_FILE".into(), url_file(home, role_of(process)).into()),
-        ("TENURE_TOKEN_MAX_LIFETIME".into(), TOKEN_LIFETIME.to_string().into()),
-    ];
+    let mut env: Vec<(String, std::ffi::OsString)> = vec![("TENURE_LISTEN".into(), format!("127.0.0.1:{port}").into())];
+    if let Some(role) = role_of(process) {
+        env.push(("TENURE_DATABASE_URL_FILE".into(), url_file(home, role).into()));
+        env.push(("TENURE_TOKEN_MAX_LIFETIME".into(), TOKEN_LIFETIME.to_string().into()));
+    } else {
+        env.push(("TENURE_COMMAND_API_URL".into(), addresses.command_api.clone().into()));
+        env.push(("TENURE_QUERY_API_URL".into(), addresses.query_api.clone().into()));
+    }
     if let Some(port) = match process {
         Process::CommandApi => Some(ports.command_metrics),
         Process::QueryApi => Some(ports.query_metrics),
-        Process::Relay | Process::Projector | Process::Worker | Process::Cli => None,
+        Process::Relay | Process::Projector | Process::Worker | Process::Console | Process::Cli => None,
     } {
         env.push(("TENURE_METRICS_LISTEN".into(), format!("127.0.0.1:{port}").into()));
     }
@@ -334,7 +344,7 @@ pub fn service(home: &Home, process: Process, ports: &Ports, addresses: &Address
         }
     }
     let eventstore_url = home.path("secrets").join(EVENTSTORE_URL);
-    if eventstore_url.is_file() {
+    if eventstore_url.is_file() && process.has_database() {
         env.push(("TENURE_EVENTSTORE_URL_FILE".into(), eventstore_url.into()));
     }
     Ok(Program {

@@ -268,7 +268,7 @@ impl System {
         }
         self.step("starting the services");
         system::keep_eventstore_url(&self.home, self.eventstore_url.as_deref())?;
-        for process in [Process::Relay, Process::Projector, Process::Worker, Process::QueryApi, Process::CommandApi] {
+        for process in SERVICES.into_iter().rev() {
             let program = system::service(&self.home, process, &self.settings.ports, &self.addresses)?;
             self.kept.push(self.roster.keep(program));
         }
@@ -348,7 +348,8 @@ impl System {
     /// Stops everything: who takes requests first, who keeps data last.
     async fn stop(mut self, phase: Phase) {
         self.steps.end();
-        let order: [&[&str]; 4] = [
+        let order: [&[&str]; 5] = [
+            &[Process::Console.name()],
             &[Process::CommandApi.name(), Process::QueryApi.name()],
             &[Process::Worker.name(), Process::Projector.name(), Process::Relay.name()],
             &["nats-server"],

@@ -204,13 +204,13 @@ pub(crate) async fn set_up_totp(
 /// Six digits.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Code {
+pub(crate) struct SixDigits {
     /// As the app shows them now.
     code: String,
 }
 
 /// Show that the app has the secret: from now on log-in asks for its digits.
-#[utoipa::path(post, path = "/v1/auth/totp/confirmation", tag = "identity", request_body = Code, responses(
+#[utoipa::path(post, path = "/v1/auth/totp/confirmation", tag = "identity", request_body = SixDigits, responses(
     (status = 204, description = "Confirmed"),
     (status = 404, description = "`not_found`: there is nothing to confirm"),
     (status = 422, description = "`wrong_code`"),
@@ -218,13 +218,13 @@ pub(crate) struct Code {
 pub(crate) async fn confirm_totp(
     State(logins): State<Logins>,
     Anyone(actor): Anyone,
-    Fields(ask): Fields<Code>,
+    Fields(ask): Fields<SixDigits>,
 ) -> Result<StatusCode, Problem> {
     use_code(logins, actor, &ask.code, "totp_confirmed = true", "confirm_totp").await
 }
 
 /// Stop asking for six digits.
-#[utoipa::path(post, path = "/v1/auth/totp/removal", tag = "identity", request_body = Code, responses(
+#[utoipa::path(post, path = "/v1/auth/totp/removal", tag = "identity", request_body = SixDigits, responses(
     (status = 204, description = "Removed"),
     (status = 404, description = "`not_found`: there is none"),
     (status = 422, description = "`wrong_code`"),
@@ -232,7 +232,7 @@ pub(crate) async fn confirm_totp(
 pub(crate) async fn remove_totp(
     State(logins): State<Logins>,
     Anyone(actor): Anyone,
-    Fields(ask): Fields<Code>,
+    Fields(ask): Fields<SixDigits>,
 ) -> Result<StatusCode, Problem> {
     use_code(logins, actor, &ask.code, "totp_confirmed = false, totp_secret = null", "remove_totp").await
 }

@@ -28,13 +28,15 @@ pub enum Process {
     QueryApi,
     /// `tenure-worker`
     Worker,
+    /// `tenure-console`
+    Console,
     /// `tenure`
     Cli,
 }
 
 impl Process {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::CommandApi, Self::Relay, Self::Projector, Self::QueryApi, Self::Worker, Self::Cli];
+    pub const ALL: [Self; 7] = [Self::CommandApi, Self::Relay, Self::Projector, Self::QueryApi, Self::Worker, Self::Console, Self::Cli];
 
     /// The executable's name, also in logs and traces.
     pub const fn name(self) -> &'static str {
@@ -44,6 +46,7 @@ impl Process {
             Self::Projector => "tenure-projector",
             Self::QueryApi => "tenure-query-api",
             Self::Worker => "tenure-worker",
+            Self::Console => "tenure-console",
             Self::Cli => "tenure",
         }
     }
@@ -56,8 +59,12 @@ impl Process {
             Self::Projector => concat!("tenure-projector ", env!("CARGO_PKG_VERSION")),
             Self::QueryApi => concat!("tenure-query-api ", env!("CARGO_PKG_VERSION")),
             Self::Worker => concat!("tenure-worker ", env!("CARGO_PKG_VERSION")),
-            Self::Cli => self.name(),
+            Self::Console | Self::Cli => self.name(),
         }
+    }
+    /// Whether it works with PostgreSQL. The console knows nothing but what the two APIs tell.
+    pub const fn has_database(self) -> bool {
+        !matches!(self, Self::Console)
     }
     /// Whether it seals or opens what is sealed. Nobody else is given the master key.
     pub const fn opens_keys(self) -> bool {
@@ -70,13 +77,15 @@ impl Process {
             Self::Relay => "127.0.0.1:7412",
             Self::Projector => "127.0.0.1:7413",
             Self::Worker => "127.0.0.1:7414",
+            Self::Console => "127.0.0.1:7415",
             Self::Cli => "127.0.0.1:0",
         }
     }
-    const fn needs(self, setting: &Setting) -> bool {
+    fn needs(self, setting: &Setting) -> bool {
         match setting.need {
             Need::Default(_) | Need::Optional => false,
-            Need::Always => true,
+            Need::Database => self.has_database(),
+            Need::Apis => self == Self::Console,
             Need::Feed => matches!(self, Self::Relay | Self::Projector | Self::Worker),
             Need::Keys => self.opens_keys(),
         }
@@ -133,7 +142,7 @@ impl FromStr for TrustedProxies {
 pub struct Config {
     /// `TENURE_LISTEN`: where the process serves HTTP (for relay, projector and worker: health and metrics only).
     pub listen: SocketAddr,
-    /// `TENURE_METRICS_LISTEN`: where the APIs serve `/metrics`; absent, nowhere.
+    /// `TENURE_METRICS_LISTEN`: where the APIs and the console serve `/metrics`; absent, nowhere.
     pub metrics_listen: Option<SocketAddr>,
     /// `TENURE_DATABASE_URL`: PostgreSQL, with the process's own role.
     pub database_url: SecretString,
@@ -185,6 +194,10 @@ pub struct Config {
     pub mail_from: Option<String>,
     /// `TENURE_CONSOLE_URL`: the page that mails link to; the worker only.
     pub console_url: Option<String>,
+    /// `TENURE_COMMAND_API_URL`: where the console reaches the command API; required by it.
+    pub command_api_url: Option<String>,
+    /// `TENURE_QUERY_API_URL`: where the console reaches the query API; required by it.
+    pub query_api_url: Option<String>,
     /// `TENURE_LOG`: what is logged, as `tracing` directives such as `info,store=debug`.
     pub log: String,
     /// `TENURE_LOG_FORMAT`: `text` or `json`.
@@ -196,7 +209,10 @@ pub struct Config {
 enum Need {
     Default(&'static str),
     Optional,
-    Always,
+    /// By all but the console.
+    Database,
+    /// By the console.
+    Apis,
     /// By those who speak to NATS.
     Feed,
     /// By those who wrap or unwrap keys.
@@ -228,11 +244,11 @@ const SETTINGS: &[Setting] = &[
     setting(
         "metrics_listen",
         Need::Optional,
-        "Address and port on which the two APIs serve `/metrics`, apart from what they serve to others; without it nowhere",
+        "Address and port on which the two APIs and the console serve `/metrics`, apart from what they serve to others; without it nowhere",
     ),
     secret(
         "database_url",
-        Need::Always,
+        Need::Database,
         "PostgreSQL with the process's own login role, such as `postgres://tenure_query:…@db:5432/tenure?sslmode=verify-full`; see TLS below",
     ),
     setting(
@@ -314,6 +330,12 @@ const SETTINGS: &[Setting] = &[
         Need::Optional,
         "Page at which people choose a password, such as `https://hr.example.com/activation`, for the worker alone: mails link to it, with `#ticket=…`",
     ),
+    setting(
+        "command_api_url",
+        Need::Apis,
+        "Where the console reaches the command API, such as `http://127.0.0.1:7410`; the console's address stands in that process's `TENURE_TRUSTED_PROXIES`",
+    ),
+    setting("query_api_url", Need::Apis, "Where the console reaches the query API, such as `http://127.0.0.1:7411`; as above"),
     setting("log", Need::Default("info"), "What is logged: `tracing` directives, such as `info,store=debug`"),
     setting("log_format", Need::Default("text"), "`text` or `json`"),
     setting("otlp_url", Need::Optional, "Where traces go, OTLP over HTTP, such as `https://collector:4318/v1/traces`; without it nowhere"),
@@ -335,7 +357,7 @@ impl Config {
             tls::check_certificates(tls::AUTHORITIES, &path)?;
         }
         let values = Values::gather(process, file, variable)?;
-        let config = Self {
+        let mut config = Self {
             listen: values.parse("listen", "an address and a port, such as 127.0.0.1:8080")?,
             metrics_listen: values.optional("metrics_listen", "an address and a port, such as 127.0.0.1:8081")?,
             database_url: values.secret("database_url").unwrap_or_default(),
@@ -362,6 +384,8 @@ impl Config {
             smtp_url: values.secret("smtp_url"),
             mail_from: values.text("mail_from"),
             console_url: values.text("console_url"),
+            command_api_url: values.text("command_api_url"),
+            query_api_url: values.text("query_api_url"),
             log: values.parse("log", "tracing directives")?,
             log_format: values.parse("log_format", "`text` or `json`")?,
             otlp_url: values.text("otlp_url"),
@@ -370,7 +394,7 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    fn check(&mut self) -> anyhow::Result<()> {
         let within = |name: &str, value: u64, low: u64, high: u64| {
             if (low..=high).contains(&value) {
                 Ok(())
@@ -390,6 +414,15 @@ impl Config {
         let domain_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         if self.base_domain.is_empty() || !self.base_domain.chars().all(domain_ok) || self.base_domain.starts_with('.') {
             bail!("TENURE_BASE_DOMAIN is {:?}; put a domain name in lower case and without port, such as tenure.example", self.base_domain);
+        }
+        for (name, url) in [("command_api_url", &mut self.command_api_url), ("query_api_url", &mut self.query_api_url)] {
+            let Some(url) = url else { continue };
+            let origin = url.strip_suffix('/').unwrap_or(url);
+            let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@'])) {
+                bail!("{} is {url:?}; put scheme, host and port, such as http://127.0.0.1:7410", variable_of(name));
+            }
+            *url = origin.to_owned();
         }
         if let Some(url) = self.otlp_url.as_deref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
             bail!("TENURE_OTLP_URL is {url:?}; put the collector's HTTP address, such as http://collector:4318/v1/traces");
@@ -419,7 +452,8 @@ impl Config {
                 Need::Default("") => "per process, see below".to_owned(),
                 Need::Default(value) => format!("`{value}`"),
                 Need::Optional => "none".to_owned(),
-                Need::Always => "required".to_owned(),
+                Need::Database => "required, but by console".to_owned(),
+                Need::Apis => "required by console".to_owned(),
                 Need::Feed => "required by relay, projector and worker".to_owned(),
                 Need::Keys => "required by command-api, projector and worker".to_owned(),
             };
@@ -464,10 +498,10 @@ impl Values {
                 (None, None, None) => match setting.need {
                     Need::Default("") => (process.default_listen().to_owned(), "the default".to_owned()),
                     Need::Default(value) => (value.to_owned(), "the default".to_owned()),
-                    Need::Optional | Need::Always | Need::Feed | Need::Keys if process.needs(setting) => {
+                    Need::Optional | Need::Database | Need::Apis | Need::Feed | Need::Keys if process.needs(setting) => {
                         bail!("{name} is not set and {} needs it. {}", process.name(), setting.what)
                     }
-                    Need::Optional | Need::Always | Need::Feed | Need::Keys => continue,
+                    Need::Optional | Need::Database | Need::Apis | Need::Feed | Need::Keys => continue,
                 },
             };
             // Nobody writes an empty value on purpose; taken for absent it could choose another event store.
@@ -564,6 +598,13 @@ mod tests {
                 "tlsCaFile in TENURE_EVENTSTORE_URL",
             ),
             (Process::Cli, "", &[DATABASE, ("SSL_CERT_FILE", "/nowhere")], "SSL_CERT_FILE is \"/nowhere\""),
+            (Process::Console, "", &[], "TENURE_COMMAND_API_URL is not set and tenure-console needs it"),
+            (
+                Process::Console,
+                "",
+                &[("TENURE_COMMAND_API_URL", "api:1"), ("TENURE_QUERY_API_URL", "http://q")],
+                "put scheme, host and port",
+            ),
             (Process::Cli, "", &[DATABASE, ("TENURE_LOG_FORMAT", "xml")], "`text` or `json`"),
             (Process::Cli, "", &[DATABASE, ("TENURE_TRUSTED_PROXIES", "10.0.0.0/40")], "addresses and networks"),
         ];
@@ -582,11 +623,17 @@ mod tests {
         assert_eq!(rows.len(), SETTINGS.len());
         for process in Process::ALL {
             let short = process.name().strip_prefix("tenure-");
-            let by_name = |default: &str| default.starts_with("required by") && short.is_some_and(|short| default.contains(short));
-            let needed = rows.iter().filter(|row| row[3] == "required" || by_name(row[3]));
+            let names = |default: &str| short.is_some_and(|short| default.contains(short));
+            let is_needed = |default: &str| match default.strip_prefix("required") {
+                Some(rest) if rest.starts_with(", but by") => !names(rest),
+                Some(rest) => rest.is_empty() || names(rest),
+                None => false,
+            };
+            let needed = rows.iter().filter(|row| is_needed(row[3]));
             let needed: Vec<_> = needed.map(|row| variable_of(row[2].trim_matches('`'))).collect();
             let with = |absent: &str, value: Option<&str>| {
-                let given = |name: &str| needed.iter().any(|needed| needed == name).then(|| "nats://y".to_owned());
+                let value_of = |name: &str| if name.ends_with("API_URL") { "http://y" } else { "nats://y" }.to_owned();
+                let given = |name: &str| needed.iter().any(|needed| needed == name).then(|| value_of(name));
                 Config::from_sources(process, None, |name| if name == absent { value.map(str::to_owned) } else { given(name) })
             };
             with("", None).unwrap_or_else(|error| panic!("{} needs more than the document says: {error:#}", process.name()));

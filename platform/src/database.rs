@@ -122,14 +122,14 @@ pub fn connect_options(options: PgConnectOptions, process: Process) -> PgConnect
     // Requests are bounded on the server too, for the case that the process dies with a statement running.
     let statement_timeout = match process {
         Process::CommandApi | Process::QueryApi | Process::Worker => "30s",
-        Process::Relay | Process::Projector | Process::Cli => "10min",
+        Process::Relay | Process::Projector | Process::Console | Process::Cli => "10min",
     };
     // The projector reads and writes by key. In a new read model, which has no statistics yet, the planner would read whole
     // tables for that: with every thousand people more slowly, until the first analysis.
     let scans = if process == Process::Projector { "off" } else { "on" };
     let plans = match process {
         Process::QueryApi => "force_generic_plan",
-        Process::CommandApi | Process::Relay | Process::Projector | Process::Worker | Process::Cli => "auto",
+        Process::CommandApi | Process::Relay | Process::Projector | Process::Worker | Process::Console | Process::Cli => "auto",
     };
     options
         .application_name(process.session_name())

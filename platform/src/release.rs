@@ -375,7 +375,8 @@ async fn look(conn: &mut PgConnection) -> Result<Status, sqlx::Error> {
         ProcessLine { kind, build, seen_s, lives, can_not_read }
     };
     let processes = rows.into_iter().map(process).collect();
-    let services: Vec<&str> = Process::ALL.into_iter().filter(|process| *process != Process::Cli).map(Process::name).collect();
+    let services: Vec<&str> =
+        Process::ALL.into_iter().filter(|process| process.has_database() && *process != Process::Cli).map(Process::name).collect();
     let silent: Vec<(String, i64)> = sqlx::query_as(
         "select application_name, count(*) from pg_stat_activity
          where datname = current_database() and application_name = any ($1) group by 1 order by 1",

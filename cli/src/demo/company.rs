@@ -67,6 +67,15 @@ const FAMILY: [&str; 40] = [
 /// How many people are hired over the years.
 const PEOPLE: usize = 120;
 
+/// The id of the company's person with this number.
+pub(super) fn employee(tenant: Uuid, n: usize) -> Uuid {
+    id(tenant, "employee", &n.to_string())
+}
+
+fn id(tenant: Uuid, kind: &str, name: &str) -> Uuid {
+    Uuid::new_v5(&tenant, format!("demo/{kind}/{name}").as_bytes())
+}
+
 /// All commands, in the order in which they happened.
 pub(super) fn history(seed: u64, tenant: Uuid) -> Vec<Line> {
     let mut company = Company { tenant, seed, random: Rng::with_seed(seed), happened: Vec::new() };
@@ -118,10 +127,10 @@ fn later(day: Date, days: i64) -> Date {
 
 impl Company {
     fn id(&self, kind: &str, name: &str) -> Uuid {
-        Uuid::new_v5(&self.tenant, format!("demo/{kind}/{name}").as_bytes())
+        id(self.tenant, kind, name)
     }
     fn employee(&self, n: usize) -> Uuid {
-        self.id("employee", &n.to_string())
+        employee(self.tenant, n)
     }
     fn happens(&mut self, day: Date, command: &str, key: &str, data: &Value) {
         self.happened.push((day, Line::new(command, &format!("demo/{}/{key}", self.seed), data)));

@@ -1,0 +1,1 @@
+export { Headcount } from "./headcount";

@@ -88,7 +88,8 @@ async fn answered(system: &System, token: &str, day: Date) -> Figures {
     assert_eq!(pay.as_array().unwrap().len(), 1, "one currency: {pay}");
     Figures {
         headcount: departments["total"]["headcount"].as_u64().unwrap(),
-        pay: pay[0]["amount"].as_str().unwrap().parse().unwrap(),
+        // Amounts have the currency's digits, and the history whole units.
+        pay: pay[0]["amount"].as_str().unwrap().strip_suffix(".00").unwrap().parse().unwrap(),
         by_department: counts(&departments, "code"),
         by_title: counts(&jobs, "name"),
     }

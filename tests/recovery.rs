@@ -121,7 +121,7 @@ async fn a_read_model_that_is_missing_serves_once_it_is_whole() {
 }
 
 /// Indexes of a whole read model.
-const INDEXES: i64 = 21;
+const INDEXES: i64 = 39;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_that_were_lost_fence_nobody_for_long() {

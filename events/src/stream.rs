@@ -85,7 +85,11 @@ impl StreamName {
         Ok(Self {
             tenant: tenant.parse().map_err(|_| InvalidStreamName)?,
             category: category.parse()?,
-            id: crate::ids::parse_uuid("stream id", id).map_err(|_| InvalidStreamName)?,
+            // A name is stored as it is written, so it has one spelling.
+            id: crate::ids::parse_uuid("stream id", id)
+                .ok()
+                .filter(|_| !id.bytes().any(|b| b.is_ascii_uppercase()))
+                .ok_or(InvalidStreamName)?,
         })
     }
     /// The tenant whose log holds the stream.

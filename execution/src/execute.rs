@@ -192,6 +192,10 @@ impl Inner {
             Verdict::Remembered(first) => return self.remembered(sent, stream, &first).await,
             // Whoever sends it again has looked again, so it is not remembered.
             Verdict::Conflict(problem) => return Err(Failure::Conflict(problem)),
+            // What Tenure sends itself is decided anew when it is sent again; a holiday alone would leave an answer for each person.
+            Verdict::Nothing(aggregate) if matches!(sent.sender, Sender::System { .. }) => {
+                return Ok(Answer::nothing(sent, stream, &aggregate));
+            }
             Verdict::Nothing(aggregate) => {
                 let answer = Answer::nothing(sent, stream, &aggregate);
                 (StatusCode::OK, serde_json::to_string(&answer).map_err(|e| Problem::internal(&e))?, Ok(answer))

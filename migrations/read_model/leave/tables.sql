@@ -41,7 +41,6 @@ create table leave_request (               -- of employee_id: absence
     cost             numeric  not null,    -- absence
     days             text     not null,    -- absence: a list of events::leave::DayCost as JSON
     sequence         bigint   not null,    -- absence: how many events it has had, from 1
-    position         bigint   not null,    -- absence: the version of the stream that asked for it, by which requests are ordered
     note             text,                 -- absence
     personal_note    text,                 -- personal
     medical_note     text,                 -- medical

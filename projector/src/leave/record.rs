@@ -109,7 +109,7 @@ fn request_of(event: &LeaveRecordEvent) -> Option<Uuid> {
 }
 
 impl Request {
-    fn asked(e: &LeaveRequested, version: Version) -> Result<Self, CannotFold> {
+    fn asked(e: &LeaveRequested) -> Result<Self, CannotFold> {
         let (Some(first), Some(last)) = (e.days.iter().map(|day| day.asked.on).min(), e.days.iter().map(|day| day.asked.on).max()) else {
             return Err(CannotFold("a request for leave has no day".into()));
         };
@@ -130,7 +130,6 @@ impl Request {
             cost: Decimal::ZERO,
             days: String::new(),
             sequence: 1,
-            position: version.0.cast_signed(),
             note,
             personal_note,
             medical_note,
@@ -178,10 +177,10 @@ impl Fold for Request {
         }
         true
     }
-    fn fold(&mut self, key: Uuid, _: StreamName, version: Version, event: &Event) -> Result<(), CannotFold> {
+    fn fold(&mut self, key: Uuid, _: StreamName, _: Version, event: &Event) -> Result<(), CannotFold> {
         let Event::LeaveRecord(record) = event else { return misplaced(event) };
         if let LeaveRecordEvent::LeaveRequested(e) = record {
-            *self = Self::asked(e, version)?;
+            *self = Self::asked(e)?;
             return Ok(());
         }
         if request_of(record) != Some(key) {

@@ -47,7 +47,6 @@ crate::tables! {
         cost: Decimal,
         days: String,
         sequence: i64,
-        position: i64,
         note: Option<String>,
         personal_note: Option<String>,
         medical_note: Option<String>,

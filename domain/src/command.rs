@@ -171,7 +171,8 @@ pub(crate) fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> 
 pub(crate) fn from_json<T: DeserializeOwned + ToSchema>(data: &str) -> Result<T, ParseError> {
     // The way that tracks paths costs more, and only an error needs the path.
     serde_json::from_str(data).or_else(|error| {
-        if !error.is_data() {
+        // Where one of several words is to stand, anything that is no text counts as bad syntax to the reader.
+        if !error.is_data() && serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
             return Err(ParseError::new("malformed_json", None, where_it_ends(&error)));
         }
         let mut json = serde_json::Deserializer::from_str(data);
@@ -220,6 +221,9 @@ pub(crate) fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> 
         // From the right: the unknown name comes first and is the client's own.
         let known = text.rsplit_once("`, expected ").map_or("none", |(_, known)| known);
         return ParseError::new("unknown_field", field(pointer), format!("no such field; known are {}", named(known)));
+    }
+    if error.inner().is_syntax() {
+        return ParseError::new("invalid_field", field(pointer), "must be one of the words that the contract names for it");
     }
     let message = match text.rsplit_once(", expected ") {
         // The first half of serde's `invalid type: string "…", expected …` repeats what was sent.

@@ -33,8 +33,10 @@ pub(crate) async fn check(aggregates: &Aggregates, actor: &Actor, command: &Comm
 
 async fn check_person(aggregates: &Aggregates, actor: &Actor, command: &Command, touched: &PersonTouched) -> Result<(), Problem> {
     let PersonTouched { is_new, department, manager, by_another, .. } = *touched;
-    // Whom it is about is known without a look wherever the rules want another's hand.
-    if by_another && matches!(touched.person, Whose::Named(person) if actor.employee == Some(person)) {
+    if by_another
+        && let Some(own) = actor.employee
+        && Box::pin(whom(aggregates, actor.scope, command, touched.person)).await? == own
+    {
         return Err(own_decision());
     }
     let sights: Vec<Sight> = touched.classes.iter().map(|class| actor.grants.sight(Action::Change, *class)).collect();

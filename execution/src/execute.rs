@@ -81,7 +81,7 @@ impl Executor {
 
     /// The time zone of a place on a day; none where it is the tenant's.
     pub async fn zone_of(&self, scope: TenantScope, place: DuePlace, on: Date) -> Result<Option<TimeZone>, Problem> {
-        self.0.zone_of_place(scope, place, on).await
+        zone_of(&self.0.aggregates, scope, place, on).await
     }
 
     /// Whether this process may go on: nobody takes it for dead, and it can read what others write.
@@ -104,9 +104,11 @@ impl Executor {
             self.0.release.current()?;
             // The command may have waited for those before it, and the actor's rights may have changed meanwhile.
             sent.sender.renew_if_old().await?;
-            self.0.tell_today(&mut sent).await?;
             match self.0.admit(&sent).await {
-                Ok(()) => self.0.once(&sent).await,
+                Ok(()) => {
+                    self.0.tell_today(&mut sent).await?;
+                    self.0.once(&sent).await
+                }
                 Err(refused) => Box::pin(self.0.accepted_earlier(&sent)).await?.ok_or(refused.into()),
             }
         };
@@ -133,19 +135,13 @@ impl Inner {
         let clock = match &sent.sender {
             Sender::Actor(actor) => TenantClock::read(&actor.tenant),
             Sender::System { .. } => {
-                let tenant = self.registry.by_id(scope.tenant());
-                TenantClock::read(
-                    &*tenant
-                        .ok_or_else(|| Problem::unavailable("tenant_not_ready", "the tenant is not known here yet; try again shortly"))?,
-                )
+                let unknown = || Problem::unavailable("tenant_not_ready", "the tenant is not known here yet; try again shortly");
+                TenantClock::read(&*self.registry.by_id(scope.tenant()).ok_or_else(unknown)?)
             }
         };
-        let zone = Box::pin(self.zone_of_place(scope, place, clock.today())).await?;
+        let zone = Box::pin(zone_of(&self.aggregates, scope, place, clock.today())).await?;
         sent.command.set_today(clock.today_at(zone.as_ref()));
         Ok(())
-    }
-    async fn zone_of_place(&self, scope: TenantScope, place: DuePlace, on: Date) -> Result<Option<TimeZone>, Problem> {
-        zone_of(&self.aggregates, scope, place, on).await
     }
 
     /// Refuses what an actor may not send.

@@ -7,11 +7,13 @@ use std::{
     str::FromStr,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use domain::text::{Code, EmployeeNumber, FamilyName, Gender, Name};
 use events::{Currency, Money};
 use jiff::civil::{Date, date};
 use rust_decimal::Decimal;
+
+use super::sheet::Table;
 
 /// `still`, in an interval's end.
 pub(super) const FOREVER: Date = date(9999, 1, 1);
@@ -268,34 +270,12 @@ impl Reader<'_> {
         &mut self,
         file: &'static str,
         columns: [&str; N],
-        mut row: impl FnMut(u64, [&str; N]) -> Result<(), String>,
+        row: impl FnMut(u64, [&str; N]) -> Result<(), String>,
     ) -> anyhow::Result<()> {
         let path = self.dir.join(file);
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes.as_slice());
-        let header = reader.headers().with_context(|| format!("reading the first line of {}", path.display()))?.clone();
-        let mut places = [0; N];
-        for (place, column) in places.iter_mut().zip(columns) {
-            match header.iter().position(|name| name.trim() == column) {
-                Some(found) => *place = found,
-                None => bail!("{} has no column {column}; its first line must name {}", path.display(), columns.join(",")),
-            }
-        }
-        let mut record = csv::StringRecord::new();
-        loop {
-            let before = reader.position().line();
-            let line = |record: &csv::StringRecord| record.position().map_or(before, csv::Position::line);
-            let refusal = match reader.read_record(&mut record) {
-                Ok(false) => break,
-                Ok(true) if record.len() != header.len() => Err(format!("{} cells instead of {}", record.len(), header.len())),
-                Ok(true) => row(line(&record), places.map(|place| record[place].trim())),
-                Err(error) if error.is_io_error() => return Err(error).with_context(|| format!("reading {}", path.display())),
-                Err(_) => Err("not CSV in UTF-8".into()),
-            };
-            if let Err(reason) = refusal {
-                self.bad.push(BadRow { file, line: line(&record), reason });
-            }
-        }
+        let bad = Table::open(&bytes, &path.display().to_string(), b',', columns, N)?.each(row)?;
+        self.bad.extend(bad.into_iter().map(|(line, reason)| BadRow { file, line, reason }));
         self.files.push(bytes);
         Ok(())
     }

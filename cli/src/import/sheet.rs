@@ -1,10 +1,53 @@
-//! A CSV file with a line of names: its rows, each with the number of its line.
+//! CSV files whose first line names the columns: their rows, each with the number of its line.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, bail};
 
-/// The rows of a file that could be read.
+/// A file of which some columns are read.
+pub(super) struct Table<'f, const N: usize> {
+    bytes: &'f [u8],
+    name: &'f str,
+    reader: csv::Reader<&'f [u8]>,
+    header: csv::StringRecord,
+    /// Where the columns stand; none of one that the file does not have.
+    places: [Option<usize>; N],
+}
+
+impl<'f, const N: usize> Table<'f, N> {
+    /// The columns of these names; those from the `needed`-th on may be missing, and are then empty in every row.
+    pub(super) fn open(bytes: &'f [u8], name: &'f str, delimiter: u8, columns: [&str; N], needed: usize) -> anyhow::Result<Self> {
+        let mut reader = csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(bytes);
+        let header = reader.headers().with_context(|| format!("reading the first line of {name}"))?.clone();
+        let places = columns.map(|column| header.iter().position(|found| found.trim() == column));
+        if let Some((_, missing)) = places.iter().zip(columns).take(needed).find(|(place, _)| place.is_none()) {
+            bail!("{name} has no column {missing}; its first line must name {}", columns[..needed].join(","));
+        }
+        Ok(Self { bytes, name, reader, header, places })
+    }
+
+    /// Calls `row` with the line and the trimmed cells of each row. The lines that it refuses, and those that are no rows, each with the
+    /// reason.
+    pub(super) fn each(mut self, mut row: impl FnMut(u64, [&str; N]) -> Result<(), String>) -> anyhow::Result<Vec<(u64, String)>> {
+        let mut bad = Vec::new();
+        let mut record = csv::StringRecord::new();
+        loop {
+            let before = self.reader.position().clone();
+            let read = self.reader.read_record(&mut record);
+            let line = line_of(self.bytes, record.position().unwrap_or(&before));
+            let refusal = match read {
+                Ok(false) => return Ok(bad),
+                Ok(true) if record.len() != self.header.len() => Err(format!("{} cells instead of {}", record.len(), self.header.len())),
+                Ok(true) => row(line, self.places.map(|place| place.map_or("", |place| record[place].trim()))),
+                Err(error) if error.is_io_error() => return Err(error).with_context(|| format!("reading {}", self.name)),
+                Err(_) => Err("not CSV in UTF-8".into()),
+            };
+            bad.extend(refusal.err().map(|reason| (line, reason)));
+        }
+    }
+}
+
+/// The rows of a spreadsheet that could be read.
 #[derive(Debug)]
 pub(super) struct Sheet<const N: usize> {
     /// The line, and the cells of the columns that were asked for.
@@ -14,8 +57,8 @@ pub(super) struct Sheet<const N: usize> {
 }
 
 impl<const N: usize> Sheet<N> {
-    /// Reads the columns of these names; those from the `needed`-th on may be missing, and are then empty in every row. A mark of the
-    /// byte order and semicolons instead of commas, as spreadsheets write them, are taken for what they are.
+    /// Reads columns as [`Table::open`] does, and refuses others. A mark of the byte order and semicolons instead of commas, as
+    /// spreadsheets write them, are taken for what they are.
     pub(super) fn read(path: &Path, columns: [&str; N], needed: usize) -> anyhow::Result<Self> {
         let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         Self::parse(&bytes, &path.display().to_string(), columns, needed)
@@ -25,40 +68,16 @@ impl<const N: usize> Sheet<N> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let first_line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let delimiter = if first_line.contains(&b';') && !first_line.contains(&b',') { b';' } else { b',' };
-        let mut reader = csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(bytes);
-        let header = reader.headers().with_context(|| format!("reading the first line of {name}"))?.clone();
-        if let Some(unknown) = header.iter().map(str::trim).find(|column| !columns.contains(column)) {
+        let table = Table::open(bytes, name, delimiter, columns, needed)?;
+        if let Some(unknown) = table.header.iter().map(str::trim).find(|column| !columns.contains(column)) {
             bail!("{name} has a column {unknown:?}, which means nothing here; its first line may name {}", columns.join(","));
         }
-        let mut places = [None; N];
-        for (at, (place, column)) in places.iter_mut().zip(columns).enumerate() {
-            *place = header.iter().position(|found| found.trim() == column);
-            if place.is_none() && at < needed {
-                bail!("{name} has no column {column}; its first line must name {}", columns[..needed].join(","));
-            }
-        }
-        let mut sheet = Self { rows: Vec::new(), bad: Vec::new() };
-        let mut record = csv::StringRecord::new();
-        loop {
-            let before = reader.position().line();
-            match reader.read_record(&mut record) {
-                Ok(false) => return Ok(sheet),
-                Ok(true) => {
-                    let line = record.position().map_or(before, |at| line_of(bytes, at));
-                    if record.len() == header.len() {
-                        let cell = |place: Option<usize>| place.map(|place| record[place].trim().to_owned()).unwrap_or_default();
-                        sheet.rows.push((line, places.map(cell)));
-                    } else {
-                        sheet.bad.push((line, format!("{} cells instead of {}", record.len(), header.len())));
-                    }
-                }
-                Err(error) if error.is_io_error() => return Err(error).with_context(|| format!("reading {name}")),
-                Err(error) => {
-                    let line = error.position().map_or(before, |at| line_of(bytes, at));
-                    sheet.bad.push((line, "not CSV in UTF-8".into()));
-                }
-            }
-        }
+        let mut rows = Vec::new();
+        let bad = table.each(|line, cells| {
+            rows.push((line, cells.map(str::to_owned)));
+            Ok(())
+        })?;
+        Ok(Self { rows, bad })
     }
 }
 

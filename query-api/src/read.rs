@@ -16,7 +16,7 @@ use platform::{
     read_schema,
     today::time_zone,
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{
     Arguments as _, Execute as _, FromRow, Postgres, Row as _,
     error::BoxDynError,
@@ -384,6 +384,11 @@ fn unreadable(error: sqlx::Error) -> Problem {
         return Problem::unavailable("read_model_not_ready", "the tenant's read model is not ready yet; try again shortly");
     }
     Problem::from(error)
+}
+
+/// What a column holds as JSON, which the projector wrote. What this build can't read is a breakage, never the asker's fault.
+pub(crate) fn stored<T: DeserializeOwned>(text: Option<&str>) -> Result<T, Problem> {
+    serde_json::from_str(text.unwrap_or_default()).map_err(|error| Problem::internal(&error))
 }
 
 /// 404 `not_found`: the same bytes for an object that never was and for one of another tenant.

@@ -33,16 +33,18 @@ impl<T> FromDays<T> {
     pub fn set(&mut self, day: Date, value: T) {
         self.0.insert(day, value);
     }
-    /// Lets what another timeline says hold from a day on: what holds there on that day, and its later changes.
-    pub fn hold_from(&mut self, day: Date, other: &Self)
+    /// Timelines that hold one after the other, each from its day until the next: what holds there on that day, and its later changes.
+    pub fn one_after_another<'t>(parts: impl IntoIterator<Item = (Date, &'t Self)>) -> Self
     where
-        T: Clone,
+        T: Clone + 't,
     {
-        self.0.retain(|at, _| *at < day);
-        if let Some(held) = other.on(day) {
-            self.0.insert(day, held.clone());
+        let mut all = BTreeMap::new();
+        for (day, part) in parts {
+            all.retain(|at, _| *at < day);
+            all.extend(part.on(day).map(|held| (day, held.clone())));
+            all.extend(part.0.range(day..).map(|(at, value)| (*at, value.clone())));
         }
-        self.0.extend(other.0.range(day..).map(|(at, value)| (*at, value.clone())));
+        Self(all)
     }
     /// What was set from just this day on.
     pub fn exactly(&self, day: Date) -> Option<&T> {

@@ -66,9 +66,7 @@ pub(crate) async fn working_time(
     _params: NoParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
-    if !reader.0.grants.any(Action::Read, FieldClass::Absence) {
-        return Err(reader.0.forbidden());
-    }
+    reader.0.require_any(Action::Read, FieldClass::Absence)?;
     let sql = "select c.position, e.employee_id, w.valid_from, trim_scale(w.fraction)::text as fraction, w.schedule_id
          from checkpoint c left join employee e on e.employee_id = $1 left join working_time w on w.employee_id = $1 order by w.valid_from";
     let sight = Sight::of(&reader.0).facts_of(id.uuid());

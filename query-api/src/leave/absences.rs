@@ -5,13 +5,16 @@ use std::sync::LazyLock;
 
 use axum::extract::State;
 use events::leave::LeaveRequestId;
-use platform::{Problem, Reader};
+use platform::{
+    Problem, Reader,
+    access::{Action, FieldClass},
+};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{LeaveKind, must_see_absences, visible};
+use super::{LeaveKind, visible};
 use crate::{
     cursor::{Cursor, text_key},
     params::{Day, Fresh, Id, IdParam, Limit, NoParams, invalid, params},
@@ -96,11 +99,7 @@ impl Positioned for Row {
 
 impl Row {
     fn absence(self) -> Option<Absence> {
-        let kind = self.type_id.map(|type_id| LeaveKind {
-            type_id,
-            code: self.type_code.unwrap_or_default(),
-            name: self.type_name.unwrap_or_default(),
-        });
+        let kind = LeaveKind::named((self.type_id, self.type_code, self.type_name));
         Some(Absence {
             day: self.day?.to_string(),
             part: self.part?,
@@ -250,7 +249,7 @@ pub(crate) async fn leave_conflicts(
     _params: NoParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
-    must_see_absences(&reader)?;
+    reader.0.require_any(Action::Read, FieldClass::Absence)?;
     let query = sqlx::query_as(CONFLICTS).bind(id.uuid()).bind(Day::today(&reader.0.tenant));
     let (position, rows) = reads.all::<ConflictRow>(&reader, fresh, query).await?;
     if rows.iter().all(|row| row.request_id.is_none()) {

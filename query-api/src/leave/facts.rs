@@ -15,7 +15,10 @@ use events::{
     leave::{AdjustmentId, Amount, DayCost, EnrolmentId, LeavePolicyTerms, LeaveRequestId, LeaveTypeId, PolicyVersion},
 };
 use jiff::civil::Date;
-use platform::{Problem, Reader};
+use platform::{
+    Problem, Reader,
+    access::{Action, FieldClass},
+};
 use rust_decimal::Decimal;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -23,7 +26,7 @@ use uuid::Uuid;
 use super::{LeaveKind, visible};
 use crate::{
     params::{Day, Fresh},
-    read::{Positioned, Reads, not_found},
+    read::{Positioned, Reads, not_found, stored},
     sight::Sight,
 };
 
@@ -225,7 +228,7 @@ impl Facts {
 
 /// Reads what a person's accounts follow from, with holidays where they are asked for. 404 where the asker sees no such person.
 pub(super) async fn read(reads: &Reads, reader: &Reader, fresh: Fresh, person: Uuid, holidays: bool) -> Result<(i64, Facts), Problem> {
-    super::must_see_absences(reader)?;
+    reader.0.require_any(Action::Read, FieldClass::Absence)?;
     let sight = Sight::of(&reader.0).facts_of(person);
     let sql: &str = if holidays { &WITH_HOLIDAYS } else { &ACCOUNTS };
     let (position, lines) = reads.all_as::<Line>(reader, &sight, fresh, sqlx::query_as(sql).bind(person)).await?;
@@ -239,10 +242,6 @@ pub(super) async fn read(reads: &Reads, reader: &Reader, fresh: Fresh, person: U
 /// A row whose columns hold nothing that this build can read: a breakage, never the asker's fault.
 fn unreadable(what: &dyn std::fmt::Display) -> Problem {
     Problem::internal(&format!("a row about leave can't be read: {what}"))
-}
-
-fn json<T: serde::de::DeserializeOwned>(text: Option<&String>) -> Result<T, Problem> {
-    serde_json::from_str(text.map_or("", String::as_str)).map_err(|error| unreadable(&error))
 }
 
 fn amount(text: Option<&String>) -> Result<Decimal, Problem> {
@@ -265,13 +264,13 @@ fn assemble(mut lines: Vec<Line>) -> Result<Facts, Problem> {
                 facts.work.employments.push(Employed { from: day, last_day });
             }
             kind::WORKING_TIME => worked.push((day, amount(line.amount.as_ref())?, line.of.unwrap_or_default())),
-            kind::SCHEDULE => schedules.entry(id).or_default().set(day, json(line.text.as_ref())?),
+            kind::SCHEDULE => schedules.entry(id).or_default().set(day, stored(line.text.as_deref())?),
             kind::TYPE => {
                 let kind = LeaveKind { type_id: id, code: line.word.unwrap_or_default(), name: line.text.unwrap_or_default() };
                 facts.kinds.insert(LeaveTypeId::from_uuid(id), kind);
             }
             kind::POLICY => {
-                let terms: LeavePolicyTerms = json(line.text.as_ref())?;
+                let terms: LeavePolicyTerms = stored(line.text.as_deref())?;
                 let version = u32::try_from(line.number.unwrap_or(0)).unwrap_or(0);
                 let (_, versions) = policies.entry(id).or_insert((LeaveTypeId::from_uuid(line.of.unwrap_or_default()), Vec::new()));
                 versions.push(PolicyVersion { version, from: day, terms });
@@ -281,7 +280,7 @@ fn assemble(mut lines: Vec<Line>) -> Result<Facts, Problem> {
                 // A request of a kind that the asker may not know is of no account that they see.
                 let Some(type_id) = line.of.map(LeaveTypeId::from_uuid) else { continue };
                 let is_pending = line.word.as_deref() == Some("pending");
-                let days = json(line.text.as_ref())?;
+                let days = stored(line.text.as_deref())?;
                 facts.requests.push(Asked { id: LeaveRequestId::from_uuid(id), type_id, is_pending, cancelled_on: until, days });
             }
             kind::ADJUSTMENT => {
@@ -294,7 +293,7 @@ fn assemble(mut lines: Vec<Line>) -> Result<Facts, Problem> {
             kind::PLACE => places.push((day, line.id)),
             kind::PLACE_CALENDAR => calendars.entry(id).or_default().set(day, line.of.unwrap_or_default()),
             kind::HOLIDAYS => {
-                let known: Vec<Holiday> = json(line.text.as_ref())?;
+                let known: Vec<Holiday> = stored(line.text.as_deref())?;
                 let year = i16::try_from(line.number.unwrap_or(0)).unwrap_or(0);
                 let name = line.word.unwrap_or_default();
                 holidays.entry(id).or_insert_with(|| HolidayCalendar::new(&name, [], [])).load_year(year, known);
@@ -302,13 +301,12 @@ fn assemble(mut lines: Vec<Line>) -> Result<Facts, Problem> {
             _ => {}
         }
     }
-    for (day, fraction, schedule) in worked {
-        let fraction = WorkFraction::new(fraction).ok_or_else(|| unreadable(&"a full-time fraction out of bounds"))?;
-        facts.work.fraction.set(day, fraction);
-        if let Some(known) = schedules.get(&schedule) {
-            facts.work.schedule.hold_from(day, known);
-        }
+    for (day, fraction, _) in &worked {
+        let fraction = WorkFraction::new(*fraction).ok_or_else(|| unreadable(&"a full-time fraction out of bounds"))?;
+        facts.work.fraction.set(*day, fraction);
     }
+    let schedule = worked.iter().filter_map(|(day, _, schedule)| Some((*day, schedules.get(schedule)?)));
+    facts.work.schedule = FromDays::one_after_another(schedule);
     for (id, policy, from, until) in enrolled {
         let Some((type_id, versions)) = policies.get(&policy) else { continue };
         let enrolment = Enrolment { id: EnrolmentId::from_uuid(id), from, until, versions: versions.clone() };
@@ -331,11 +329,5 @@ fn at_places(
         let known = |(day, id): (Date, Uuid)| Some((day, holidays.get(&id)?.clone()));
         at.insert(place, ids.into_iter().filter_map(known).collect());
     }
-    let mut all = FromDays::default();
-    for (day, place) in places {
-        if let Some(calendars) = at.get(place) {
-            all.hold_from(*day, calendars);
-        }
-    }
-    all
+    FromDays::one_after_another(places.iter().filter_map(|(day, place)| Some((*day, at.get(place)?))))
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::ToSchema;
 
-use super::{LeaveKind, must_see_absences, visible};
+use super::{LeaveKind, visible};
 use crate::{
     params::{Day, Fresh, invalid, params},
     read::{Answer, Positioned, Reads},
@@ -116,10 +116,8 @@ pub(crate) async fn leave_liability(
     params: LiabilityParams,
     fresh: Fresh,
 ) -> Result<Answer, Problem> {
-    must_see_absences(&reader)?;
-    if !reader.0.grants.any(Action::Read, FieldClass::Pay) {
-        return Err(reader.0.forbidden());
-    }
+    reader.0.require_any(Action::Read, FieldClass::Absence)?;
+    reader.0.require_any(Action::Read, FieldClass::Pay)?;
     let today = Day::today(&reader.0.tenant);
     let as_of = params.as_of.unwrap_or(today);
     if as_of > today {

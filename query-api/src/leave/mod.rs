@@ -11,10 +11,6 @@ pub mod requests;
 pub mod statement;
 pub mod terms;
 
-use platform::{
-    Problem, Reader,
-    access::{Action, FieldClass},
-};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -52,9 +48,11 @@ pub struct LeaveKind {
     pub name: String,
 }
 
-/// Refuses whoever may see nobody's absences.
-fn must_see_absences(reader: &Reader) -> Result<(), Problem> {
-    if reader.0.grants.any(Action::Read, FieldClass::Absence) { Ok(()) } else { Err(reader.0.forbidden()) }
+impl LeaveKind {
+    /// The kind that the columns of a row name; none where the asker may not know it.
+    fn named((type_id, code, name): (Option<Uuid>, Option<String>, Option<String>)) -> Option<Self> {
+        Some(Self { type_id: type_id?, code: code.unwrap_or_default(), name: name.unwrap_or_default() })
+    }
 }
 
 /// A column that names a kind of leave, in whichever of its three columns the asker may see it.

@@ -4,17 +4,20 @@ use std::sync::LazyLock;
 
 use axum::extract::State;
 use events::{EmployeeId, leave::DayCost};
-use platform::{Problem, Reader};
+use platform::{
+    Problem, Reader,
+    access::{Action, FieldClass},
+};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{LeaveKind, must_see_absences, visible};
+use super::{LeaveKind, visible};
 use crate::{
     cursor::{Cursor, text_key},
     params::{Day, Fresh, Id, Limit, params},
-    read::{Answer, Positioned, Reads, not_found},
+    read::{Answer, Positioned, Reads, not_found, stored},
 };
 
 /// A request for leave.
@@ -148,11 +151,7 @@ impl Positioned for Row {
 impl Row {
     fn item(self) -> Result<Option<LeaveRequestItem>, Problem> {
         let (Some(request_id), Some(employee_id)) = (self.request_id, self.employee_id) else { return Ok(None) };
-        let kind = self.type_id.map(|type_id| LeaveKind {
-            type_id,
-            code: self.type_code.unwrap_or_default(),
-            name: self.type_name.unwrap_or_default(),
-        });
+        let kind = LeaveKind::named((self.type_id, self.type_code, self.type_name));
         let written = |day: Option<Day>| day.map(|day| day.to_string());
         Ok(Some(LeaveRequestItem {
             request_id,
@@ -164,7 +163,7 @@ impl Row {
             first_day: written(self.first_day).unwrap_or_default(),
             last_day: written(self.last_day).unwrap_or_default(),
             cost: self.cost.unwrap_or_default(),
-            days: serde_json::from_str(self.days.as_deref().unwrap_or("[]")).map_err(|error| Problem::internal(&error))?,
+            days: stored(self.days.as_deref())?,
             sequence: self.sequence.unwrap_or(0),
             cancelled_on: written(self.cancelled_on),
             note: self.note,
@@ -223,7 +222,7 @@ pub(crate) async fn leave_requests(
 }
 
 async fn list(reads: &Reads, reader: &Reader, fresh: Fresh, params: RequestParams, person: Option<Uuid>) -> Result<Answer, Problem> {
-    must_see_absences(reader)?;
+    reader.0.require_any(Action::Read, FieldClass::Absence)?;
     let today = Day::today(&reader.0.tenant);
     let (status, from, to) = (params.status.map(Status::name), params.from, params.to);
     let filters = [

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     params::{Day, Fresh, NoParams},
-    read::{Answer, Positioned, Reads},
+    read::{Answer, Positioned, Reads, stored},
 };
 
 /// All kinds of leave, by code.
@@ -120,7 +120,7 @@ pub(crate) async fn leave_policies(State(reads): State<Reads>, reader: Reader, _
         else {
             continue;
         };
-        let terms = serde_json::from_str(&terms).map_err(|error| Problem::internal(&error))?;
+        let terms = stored(Some(&terms))?;
         let version = u32::from(version.unsigned_abs());
         items.push(LeavePolicyItem { policy_id, code, type_id, version, valid_from: valid_from.to_string(), terms });
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     params::{Day, Fresh, Id, NoParams},
-    read::{Answer, Positioned, Reads, not_found},
+    read::{Answer, Positioned, Reads, not_found, stored},
 };
 
 /// All work schedules, by code and first day.
@@ -137,7 +137,7 @@ pub(crate) async fn work_schedules(State(reads): State<Reads>, reader: Reader, _
         let (Some(schedule_id), Some(code), Some(name), Some(day), Some(text)) = (row.id, row.code, row.name, row.day, row.text) else {
             continue;
         };
-        let schedule = serde_json::from_str(&text).map_err(|error| Problem::internal(&error))?;
+        let schedule = stored(Some(&text))?;
         items.push(WorkScheduleItem { schedule_id, code, name, valid_from: day.to_string(), schedule });
     }
     Answer::json(position, &WorkSchedules { position, items })
@@ -193,7 +193,7 @@ pub(crate) async fn holiday_calendar(
             found = Some((code, name));
         }
         if let (Some(year), Some(text), Some(source)) = (row.year, row.text, row.source) {
-            let holidays = serde_json::from_str(&text).map_err(|error| Problem::internal(&error))?;
+            let holidays = stored(Some(&text))?;
             years.push(HolidayYear { year, source, holidays });
         }
         if let (Some(day), Some(place)) = (row.day, row.place) {

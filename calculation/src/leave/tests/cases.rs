@@ -636,7 +636,7 @@ fn posting_late_or_twice_or_after_a_correction_ends_in_the_same_entries() {
     }
     assert_eq!(posting::sums(&recorded), posting::sums(&follows(&work, "2025-06-30")));
     assert!(posting::due(&follows(&work, "2025-06-30"), &recorded).is_empty());
-    // It turns out that the person began later and has left.
+    // Later facts say that the person began later and has left.
     work.employments = vec![Employed { from: day("2024-01-16"), last_day: Some(day("2025-03-31")) }];
     let difference = posting::due(&follows(&work, "2025-06-30"), &recorded);
     recorded.extend(difference);

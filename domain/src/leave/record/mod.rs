@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use calculation::leave::{FromDays, HolidayCalendar, WorkingTime};
+use calculation::leave::{FromDays, WorkingTime};
 use events::{
     EmployeeId, StreamName, TenantScope,
     leave::{LeavePolicyId, PostingId, record::LeaveRecordEvent},
@@ -104,22 +104,17 @@ impl State {
                 versions.insert(policy, known.versions.clone());
             }
         }
-        let holidays = work.places.iter().map(|(day, location)| (day, facts.get(CalendarsAt { location: *location })));
-        let (mut fraction, mut schedule) = (FromDays::default(), FromDays::default());
-        if let Some(days) = facts.get(WorkingTimeOf { employee }) {
-            for (day, (part, id)) in days.iter() {
-                fraction.set(day, *part);
-                if let Some(Some(known)) = facts.get(ScheduleOf { schedule: *id }) {
-                    schedule.hold_from(day, known);
-                }
-            }
-        }
+        let places = work.places.iter();
+        let holidays = places.filter_map(|(day, location)| Some((day, facts.get(CalendarsAt { location: *location })?)));
+        let working_time = || facts.get(WorkingTimeOf { employee }).into_iter().flat_map(FromDays::iter);
+        let schedules = working_time()
+            .filter_map(|(day, (_, schedule))| Some((day, facts.get(ScheduleOf { schedule: *schedule }).and_then(Option::as_ref)?)));
         let work = WorkingTime {
             employments: work.employments.clone(),
             service_start: work.service_start,
-            fraction,
-            schedule,
-            holidays: followed(holidays),
+            fraction: working_time().map(|(day, (fraction, _))| (day, *fraction)).collect(),
+            schedule: FromDays::one_after_another(schedules),
+            holidays: FromDays::one_after_another(holidays),
         };
         Ok(RecordFacts { work, versions, hours: BTreeMap::new() })
     }
@@ -187,15 +182,4 @@ fn in_the_rules_words(command: &Command, facts: &Facts) -> Result<RecordCommand,
             RecordCommand::Settle { today, posting_id: c.posting_id.unwrap_or(PostingId::from_uuid(Uuid::nil())) }
         }
     })
-}
-
-/// The calendars that hold one after the other at places that follow each other.
-fn followed<'f>(places: impl Iterator<Item = (jiff::civil::Date, Option<&'f FromDays<HolidayCalendar>>)>) -> FromDays<HolidayCalendar> {
-    let mut all = FromDays::default();
-    for (day, calendars) in places {
-        if let Some(calendars) = calendars {
-            all.hold_from(day, calendars);
-        }
-    }
-    all
 }

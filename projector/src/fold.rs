@@ -8,6 +8,7 @@
 
 use events::{Change, Effective, Event, Timeline, employee::Patch};
 use jiff::civil::Date;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::binary::Until;
 
@@ -56,6 +57,16 @@ pub(crate) fn end_of(spans: impl Iterator<Item = (Date, Until)> + Clone) -> Opti
 pub(crate) fn storable_text<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<(), CannotFold> {
     let nul = texts.into_iter().any(|text| text.contains('\0'));
     if nul { Err(CannotFold("a text holds the character NUL".into())) } else { Ok(()) }
+}
+
+/// A part of an event as JSON, for a column of text.
+pub(crate) fn to_json(value: &impl Serialize) -> Result<String, CannotFold> {
+    serde_json::to_string(value).map_err(|error| CannotFold(error.to_string()))
+}
+
+/// The part of an event that such a column holds.
+pub(crate) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, CannotFold> {
+    serde_json::from_str(text).map_err(|error| CannotFold(format!("a row holds no such value: {error}")))
 }
 
 /// The sequence as its column holds it; [`storable_effective`] was asked before.

@@ -26,16 +26,6 @@ fn by_class<T>(class: LeaveTypeClass, value: T) -> [Option<T>; 3] {
     }
 }
 
-/// A part of an event as JSON, for a column of text.
-fn json(value: &impl Serialize) -> Result<String, CannotFold> {
-    serde_json::to_string(value).map_err(|error| CannotFold(error.to_string()))
-}
-
-/// A part of an event, or a name of it, read back.
-fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, CannotFold> {
-    serde_json::from_str(text).map_err(|error| CannotFold(format!("a row holds no such value: {error}")))
-}
-
 /// The word that stands for a value in JSON, such as `pending`.
 fn word(value: &impl Serialize) -> Result<String, CannotFold> {
     match serde_json::to_value(value) {

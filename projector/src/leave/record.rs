@@ -14,7 +14,7 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::{
-    by_class, json, known, parsed,
+    by_class, known,
     tables::{
         AdjustmentRows, EnrolmentRows, LeaveAdjustment, LeaveDay, LeaveEnrolment, LeaveEntry, LeaveRequest, PostingRows, RequestRows,
     },
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     binary::Until,
-    fold::{CannotFold, misplaced, storable_day, storable_text},
+    fold::{CannotFold, from_json, misplaced, storable_day, storable_text, to_json},
     projection::Fold,
 };
 
@@ -140,10 +140,10 @@ impl Request {
         Ok(request)
     }
     fn cost(&mut self, days: &[DayCost]) -> Result<(), CannotFold> {
-        days.to_vec().clone_into(&mut self.days);
+        self.days = days.to_vec();
         if let Some(row) = &mut self.row {
             row.cost = days.iter().map(|day| day.cost.decimal()).sum::<Decimal>().normalize();
-            row.days = json(&days)?;
+            row.days = to_json(&days)?;
         }
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Fold for Request {
     }
     fn from_rows(rows: RequestRows) -> Result<Self, CannotFold> {
         let row = rows.leave_request.into_iter().next();
-        let days = row.as_ref().map_or(Ok(Vec::new()), |row| parsed(&row.days))?;
+        let days = row.as_ref().map_or(Ok(Vec::new()), |row| from_json(&row.days))?;
         Ok(Self { row, days })
     }
     fn rows(&self, _: Uuid, to: &mut RequestRows) {
@@ -347,7 +347,7 @@ impl Fold for Posting {
                 day: storable_day(entry.on)?,
                 kind: word(&entry.kind)?,
                 amount: entry.amount.decimal(),
-                entry: json(entry)?,
+                entry: to_json(entry)?,
             });
         }
         Ok(())

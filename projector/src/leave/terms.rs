@@ -6,12 +6,12 @@ use events::{Event, StreamName, Version, leave::terms::LeaveTermsEvent};
 use uuid::Uuid;
 
 use super::{
-    json, known,
+    known,
     tables::{LeavePolicy, LeaveType, PolicyRows, TypeRows},
     word,
 };
 use crate::{
-    fold::{CannotFold, misplaced, storable_day, storable_text},
+    fold::{CannotFold, misplaced, storable_day, storable_text, to_json},
     projection::Fold,
 };
 
@@ -76,7 +76,7 @@ impl Fold for Policy {
         let Event::LeaveTerms(LeaveTermsEvent::LeavePolicyPublished(e)) = event else { return misplaced(event) };
         storable_text([&e.code])?;
         let version = i16::try_from(e.version).map_err(|_| CannotFold("a policy has more than 32,767 versions".into()))?;
-        let (code, type_id, valid_from, terms) = (e.code.clone(), e.type_id.uuid(), storable_day(e.from)?, json(&e.terms)?);
+        let (code, type_id, valid_from, terms) = (e.code.clone(), e.type_id.uuid(), storable_day(e.from)?, to_json(&e.terms)?);
         self.0.push(LeavePolicy { policy_id: key, version, code, type_id, valid_from, terms });
         Ok(())
     }

@@ -10,13 +10,9 @@ use uuid::Uuid;
 
 use super::tables::{CalendarRows, HolidayCalendar, HolidayYear, PlaceCalendar, PlaceRows, ScheduleRows, WorkSchedule};
 use crate::{
-    fold::{CannotFold, misplaced, storable_day, storable_text},
+    fold::{CannotFold, from_json, misplaced, storable_day, storable_text, to_json},
     projection::Fold,
 };
-
-fn json(value: &impl serde::Serialize) -> Result<String, CannotFold> {
-    serde_json::to_string(value).map_err(|error| CannotFold(error.to_string()))
-}
 
 /// A schedule: its days of work, from a day until the next.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,13 +40,13 @@ impl Fold for Schedule {
         let row = match calendar {
             WorkCalendarEvent::WorkScheduleDefined(e) => {
                 storable_text([&e.code, &e.name])?;
-                let (code, name, days) = (e.code.clone(), e.name.clone(), json(&e.schedule)?);
+                let (code, name, days) = (e.code.clone(), e.name.clone(), to_json(&e.schedule)?);
                 WorkSchedule { schedule_id: key, valid_from: storable_day(e.from)?, code, name, days }
             }
             WorkCalendarEvent::WorkScheduleChanged(e) => {
                 let never = || CannotFold(format!("{} changes what was never defined", event.event_type()));
                 let first = self.0.values().next().ok_or_else(never)?;
-                WorkSchedule { valid_from: storable_day(e.from)?, days: json(&e.schedule)?, ..first.clone() }
+                WorkSchedule { valid_from: storable_day(e.from)?, days: to_json(&e.schedule)?, ..first.clone() }
             }
             WorkCalendarEvent::HolidayCalendarCreated(_)
             | WorkCalendarEvent::HolidayYearLoaded(_)
@@ -151,8 +147,7 @@ impl Fold for Calendar {
     fn from_rows(rows: CalendarRows) -> Result<Self, CannotFold> {
         let mut calendar = Self { row: rows.holiday_calendar.into_iter().next(), ..Self::default() };
         for row in rows.holiday_year {
-            let read: Vec<Holiday> =
-                serde_json::from_str(&row.holidays).map_err(|error| CannotFold(format!("a row holds no holidays: {error}")))?;
+            let read: Vec<Holiday> = from_json(&row.holidays)?;
             calendar.years.insert(row.year, (read.iter().flat_map(halves).collect(), row.source));
         }
         Ok(calendar)
@@ -161,7 +156,7 @@ impl Fold for Calendar {
         to.holiday_calendar.extend(self.row.clone());
         for (year, (halves, source)) in &self.years {
             // A list of days, parts and names always has JSON.
-            let holidays = json(&holidays(halves)).unwrap_or_default();
+            let holidays = to_json(&holidays(halves)).unwrap_or_default();
             to.holiday_year.push(HolidayYear { calendar_id, year: *year, holidays, source: source.clone() });
         }
     }

@@ -72,7 +72,7 @@ async fn with_token(
     if response.status() != StatusCode::UNAUTHORIZED {
         return Ok(response);
     }
-    // It was not executed. Its roles may have changed, which makes tokens void and log-ins not.
+    // The API did not execute the request. A change of roles makes tokens void, and leaves log-ins valid.
     let token = session.token(upstream, Some(&token)).await?;
     upstream.send(ask, forwarded, Some(&token)).await.map_err(NoToken::Unavailable)
 }

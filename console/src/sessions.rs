@@ -67,7 +67,7 @@ pub(crate) enum NoToken {
 impl From<Granted> for Tokens {
     fn from(granted: Granted) -> Self {
         let lifetime = Duration::from_secs(granted.expires_in);
-        // Of a short life a half is left, so that not every request exchanges its token.
+        // A token with a short life is exchanged after half of it, so that not every request exchanges one.
         let until = Instant::now() + lifetime.saturating_sub(AHEAD).max(lifetime / 2);
         Self { access: granted.access_token.into(), until, refresh: granted.refresh_token.into() }
     }

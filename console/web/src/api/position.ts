@@ -1,6 +1,6 @@
 /**
  * Where in the tenant's log our last command stands. Reads ask for at least that, so that whoever changed something sees it.
- * It outlives a reload of the tab, and holds nothing personal. An origin is one tenant's, and so is its storage.
+ * The tab's storage keeps it over a reload. A position is nothing personal, and the storage is the origin's, which is one tenant's.
  */
 const KEY = "tenure-position";
 

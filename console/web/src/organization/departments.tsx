@@ -1,85 +1,41 @@
 import { useState } from "react";
-import { Link, Outlet, useParams } from "react-router";
+import { useParams } from "react-router";
 
-import { useAsOf, useKeepDay } from "../app/asof";
-import { useRights } from "../app/session";
+import { useAsOf } from "../app/asof";
 import { useTexts } from "../i18n";
 import { formatDay } from "../lib/day";
-import { ButtonLink } from "../ui/button";
 import { Choose, TextInput } from "../ui/fields";
 import { useFields } from "../ui/fields-state";
-import { Badge, Empty, Loaded } from "../ui/page";
 import { closeDepartment, createDepartment, type Department, departmentChoices, moveDepartment, renameDepartment, useDepartments } from "./data";
-import { FromDay, OrganizationPage } from "./tabs";
+import { FromDay } from "./tabs";
 import { inTreeOrder } from "./tree";
+import { UnitList } from "./units";
 
 const LIST = "/organization/departments";
 
 export function Departments() {
-  const { say, language } = useTexts();
-  const keep = useKeepDay();
-  const rights = useRights();
-  const [asOf] = useAsOf();
-  const departments = useDepartments(asOf);
-  const may = rights.changes("directory");
-  return (
-    <OrganizationPage title={say("departments")} actions={may && <ButtonLink kind="main" to={keep(`${LIST}/new`)}>{say("department.new")}</ButtonLink>}>
-      <Loaded of={departments}>
-        {(all) =>
-          all.length === 0 ? (
-            <Empty>{say("departments.none")}</Empty>
-          ) : (
-            <div className="scroll" tabIndex={0} role="region" aria-label={say("departments")}>
-              <table>
-                <thead>
-                  <tr>
-                    <th scope="col">{say("name")}</th>
-                    <th scope="col">{say("code")}</th>
-                    <th scope="col">{say("since")}</th>
-                    {may && <th scope="col">{say("actions")}</th>}
-                  </tr>
-                </thead>
-                <tbody>
-                  {inTreeOrder(all).map(([department, depth]) => (
-                    <tr key={department.department_id}>
-                      <th scope="row">
-                        <span className={`indent depth-${Math.min(depth, 8)}`}>
-                          <Link to={keep(`/people?department=${department.department_id}`)}>{department.name}</Link>
-                          {department.valid_to && <Badge kind="soft">{say("closed_on", { day: formatDay(department.valid_to, language) })}</Badge>}
-                        </span>
-                      </th>
-                      <td className="code">{department.code}</td>
-                      <td className="nowrap">{formatDay(department.valid_from, language)}</td>
-                      {may && (
-                        <td className="nowrap">
-                          {!department.valid_to && <RowCommands id={department.department_id} name={department.name} />}
-                        </td>
-                      )}
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
-          )
-        }
-      </Loaded>
-      <Outlet />
-    </OrganizationPage>
-  );
-}
-
-function RowCommands({ id, name }: { id: string; name: string }) {
   const { say } = useTexts();
-  const keep = useKeepDay();
-  const link = (command: string, label: string) => (
-    <Link className="rowcommand" to={keep(`${LIST}/${id}/${command}`)} aria-label={`${label}: ${name}`}>
-      {label}
-    </Link>
-  );
   return (
-    <>
-      {link("name", say("rename"))} {link("parent", say("move"))} {link("closure", say("close_it"))}
-    </>
+    <UnitList
+      list={LIST}
+      title={say("departments")}
+      newLabel={say("department.new")}
+      none={say("departments.none")}
+      nameLabel={say("name")}
+      query={useDepartments}
+      rows={(all) =>
+        inTreeOrder(all).map(([department, depth]) => ({
+          id: department.department_id,
+          name: department.name,
+          code: department.code,
+          since: department.valid_from,
+          until: department.valid_to,
+          people: `/people?department=${department.department_id}`,
+          depth,
+        }))
+      }
+      commands={[["name", say("rename")], ["parent", say("move")], ["closure", say("close_it")]]}
+    />
   );
 }
 

@@ -1,75 +1,39 @@
 import { useState } from "react";
-import { Link, Outlet, useParams } from "react-router";
+import { useParams } from "react-router";
 
-import { useAsOf, useKeepDay } from "../app/asof";
-import { useRights } from "../app/session";
+import { useAsOf } from "../app/asof";
 import { useTexts } from "../i18n";
 import { formatDay } from "../lib/day";
-import { ButtonLink } from "../ui/button";
 import { TextInput } from "../ui/fields";
 import { useFields } from "../ui/fields-state";
-import { Badge, Empty, Loaded } from "../ui/page";
 import { createJob, type Job, retireJob, retitleJob, useJobs } from "./data";
-import { FromDay, OrganizationPage } from "./tabs";
+import { FromDay } from "./tabs";
+import { UnitList } from "./units";
 
 const LIST = "/organization/jobs";
 
 export function Jobs() {
-  const { say, language } = useTexts();
-  const keep = useKeepDay();
-  const may = useRights().changes("directory");
-  const [asOf] = useAsOf();
-  const jobs = useJobs(asOf);
+  const { say } = useTexts();
   return (
-    <OrganizationPage title={say("jobs")} actions={may && <ButtonLink kind="main" to={keep(`${LIST}/new`)}>{say("job.new")}</ButtonLink>}>
-      <Loaded of={jobs}>
-        {(all) =>
-          all.length === 0 ? (
-            <Empty>{say("jobs.none")}</Empty>
-          ) : (
-            <div className="scroll" tabIndex={0} role="region" aria-label={say("jobs")}>
-              <table>
-                <thead>
-                  <tr>
-                    <th scope="col">{say("job.title")}</th>
-                    <th scope="col">{say("code")}</th>
-                    <th scope="col">{say("since")}</th>
-                    {may && <th scope="col">{say("actions")}</th>}
-                  </tr>
-                </thead>
-                <tbody>
-                  {all.map((job) => (
-                    <tr key={job.job_id}>
-                      <th scope="row">
-                        <Link to={keep(`/people?job=${job.job_id}`)}>{job.title}</Link>
-                        {job.valid_to && <Badge kind="soft">{say("closed_on", { day: formatDay(job.valid_to, language) })}</Badge>}
-                      </th>
-                      <td className="code">{job.code}</td>
-                      <td className="nowrap">{formatDay(job.valid_from, language)}</td>
-                      {may && (
-                        <td className="nowrap">
-                          {!job.valid_to && (
-                            <>
-                              <Link className="rowcommand" to={keep(`${LIST}/${job.job_id}/title`)} aria-label={`${say("rename")}: ${job.title}`}>
-                                {say("rename")}
-                              </Link>{" "}
-                              <Link className="rowcommand" to={keep(`${LIST}/${job.job_id}/retirement`)} aria-label={`${say("job.retire")}: ${job.title}`}>
-                                {say("job.retire")}
-                              </Link>
-                            </>
-                          )}
-                        </td>
-                      )}
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
-          )
-        }
-      </Loaded>
-      <Outlet />
-    </OrganizationPage>
+    <UnitList
+      list={LIST}
+      title={say("jobs")}
+      newLabel={say("job.new")}
+      none={say("jobs.none")}
+      nameLabel={say("job.title")}
+      query={useJobs}
+      rows={(all) =>
+        all.map((job) => ({
+          id: job.job_id,
+          name: job.title,
+          code: job.code,
+          since: job.valid_from,
+          until: job.valid_to,
+          people: `/people?job=${job.job_id}`,
+        }))
+      }
+      commands={[["title", say("rename")], ["retirement", say("job.retire")]]}
+    />
   );
 }
 

@@ -1,77 +1,41 @@
 import { useState } from "react";
-import { Link, Outlet, useParams } from "react-router";
+import { useParams } from "react-router";
 
-import { useAsOf, useKeepDay } from "../app/asof";
-import { useRights } from "../app/session";
+import { useAsOf } from "../app/asof";
 import { useTexts } from "../i18n";
 import { formatDay } from "../lib/day";
-import { ButtonLink } from "../ui/button";
 import { Choose, TextInput } from "../ui/fields";
 import { useFields } from "../ui/fields-state";
-import { Badge, Empty, Loaded } from "../ui/page";
 import { changeLocation, closeLocation, type Location, openLocation, useLocations } from "./data";
-import { FromDay, OrganizationPage } from "./tabs";
+import { FromDay } from "./tabs";
+import { UnitList } from "./units";
 
 const LIST = "/organization/locations";
 
 export function Locations() {
-  const { say, language } = useTexts();
-  const keep = useKeepDay();
-  const may = useRights().changes("directory");
-  const [asOf] = useAsOf();
-  const locations = useLocations(asOf);
+  const { say } = useTexts();
   return (
-    <OrganizationPage title={say("locations")} actions={may && <ButtonLink kind="main" to={keep(`${LIST}/new`)}>{say("location.new")}</ButtonLink>}>
-      <Loaded of={locations}>
-        {(all) =>
-          all.length === 0 ? (
-            <Empty>{say("locations.none")}</Empty>
-          ) : (
-            <div className="scroll" tabIndex={0} role="region" aria-label={say("locations")}>
-              <table>
-                <thead>
-                  <tr>
-                    <th scope="col">{say("name")}</th>
-                    <th scope="col">{say("code")}</th>
-                    <th scope="col">{say("time_zone")}</th>
-                    <th scope="col">{say("since")}</th>
-                    {may && <th scope="col">{say("actions")}</th>}
-                  </tr>
-                </thead>
-                <tbody>
-                  {all.map((location) => (
-                    <tr key={location.location_id}>
-                      <th scope="row">
-                        <Link to={keep(`/people?location=${location.location_id}`)}>{location.name}</Link>
-                        {location.valid_to && <Badge kind="soft">{say("closed_on", { day: formatDay(location.valid_to, language) })}</Badge>}
-                      </th>
-                      <td className="code">{location.code}</td>
-                      <td>{location.time_zone}</td>
-                      <td className="nowrap">{formatDay(location.valid_from, language)}</td>
-                      {may && (
-                        <td className="nowrap">
-                          {!location.valid_to && (
-                            <>
-                              <Link className="rowcommand" to={keep(`${LIST}/${location.location_id}/changes`)} aria-label={`${say("change")}: ${location.name}`}>
-                                {say("change")}
-                              </Link>{" "}
-                              <Link className="rowcommand" to={keep(`${LIST}/${location.location_id}/closure`)} aria-label={`${say("close_it")}: ${location.name}`}>
-                                {say("close_it")}
-                              </Link>
-                            </>
-                          )}
-                        </td>
-                      )}
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
-          )
-        }
-      </Loaded>
-      <Outlet />
-    </OrganizationPage>
+    <UnitList
+      list={LIST}
+      title={say("locations")}
+      newLabel={say("location.new")}
+      none={say("locations.none")}
+      nameLabel={say("name")}
+      moreLabels={[say("time_zone")]}
+      query={useLocations}
+      rows={(all) =>
+        all.map((location) => ({
+          id: location.location_id,
+          name: location.name,
+          code: location.code,
+          since: location.valid_from,
+          until: location.valid_to,
+          people: `/people?location=${location.location_id}`,
+          more: [location.time_zone],
+        }))
+      }
+      commands={[["changes", say("change")], ["closure", say("close_it")]]}
+    />
   );
 }
 

@@ -35,12 +35,12 @@ export function Loaded<T>({ of, children }: { of: Read<T>; children: (data: T) =
     );
   }
   if (of.isError) return <ProblemNote error={of.error} again={() => void of.refetch()} />;
-  // It was refused for now and is tried again.
+  // The first try failed, and the query is tried again.
   if (of.failureReason) return <Waiting text={say("waiting")} />;
   return <Waiting text={say("loading")} />;
 }
 
-type Read<T> = { data: T | undefined; isError: boolean; error: unknown; failureReason: unknown; refetch: () => unknown };
+export type Read<T> = { data: T | undefined; isError: boolean; error: unknown; failureReason: unknown; refetch: () => unknown };
 
 export function Waiting({ text }: { text: string }) {
   return (

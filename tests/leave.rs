@@ -574,7 +574,7 @@ async fn a_killed_worker_records_nothing_twice() {
 async fn spreadsheets_are_played_in_once() {
     let office = Office::new("leave-sheets").await;
     let (company, slug) = (&office.company, office.company.slug.as_str());
-    // It exits with 2 where something had to be left out, and says so all the same.
+    // The command exits with 2 where it left rows out, and prints its report all the same.
     let import = |arguments: &[&str]| -> Value {
         let mut command = crate::servers::program("tenure");
         let output = command.arg("--home").arg(&company.system.home).args(["--json", "import"]).args(arguments).output().unwrap();

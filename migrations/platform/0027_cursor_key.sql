@@ -1,4 +1,4 @@
--- What the cursors of lists are sealed with: they hold the sort key of a page's last row, which names a person, and stand in URLs.
+-- The key that seals the cursors of lists: they hold the sort key of a page's last row, which names a person, and stand in URLs.
 -- Every query API opens the cursors of the others. 32 random bytes, of which 244 bits are drawn.
 create table platform.cursor_key (
     only_row boolean not null default true primary key check (only_row),

@@ -1,4 +1,5 @@
--- Whom an event can concern that names nobody, such as a holiday: people who joined an audience by an event that did. RLS.
+-- Audiences: the people to whom the worker sends a command when an event names nobody, such as a holiday. A person joins an audience by
+-- an event that names them, such as an enrolment. RLS.
 create table worker.audience (
     tenant_id uuid not null,
     audience  text not null check (audience ~ '^[a-z][a-z-]{1,40}$'),

@@ -79,7 +79,7 @@ const D: &str = "2020-01-01";
 fn a_department_is_created_once_with_a_code_of_its_own() {
     check(&[], &create(1, D, None), "DepartmentCreated 2020-01-01/0");
     check(&[create(1, D, None)], &create(1, D, None), "");
-    // It stands otherwise now, so the creation would change something.
+    // The unit was changed since, so creating it again would change something.
     check(&[create(1, D, None), rename(1, D, "Other")], &create(1, D, None), "already_exists /department_id");
     check(&[create(1, D, None), rename(1, D, "Other"), rename(1, D, "D1")], &create(1, D, None), "");
     check(&[create(1, D, None), rename(1, "2020-02-01", "Other")], &create(1, D, None), "");

@@ -1,7 +1,7 @@
 -- One tenant's read model, capability `leave`.
 --
--- Of which kind an absence is, is of the class of its kind: what names the kind stands in one of three columns, and whoever may not
--- see that column is not told.
+-- A kind of leave has a class: absence, personal or medical. A row names its kind in the column of that class and leaves the other two
+-- null, so whoever may not read the class finds null.
 create table leave_type (     -- open
     type_id uuid not null,    -- open
     code    text not null,    -- open
@@ -68,7 +68,7 @@ create table leave_adjustment (            -- of employee_id: absence
     reason           text                  -- personal
 );
 
--- What was recorded of accounts. Nothing here is ever changed; a correction is further entries.
+-- The entries that were recorded of accounts. No row is ever changed: further entries correct earlier ones.
 create table leave_entry (                 -- of employee_id: absence
     posting_id       uuid     not null,    -- absence
     seq              smallint not null,    -- absence
